@@ -1,0 +1,408 @@
+"""`Accelerator`: one typed, validated description of a chip, for all three levels.
+
+A chip is a hierarchy, outermost first: memories, fan-outs between them, and one kind of MAC unit at the end. Mid computes from
+this description, fine renders Timeloop's files from it, so a number that both need is written once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hwflow.data import folder, read_yaml
+from hwflow.errors import InputError, not_found
+from hwflow.layers import DIMS, TENSORS, Bits, Dim, Tensor
+
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    name: Name
+
+
+class Memory(_Part):
+    """A storage level. Sizes are of one instance.
+
+    `word_bits` is the width of a stored element, `width_bits` of one access (a vector of `width_bits / word_bits` words, and
+    what one entry of the energy table pays for). Bandwidths are words per cycle and instance; `bandwidth_gb_s` is a total
+    that reads and writes share, in 1e9 byte/s. A memory without any bandwidth is never the bottleneck.
+    """
+
+    kind: Literal["dram", "sram", "regfile"]
+    role: Name
+    keeps: tuple[Tensor, ...] = TENSORS
+    word_bits: Positive
+    width_bits: Positive
+    size_kib: PositiveFloat | None = None
+    size_words: Positive | None = None
+    banks: Positive = 1
+    ports: Literal[1, 2] = 2
+    read_words_per_cycle: PositiveFloat | None = None
+    write_words_per_cycle: PositiveFloat | None = None
+    bandwidth_gb_s: PositiveFloat | None = None
+    buffering: Annotated[float, Field(ge=1)] = 1.0
+    dram_type: Literal["DDR3", "DDR4", "LPDDR", "LPDDR4", "GDDR5", "HBM2"] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Memory:
+        if self.width_bits % self.word_bits:
+            raise ValueError(
+                f"width_bits (={self.width_bits}) must be a whole multiple of word_bits (={self.word_bits}): "
+                "one access moves whole words"
+            )
+        if self.kind == "dram":
+            if self.size_kib is not None or self.size_words is not None:
+                raise ValueError("a dram has no size: it holds everything. Leave out size_kib and size_words")
+        elif (self.size_kib is None) == (self.size_words is None):
+            raise ValueError("give exactly one of size_kib and size_words")
+        elif self.size_bits is not None and (self.size_bits % self.width_bits or self.size_bits < self.width_bits):
+            raise ValueError(f"its size (={self.size_bits} bit) must be a whole multiple of width_bits (={self.width_bits})")
+        if not self.keeps or len(set(self.keeps)) != len(self.keeps):
+            raise ValueError(f"keeps (={list(self.keeps)}) must name at least one of {', '.join(TENSORS)}, each once")
+        if (self.dram_type is not None) != (self.kind == "dram"):
+            raise ValueError("dram_type belongs to a memory of kind dram, and every dram states it")
+        return self
+
+    @property
+    def size_bits(self) -> int | None:
+        """Capacity of one instance in bits, or None for a DRAM."""
+        if self.size_words is not None:
+            return self.size_words * self.word_bits
+        return None if self.size_kib is None else math.floor(self.size_kib * 8192)
+
+    @property
+    def words(self) -> int | None:
+        """Capacity of one instance in words, or None for a DRAM."""
+        return None if self.size_bits is None else self.size_bits // self.word_bits
+
+    @property
+    def block_words(self) -> int:
+        """Words that one access moves."""
+        return self.width_bits // self.word_bits
+
+    @property
+    def depth(self) -> int | None:
+        """Rows of `width_bits`, or None for a DRAM."""
+        return None if self.size_bits is None else self.size_bits // self.width_bits
+
+
+class Fanout(_Part):
+    """A spatial array: every instance above serves `rows` x `columns` instances of what follows.
+
+    `row_dims` and `column_dims` say which loop dimensions the wiring can spread over each axis; None means any.
+    """
+
+    kind: Literal["fanout"]
+    role: Name
+    rows: Positive | None = None
+    columns: Positive | None = None
+    row_dims: tuple[Dim, ...] | None = None
+    column_dims: tuple[Dim, ...] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Fanout:
+        if self.rows is None and self.columns is None:
+            raise ValueError("give rows, columns or both")
+        for axis, dims in (("rows", self.row_dims), ("columns", self.column_dims)):
+            if dims is not None and getattr(self, axis) is None:
+                raise ValueError(f"{axis[:-1]}_dims is given, but {axis} is not")
+        return self
+
+
+class MacUnit(_Part):
+    """The arithmetic at the end of the hierarchy: one multiply-accumulate per cycle and instance."""
+
+    kind: Literal["mac"]
+    multiplier_bits: Positive
+    adder_bits: Positive
+
+
+Part = Annotated[Memory | Fanout | MacUnit, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A storage level as the loop-nest analysis and Timeloop see it, with the spatial boundary below it.
+
+    A two-dimensional fan-out is two boundaries: its columns below the memory above it, its rows below a level of its own
+    that stores nothing (`memory` is None), so that one loop dimension can lie on both axes.
+    """
+
+    name: str
+    memory: Memory | None
+    instances: int
+    mesh_x: int
+    mesh_y: int
+    fanout: int = 1
+    axis: Literal["X", "Y"] | None = None
+    array: str | None = None
+    spatial_dims: tuple[Dim, ...] = ()
+
+
+class Accelerator(BaseModel):
+    """A chip: hierarchy outermost first, technology and clock. Immutable; `with_` makes variants.
+
+    Raises:
+        InputError: from `load`, `from_dict` and `with_`, naming the field's path, its value and what is allowed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    technology_nm: PositiveFloat
+    clock_mhz: PositiveFloat
+    dataflow: str = "flexible"
+    hierarchy: tuple[Part, ...]
+    sources: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Accelerator:
+        parts = self.hierarchy
+        names = [p.name for p in parts]
+        for n in names:
+            if names.count(n) > 1:
+                raise ValueError(f"hierarchy: the name {n!r} stands twice; every part needs its own")
+        if len(parts) < 2 or not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
+            raise ValueError("hierarchy: it must end in one part of kind mac, and have no other")
+        first = parts[0]
+        if not isinstance(first, Memory) or first.kind != "dram" or set(first.keeps) != set(TENSORS):
+            raise ValueError("hierarchy: the first part must be a dram that keeps weights, inputs and outputs")
+        for above, below in zip(parts, parts[1:], strict=False):
+            if isinstance(above, Fanout) and isinstance(below, Fanout):
+                raise ValueError(
+                    f"hierarchy: {above.name} and {below.name} are two fan-outs in a row; make them one with rows and columns, "
+                    "or put a memory between them"
+                )
+        if any(isinstance(p, Memory) and p.kind == "dram" for p in parts[1:]):
+            raise ValueError("hierarchy: only the first part can be a dram")
+        roles = [(p.role, p.name) for p in parts if not isinstance(p, MacUnit)]
+        for role, name in roles:
+            if [r for r, _ in roles].count(role) > 1:
+                raise ValueError(f"hierarchy: {name}: the role {role!r} is taken by another part; a dataflow finds parts by role")
+        return self
+
+    # Reading and changing --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, spec: str | Path) -> Accelerator:
+        """A preset by name, or a description from a YAML file (a path, or a name that ends in .yaml or .yml)."""
+        text = str(spec)
+        if text in presets():
+            return cls.from_dict(read_yaml(presets()[text], f"accelerator {text}"), str(presets()[text]))
+        if text.endswith((".yaml", ".yml")) or "/" in text:
+            return cls.from_dict(read_yaml(text, "accelerator"), text)
+        raise not_found("accelerator", text, presets(), "Or give the path of a YAML file that describes one.")
+
+    @classmethod
+    def from_dict(cls, content: Any, where: str = "accelerator") -> Accelerator:
+        """Validate a description; one that has `base` starts from that preset and changes the fields given beside it."""
+        if not isinstance(content, Mapping):
+            raise InputError(f"{where}: an accelerator is a mapping of fields, not {type(content).__name__}.")
+        if "base" in content:
+            return _derive(content, where)
+        return _validated(dict(content), where)
+
+    def with_(self, changes: Mapping[str, Any]) -> Accelerator:
+        """A variant: `{"pe_array.rows": 16, "global_buffer.size_kib": 64, "clock_mhz": 500}`."""
+        content = self.model_dump(exclude_none=True)
+        for path, value in changes.items():
+            _assign(content, path, value, f"accelerator {self.name}")
+        return _validated(content, f"accelerator {self.name}")
+
+    def with_bits(self, bits: Bits) -> Accelerator:
+        """Word widths for these tensors: each memory takes the largest of what it keeps, sizes in bytes stay as they are.
+
+        The multiplier takes the wider operand; the adder keeps its own width unless outputs need more.
+        """
+        width = dict(zip(TENSORS, bits, strict=True))
+        content = self.model_dump(exclude_none=True)
+        for part in content["hierarchy"]:
+            if part["kind"] == "mac":
+                part["multiplier_bits"] = max(bits.weights, bits.inputs)
+                part["adder_bits"] = max(part["adder_bits"], bits.outputs) if bits.outputs else part["adder_bits"]
+            elif part["kind"] != "fanout":
+                old, new = part["word_bits"], max(width[t] for t in part["keeps"])
+                if part["width_bits"] % new:
+                    raise InputError(
+                        f"accelerator {self.name}: {part['name']}.width_bits (={part['width_bits']}) is no whole multiple of the "
+                        f"{new} bit asked for; set {part['name']}.width_bits to one."
+                    )
+                part["word_bits"] = new
+                if "size_words" in part:
+                    total = part["size_words"] * old
+                    part["size_words"] = total // part["width_bits"] * (part["width_bits"] // new)
+                for field in ("read_words_per_cycle", "write_words_per_cycle"):
+                    if field in part:
+                        part[field] *= old / new
+        return _validated(content, f"accelerator {self.name}")
+
+    # What it is ------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Memory | Fanout | MacUnit:
+        for part in self.hierarchy:
+            if part.name == name:
+                return part
+        raise not_found(f"part of accelerator {self.name}", name, (p.name for p in self.hierarchy))
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        """Storage levels, outermost first."""
+        return tuple(p for p in self.hierarchy if isinstance(p, Memory))
+
+    @property
+    def dram(self) -> Memory:
+        """The outermost memory."""
+        return self.memories[0]
+
+    @property
+    def mac(self) -> MacUnit:
+        """The arithmetic unit."""
+        last = self.hierarchy[-1]
+        assert isinstance(last, MacUnit)
+        return last
+
+    @property
+    def mac_units(self) -> int:
+        """How many MAC units the chip has."""
+        return math.prod((p.rows or 1) * (p.columns or 1) for p in self.hierarchy if isinstance(p, Fanout))
+
+    @property
+    def cycle_s(self) -> float:
+        """Duration of a cycle in seconds."""
+        return 1e-6 / self.clock_mhz
+
+    def words_per_cycle(self, memory: Memory) -> float | None:
+        """`bandwidth_gb_s` of one instance as words per cycle, or None where it has none."""
+        if memory.bandwidth_gb_s is None:
+            return None
+        return memory.bandwidth_gb_s * 1e9 / (memory.word_bits / 8) * self.cycle_s
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """Storage levels outermost first, the empty ones of two-dimensional fan-outs included."""
+        levels: list[Level] = []
+        x = y = 1
+        for part, below in zip(self.hierarchy, self.hierarchy[1:], strict=False):
+            if not isinstance(part, Memory):
+                continue
+            here = {"instances": x * y, "mesh_x": x, "mesh_y": y}
+            if not isinstance(below, Fanout):
+                levels.append(Level(part.name, part, **here))
+                continue
+            rows, columns = below.rows, below.columns
+            row_dims, column_dims = below.row_dims or DIMS, below.column_dims or DIMS
+            if columns is not None:
+                levels.append(Level(part.name, part, **here, fanout=columns, axis="X", array=below.name, spatial_dims=column_dims))
+                x *= columns
+                if rows is not None:
+                    empty = {"instances": x * y, "mesh_x": x, "mesh_y": y}
+                    levels.append(Level(below.name, None, **empty, fanout=rows, axis="Y", array=below.name, spatial_dims=row_dims))
+                    y *= rows
+            else:
+                assert rows is not None
+                levels.append(Level(part.name, part, **here, fanout=rows, axis="Y", array=below.name, spatial_dims=row_dims))
+                y *= rows
+        return tuple(levels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that can change a result: two accelerators with the same one are the same chip."""
+        content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def presets() -> dict[str, Path]:
+    """The accelerators that ship with hwflow: name to file."""
+    return {p.stem: p for p in sorted((folder("arch_templates") / "accelerators").glob("*.yaml"))}
+
+
+def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
+    changes = dict(content)
+    base = Accelerator.load(str(changes.pop("base")))
+    renamed = {k: changes.pop(k) for k in ("name", "description", "sources") if k in changes}
+    flat: dict[str, Any] = {}
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{key}.{inner}": v for inner, v in value.items()})
+        else:
+            flat[key] = value
+    draft = base.model_dump(exclude_none=True)
+    for path, value in flat.items():
+        _assign(draft, path, value, where)
+    draft["sources"] = {**base.sources, **dict(renamed.pop("sources", {}))}
+    return _validated({**draft, **renamed}, where)
+
+
+def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set one field, named as users name it, in the plain content of an accelerator."""
+    head, _, rest = path.partition(".")
+    if not rest:
+        fields = [f for f in Accelerator.model_fields if f not in ("hierarchy", "sources")]
+        if head not in fields:
+            raise not_found(f"field of {where}", path, [*fields, *_paths(content)])
+        content[head] = value
+        return
+    for part in content["hierarchy"]:
+        if part["name"] == head:
+            model: type[_Part] = {"fanout": Fanout, "mac": MacUnit}.get(part["kind"], Memory)
+            allowed = [f for f in model.model_fields if f not in ("name", "kind")]
+            if rest not in allowed:
+                raise not_found(f"field of {where}", path, [f"{head}.{f}" for f in allowed])
+            if rest in ("size_kib", "size_words"):
+                part.pop("size_kib", None)
+                part.pop("size_words", None)
+            if value is None:
+                part.pop(rest, None)
+            else:
+                part[rest] = value
+            return
+    raise not_found(f"field of {where}", path, _paths(content))
+
+
+def _paths(content: dict[str, Any]) -> list[str]:
+    return [f"{p['name']}.{f}" for p in content["hierarchy"] for f in p if f not in ("name", "kind", "role")]
+
+
+def _validated(content: dict[str, Any], where: str) -> Accelerator:
+    try:
+        return Accelerator.model_validate(content)
+    except ValidationError as error:
+        raise InputError(explain(error, content, where)) from None
+
+
+def explain(error: ValidationError, content: Any, where: str) -> str:
+    """A pydantic error as one paragraph: every wrong field with its path as users write it, its value and what is allowed."""
+    problems = []
+    for item in error.errors():
+        path, here = [], content
+        for step in item["loc"]:
+            if isinstance(here, Mapping) and step in here:
+                here = here[step]
+                path.append(str(step))
+            elif isinstance(here, (list, tuple)) and isinstance(step, int) and step < len(here):
+                here = here[step]
+                named = here.get("name") if isinstance(here, Mapping) else None
+                if named and path and path[-1] == "hierarchy":
+                    path[-1] = str(named)
+                else:
+                    path.append(f"[{step}]")
+            elif step not in ("dram", "sram", "regfile", "fanout", "mac"):
+                path.append(str(step))
+        label = ".".join(path).replace(".[", "[") or "description"
+        message = item["msg"].removeprefix("Value error, ")
+        shown = "" if item["type"] in ("missing", "value_error") else f" is {item['input']!r}"
+        problems.append(f"{label}{shown}: {message}")
+    return f"{where}: " + "; ".join(problems) + "."

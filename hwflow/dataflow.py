@@ -1,0 +1,133 @@
+"""`Dataflow`: constraints on mappings, by the role of a level, obeyed by mid's search and by Timeloop's mapper alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from hwflow.accelerator import Accelerator, Fanout, Level, Name, explain, presets
+from hwflow.data import folder, read_yaml
+from hwflow.errors import InputError, not_found
+from hwflow.layers import DIMS, Dim
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LevelRule(_Strict):
+    """What a dataflow allows at the part with one role.
+
+    `temporal`: the dimensions whose loops may stand at this memory (None: all). `innermost`: of these, the order of the
+    innermost ones, the very innermost first. `rows`, `columns`: the dimensions that may be spread over an array's axes,
+    beyond what its wiring already forbids.
+    """
+
+    temporal: tuple[Dim, ...] | None = None
+    innermost: tuple[Dim, ...] = ()
+    rows: tuple[Dim, ...] | None = None
+    columns: tuple[Dim, ...] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> LevelRule:
+        for label in ("temporal", "innermost", "rows", "columns"):
+            dims = getattr(self, label)
+            if dims is not None and len(set(dims)) != len(dims):
+                raise ValueError(f"{label} (={list(dims)}) names a dimension twice")
+        if self.temporal is not None and not set(self.innermost) <= set(self.temporal):
+            raise ValueError(f"innermost (={list(self.innermost)}) names dimensions that temporal (={list(self.temporal)}) forbids")
+        return self
+
+
+class Dataflow(_Strict):
+    """A named set of constraints. `requires`: lists of roles, one of which the accelerator must have in full."""
+
+    name: Name
+    description: str
+    source: str
+    requires: tuple[tuple[Name, ...], ...] = ((),)
+    rules: dict[Name, LevelRule] = {}
+
+    def fits(self, accelerator: Accelerator) -> bool:
+        """Whether the accelerator has the parts that this dataflow speaks of."""
+        roles = _roles(accelerator)
+        return any(set(alternative) <= roles for alternative in self.requires)
+
+
+@dataclass(frozen=True)
+class LevelConstraint:
+    """A dataflow's rules resolved for one `Level` of one accelerator.
+
+    `temporal`: dimensions whose temporal loops may be longer than 1 here. `innermost`: their forced innermost order.
+    `spatial`: dimensions that may be spread over the fan-out below.
+    """
+
+    level: Level
+    temporal: tuple[Dim, ...]
+    innermost: tuple[Dim, ...]
+    spatial: tuple[Dim, ...]
+
+
+def load_dataflow(name: str | Path) -> Dataflow:
+    """A dataflow by name, or from a YAML file.
+
+    Raises:
+        InputError: naming the field, its value and what is allowed.
+    """
+    text = str(name)
+    path = dataflows().get(text)
+    if path is None:
+        if not text.endswith((".yaml", ".yml")):
+            raise not_found("dataflow", text, dataflows(), "Or give the path of a YAML file that describes one.")
+        path = Path(text)
+    content: Any = read_yaml(path, f"dataflow {text}")
+    try:
+        return Dataflow.model_validate(content)
+    except ValidationError as error:
+        raise InputError(explain(error, content, str(path))) from None
+
+
+def dataflows() -> dict[str, Path]:
+    """The dataflows that ship with hwflow: name to file."""
+    return {p.stem: p for p in sorted(folder("mappings").glob("*.yaml"))}
+
+
+def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) -> tuple[LevelConstraint, ...]:
+    """Constraints for every level of `accelerator`, outermost first; None takes the accelerator's own dataflow.
+
+    Raises:
+        InputError: where the dataflow does not fit the accelerator; lists the pairs that are legal.
+    """
+    chosen = dataflow if isinstance(dataflow, Dataflow) else load_dataflow(dataflow or accelerator.dataflow)
+    if not chosen.fits(accelerator):
+        raise InputError(_misfit(chosen, accelerator))
+    arrays = {p.name: p for p in accelerator.hierarchy if isinstance(p, Fanout)}
+    result = []
+    for level in accelerator.levels:
+        rule = chosen.rules.get(level.memory.role, LevelRule()) if level.memory else LevelRule(temporal=())
+        temporal = DIMS if rule.temporal is None else rule.temporal
+        spatial: tuple[Dim, ...] = ()
+        if level.array is not None:
+            shape = chosen.rules.get(arrays[level.array].role, LevelRule())
+            allowed = shape.columns if level.axis == "X" else shape.rows
+            spatial = tuple(d for d in (DIMS if allowed is None else allowed) if d in level.spatial_dims)
+        result.append(LevelConstraint(level, temporal, rule.innermost, spatial))
+    return tuple(result)
+
+
+def _roles(accelerator: Accelerator) -> set[str]:
+    return {p.role for p in accelerator.hierarchy if p.kind != "mac"}
+
+
+def _misfit(dataflow: Dataflow, accelerator: Accelerator) -> str:
+    needed = " or ".join("+".join(alternative) for alternative in dataflow.requires)
+    legal = [name for name in dataflows() if load_dataflow(name).fits(accelerator)]
+    chips = [name for name in presets() if dataflow.fits(Accelerator.load(name))]
+    return (
+        f"dataflow {dataflow.name!r} does not fit accelerator {accelerator.name!r}: it needs parts with the roles {needed}, and "
+        f"{accelerator.name} has {', '.join(sorted(_roles(accelerator)))}. Dataflows that fit {accelerator.name}: "
+        f"{', '.join(legal)}. Accelerators that {dataflow.name} fits: {', '.join(chips) or 'none of the presets'}."
+    )

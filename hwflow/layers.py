@@ -1,0 +1,155 @@
+"""`Layer`: one operation, as tensors, dimensions and projections.
+
+A convolution is eight nested loops over three tensors. Which elements of a tensor an iteration touches is a *projection*: for
+each axis of the tensor a sum of loop indices with coefficients. Grouped, depthwise, dilated, transposed and one-dimensional
+convolutions, fully connected layers and matrix products differ in sizes and projections only, so the analysis needs no code
+of its own for any of them. The naming is Timeloop's (problem shape `cnn-layer`, extended by the group dimension G).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal, NamedTuple, get_args
+
+from hwflow.errors import InputError
+
+Dim = Literal["N", "G", "C", "M", "P", "Q", "R", "S"]
+Tensor = Literal["weights", "inputs", "outputs"]
+LayerType = Literal["conv", "conv_transpose", "linear", "matmul"]
+
+DIMS: tuple[Dim, ...] = get_args(Dim)
+TENSORS: tuple[Tensor, ...] = get_args(Tensor)
+
+
+class Bits(NamedTuple):
+    """Word width of each tensor, in bits."""
+
+    weights: int = 16
+    inputs: int = 16
+    outputs: int = 16
+
+
+class Term(NamedTuple):
+    """`coefficient` times the index of loop `dim`."""
+
+    dim: Dim
+    coefficient: int = 1
+
+
+Axis = tuple[Term, ...]
+"""One axis of a tensor: the sum of its terms."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network, as a loop nest of multiply-accumulates.
+
+    N batch, G groups, C input and M output channels *per group*, R x S the kernel's width x height, P x Q the width x height
+    over which the kernel is placed: the output's size, or for `conv_transpose` the input's, since there every input element
+    scatters one kernel. `strides` and `dilations` are [width, height]. `linear` has P = Q = R = S = 1 (or P rows a sample),
+    `matmul` is a product of two activations: P rows, C inner, M columns, G heads; it has no parameters.
+
+    `bits` is None where the accelerator's own word widths hold. `params_other` counts bias elements and the like, which are
+    no part of `params`.
+
+    Raises:
+        InputError: naming the layer, the field and its value, where a size is not a positive whole number.
+    """
+
+    name: str
+    C: int
+    M: int
+    P: int = 1
+    Q: int = 1
+    R: int = 1
+    S: int = 1
+    N: int = 1
+    G: int = 1
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    type: LayerType = "conv"
+    bits: Bits | None = None
+    params_other: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.type not in get_args(LayerType):
+            raise InputError(f"layer {self.name!r}: type is {self.type!r}; allowed: {', '.join(get_args(LayerType))}.")
+        sizes: list[tuple[str, object]] = [(d, getattr(self, d)) for d in DIMS]
+        for label in ("strides", "dilations"):
+            pair = getattr(self, label)
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise InputError(f"layer {self.name!r}: {label} is {pair!r}; it must be two whole numbers, [width, height].")
+            object.__setattr__(self, label, tuple(pair))
+            sizes += [(f"{label}[{i}]", v) for i, v in enumerate(pair)]
+        if self.bits is not None:
+            object.__setattr__(self, "bits", Bits(*self.bits))
+            sizes += [(f"bits.{k}", v) for k, v in zip(Bits._fields, self.bits, strict=True)]
+        for label, value in sizes:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"layer {self.name!r}: {label} is {value!r}; it must be a whole number of at least 1.")
+
+    # Sizes -----------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def dims(self) -> MappingProxyType[Dim, int]:
+        """Loop bounds by dimension, in the fixed order of `DIMS`."""
+        return MappingProxyType({d: getattr(self, d) for d in DIMS})
+
+    @cached_property
+    def projections(self) -> MappingProxyType[Tensor, tuple[Axis, ...]]:
+        """For each tensor its axes; an axis is a sum of terms (loop dimension, coefficient)."""
+        width = (Term("P", self.strides[0]), Term("R", self.dilations[0]))
+        height = (Term("Q", self.strides[1]), Term("S", self.dilations[1]))
+        plain: tuple[Axis, Axis] = ((Term("P"),), (Term("Q"),))
+        swept: tuple[Axis, Axis] = (width, height)
+        inner, outer = (plain, swept) if self.type == "conv_transpose" else (swept, plain)
+        return MappingProxyType(
+            {
+                "weights": ((Term("G"),), (Term("C"),), (Term("M"),), (Term("R"),), (Term("S"),)),
+                "inputs": ((Term("N"),), (Term("G"),), (Term("C"),), *inner),
+                "outputs": ((Term("N"),), (Term("G"),), (Term("M"),), *outer),
+            }
+        )
+
+    def relevant(self, tensor: Tensor) -> frozenset[Dim]:
+        """The dimensions that `tensor` depends on."""
+        return frozenset(t.dim for axis in self.projections[tensor] for t in axis)
+
+    def words(self, tensor: Tensor) -> int:
+        """Elements of the whole tensor: the hull that its projection spans (padding is not stored)."""
+        return math.prod(
+            1 + sum(t.coefficient * (self.dims[t.dim] - 1) for t in axis) for axis in self.projections[tensor]
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, all groups: N G C M P Q R S."""
+        return math.prod(self.dims.values())
+
+    @property
+    def params(self) -> int:
+        """Weights, all groups: G C M R S; none for a product of two activations."""
+        return 0 if self.type == "matmul" else self.words("weights")
+
+    # Identity --------------------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes two layers the same to every cost model: everything but the name and what is not costed."""
+        return (self.type == "conv_transpose", *self.dims.values(), self.strides, self.dilations, self.bits)
+
+    def with_(self, **changes: object) -> Layer:
+        """A copy with some fields changed; the copy is validated like any layer."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        sizes = " ".join(f"{d}={n}" for d, n in self.dims.items() if n > 1) or "all sizes 1"
+        extra = "".join(
+            f" {label}={pair[0]}x{pair[1]}"
+            for label, pair in (("stride", self.strides), ("dilation", self.dilations))
+            if pair != (1, 1)
+        )
+        return f"{self.name} ({self.type}: {sizes}{extra})"

@@ -1,0 +1,121 @@
+"""`Network`: a model as the tuple of layers that is costed, from PyTorch, ONNX, YAML or the zoo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hwflow.errors import InputError
+from hwflow.layers import Bits, Layer
+
+if TYPE_CHECKING:
+    import torch
+
+
+class OtherOp(NamedTuple):
+    """An operator that no cost model counts as multiply-accumulates: pooling, additions, activations, resampling.
+
+    `type` is the name that ONNX gives the operator. Words are elements moved if it runs on its own, reading its inputs and
+    writing its outputs once. `params` counts its learnt parameters (scale and shift of a normalisation).
+    """
+
+    name: str
+    type: str
+    words_in: int
+    words_out: int
+    params: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model as a tuple of layers, in order of execution; a layer that runs twice stands there twice.
+
+    `other` lists what is not counted as layers.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    other: tuple[OtherOp, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InputError(f"network {self.name!r} has no layer that can be costed (convolution, linear or matrix product).")
+        seen: Counter[str] = Counter()
+        unique = []
+        for layer in self.layers:
+            seen[layer.name] += 1
+            unique.append(layer if seen[layer.name] == 1 else layer.with_(name=f"{layer.name}#{seen[layer.name]}"))
+        object.__setattr__(self, "layers", tuple(unique))
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, name: str) -> Layer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        from hwflow.errors import not_found
+
+        raise not_found(f"layer of {self.name}", name, (layer.name for layer in self.layers))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def params(self) -> int:
+        """Weights of all rows; a layer that runs twice counts twice (bias and normalisation: `params_other`)."""
+        return sum(layer.params for layer in self.layers)
+
+    @property
+    def params_other(self) -> int:
+        """Bias and normalisation parameters."""
+        return sum(layer.params_other for layer in self.layers) + sum(op.params for op in self.other)
+
+    @property
+    def not_counted(self) -> Mapping[str, int]:
+        """Operators that are not counted as layers: how many of each type, sorted by type."""
+        return dict(sorted(Counter(op.type for op in self.other).items()))
+
+    def with_bits(self, weights: int, activations: int) -> Network:
+        """Every layer at these widths; layers that state their own keep them."""
+        bits = Bits(weights, activations, activations)
+        return replace(self, layers=tuple(la if la.bits else la.with_(bits=bits) for la in self.layers))
+
+    @classmethod
+    def from_torch(cls, model: torch.nn.Module, input_shape: Sequence[int], *, name: str | None = None) -> Network:
+        """Trace any `nn.Module`; see `hwflow.network.from_torch`."""
+        from hwflow.network.from_torch import trace
+
+        return trace(model, input_shape, name=name)
+
+    @classmethod
+    def from_onnx(cls, path: str | Path, *, input_shape: Sequence[int] | None = None, batch: int | None = None) -> Network:
+        """Read an ONNX file; see `hwflow.network.from_onnx`."""
+        from hwflow.network.from_onnx import read
+
+        return read(path, input_shape=input_shape, batch=batch)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Network:
+        """Read a YAML layer list; see `hwflow.network.from_yaml`."""
+        from hwflow.network.from_yaml import read
+
+        return read(path)
+
+
+def zoo(name: str, *, input_shape: Sequence[int] | None = None) -> Network:
+    """A network of the zoo at its usual input size, or at `input_shape` (N, C, H, W); needs no torch."""
+    from hwflow.network.zoo import build
+
+    return build(name, input_shape)
+
+
+__all__ = ["Network", "OtherOp", "zoo"]

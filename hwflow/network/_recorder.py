@@ -1,0 +1,288 @@
+# mypy: allow-subclassing-any
+"""Sees every operator that a running PyTorch model executes, and writes rows and operators down under the modules' names."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from hwflow.errors import ImportFailed, InputError
+from hwflow.layers import Layer
+from hwflow.network import OtherOp, _aten
+from hwflow.network._rows import convolution, linear, product
+
+
+class Origin(NamedTuple):
+    """The parameter or buffer that a constant comes from."""
+
+    name: str
+    is_parameter: bool
+
+
+class Recorder(TorchDispatchMode):
+    """Records a model that runs inside `with torch.inference_mode(), recorder`.
+
+    Inference mode is what lets `linear`, `matmul` or `scaled_dot_product_attention` arrive whole, with the shapes that the
+    model's author wrote; below autograd they would be flattened to `addmm` already.
+
+    A tensor is *data* if it depends on an input, a constant otherwise (parameters, buffers, and what is computed from them).
+
+    Attributes:
+        layers, other: the rows and the operators that are not counted, in order of execution.
+        refusal: why the model cannot be imported; set when such an operator is met, in case the model catches the exception.
+        failed_in: the module that was running when an exception passed.
+    """
+
+    def __init__(self, origins: Iterable[tuple[torch.Tensor, Origin]], inputs: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.layers: list[Layer] = []
+        self.other: list[OtherOp] = []
+        self.refusal: ImportFailed | None = None
+        self.failed_in = ""
+        self._running: list[tuple[str, str]] = []
+        self._origins: Any = WeakTensorKeyDictionary()
+        self._data: Any = WeakTensorKeyDictionary()
+        self._written: dict[int, Any] = {}
+        for tensor, origin in origins:
+            self._origins[tensor] = origin
+        for tensor in inputs:
+            self._data[tensor] = True
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def names_from(self, model: nn.Module) -> Iterator[None]:
+        """Hooks on every module of `model`, so that it is known which one runs; gone on leaving."""
+
+        def entering(name: str) -> Callable[..., None]:
+            return lambda module, *_: self._running.append((name, type(module).__name__))
+
+        def leaving(name: str) -> Callable[..., None]:
+            def pop(*_: Any) -> None:
+                while self._running.pop()[0] != name:
+                    pass  # a module inside raised and this one caught it
+
+            return pop
+
+        handles = []
+        for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # its submodules run without Python's hooks
+            handles.append(module.register_forward_pre_hook(entering(name), prepend=True))
+            handles.append(module.register_forward_hook(leaving(name)))
+        try:
+            yield
+        except Exception:
+            self.failed_in = self._running[-1][0] if self._running else ""
+            raise
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _name(self, op: str, weights: torch.Tensor | None = None) -> str:
+        """The running module, or the one inside it that owns the weights; at the root, the operator."""
+        running = self._running[-1][0] if self._running else ""
+        origin = self._origins.get(weights) if weights is not None else None
+        owner = origin.name.split(".parametrizations.")[0].rpartition(".")[0] if origin else ""
+        inside = owner and (not running or owner.startswith(f"{running}."))
+        return (owner if inside else running) or op
+
+    # Operators -------------------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        namespace, _, op = func._schema.name.partition("::")
+        op = op[:-1] if op.endswith("_") and not op.endswith("__") else op
+        if namespace == "prim":  # questions about a tensor: its device, its layout
+            return func(*args, **kwargs)
+        if namespace == "aten" and _aten.is_recurrent(op):
+            self._refuse(namespace, op)
+        if op not in _ROWS and not _aten.is_leaf(namespace, op):
+            with self:
+                made_of = func.decompose(*args, **kwargs)
+            if made_of is not NotImplemented:
+                return made_of
+        out = func(*args, **kwargs)
+        tensors = _tensors_of((args, kwargs))
+        if any(self._is_data(t) for t in tensors) and not _aten.is_factory(op):
+            self._record(func, namespace, op, _bound(func, args, kwargs), tensors, _tensors_of(out))
+            self._mark(func, args, kwargs, out)
+        else:
+            origin = next((self._origins[t] for t in tensors if t in self._origins), None)
+            for t in _tensors_of(out):
+                if origin is not None and t not in self._origins:
+                    self._origins[t] = origin
+        return out
+
+    def _record(
+        self, func: Any, namespace: str, op: str, bound: dict[str, Any], tensors: list[torch.Tensor], out: list[torch.Tensor]
+    ) -> None:
+        if namespace == "aten" and op in _ROWS:
+            try:
+                _ROWS[op](self, op, bound, out)
+            except InputError as error:
+                if isinstance(error, ImportFailed):
+                    raise
+                self._refuse(namespace, op, str(error))
+            return
+        if _aten.hides_products(namespace, op):
+            self._refuse(namespace, op)
+        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
+        if not out or is_view or op in _aten.VIEWS or op in _aten.INACTIVE:
+            return
+        kind = _aten.onnx_type(namespace, op, out[0].numel(), math.prod(out[0].shape[:2])) or f"{namespace}::{op}"
+        words_in = sum(t.numel() for t in tensors if self._is_data(t))
+        learnt = sum(t.numel() for t in tensors if self._is_parameter(t))
+        # The second result of a max pooling are indices that only an unpooling reads.
+        words_out = out[0].numel() if kind == "MaxPool" else sum(t.numel() for t in out)
+        self.other.append(OtherOp(self._name(kind), kind, words_in, words_out, learnt))
+
+    def _mark(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """The results are data, and so is a constant that was written into (a cache of keys and values)."""
+        for t in _tensors_of(out):
+            self._data[t] = True
+        for argument, value in zip(func._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                for t in _tensors_of(value):
+                    storage = t.untyped_storage()
+                    self._written[storage._cdata] = storage  # held, so that its address is not given away again
+
+    def _refuse(self, namespace: str, op: str, why: str = "") -> None:
+        name, kind = self._running[-1] if self._running else ("", "model")
+        reason = why or "it holds multiply-accumulates that are no convolution of one or two axes, linear layer or matrix product"
+        where = f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
+        self.refusal = ImportFailed(
+            f"{where} executes {namespace}::{op}, which hwflow cannot express: {reason}. "
+            "Replace that module, or describe the network as a YAML layer list."
+        )
+        raise self.refusal
+
+    # Data and constants ----------------------------------------------------------------------------------------------
+
+    def _is_data(self, tensor: torch.Tensor) -> bool:
+        if tensor in self._data:
+            return True
+        return bool(self._written) and tensor.untyped_storage()._cdata in self._written
+
+    def _is_parameter(self, tensor: torch.Tensor) -> bool:
+        origin = self._origins.get(tensor)
+        return origin is not None and origin.is_parameter and not self._is_data(tensor)
+
+    def _bias(self, tensor: torch.Tensor | None) -> int:
+        return tensor.numel() if tensor is not None and not self._is_data(tensor) else 0
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def _convolution(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
+    weights = b["weight"]
+    if to._is_data(weights):
+        to._refuse("aten", op, "its weights are computed from the input")
+    name = to._name("conv_transpose" if b["transposed"] else "conv", weights)
+    axes = weights.dim() - 2
+    to.layers.append(
+        convolution(
+            name,
+            b["input"].shape,
+            out[0].shape,
+            weights.shape,
+            _per_axis(b["stride"], axes),
+            _per_axis(b["dilation"], axes),
+            groups=b["groups"],
+            bias=to._bias(b["bias"]),
+            transposed=b["transposed"],
+        )
+    )
+
+
+def _linear(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
+    x, weights, bias = b["input"], b["weight"], b["bias"]
+    if to._is_data(weights) or not to._is_data(x):
+        _append_product(to, "matmul", x, weights, (*weights.shape[:-2], weights.shape[-1], weights.shape[-2]), to._bias(bias))
+    else:
+        to.layers.append(linear(to._name("linear", weights), x.shape, weights.shape[0], bias=to._bias(bias)))
+
+
+def _product(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
+    left, right = list(b.values())[:2]
+    _append_product(to, op, left, right, right.shape)
+
+
+def _product_plus(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
+    """`addmm` and its like: an addend, then the two factors."""
+    addend, left, right = list(b.values())[:3]
+    if op == "addbmm":  # the sum over the batch is one longer inner axis
+        batch, rows, inner = left.shape
+        shape = (batch * inner, right.shape[-1])
+        to.layers.append(
+            product(
+                to._name("matmul", right),
+                (rows, batch * inner),
+                shape,
+                left_fixed=not to._is_data(left),
+                right_fixed=not to._is_data(right),
+                bias=to._bias(addend),
+            )
+        )
+    else:
+        _append_product(to, op, left, right, right.shape, to._bias(addend))
+    if to._is_data(addend):
+        to.other.append(OtherOp(to._name("Add"), "Add", addend.numel() + out[0].numel(), out[0].numel()))
+
+
+def _attention(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
+    """Scaled dot-product attention: scores = query key^T, softmax, scores value; grouped queries share keys and values."""
+    q, k, v = (tuple(b[which].shape) for which in ("query", "key", "value"))
+    shared = q[-3] // k[-3] if len(q) > 2 and len(k) > 2 and b.get("enable_gqa") else 1
+    rows, folded = q[-2], q
+    if shared > 1:
+        folded = (*q[:-3], k[-3], shared * rows, q[-1])
+    scores = (*folded[:-1], k[-2])
+    name = to._name("attention")
+    to.layers.append(product(name, folded, (*k[:-2], k[-1], k[-2]), left_fixed=False, right_fixed=False))
+    to.other.append(OtherOp(name, "Softmax", math.prod(scores), math.prod(scores)))
+    to.layers.append(product(name, scores, v, left_fixed=False, right_fixed=False))
+
+
+def _append_product(to: Recorder, op: str, left: Any, right: Any, columns: Sequence[int], bias: int = 0) -> None:
+    left_fixed, right_fixed = not to._is_data(left), not to._is_data(right)
+    weights = right if right_fixed else left if left_fixed else None
+    name = to._name("linear" if weights is not None else "matmul", weights)
+    to.layers.append(
+        product(name, tuple(left.shape), tuple(columns), left_fixed=left_fixed, right_fixed=right_fixed, bias=bias)
+    )
+
+
+_ROWS: dict[str, Callable[[Recorder, str, dict[str, Any], list[torch.Tensor]], None]] = {
+    "convolution": _convolution,
+    "linear": _linear,
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _product),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv", "addbmm"), _product_plus),
+    "scaled_dot_product_attention": _attention,
+}
+
+
+def _bound(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call by the names of the operator's schema, defaults filled in."""
+    bound = {}
+    for position, argument in enumerate(func._schema.arguments):
+        given = args[position] if position < len(args) else kwargs.get(argument.name, argument.default_value)
+        bound[argument.name] = given
+    return bound
+
+
+def _tensors_of(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def _per_axis(values: Sequence[int], axes: int) -> list[int]:
+    return list(values) if len(values) == axes else [values[0]] * axes

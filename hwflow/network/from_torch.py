@@ -1,0 +1,198 @@
+"""A `Network` from any `torch.nn.Module`: the model runs once on fake tensors (shapes without data) while its operators are seen.
+
+What counts is what PyTorch executes, so control flow, functional calls and modules called several times need no special care.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+
+from hwflow.errors import ImportFailed, InputError
+from hwflow.network import Network
+from hwflow.network._recorder import Origin, Recorder
+from hwflow.network._rows import shown
+
+_Example: TypeAlias = "tuple[int, ...] | torch.Tensor"
+
+
+def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
+    """The layers of `model`, in order of execution, in evaluation mode.
+
+    The model comes back as it was: mode, buffers, attributes and hooks. No parameter is copied; where the model cannot run on
+    fake tensors (it looks at values to decide what to do), it runs once on zeros, on its own device.
+
+    What depends on no input (a reparametrised weight, a table of positions) is taken for a constant that is computed once:
+    neither row nor operator, and a product with it is `linear`.
+
+    Args:
+        model: any module whose multiply-accumulates are convolutions of one or two axes, linear layers or matrix products.
+        input_shape: (N, C, H, W) or whatever the model takes, batch included; a tuple of shapes for several inputs. A tensor
+            may stand for a shape, where the input is not of the parameters' type.
+        name: of the network; the model's class by default.
+
+    Raises:
+        ImportFailed: naming the module and the operator that cannot be expressed, or the module that failed and why.
+        InputError: where `input_shape` is no shape.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is {type(model).__name__}; it must be a torch.nn.Module.")
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper would compile what is only to be looked at
+    label = name or type(model).__name__
+    lazy = [key for key, value in _tensors(model) if nn.parameter.is_lazy(value)]
+    if lazy:
+        raise ImportFailed(
+            f"{label}: parameter {lazy[0]!r} has no shape yet (a lazy module). Run the model once on real data before importing it."
+        )
+    examples = _examples(input_shape)
+    recorder = _run_fake(model, examples) or _run_real(model, examples, label)
+    if not recorder.layers:
+        raise ImportFailed(
+            f"{label} executes no convolution, linear layer or matrix product on inputs of {_sizes(examples)}; there is nothing to cost."
+        )
+    return Network(label, tuple(recorder.layers), tuple(recorder.other))
+
+
+def _run_fake(model: nn.Module, examples: tuple[_Example, ...]) -> Recorder | None:
+    """The record of a run on fake tensors; None where the model cannot run on them."""
+    # Tensors that are no parameters or buffers (plain attributes) enter the fake world by themselves.
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    recorder = None
+    try:
+        swapped = {key: fake.from_tensor(value, static_shapes=True) for key, value in _tensors(model)}
+        with fake:
+            inputs = tuple(_filled(x, model) for x in examples)
+        recorder = Recorder(_origins(model, swapped), inputs)
+        with _unchanged(model), recorder.names_from(model), torch.inference_mode(), fake, recorder:
+            functional_call(model, swapped, inputs)
+    except Exception:
+        if recorder is None or not recorder.refusal:
+            return None  # whatever went wrong goes wrong again on real tensors, or does not
+    if recorder.refusal:
+        raise recorder.refusal from None
+    return recorder
+
+
+def _run_real(model: nn.Module, examples: tuple[_Example, ...], label: str) -> Recorder:
+    """The record of a run on zeros, on the model's device."""
+    swapped = {**dict(model.named_parameters()), **{key: value.clone() for key, value in model.named_buffers()}}
+    inputs = tuple(_filled(x, model) for x in examples)
+    recorder = Recorder(_origins(model, swapped), inputs)
+    scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+    try:
+        with torch.random.fork_rng(devices=[]), _unchanged(model), recorder.names_from(model), torch.inference_mode(), recorder:
+            if scripted:
+                model(*inputs)  # functional_call cannot swap what a script module holds
+            else:
+                functional_call(model, swapped, inputs)
+    except Exception as error:
+        if recorder.refusal:
+            raise recorder.refusal from None
+        where = f", in module {recorder.failed_in!r}" if recorder.failed_in else ""
+        raise ImportFailed(
+            f"{label} fails on inputs of {_sizes(examples)}{where}: {type(error).__name__}: {_first_line(error)} "
+            "Check the input shape, batch included (--input 1x3x224x224, or input_shape=)."
+        ) from error
+    if recorder.refusal:
+        raise recorder.refusal
+    return recorder
+
+
+@contextlib.contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; on leaving, every module's attributes are what they were, containers included."""
+    before = [(module, _copied(module)) for module in model.modules()]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    # The fused encoder layer is one opaque operator; without it attention shows its products.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        model.eval()
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, state in before:
+            _restore(module, state)
+
+
+def _copied(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Each attribute of a module, with a copy of its contents where it is a plain container."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return {"training": (module.training, None)}
+    return {
+        key: (value, value.copy() if type(value) in (dict, OrderedDict, list, set) else None) for key, value in vars(module).items()
+    }
+
+
+def _restore(module: nn.Module, state: dict[str, tuple[Any, Any]]) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        module.train(state["training"][0])
+        return
+    attributes = vars(module)
+    for key in [key for key in attributes if key not in state]:
+        del attributes[key]
+    for key, (value, contents) in state.items():
+        if contents is not None:
+            value.clear()
+            value.extend(contents) if isinstance(value, list) else value.update(contents)
+        attributes[key] = value
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Parameters and buffers under their qualified names; one that is shared stands under its first."""
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _origins(model: nn.Module, swapped: dict[str, torch.Tensor]) -> list[tuple[torch.Tensor, Origin]]:
+    parameters = {key for key, _ in model.named_parameters()}
+    return [(tensor, Origin(key, key in parameters)) for key, tensor in swapped.items()]
+
+
+def _examples(input_shape: Any) -> tuple[_Example, ...]:
+    """The inputs that the user described: for each a shape, or the tensor itself."""
+    several = _is_sequence(input_shape) and len(input_shape) > 0 and all(
+        _is_sequence(part) or isinstance(part, torch.Tensor) for part in input_shape
+    )
+    examples = []
+    for part in input_shape if several else [input_shape]:
+        if isinstance(part, torch.Tensor):
+            examples.append(part)
+        elif _is_sequence(part) and part and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in part):
+            examples.append(tuple(part))
+        else:
+            raise InputError(
+                f"input_shape is {input_shape!r}; it must be whole numbers of at least 1, batch first, as in (1, 3, 224, 224), "
+                "or a tuple of such shapes."
+            )
+    return tuple(examples)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _filled(example: _Example, model: nn.Module) -> torch.Tensor:
+    """A tensor to run the model on: zeros in its parameters' type, or a copy of the user's own."""
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    if isinstance(example, torch.Tensor):
+        return example.detach().clone().to(first.device)
+    return torch.zeros(example, dtype=first.dtype, device=first.device)
+
+
+def _sizes(examples: tuple[_Example, ...]) -> str:
+    return ", ".join(shown(x.shape if isinstance(x, torch.Tensor) else x) for x in examples)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    line = text[0] if text else "no message"
+    return line if line.endswith(".") else f"{line}."
+
+
+__all__ = ["trace"]

@@ -1,0 +1,229 @@
+"""`LayerCost` and `NetworkCost`: what every level answers with; tables, JSON and CSV with units in their names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from hwflow.layers import Layer, Tensor
+
+if TYPE_CHECKING:
+    import pandas
+
+LevelName = Literal["coarse", "mid", "fine"]
+LEVELS: tuple[LevelName, ...] = ("coarse", "mid", "fine")
+
+Accesses = Mapping[str, Mapping[Tensor, Mapping[str, float]]]
+"""accesses[level][tensor] = {"reads", "fills", "updates"}: words, per instance."""
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Cost of one layer on one accelerator. None means: this level does not know.
+
+    Attributes:
+        energy: in `energy_unit`; `energy_by_level` splits it by part of the chip.
+        cycles: the largest of the compute cycles and every memory's bandwidth-bound cycles.
+        bound_by: "compute", or the memory whose bandwidth sets `cycles`.
+        utilization: MACs / (cycles x MAC units), stalls included.
+        dram_bytes: bytes read from and written to DRAM.
+        level, engine, energy_source: who answered, and with which energies.
+        seconds: how long the answer took; not part of the result.
+        mapping: the mapping that was judged, as Timeloop's directives, or None at coarse.
+        note: what a reader must know of this row (a fallback, and why).
+    """
+
+    layer: Layer
+    level: LevelName
+    engine: str
+    energy: float | None
+    energy_unit: Literal["pJ", "normalized"]
+    energy_source: str
+    energy_by_level: Mapping[str, float]
+    cycles: int | None
+    latency_s: float | None
+    bound_by: str | None
+    utilization: float | None
+    dram_bytes: float
+    seconds: float = field(default=0.0, compare=False)
+    accesses: Accesses = field(default_factory=dict)
+    utilized_instances: Mapping[str, float] = field(default_factory=dict)
+    mapping: tuple[Mapping[str, Any], ...] | None = None
+    note: str = ""
+
+    @property
+    def energy_pj(self) -> float | None:
+        """Picojoule, or None where the energies are in normalised units."""
+        return self.energy if self.energy_unit == "pJ" else None
+
+    @property
+    def energy_normalized(self) -> float | None:
+        """Units of one 16-bit multiply-accumulate, or None where the energies are in picojoule."""
+        return self.energy if self.energy_unit == "normalized" else None
+
+    def row(self) -> dict[str, Any]:
+        """The row of the JSON contract (design section 5)."""
+        la = self.layer
+        pj = self.energy_unit == "pJ"
+        return {
+            "name": la.name,
+            "type": la.type,
+            "shape": dict(la.dims),
+            "strides": list(la.strides),
+            "dilations": list(la.dilations),
+            "macs": la.macs,
+            "params": la.params,
+            "energy_pj": self.energy_pj,
+            "energy_normalized": self.energy_normalized,
+            "energy_by_level_pj": dict(self.energy_by_level) if pj else None,
+            "energy_by_level_normalized": None if pj else dict(self.energy_by_level),
+            "cycles": self.cycles,
+            "latency_s": self.latency_s,
+            "bound_by": self.bound_by,
+            "utilization": self.utilization,
+            "dram_bytes": self.dram_bytes,
+            "level": self.level,
+            "engine": self.engine,
+            "energy_source": self.energy_source,
+            "note": self.note,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Costs of all layers of a network, one row an occurrence, with totals.
+
+    Totals assume that every layer reads its inputs from and writes its outputs to DRAM.
+    """
+
+    network: str
+    accelerator: str | None
+    level: LevelName
+    batch: int
+    rows: tuple[LayerCost, ...]
+    params_other: int = 0
+    not_counted: Mapping[str, int] = field(default_factory=dict)
+    other_traffic_bytes: float | None = None
+    mac_units: int | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def _sum(self, values: list[Any]) -> Any:
+        return None if any(v is None for v in values) else sum(values)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return sum(r.layer.macs for r in self.rows)
+
+    @property
+    def params(self) -> int:
+        """Weights of all rows."""
+        return sum(r.layer.params for r in self.rows)
+
+    @property
+    def energy_pj(self) -> float | None:
+        """Picojoule; None in normalised units."""
+        return self._sum([r.energy_pj for r in self.rows])  # type: ignore[no-any-return]
+
+    @property
+    def energy_normalized(self) -> float | None:
+        """Units of one 16-bit multiply-accumulate; None where energies are in picojoule."""
+        return self._sum([r.energy_normalized for r in self.rows])  # type: ignore[no-any-return]
+
+    @property
+    def cycles(self) -> int | None:
+        """Clock cycles, layers one after the other."""
+        return self._sum([r.cycles for r in self.rows])  # type: ignore[no-any-return]
+
+    @property
+    def latency_s(self) -> float | None:
+        """Seconds."""
+        return self._sum([r.latency_s for r in self.rows])  # type: ignore[no-any-return]
+
+    @property
+    def edp_pj_s(self) -> float | None:
+        """(sum of energies)(sum of latencies), in picojoule seconds."""
+        if self.energy_pj is None or self.latency_s is None:
+            return None
+        return self.energy_pj * self.latency_s
+
+    @property
+    def dram_bytes(self) -> float:
+        """Bytes read from and written to DRAM."""
+        return sum(r.dram_bytes for r in self.rows)
+
+    @property
+    def utilization(self) -> float | None:
+        """MACs / (cycles x MAC units)."""
+        if self.cycles is None or not self.mac_units:
+            return None
+        return self.macs / (self.cycles * self.mac_units)
+
+    @property
+    def energy_sources(self) -> tuple[str, ...]:
+        """The sources of energy in the rows, each once."""
+        return tuple(dict.fromkeys(r.energy_source for r in self.rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of the command line (design section 5)."""
+        return {
+            "network": self.network,
+            "accelerator": self.accelerator,
+            "level": self.level,
+            "batch": self.batch,
+            "totals": {
+                "macs": self.macs,
+                "params": self.params,
+                "params_other": self.params_other,
+                "energy_pj": self.energy_pj,
+                "energy_normalized": self.energy_normalized,
+                "cycles": self.cycles,
+                "latency_s": self.latency_s,
+                "edp_pj_s": self.edp_pj_s,
+                "dram_bytes": self.dram_bytes,
+                "utilization": self.utilization,
+                "other_traffic_bytes": self.other_traffic_bytes,
+            },
+            "layers": [r.row() for r in self.rows],
+            "not_counted": dict(self.not_counted),
+            "provenance": dict(self.provenance),
+        }
+
+    def to_json(self) -> str:
+        """One JSON object, with a final newline."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def records(self) -> list[dict[str, Any]]:
+        """Flat rows: shape, strides, dilations and energies by level as columns of their own."""
+        flat = []
+        for row in (r.row() for r in self.rows):
+            shape, strides, dilations = row.pop("shape"), row.pop("strides"), row.pop("dilations")
+            by_level = {}
+            for unit in ("pj", "normalized"):
+                for part, value in (row.pop(f"energy_by_level_{unit}") or {}).items():
+                    by_level[f"energy_{part}_{unit}"] = value
+            head = {"network": self.network, "accelerator": self.accelerator, "batch": self.batch}
+            kernel = {"stride_w": strides[0], "stride_h": strides[1], "dilation_w": dilations[0], "dilation_h": dilations[1]}
+            flat.append({**head, "name": row.pop("name"), "type": row.pop("type"), **shape, **kernel, **row, **by_level})
+        return flat
+
+    def to_csv(self) -> str:
+        """One line a layer, units in the column names."""
+        rows = self.records()
+        columns = list(dict.fromkeys(c for row in rows for c in row))
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return buffer.getvalue()
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The rows of `to_csv` as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
