@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from hwflow.accelerator import Accelerator, MacUnit, Memory
@@ -17,7 +16,6 @@ from hwflow.data import folder, read_yaml
 from hwflow.errors import InputError
 
 Unit = Literal["pJ", "normalized"]
-_PROVENANCE_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class EnergyTable:
     unit: Unit
     source: str
     parts: Mapping[str, PartEnergy]
-    provenance: Mapping[str, Any] = field(default=_PROVENANCE_NONE, compare=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def content(self) -> dict[str, Any]:
         """Everything that can change a result, as plain data (for keys and for the store)."""

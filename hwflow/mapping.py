@@ -137,7 +137,7 @@ class Mapping:
             for word, loops in (("for", mapped.temporal), ("parallel-for", mapped.spatial)):
                 for dim, bound in loops:
                     depth += 1
-                    lines.append(f"{'  ' * depth}{word} {dim} in 0..{bound - 1}" + (f"  # {bound}" if bound > 2 else ""))
+                    lines.append(f"{'  ' * depth}{word} {dim} in [0:{bound})" + (f"  # over {mapped.axis}" if word != "for" else ""))
             depth += 1
         lines.append(f"{'  ' * depth}multiply-accumulate")
         return "\n".join(lines)

@@ -1,0 +1,154 @@
+"""The mid level: hwflow's own loop-nest analysis and mapping search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwflow.accelerator import Accelerator
+from hwflow.cost import mapper
+from hwflow.cost.nest import Batch, Nest, Verdict
+from hwflow.dataflow import LevelConstraint
+from hwflow.energy import EnergyTable
+from hwflow.errors import NotMappable
+from hwflow.layers import TENSORS, Layer
+from hwflow.mapping import Mapping
+from hwflow.results import LayerCost
+
+VERSION = "mid-1"
+"""Changes whenever a number that mid answers can change; part of every cache key."""
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """The best mapping that the search found, and what it costs.
+
+    `proven_optimal` says that no mapping within the constraints has a smaller objective; `bound` is a proven lower bound of the
+    objective (energy in the table's unit, latency in cycles, EDP in their product), or None where none is known.
+    """
+
+    mapping: Mapping
+    cost: LayerCost
+    proven_optimal: bool
+    bound: float | None
+
+
+def analyse(layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable) -> LayerCost:
+    """What one given mapping costs: the numbers that `timeloop-model` gives for it.
+
+    Raises:
+        InputError: where the mapping does not belong to the layer or the accelerator.
+        NotMappable: where a tile does not fit its memory; says which, and by how much.
+    """
+    start = time.perf_counter()
+    mapping.check(layer, accelerator)
+    nest = Nest(layer, accelerator, table, tuple(m.keeps for m in reversed(mapping.levels)))
+    batch = nest.batch_of(mapping)
+    verdict = nest.evaluate(batch)
+    if not verdict.fits[0]:
+        raise NotMappable(_overflow(nest, verdict))
+    return _cost(nest, batch, verdict, mapping, time.perf_counter() - start)
+
+
+def map_layer(
+    layer: Layer,
+    accelerator: Accelerator,
+    constraints: Sequence[LevelConstraint],
+    table: EnergyTable,
+    *,
+    objective: mapper.Objective = "edp",
+    effort: int = 1,
+) -> MapResult:
+    """Search the mappings that the constraints allow for the least `objective`; deterministic.
+
+    Raises:
+        NotMappable: where no mapping fits; says which memory is too small for the smallest tile.
+    """
+    start = time.perf_counter()
+    nest = Nest(layer, accelerator, table)
+    found = mapper.search(nest, constraints, objective=objective, effort=effort)
+    if found is None:
+        raise NotMappable(_too_small(nest))
+    mapping = nest.mapping_of(found.batch, 0)
+    cost = _cost(nest, found.batch, nest.evaluate(found.batch), mapping, time.perf_counter() - start)
+    return MapResult(mapping, cost, found.proven_optimal, found.bound)
+
+
+def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds: float) -> LayerCost:
+    acc, layer, table = nest.accelerator, nest.layer, nest.table
+    by_level = {
+        level.memory.name: float(verdict.level_energy[k, 0])
+        for k, level in reversed(list(enumerate(nest.levels)))
+        if level.memory is not None
+    }
+    by_level[acc.mac.name] = nest.mac_energy
+    accesses = {
+        level.memory.name: {
+            tensor: {
+                "reads": float(verdict.reads[k, t, 0]),
+                "fills": float(verdict.fills[k, t, 0]),
+                "updates": float(verdict.updates[k, t, 0]),
+            }
+            for t, tensor in enumerate(TENSORS)
+            if nest.keep[k, t]
+        }
+        for k, level in reversed(list(enumerate(nest.levels)))
+        if level.memory is not None
+    }
+    cycles = int(verdict.cycles[0])
+    slowest = int(np.argmax(verdict.level_cycles[:, 0]))
+    bound_by = "compute" if verdict.compute_cycles[0] >= cycles else nest.levels[slowest].name
+    dram = accesses[acc.dram.name].values()
+    return LayerCost(
+        layer=layer,
+        level="mid",
+        engine=f"hwflow {VERSION}",
+        energy=float(verdict.energy[0]),
+        energy_unit=table.unit,
+        energy_source=table.source,
+        energy_by_level=by_level,
+        cycles=cycles,
+        latency_s=cycles * acc.cycle_s,
+        bound_by=bound_by,
+        utilization=layer.macs / (cycles * acc.mac_units),
+        dram_bytes=sum(a["reads"] + a["fills"] + a["updates"] for a in dram) * acc.dram.word_bits / 8,
+        seconds=seconds,
+        accesses=accesses,
+        utilized_instances={lv.name: float(verdict.instances[k, 0]) for k, lv in enumerate(nest.levels)},
+        mapping=tuple(mapping.directives()),
+    )
+
+
+def _overflow(nest: Nest, verdict: Verdict) -> str:
+    for k, level in reversed(list(enumerate(nest.levels))):
+        memory = level.memory
+        if memory is not None and memory.words is not None:
+            room, need = int(memory.words // memory.buffering), int(verdict.tiles[k, :, 0].sum())
+            if need > room:
+                parts = ", ".join(f"{t} {int(n)}" for t, n in zip(TENSORS, verdict.tiles[k, :, 0], strict=True) if n)
+                return (
+                    f"layer {nest.layer.name}: the mapping needs {need} words in {memory.name} ({parts}), which has {room}. "
+                    f"Make its tiles smaller, or {memory.name} larger."
+                )
+    return f"layer {nest.layer.name}: the mapping spreads more instances over a fan-out than {nest.accelerator.name} has."
+
+
+def _too_small(nest: Nest) -> str:
+    """Why nothing fits: at the least, every memory holds one word of each tensor that it keeps."""
+    for k, level in enumerate(nest.levels):
+        memory = level.memory
+        if memory is not None and memory.words is not None:
+            room, need = int(memory.words // memory.buffering), int(nest.keep[k].sum())
+            if need > room:
+                return (
+                    f"layer {nest.layer.name} has no mapping on {nest.accelerator.name}: {memory.name} holds {room} word(s), but keeps "
+                    f"{need} tensors. Make {memory.name} larger."
+                )
+    return (
+        f"layer {nest.layer.name} ({nest.layer}) has no mapping on {nest.accelerator.name} within the constraints of the dataflow: "
+        "every way to split its loops overflows a memory or a fan-out. Choose another dataflow (flexible allows all), or enlarge "
+        "the memories."
+    )
