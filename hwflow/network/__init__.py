@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
@@ -90,14 +90,14 @@ class Network:
         return replace(self, layers=tuple(la if la.bits else la.with_(bits=bits) for la in self.layers))
 
     @classmethod
-    def from_torch(cls, model: torch.nn.Module, input_shape: Sequence[int], *, name: str | None = None) -> Network:
-        """Trace any `nn.Module`; see `hwflow.network.from_torch`."""
+    def from_torch(cls, model: torch.nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
+        """Trace any `nn.Module` on one shape, batch included, or on a tuple of shapes; see `hwflow.network.from_torch`."""
         from hwflow.network.from_torch import trace
 
         return trace(model, input_shape, name=name)
 
     @classmethod
-    def from_onnx(cls, path: str | Path, *, input_shape: Sequence[int] | None = None, batch: int | None = None) -> Network:
+    def from_onnx(cls, path: str | Path, *, input_shape: Any = None, batch: int | None = None) -> Network:
         """Read an ONNX file; see `hwflow.network.from_onnx`."""
         from hwflow.network.from_onnx import read
 
@@ -111,11 +111,11 @@ class Network:
         return read(path)
 
 
-def zoo(name: str, *, input_shape: Sequence[int] | None = None) -> Network:
+def zoo(name: str, *, input_shape: Sequence[int] | None = None, num_classes: int | None = None) -> Network:
     """A network of the zoo at its usual input size, or at `input_shape` (N, C, H, W); needs no torch."""
-    from hwflow.network.zoo import build
+    from hwflow.network.model_zoo import build
 
-    return build(name, input_shape)
+    return build(name, input_shape, num_classes)
 
 
 __all__ = ["Network", "OtherOp", "zoo"]

@@ -1,4 +1,4 @@
-"""Widths, depths and strides of the zoo's networks, as their papers give them: for the modules and the torch-free builders alike."""
+"""Widths, depths and strides of the zoo's networks, from their papers: for the modules and the builders without torch alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class ResNetPlan(NamedTuple):
-    """He et al. 2015 (arXiv:1512.03385), Table 1; the stride of a bottleneck is on its 3 x 3 convolution, as torchvision has it."""
+    """He et al. 2015 (arXiv:1512.03385), Table 1; a bottleneck strides in its 3 x 3 convolution, as torchvision's do."""
 
     block: Literal["basic", "bottleneck"]
     depths: tuple[int, int, int, int]

@@ -7,9 +7,7 @@ import re
 VIEWS = frozenset({"_unsafe_view", "lift", "lift_fresh", "resolve_conj", "resolve_neg", "detach_copy"})
 """Leave the data where it is, though their schema does not say so."""
 
-INACTIVE = frozenset(
-    {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"}
-)
+INACTIVE = frozenset({"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"})
 """Do nothing in evaluation mode."""
 
 _ONNX = {
@@ -134,7 +132,11 @@ _ONNX = {
     "triu": "Trilu",
 }
 _PREFIXES = {"upsample_": "Resize", "_upsample_": "Resize", "reflection_pad": "Pad", "replication_pad": "Pad"}
-_OUTSIDE = {"torchvision::nms": "NonMaxSuppression", "torchvision::roi_align": "RoiAlign", "torchvision::roi_pool": "MaxRoiPool"}
+_OUTSIDE = {
+    "torchvision::nms": "NonMaxSuppression",
+    "torchvision::roi_align": "RoiAlign",
+    "torchvision::roi_pool": "MaxRoiPool",
+}
 _RECURRENT = re.compile(r"(^|_)(lstm|gru|rnn)(_|$)|^quantized_(lstm|gru|rnn)")
 _PRODUCT = re.compile(
     r"(^|_)(\w*mm|convolution|conv|conv\dd|conv_\w+|linear|matmul|dot|vdot|trilinear|attention|cholesky|einsum)(_|$)"

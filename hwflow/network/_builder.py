@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 
 class Builder:
-    """Collects rows and operators in order of execution; every method takes (N, C, H, W) or (N, C) and returns the result's shape.
+    """Collects rows and operators in order of execution; methods take (N, C, H, W) or (N, C) and return the result's shape.
 
     Raises:
         InputError: naming the layer, where the input is too small for it.
@@ -45,15 +45,15 @@ class Builder:
     ) -> Shape:
         """A square convolution; the padding keeps the size at stride 1 unless given."""
         pad = dilation * (kernel // 2) if padding is None else padding
-        y = self._slid(name, x, channels, kernel, stride, pad, dilation)
+        y = self._slid(name, x, channels, kernel, stride=stride, padding=pad, dilation=dilation)
         self._layers.append(
             convolution(
                 name,
                 x,
                 y,
                 (channels, x[1] // groups, kernel, kernel),
-                (stride, stride),
-                (dilation, dilation),
+                strides=(stride, stride),
+                dilations=(dilation, dilation),
                 groups=groups,
                 bias=channels if bias else 0,
             )
@@ -80,7 +80,7 @@ class Builder:
 
     def max_pool(self, name: str, x: Shape, kernel: int, stride: int, padding: int = 0) -> Shape:
         """A square max pooling."""
-        return self.op(name, "MaxPool", [x], self._slid(name, x, x[1], kernel, stride, padding, 1))
+        return self.op(name, "MaxPool", [x], self._slid(name, x, x[1], kernel, stride=stride, padding=padding))
 
     def average_pool(self, name: str, x: Shape, grid: int = 1) -> Shape:
         """Average pooling to `grid` x `grid` whatever the input's size."""
@@ -101,12 +101,12 @@ class Builder:
         """A convolution without bias and its normalisation."""
         return self.norm(norm, self.conv(conv, x, channels, kernel, stride=stride, dilation=dilation, groups=groups))
 
-    def _slid(self, name: str, x: Shape, channels: int, kernel: int, stride: int, padding: int, dilation: int) -> Shape:
+    def _slid(self, name: str, x: Shape, channels: int, kernel: int, *, stride: int, padding: int, dilation: int = 1) -> Shape:
         height, width = (window(size, kernel, stride, padding, dilation) for size in x[2:])
         if height < 1 or width < 1:
             raise InputError(
-                f"{self.name} on an input of {shown(self.input_shape)}: nothing is left at {name!r}, whose kernel of {kernel} x "
-                f"{kernel} does not fit {x[2]} x {x[3]} elements. Use a larger input (--input, or input_shape=)."
+                f"{self.name} on an input of {shown(self.input_shape)}: nothing is left at {name!r}, whose kernel of "
+                f"{kernel} x {kernel} does not fit {x[2]} x {x[3]} elements. Use a larger input (--input, or input_shape=)."
             )
         return (x[0], channels, height, width)
 

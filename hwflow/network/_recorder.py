@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from hwflow.errors import ImportFailed, InputError
 from hwflow.layers import Layer
 from hwflow.network import OtherOp, _aten
-from hwflow.network._rows import convolution, linear, product
+from hwflow.network._rows import convolution, product
 
 
 class Origin(NamedTuple):
@@ -25,6 +25,15 @@ class Origin(NamedTuple):
 
     name: str
     is_parameter: bool
+
+
+class _Call(NamedTuple):
+    """One operator that is executed: `op` of `namespace::op`, its arguments by name."""
+
+    func: Any
+    namespace: str
+    op: str
+    arguments: dict[str, Any]
 
 
 class Recorder(TorchDispatchMode):
@@ -113,7 +122,7 @@ class Recorder(TorchDispatchMode):
         out = func(*args, **kwargs)
         tensors = _tensors_of((args, kwargs))
         if any(self._is_data(t) for t in tensors) and not _aten.is_factory(op):
-            self._record(func, namespace, op, _bound(func, args, kwargs), tensors, _tensors_of(out))
+            self._record(_Call(func, namespace, op, _bound(func, args, kwargs)), tensors, _tensors_of(out))
             self._mark(func, args, kwargs, out)
         else:
             origin = next((self._origins[t] for t in tensors if t in self._origins), None)
@@ -122,12 +131,11 @@ class Recorder(TorchDispatchMode):
                     self._origins[t] = origin
         return out
 
-    def _record(
-        self, func: Any, namespace: str, op: str, bound: dict[str, Any], tensors: list[torch.Tensor], out: list[torch.Tensor]
-    ) -> None:
+    def _record(self, call: _Call, tensors: list[torch.Tensor], out: list[torch.Tensor]) -> None:
+        namespace, op = call.namespace, call.op
         if namespace == "aten" and op in _ROWS:
             try:
-                _ROWS[op](self, op, bound, out)
+                _ROWS[op](self, op, call.arguments, out)
             except InputError as error:
                 if isinstance(error, ImportFailed):
                     raise
@@ -135,10 +143,12 @@ class Recorder(TorchDispatchMode):
             return
         if _aten.hides_products(namespace, op):
             self._refuse(namespace, op)
-        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
+        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in call.func._schema.returns)
         if not out or is_view or op in _aten.VIEWS or op in _aten.INACTIVE:
             return
         kind = _aten.onnx_type(namespace, op, out[0].numel(), math.prod(out[0].shape[:2])) or f"{namespace}::{op}"
+        if op == "clone" and not tensors[0].is_contiguous():
+            kind = "Transpose"  # the copy that `contiguous` and `reshape` make of a permuted tensor
         words_in = sum(t.numel() for t in tensors if self._is_data(t))
         learnt = sum(t.numel() for t in tensors if self._is_parameter(t))
         # The second result of a max pooling are indices that only an unpooling reads.
@@ -147,17 +157,20 @@ class Recorder(TorchDispatchMode):
 
     def _mark(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """The results are data, and so is a constant that was written into (a cache of keys and values)."""
-        for t in _tensors_of(out):
-            self._data[t] = True
         for argument, value in zip(func._schema.arguments, args, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 for t in _tensors_of(value):
-                    storage = t.untyped_storage()
-                    self._written[storage._cdata] = storage  # held, so that its address is not given away again
+                    if t not in self._data:
+                        storage = t.untyped_storage()
+                        self._written[storage._cdata] = storage  # held, so that its address is not given away again
+        for t in _tensors_of(out):
+            self._data[t] = True
 
     def _refuse(self, namespace: str, op: str, why: str = "") -> None:
         name, kind = self._running[-1] if self._running else ("", "model")
-        reason = why or "it holds multiply-accumulates that are no convolution of one or two axes, linear layer or matrix product"
+        reason = (
+            why or "it holds multiply-accumulates that are no convolution of one or two axes, linear layer or matrix product"
+        )
         where = f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
         self.refusal = ImportFailed(
             f"{where} executes {namespace}::{op}, which hwflow cannot express: {reason}. "
@@ -195,8 +208,8 @@ def _convolution(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tenso
             b["input"].shape,
             out[0].shape,
             weights.shape,
-            _per_axis(b["stride"], axes),
-            _per_axis(b["dilation"], axes),
+            strides=_per_axis(b["stride"], axes),
+            dilations=_per_axis(b["dilation"], axes),
             groups=b["groups"],
             bias=to._bias(b["bias"]),
             transposed=b["transposed"],
@@ -205,16 +218,12 @@ def _convolution(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tenso
 
 
 def _linear(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
-    x, weights, bias = b["input"], b["weight"], b["bias"]
-    if to._is_data(weights) or not to._is_data(x):
-        _append_product(to, "matmul", x, weights, (*weights.shape[:-2], weights.shape[-1], weights.shape[-2]), to._bias(bias))
-    else:
-        to.layers.append(linear(to._name("linear", weights), x.shape, weights.shape[0], bias=to._bias(bias)))
+    _append_product(to, b["input"], b["weight"], tuple(b["weight"].shape)[::-1], bias=to._bias(b["bias"]))
 
 
 def _product(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
     left, right = list(b.values())[:2]
-    _append_product(to, op, left, right, right.shape)
+    _append_product(to, left, right, right.shape)
 
 
 def _product_plus(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
@@ -234,7 +243,7 @@ def _product_plus(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tens
             )
         )
     else:
-        _append_product(to, op, left, right, right.shape, to._bias(addend))
+        _append_product(to, left, right, right.shape, bias=to._bias(addend))
     if to._is_data(addend):
         to.other.append(OtherOp(to._name("Add"), "Add", addend.numel() + out[0].numel(), out[0].numel()))
 
@@ -253,7 +262,7 @@ def _attention(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]
     to.layers.append(product(name, scores, v, left_fixed=False, right_fixed=False))
 
 
-def _append_product(to: Recorder, op: str, left: Any, right: Any, columns: Sequence[int], bias: int = 0) -> None:
+def _append_product(to: Recorder, left: Any, right: Any, columns: Sequence[int], *, bias: int = 0) -> None:
     left_fixed, right_fixed = not to._is_data(left), not to._is_data(right)
     weights = right if right_fixed else left if left_fixed else None
     name = to._name("linear" if weights is not None else "matmul", weights)
@@ -264,6 +273,7 @@ def _append_product(to: Recorder, op: str, left: Any, right: Any, columns: Seque
 
 _ROWS: dict[str, Callable[[Recorder, str, dict[str, Any], list[torch.Tensor]], None]] = {
     "convolution": _convolution,
+    "_convolution": _convolution,  # what traced modules call
     "linear": _linear,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _product),
     **dict.fromkeys(("addmm", "baddbmm", "addmv", "addbmm"), _product_plus),

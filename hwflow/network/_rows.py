@@ -1,6 +1,6 @@
 """Rows of a `Network` from shapes as frameworks write them: (H, W), kernels last, batches anywhere.
 
-The one place where PyTorch's and ONNX's (height, width) become hwflow's [width, height]; all importers and the zoo go through it.
+The one place where PyTorch's and ONNX's (height, width) become hwflow's [width, height]; importers and zoo go through it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def convolution(
     inputs: Sequence[int],
     outputs: Sequence[int],
     weights: Sequence[int],
+    *,
     strides: Sequence[int],
     dilations: Sequence[int],
-    *,
     groups: int = 1,
     bias: int = 0,
     transposed: bool = False,
@@ -43,8 +43,12 @@ def convolution(
         )
     if inputs[1] % groups or outputs[1] % groups:
         raise InputError(
-            f"{name!r}: groups is {groups}; it must divide the input channels ({inputs[1]}) and the output channels ({outputs[1]})"
+            f"{name!r}: groups is {groups}; it must divide the input channels ({inputs[1]}) and the output "
+            f"channels ({outputs[1]})"
         )
+    channels = weights[0] if transposed else weights[1] * groups
+    if channels != inputs[1]:
+        raise InputError(f"{name!r}: the weights {shown(weights)} are for {channels} input channels; the input has {inputs[1]}")
     stride, dilation = _width_first(strides), _width_first(dilations)
     placed = _width_first((inputs if transposed else outputs)[2:])
     kernel = _width_first(weights[2:])
@@ -124,13 +128,60 @@ def product(
     )
 
 
+def einsum(
+    name: str, equation: str, left: Sequence[int], right: Sequence[int], *, left_fixed: bool, right_fixed: bool
+) -> Layer:
+    """The row of an einsum of two operands that is one (batched) matrix product, its axes in any order.
+
+    Raises:
+        InputError: where an index repeats within an operand, is summed in one operand alone, or is an ellipsis.
+    """
+    text = equation.replace(" ", "")
+    sides, arrow, result = text.partition("->")
+    a, _, b = sides.partition(",")
+    if not arrow:  # NumPy's rule: what stands once, in alphabetical order
+        result = "".join(sorted(c for c in set(a + b) if (a + b).count(c) == 1))
+    plain = all(part.isalpha() and len(set(part)) == len(part) for part in (a, b)) and len(set(result)) == len(result)
+    if not plain or len(a) != len(left) or len(b) != len(right) or (set(a) ^ set(b)) - set(result):
+        raise InputError(f"the equation {equation!r} on {shown(left)} and {shown(right)} is no product of two matrices")
+    size = dict(zip(a, left, strict=True)) | dict(zip(b, right, strict=True))
+    if left_fixed and not right_fixed:
+        a, b, right_fixed, left_fixed = b, a, True, False
+    groups = [size[c] for c in a if c in b and c in result]
+    inner = math.prod(size[c] for c in a if c in b and c not in result)
+    rows = [size[c] for c in a if c not in b]
+    columns = math.prod(size[c] for c in b if c not in a)
+    if right_fixed and not groups:
+        return linear(name, (*rows, inner), columns)
+    return product(
+        name, (*groups, math.prod(rows), inner), (*groups, inner, columns), left_fixed=left_fixed, right_fixed=right_fixed
+    )
+
+
+def checked_batch(shape: Sequence[int] | None, batch: int | None) -> None:
+    """Refuses a batch that is no size, or another than the one in the input's shape.
+
+    Raises:
+        InputError: naming both.
+    """
+    if batch is None:
+        return
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise InputError(f"batch is {batch!r}; it must be a whole number of at least 1.")
+    if shape is not None and shape[0] != batch:
+        raise InputError(
+            f"batch is {batch}, but the input shape {shown(shape)} begins with {shape[0]}, which is its batch. "
+            f"Leave one of them out, or write {shown((batch, *shape[1:]))}."
+        )
+
+
 def shown(shape: Sequence[object]) -> str:
     """A shape as the command line writes it: 1x3x224x224."""
     return "x".join(map(str, shape)) or "a scalar"
 
 
 def window(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
-    """Positions of a kernel on an axis of `size` elements padded by `padding` on both sides; 0 or less where it does not fit."""
+    """Positions of a kernel on an axis of `size` elements, `padding` on both sides; 0 or less where it does not fit."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 

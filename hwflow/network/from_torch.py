@@ -1,4 +1,4 @@
-"""A `Network` from any `torch.nn.Module`: the model runs once on fake tensors (shapes without data) while its operators are seen.
+"""A `Network` from any `torch.nn.Module`: it runs once on fake tensors (shapes without data) while its operators are seen.
 
 What counts is what PyTorch executes, so control flow, functional calls and modules called several times need no special care.
 """
@@ -44,20 +44,29 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model is {type(model).__name__}; it must be a torch.nn.Module.")
-    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper would compile what is only to be looked at
+    model = _unwrapped(model)
     label = name or type(model).__name__
     lazy = [key for key, value in _tensors(model) if nn.parameter.is_lazy(value)]
     if lazy:
         raise ImportFailed(
-            f"{label}: parameter {lazy[0]!r} has no shape yet (a lazy module). Run the model once on real data before importing it."
+            f"{label}: parameter {lazy[0]!r} has no shape yet (a lazy module). Run the model once on real data "
+            "before importing it."
         )
     examples = _examples(input_shape)
     recorder = _run_fake(model, examples) or _run_real(model, examples, label)
     if not recorder.layers:
         raise ImportFailed(
-            f"{label} executes no convolution, linear layer or matrix product on inputs of {_sizes(examples)}; there is nothing to cost."
+            f"{label} executes no convolution, linear layer or matrix product on inputs of {_sizes(examples)}; "
+            "there is nothing to cost."
         )
     return Network(label, tuple(recorder.layers), tuple(recorder.other))
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside what compiles it or spreads it over devices: it is only to be looked at."""
+    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(model, "_orig_mod"):
+        model = model.module if hasattr(model, "module") else model._orig_mod
+    return model
 
 
 def _run_fake(model: nn.Module, examples: tuple[_Example, ...]) -> Recorder | None:
@@ -126,7 +135,8 @@ def _copied(module: nn.Module) -> dict[str, tuple[Any, Any]]:
     if isinstance(module, torch.jit.ScriptModule):
         return {"training": (module.training, None)}
     return {
-        key: (value, value.copy() if type(value) in (dict, OrderedDict, list, set) else None) for key, value in vars(module).items()
+        key: (value, value.copy() if type(value) in (dict, OrderedDict, list, set) else None)
+        for key, value in vars(module).items()
     }
 
 
@@ -156,8 +166,10 @@ def _origins(model: nn.Module, swapped: dict[str, torch.Tensor]) -> list[tuple[t
 
 def _examples(input_shape: Any) -> tuple[_Example, ...]:
     """The inputs that the user described: for each a shape, or the tensor itself."""
-    several = _is_sequence(input_shape) and len(input_shape) > 0 and all(
-        _is_sequence(part) or isinstance(part, torch.Tensor) for part in input_shape
+    several = (
+        _is_sequence(input_shape)
+        and len(input_shape) > 0
+        and all(_is_sequence(part) or isinstance(part, torch.Tensor) for part in input_shape)
     )
     examples = []
     for part in input_shape if several else [input_shape]:

@@ -66,7 +66,9 @@ class ResNetFeatures(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        for stage, (width, depth, dilates) in enumerate(zip(RESNET_WIDTHS, plan.depths, (False, *dilated), strict=True), start=1):
+        for stage, (width, depth, dilates) in enumerate(
+            zip(RESNET_WIDTHS, plan.depths, (False, *dilated), strict=True), start=1
+        ):
             stride, first = (1 if stage == 1 else 2), dilation
             if dilates:
                 dilation, stride = dilation * stride, 1

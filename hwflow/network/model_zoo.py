@@ -1,6 +1,6 @@
 """The networks that hwflow knows by name: costed without torch (`build`), or as `nn.Module`s to train and prune (`load_model`).
 
-The rows of `build` bear the qualified names of `load_model`'s modules; a test holds that tracing the module gives the same rows.
+The rows of `build` bear the qualified names of `load_model`'s modules; a test holds that tracing the module gives the same.
 """
 
 from __future__ import annotations
@@ -95,22 +95,28 @@ def _classes(name: str, entry: Entry, num_classes: int | None) -> int:
 # ResNets -------------------------------------------------------------------------------------------------------------
 
 
-def _resnet_features(b: Builder, x: Shape, plan: arch.ResNetPlan, prefix: str = "", dilated: Sequence[bool] = (False,) * 3) -> Shape:
+def _resnet_features(
+    b: Builder, x: Shape, plan: arch.ResNetPlan, prefix: str = "", dilated: Sequence[bool] = (False,) * 3
+) -> Shape:
     x = b.conv_norm(f"{prefix}conv1", f"{prefix}bn1", x, arch.RESNET_WIDTHS[0], 7, stride=2)
     x = b.activation(f"{prefix}relu", x)
     x = b.max_pool(f"{prefix}maxpool", x, 3, 2, 1)
     dilation = 1
-    for stage, (width, depth, dilates) in enumerate(zip(arch.RESNET_WIDTHS, plan.depths, (False, *dilated), strict=True), start=1):
+    for stage, (width, depth, dilates) in enumerate(
+        zip(arch.RESNET_WIDTHS, plan.depths, (False, *dilated), strict=True), start=1
+    ):
         stride, first = (1 if stage == 1 else 2), dilation
         if dilates:
             dilation, stride = dilation * stride, 1
         for i in range(depth):
             block = f"{prefix}layer{stage}.{i}"
-            x = _residual(b, block, x, plan, width, stride if i == 0 else 1, first if i == 0 else dilation)
+            x = _residual(
+                b, block, x, plan, width=width, stride=stride if i == 0 else 1, dilation=first if i == 0 else dilation
+            )
     return x
 
 
-def _residual(b: Builder, name: str, x: Shape, plan: arch.ResNetPlan, width: int, stride: int, dilation: int) -> Shape:
+def _residual(b: Builder, name: str, x: Shape, plan: arch.ResNetPlan, *, width: int, stride: int, dilation: int) -> Shape:
     channels = width * plan.expansion
     if plan.block == "basic":
         y = b.conv_norm(f"{name}.conv1", f"{name}.bn1", x, width, 3, stride=stride)
@@ -190,7 +196,16 @@ def _alexnet(b: Builder, x: Shape, classes: int) -> Shape:
 
 
 def _conv_norm_act(
-    b: Builder, name: str, x: Shape, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, act: str
+    b: Builder,
+    name: str,
+    x: Shape,
+    channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    act: str,
 ) -> Shape:
     y = b.conv_norm(f"{name}.0", f"{name}.1", x, channels, kernel, stride=stride, dilation=dilation, groups=groups)
     return b.activation(f"{name}.2", y, act)
@@ -247,8 +262,12 @@ def _deeplabv3_resnet50(b: Builder, image: Shape, classes: int) -> Shape:
 _CIFAR, _IMAGENET = (1, 3, 32, 32), (1, 3, 224, 224)
 
 ZOO: dict[str, Entry] = {
-    "resnet20": Entry("ResNet-20 for CIFAR, option-A shortcuts (He et al. 2015)", _CIFAR, 10, _cifar_resnet(arch.CIFAR_RESNETS["resnet20"])),
-    "resnet56": Entry("ResNet-56 for CIFAR, option-A shortcuts (He et al. 2015)", _CIFAR, 10, _cifar_resnet(arch.CIFAR_RESNETS["resnet56"])),
+    "resnet20": Entry(
+        "ResNet-20 for CIFAR, option-A shortcuts (He et al. 2015)", _CIFAR, 10, _cifar_resnet(arch.CIFAR_RESNETS["resnet20"])
+    ),
+    "resnet56": Entry(
+        "ResNet-56 for CIFAR, option-A shortcuts (He et al. 2015)", _CIFAR, 10, _cifar_resnet(arch.CIFAR_RESNETS["resnet56"])
+    ),
     "resnet18": Entry("ResNet-18 (He et al. 2015)", _IMAGENET, 1000, _resnet(arch.RESNETS["resnet18"])),
     "resnet50": Entry("ResNet-50, stride on the 3 x 3 (He et al. 2015)", _IMAGENET, 1000, _resnet(arch.RESNETS["resnet50"])),
     "vgg16": Entry("VGG-16 without batch normalisation (Simonyan and Zisserman 2014)", _IMAGENET, 1000, _vgg16),

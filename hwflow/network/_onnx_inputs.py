@@ -1,0 +1,111 @@
+"""Sizes for what an ONNX file leaves open: the batch and other dynamic dimensions of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hwflow.errors import ImportFailed, InputError
+from hwflow.network._rows import checked_batch, shown
+
+
+def fix_inputs(graph: Any, path: Path, input_shape: Any, batch: int | None) -> None:
+    """Writes the user's sizes into the inputs of `graph`; a symbol that got a size has it everywhere.
+
+    Raises:
+        InputError: where the sizes contradict each other or the file.
+        ImportFailed: naming an input and its dimension that are still open, and the option.
+    """
+    stored = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored and value.type.HasField("tensor_type")]
+    checked_batch(None, batch)
+    given = _given(input_shape, inputs, path)
+    symbols: dict[str, int] = {}
+    for value, shape in zip(inputs, given, strict=False):
+        checked_batch(shape, batch)
+        _write(value, shape, path, symbols)
+    if batch is not None:
+        _write_batch(inputs[len(given) :], batch, symbols)
+    for value in inputs:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value") and dim.dim_param in symbols:
+                dim.dim_value = symbols[dim.dim_param]
+            if not dim.HasField("dim_value") or dim.dim_value < 1:
+                raise _open(value, axis, path)
+        if not value.type.tensor_type.HasField("shape"):
+            raise ImportFailed(
+                f"{path}: input {value.name!r} has no shape in the file; give it with --input 1x3x224x224 (input_shape=)."
+            )
+
+
+def _given(input_shape: Any, inputs: list[Any], path: Path) -> list[tuple[int, ...]]:
+    if input_shape is None:
+        return []
+    several = len(input_shape) > 0 and all(isinstance(part, Sequence) for part in input_shape)
+    shapes = [tuple(part) for part in input_shape] if several else [tuple(input_shape)]
+    if len(shapes) > len(inputs) or (several and len(shapes) < len(inputs)):
+        names = ", ".join(value.name for value in inputs)
+        raise InputError(f"input_shape has {len(shapes)} shapes; {path} has {len(inputs)} inputs: {names}.")
+    for shape in shapes:
+        if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+            raise InputError(
+                f"input_shape is {input_shape!r}; it must be whole numbers of at least 1, batch first, as in (1, 3, 224, 224)."
+            )
+    return shapes
+
+
+def _write(value: Any, shape: tuple[int, ...], path: Path, symbols: dict[str, int]) -> None:
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        for size in shape:
+            kind.shape.dim.add().dim_value = size
+        return
+    written = _sizes(kind)
+    if len(kind.shape.dim) != len(shape):
+        raise InputError(
+            f"input_shape is {shown(shape)}; input {value.name!r} of {path} has {len(kind.shape.dim)} axes: {written}."
+        )
+    for axis, (dim, size) in enumerate(zip(kind.shape.dim, shape, strict=True)):
+        if axis > 0 and dim.HasField("dim_value") and 0 < dim.dim_value != size:
+            raise InputError(
+                f"input_shape is {shown(shape)}; {path} fixes dimension {axis} of input {value.name!r} at {dim.dim_value}: "
+                f"{written}."
+            )
+        if dim.dim_param and symbols.setdefault(dim.dim_param, size) != size:
+            raise InputError(
+                f"input_shape gives dimension {dim.dim_param!r} of {path} two sizes: {symbols[dim.dim_param]} and {size}."
+            )
+        dim.dim_value = size
+
+
+def _write_batch(inputs: list[Any], batch: int, symbols: dict[str, int]) -> None:
+    """The batch is the open first axis of the inputs, or where the file fixes it, the first axis of the first and its like."""
+    first = [v.type.tensor_type.shape.dim[0] for v in inputs if len(v.type.tensor_type.shape.dim)]
+    leading = [dim for dim in first if not dim.HasField("dim_value") or dim.dim_value < 1]
+    if not leading and first and not symbols:
+        leading = [dim for dim in first if dim.dim_value == first[0].dim_value]
+    for dim in leading:
+        if dim.dim_param:
+            symbols.setdefault(dim.dim_param, batch)
+        dim.dim_value = symbols.get(dim.dim_param, batch)
+
+
+def _open(value: Any, axis: int, path: Path) -> ImportFailed:
+    dim = value.type.tensor_type.shape.dim[axis]
+    symbol = f" ({dim.dim_param!r})" if dim.dim_param else ""
+    remedy = "--batch 1 (batch=), or the whole shape with --input" if axis == 0 else "--input"
+    return ImportFailed(
+        f"{path}: dimension {axis}{symbol} of input {value.name!r}, {_sizes(value.type.tensor_type)}, is left open by the "
+        f"file; give it with {remedy} {_example(value)} (input_shape=)."
+    )
+
+
+def _sizes(kind: Any) -> str:
+    return shown([d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim])
+
+
+def _example(value: Any) -> str:
+    dims = value.type.tensor_type.shape.dim
+    usual = [1, 3, 224, 224] if len(dims) == 4 else [1] * len(dims)
+    return shown([d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else n for d, n in zip(dims, usual, strict=True)])

@@ -1,0 +1,286 @@
+"""A `Network` from a YAML layer list, and back.
+
+name: mynet
+layers:
+  - {name: conv1, C: 3, M: 64, P: 112, Q: 112, R: 7, S: 7, strides: [2, 2]}      # N, G, strides, dilations may be left out
+  - {name: up, type: conv_transpose, C: 64, M: 32, P: 56, Q: 56, R: 2, S: 2, strides: [2, 2], bits: {weights: 8}}
+  - {name: fc, type: linear, C: 512, M: 1000}                                     # P: rows of each sample
+  - {name: scores, type: matmul, G: 8, P: 197, C: 64, M: 197}
+other:                                                                            # not costed, listed only
+  - {name: relu1, type: Relu, words_in: 802816, words_out: 802816}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwflow.errors import InputError
+from hwflow.layers import Bits, Layer
+from hwflow.network import Network, OtherOp
+
+Size = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Text = Annotated[str, Field(strict=True, min_length=1)]
+
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "conv": ("C", "M", "P", "Q", "R", "S"),
+    "conv_transpose": ("C", "M", "P", "Q", "R", "S"),
+    "linear": ("C", "M"),
+    "matmul": ("C", "M", "P"),
+}
+_SPATIAL = ("Q", "R", "S", "strides", "dilations")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Bits(_Strict):
+    weights: Size = Bits().weights
+    inputs: Size = Bits().inputs
+    outputs: Size = Bits().outputs
+
+
+class _Layer(_Strict):
+    name: Text
+    type: Literal["conv", "conv_transpose", "linear", "matmul"] = "conv"
+    N: Size = 1
+    G: Size = 1
+    C: Size | None = None
+    M: Size | None = None
+    P: Size | None = None
+    Q: Size | None = None
+    R: Size | None = None
+    S: Size | None = None
+    strides: tuple[Size, Size] | None = None
+    dilations: tuple[Size, Size] | None = None
+    bits: _Bits | None = None
+    params_other: Count = 0
+
+
+class _Other(_Strict):
+    name: Text
+    type: Text
+    words_in: Count
+    words_out: Count
+    params: Count = 0
+
+
+class _File(_Strict):
+    name: Text | None = None
+    layers: Annotated[list[_Layer], Field(min_length=1)]
+    other: list[_Other] = []
+
+
+def read(path: str | Path) -> Network:
+    """The network of a layer list; without `name` it is called as the file is.
+
+    Raises:
+        InputError: where the file does not exist, is not YAML (file and line), or has wrong fields: each with its path, its
+            value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file. NETWORK may be a .yaml layer list; check the path.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(_syntax(path, error)) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds {_shown(content)}; a layer list is a mapping with `layers`, and `name` and `other` where wanted."
+        )
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        raise InputError(_wrong(path, [_message(problem, content) for problem in error.errors()])) from error
+    wrong = [problem for i, spec in enumerate(file.layers) for problem in _misfits(i, spec)]
+    if wrong:
+        raise InputError(_wrong(path, wrong))
+    layers = tuple(_layer(spec) for spec in file.layers)
+    return Network(file.name or path.stem, layers, tuple(OtherOp(**spec.model_dump()) for spec in file.other))
+
+
+def write(network: Network, path: str | Path) -> None:
+    """Saves a network as a layer list that `read` gives back equal; the file is replaced whole or not at all.
+
+    Raises:
+        InputError: where the file cannot be written.
+    """
+    path = Path(path)
+    content: dict[str, Any] = {"name": network.name, "layers": [_fields(layer) for layer in network.layers]}
+    if network.other:
+        content["other"] = [_without_zero(op._asdict(), "params") for op in network.other]
+    lines = [f"name: {_flow(network.name)}"]
+    for section in ("layers", "other"):
+        if section in content:
+            lines += [f"{section}:", *(f"  - {_flow(entry)}" for entry in content[section])]
+    try:
+        _replace(path, "\n".join(lines) + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}") from error
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which moreover refuses a key that stands twice: YAML's would drop the first in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _syntax(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+    return f"{where}: not YAML: {getattr(error, 'problem', None) or ' '.join(str(error).split())}."
+
+
+def _wrong(path: Path, problems: Sequence[str]) -> str:
+    return f"{path}: {'; '.join(problems)}."
+
+
+def _misfits(index: int, spec: _Layer) -> Iterator[str]:
+    """What fits no layer of that type, or is missing for it."""
+    label = f"layers[{index}]"
+    for name in _NEEDED[spec.type]:
+        if getattr(spec, name) is None:
+            yield f"{label}.{name} is missing ({spec.type} {spec.name!r}); it must be a whole number of at least 1"
+    if spec.type in ("linear", "matmul"):
+        for name in _SPATIAL:
+            value = getattr(spec, name)
+            if value not in (None, 1, (1, 1)):
+                shown = list(value) if isinstance(value, tuple) else value
+                yield f"{label}.{name} is {shown}; a {spec.type} layer has none (its sizes: N, G, P rows, C inner, M columns)"
+
+
+def _layer(spec: _Layer) -> Layer:
+    sizes = {name: getattr(spec, name) or 1 for name in ("N", "G", "C", "M", "P", "Q", "R", "S")}
+    return Layer(
+        name=spec.name,
+        type=spec.type,
+        strides=spec.strides or (1, 1),
+        dilations=spec.dilations or (1, 1),
+        bits=Bits(**spec.bits.model_dump()) if spec.bits else None,
+        params_other=spec.params_other,
+        **sizes,
+    )
+
+
+def _message(problem: Any, content: Any) -> str:
+    """One of pydantic's problems as `layers[3].strides is 'x'; it must be ...`."""
+    location = problem["loc"]
+    field, kind = _dotted(location), problem["type"]
+    if kind == "missing":
+        return f"{field} is missing; {_allowed(location, 'it')}"
+    if kind == "extra_forbidden":
+        known = _known(location)
+        near = difflib.get_close_matches(str(location[-1]).lower(), [k.lower() for k in known], n=1, cutoff=0.5)
+        meant = next((f"; did you mean {k!r}?" for k in known if near and k.lower() == near[0]), "")
+        return f"{field} ({_shown(problem['input'])}) is no field{meant} Known: {', '.join(known)}".replace(
+            "field Known", "field; known"
+        )
+    return f"{field} is {_shown(problem['input'])}; {_allowed(location, 'it')}"
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _known(location: Sequence[str | int]) -> list[str]:
+    """The fields of the mapping in which `location` lies."""
+    names = [part for part in location[:-1] if isinstance(part, str)]
+    model: type[BaseModel] = _File
+    if names[:1] == ["layers"]:
+        model = _Bits if names[1:] == ["bits"] else _Layer
+    elif names[:1] == ["other"]:
+        model = _Other
+    return list(model.model_fields)
+
+
+_RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
+    (lambda at: at[-1] in ("strides", "dilations"), "two whole numbers of at least 1, [width, height]"),
+    (lambda at: at[-1] == "layers", "a list of at least one layer"),
+    (lambda at: at[-1] == "other", "a list of operators {name, type, words_in, words_out}"),
+    (lambda at: at[-1] == "type" and at[0] == "layers", "one of conv, conv_transpose, linear, matmul"),
+    (lambda at: at[-1] in ("name", "type"), "a text"),
+    (lambda at: at[-1] == "bits", "a mapping of weights, inputs and outputs to widths in bits"),
+    (lambda at: at[-1] in ("params_other", "words_in", "words_out", "params"), "a whole number of at least 0"),
+    (lambda at: len(at) == 2 and isinstance(at[-1], int), "a mapping of fields, such as {name: conv1, C: 3, M: 64, ...}"),
+)
+
+
+def _allowed(location: Sequence[str | int], subject: str) -> str:
+    rule = next((text for holds, text in _RULES if holds(location)), "a whole number of at least 1")
+    return f"{subject} must be {rule}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def _fields(layer: Layer) -> dict[str, Any]:
+    """A layer as the list writes it: what its type needs, and what differs from what holds where nothing is said."""
+    needed = _NEEDED[layer.type]
+    entry: dict[str, Any] = {"name": layer.name}
+    if layer.type != "conv":
+        entry["type"] = layer.type
+    entry |= {d: n for d, n in layer.dims.items() if d in needed or n != 1}
+    entry |= {k: list(v) for k, v in (("strides", layer.strides), ("dilations", layer.dilations)) if v != (1, 1)}
+    if layer.bits is not None:
+        entry["bits"] = layer.bits._asdict()
+    return _without_zero(entry | {"params_other": layer.params_other}, "params_other")
+
+
+def _without_zero(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    return entry if entry[key] else {k: v for k, v in entry.items() if k != key}
+
+
+def _flow(value: Any) -> str:
+    """On one line, quoted where YAML needs it."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
+    return text.removesuffix("...\n").removesuffix("\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(OSError):
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 is for secrets
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+__all__ = ["read", "write"]
