@@ -48,7 +48,7 @@ class Memory(_Part):
     size_kib: PositiveFloat | None = None
     size_words: Positive | None = None
     banks: Positive = 1
-    ports: Literal[1, 2] = 2
+    ports: Literal[1, 2] = 1
     read_words_per_cycle: PositiveFloat | None = None
     write_words_per_cycle: PositiveFloat | None = None
     bandwidth_gb_s: PositiveFloat | None = None
@@ -352,7 +352,8 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
     if not rest:
         fields = [f for f in Accelerator.model_fields if f not in ("hierarchy", "sources")]
         if head not in fields:
-            raise not_found(f"field of {where}", path, [*fields, *_paths(content)])
+            hint = f"Fields of a part are written part.field; the parts are {', '.join(_parts(content))}."
+            raise not_found(f"field of {where}", path, fields, hint, spellings=_paths(content))
         content[head] = value
         return
     for part in content["hierarchy"]:
@@ -369,7 +370,11 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
             else:
                 part[rest] = value
             return
-    raise not_found(f"field of {where}", path, _paths(content))
+    raise not_found(f"part in field {path!r} of {where}", head, _parts(content))
+
+
+def _parts(content: dict[str, Any]) -> list[str]:
+    return [p["name"] for p in content["hierarchy"]]
 
 
 def _paths(content: dict[str, Any]) -> list[str]:

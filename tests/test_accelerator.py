@@ -1,0 +1,210 @@
+"""Accelerator: presets, variants, levels, and errors that name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hwflow.accelerator import Accelerator, Fanout, MacUnit, Memory, presets
+from hwflow.dataflow import constrain, dataflows, load_dataflow
+from hwflow.errors import InputError
+from hwflow.layers import Bits
+
+EYERISS = Accelerator.load("eyeriss")
+
+
+def test_eyeriss_is_the_chip_of_the_papers() -> None:
+    assert EYERISS.mac_units == 168
+    assert (EYERISS["pe_array"].rows, EYERISS["pe_array"].columns) == (12, 14)  # type: ignore[union-attr]
+    words = {m.name: m.words for m in EYERISS.memories}
+    assert (words["input_spad"], words["weight_spad"], words["psum_spad"]) == (12, 224, 24)
+    assert words["global_buffer"] == 108 * 1024 // 2
+    assert EYERISS.clock_mhz == 200
+    assert {m.word_bits for m in EYERISS.memories} == {16}
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_has_a_source_for_every_part_and_a_dram_bandwidth(name: str) -> None:
+    acc = Accelerator.load(name)
+    assert acc.dram.bandwidth_gb_s
+    sourced = {key.split(".")[0] for key in acc.sources}
+    spads = {"input_spad", "weight_spad", "psum_spad"}
+    for part in acc.hierarchy:
+        assert part.name in sourced or (part.name in spads and "spads" in sourced), part.name
+    assert {"technology_nm", "clock_mhz"} <= sourced
+    constrain(acc)  # its own dataflow fits
+
+
+def test_two_dimensional_fanout_is_two_boundaries() -> None:
+    levels = {level.name: level for level in EYERISS.levels}
+    assert (levels["global_buffer"].fanout, levels["global_buffer"].axis) == (14, "X")
+    assert (levels["pe_array"].fanout, levels["pe_array"].axis, levels["pe_array"].memory) == (12, "Y", None)
+    assert (levels["psum_spad"].instances, levels["psum_spad"].mesh_x, levels["psum_spad"].mesh_y) == (168, 14, 12)
+
+
+def test_a_variant_changes_the_field_and_only_the_field() -> None:
+    variant = EYERISS.with_({"global_buffer.size_kib": 64, "pe_array.rows": 16, "clock_mhz": 500})
+    assert variant["global_buffer"].size_kib == 64  # type: ignore[union-attr]
+    assert (variant.mac_units, variant.clock_mhz) == (16 * 14, 500)
+    assert EYERISS.mac_units == 168
+    assert variant.fingerprint != EYERISS.fingerprint
+    assert EYERISS.with_({"pe_array.rows": 12}).fingerprint == EYERISS.fingerprint
+
+
+def test_a_size_may_be_given_in_the_other_unit() -> None:
+    variant = EYERISS.with_({"weight_spad.size_kib": 0.5})
+    assert variant["weight_spad"].size_words is None  # type: ignore[union-attr]
+    assert variant["weight_spad"].words == 256  # type: ignore[union-attr]
+
+
+def test_narrower_words_keep_the_bytes() -> None:
+    eight = EYERISS.with_bits(Bits(8, 8, 8))
+    for wide, narrow in zip(EYERISS.memories, eight.memories, strict=True):
+        assert narrow.word_bits == 8
+        assert narrow.width_bits == wide.width_bits
+        assert narrow.size_bits == wide.size_bits
+        if wide.read_words_per_cycle:
+            assert narrow.read_words_per_cycle == 2 * wide.read_words_per_cycle
+    assert eight.mac.multiplier_bits == 8
+    assert EYERISS.with_bits(Bits(16, 16, 16)).fingerprint == EYERISS.fingerprint
+
+
+def test_words_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(InputError, match=r"dram\.width_bits \(=64\) is no whole multiple of the 12 bit"):
+        EYERISS.with_bits(Bits(12, 12, 12))
+
+
+def test_bandwidth_in_words_per_cycle() -> None:
+    assert EYERISS.words_per_cycle(EYERISS.dram) == pytest.approx(0.72e9 / 2 / 200e6)
+    assert EYERISS.words_per_cycle(EYERISS.memories[1]) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("global_bufer.size_kib", 64, r"unknown part in field 'global_bufer\.size_kib' of accelerator eyeriss 'global_bufer'\. Did you mean 'global_buffer'"),
+        ("global_buffer.size_kb", 64, r"Did you mean 'global_buffer\.size_kib'"),
+        ("clock_mh", 100, "Did you mean 'clock_mhz'"),
+        ("pe_array.rows", 0, r"pe_array\.rows is 0: Input should be greater than or equal to 1"),
+        ("pe_array.rows", "many", r"pe_array\.rows is 'many'"),
+        ("global_buffer.width_bits", 24, r"global_buffer.*width_bits \(=24\) must be a whole multiple of word_bits \(=16\)"),
+        ("global_buffer.size_kib", 0.001, r"global_buffer.*must be a whole multiple of width_bits"),
+        ("clock_mhz", -1, "clock_mhz is -1"),
+        ("clock_mhz", float("inf"), "clock_mhz is inf"),
+        ("global_buffer.keeps", ["weight"], r"global_buffer\.keeps\[0\] is 'weight'"),
+        ("dram.keeps", ["weights"], "the first part must be a dram that keeps weights, inputs and outputs"),
+        ("hierarchy", [], "unknown field"),
+    ],
+)
+def test_wrong_fields_are_named(field: str, value: object, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        EYERISS.with_({field: value})
+
+
+def test_one_of_ones_own_from_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: eyeriss\nname: mine\nglobal_buffer: {size_kib: 64}\npe_array.rows: 24\nclock_mhz: 400\n")
+    mine = Accelerator.load(path)
+    assert (mine.name, mine.mac_units, mine.clock_mhz) == ("mine", 24 * 14, 400)
+    assert mine["global_buffer"].size_kib == 64  # type: ignore[union-attr]
+
+
+def test_one_of_ones_own_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(EYERISS.model_dump(mode="json", exclude_none=True)))
+    assert Accelerator.load(path).fingerprint == EYERISS.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda h: h.pop(), "it must end in one part of kind mac"),
+        (lambda h: h.pop(0), "the first part must be a dram"),
+        (lambda h: h.insert(3, {**h[2], "name": "more", "role": "more"}), "two fan-outs in a row"),
+        (lambda h: h.insert(2, {**h[1]}), "'global_buffer' stands twice"),
+        (lambda h: h.insert(2, {**h[1], "name": "second"}), "the role 'global' is taken"),
+        (lambda h: h[1].pop("size_kib"), "give exactly one of size_kib and size_words"),
+        (lambda h: h[2].update(rows=None, columns=None), "give rows, columns or both"),
+    ],
+)
+def test_impossible_hierarchies(change: object, text: str) -> None:
+    content = EYERISS.model_dump(mode="json", exclude_none=True)
+    change(content["hierarchy"])  # type: ignore[operator]
+    with pytest.raises(InputError, match=text):
+        Accelerator.from_dict(content, "mine")
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no file .*gone\.yaml"):
+        Accelerator.load(tmp_path / "gone.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: [1,\n  2")
+    with pytest.raises(InputError, match=r"broken\.yaml, line 3.*is not valid YAML"):
+        Accelerator.load(broken)
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("base: eyeriss\nclock_mhz: 100\nclock_mhz: 200\n")
+    with pytest.raises(InputError, match="the key 'clock_mhz' stands twice"):
+        Accelerator.load(twice)
+    listed = tmp_path / "list.yaml"
+    listed.write_text("- 1\n")
+    with pytest.raises(InputError, match="is a mapping of fields, not list"):
+        Accelerator.load(listed)
+    with pytest.raises(InputError, match="Did you mean 'eyeriss'"):
+        Accelerator.load("eyeris")
+
+
+def test_parts_by_kind() -> None:
+    kinds = [type(p) for p in EYERISS.hierarchy]
+    assert kinds == [Memory, Memory, Fanout, Memory, Memory, Memory, MacUnit]
+
+
+# Dataflows -----------------------------------------------------------------------------------------------------------
+
+
+def test_row_stationary_on_eyeriss() -> None:
+    rules = {c.level.name: c for c in constrain(EYERISS, "row_stationary")}
+    assert set(rules["global_buffer"].spatial) == {"Q", "M", "G"}
+    assert set(rules["pe_array"].spatial) == {"S", "C", "M", "G"}
+    assert rules["pe_array"].temporal == ()
+    assert rules["input_spad"].temporal == ()
+    assert rules["weight_spad"].temporal == ("R", "C")
+    assert rules["weight_spad"].innermost == ("R",)
+    assert len(rules["dram"].temporal) == 8
+
+
+def test_wiring_limits_every_dataflow() -> None:
+    rules = {c.level.name: c for c in constrain(Accelerator.load("tpu_like"), "flexible")}
+    assert rules["accumulators"].spatial == ("M",)
+    assert set(rules["pe_array"].spatial) == {"C", "R", "S"}
+
+
+def test_an_illegal_pair_lists_the_legal_ones() -> None:
+    with pytest.raises(InputError) as caught:
+        constrain(Accelerator.load("tpu_like"), "row_stationary")
+    text = str(caught.value)
+    assert "'row_stationary' does not fit accelerator 'tpu_like'" in text
+    assert "array+input_spad+weight_spad+psum_spad" in text
+    assert "Dataflows that fit tpu_like: flexible, weight_stationary" in text
+    assert "Accelerators that row_stationary fits: eyeriss, eyeriss_256" in text
+
+
+@pytest.mark.parametrize("name", dataflows())
+def test_every_dataflow_fits_some_preset(name: str) -> None:
+    dataflow = load_dataflow(name)
+    assert any(dataflow.fits(Accelerator.load(p)) for p in presets())
+    assert dataflow.source
+    assert dataflow.description
+
+
+def test_wrong_dataflows(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Did you mean 'row_stationary'"):
+        load_dataflow("row_stationry")
+    path = tmp_path / "d.yaml"
+    path.write_text("name: d\ndescription: x\nsource: y\nrules: {global: {temporal: [P], innermost: [Q]}}\n")
+    with pytest.raises(InputError, match=r"rules\.global.*innermost .* names dimensions that temporal"):
+        load_dataflow(path)
+    path.write_text("name: d\ndescription: x\nsource: y\nrules: {global: {temporal: [K]}}\n")
+    with pytest.raises(InputError, match=r"rules\.global\.temporal\[0\] is 'K'"):
+        load_dataflow(path)
