@@ -92,7 +92,7 @@ def recorded(accelerator: Accelerator) -> EnergyTable | None:
         if found is None:
             return None
         parts[part.name] = found
-    estimators = "+".join(sorted({p.estimator for p in parts.values()}))
+    estimators = "+".join(sorted({name for p in parts.values() for name in p.estimator.split("+")}))
     return EnergyTable("pJ", f"recorded (Accelergy: {estimators})", parts, provenance)
 
 

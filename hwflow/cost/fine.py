@@ -1,0 +1,139 @@
+"""The fine level: Timeloop's own verdict, on a given mapping (`judge`) or on the best it finds itself (`search`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from hwflow.accelerator import Accelerator
+from hwflow.dataflow import LevelConstraint
+from hwflow.energy import EnergyTable
+from hwflow.layers import Layer
+from hwflow.mapping import Mapping
+from hwflow.results import LayerCost
+from hwflow.timeloop.engine import Engine
+from hwflow.timeloop.parse import Stats, read_mapping, read_stats
+from hwflow.timeloop.render import SearchSettings, command, render
+from hwflow.timeloop.running import run_timeloop
+
+MODEL = "fine/1"
+"""Version of how output becomes a `LayerCost`; raised whenever the same output would give other numbers."""
+
+JUDGE_LIMIT_S = 300.0
+SEARCH_LIMIT_S = 3600.0
+
+
+def judge(
+    layer: Layer,
+    accelerator: Accelerator,
+    mapping: Mapping,
+    table: EnergyTable,
+    *,
+    engine: Engine,
+    limit_s: float = JUDGE_LIMIT_S,
+) -> LayerCost:
+    """What `timeloop-model` says of one mapping.
+
+    Args:
+        engine: where it runs; see `hwflow.timeloop.engine.find_engine`.
+        limit_s: wall-clock limit in seconds.
+
+    Raises:
+        InputError: where the mapping is not one of this layer on this accelerator.
+        NotMappable: where it does not fit; with Timeloop's words and the folder of the run.
+        ToolMissing, ToolError: where Timeloop cannot be run or does not answer.
+    """
+    files = render(layer, accelerator, (), table, mapping=mapping)
+    stats, seconds = run_timeloop(files, engine, limit_s, lambda folder: read_stats(folder, "timeloop-model"), layer.name)
+    return layer_cost(layer, accelerator, mapping, table, stats, engine=f"timeloop-model ({engine.name})", seconds=seconds)
+
+
+def search(
+    layer: Layer,
+    accelerator: Accelerator,
+    constraints: Sequence[LevelConstraint],
+    table: EnergyTable,
+    *,
+    objective: str = "edp",
+    settings: SearchSettings | None = None,
+    engine: Engine,
+    limit_s: float = SEARCH_LIMIT_S,
+) -> LayerCost:
+    """The best mapping that `timeloop-mapper` finds under the constraints, with its cost.
+
+    Args:
+        objective: energy, latency or edp.
+        settings: of the mapper; the defaults of `SearchSettings` where None.
+        limit_s: wall-clock limit in seconds, after which the search counts as failed: what it has found by then would depend
+            on the machine's speed.
+
+    Raises:
+        NotMappable: where it finds none; with Timeloop's words and the folder of the run.
+        ToolMissing, ToolError: where Timeloop cannot be run or does not answer.
+    """
+    files = render(layer, accelerator, constraints, table, objective=objective, search=settings)
+
+    def read(folder: Path) -> tuple[Stats, Mapping]:
+        return read_stats(folder, "timeloop-mapper"), read_mapping(folder, layer, accelerator)
+
+    (stats, mapping), seconds = run_timeloop(files, engine, limit_s, read, layer.name)
+    return layer_cost(layer, accelerator, mapping, table, stats, engine=f"timeloop-mapper ({engine.name})", seconds=seconds)
+
+
+def key(files: dict[str, str], table: EnergyTable, engine: Engine) -> str:
+    """What a fine result depends on, as a hash: the rendered input (settings included), the tool, the energies' source.
+
+    `files` come from `render`. Names of layers and networks are no part of it: equal work has equal keys.
+
+    Raises:
+        ToolMissing: where the tool cannot be identified because it is not here.
+    """
+    tool = command(files)[0]
+    content = [MODEL, engine.name, tool, engine.version(tool), table.unit, table.source, sorted(files.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def layer_cost(
+    layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable, stats: Stats, *, engine: str, seconds: float
+) -> LayerCost:
+    """Timeloop's statistics as a row: levels outermost first, energies in the table's unit, DRAM words as bytes."""
+    memories = [m.name for m in accelerator.memories if m.name in stats.levels]
+    accesses = {
+        name: {
+            tensor: {"reads": t.reads, "fills": t.fills, "updates": t.updates}
+            for tensor, t in stats.levels[name].tensors.items()
+        }
+        for name in memories
+    }
+    dram = accelerator.dram
+    words = sum(sum(counts.values()) for counts in accesses[dram.name].values())
+    return LayerCost(
+        layer=layer,
+        level="fine",
+        engine=engine,
+        energy=stats.energy,
+        energy_unit=table.unit,
+        energy_source=table.source,
+        energy_by_level={name: stats.levels[name].energy for name in (*memories, accelerator.mac.name)},
+        cycles=stats.cycles,
+        latency_s=stats.cycles * accelerator.cycle_s,
+        bound_by=_bound_by(stats, memories, accelerator.mac.name),
+        utilization=layer.macs / (stats.cycles * accelerator.mac_units),
+        dram_bytes=words * dram.word_bits / 8,
+        seconds=seconds,
+        accesses=accesses,
+        utilized_instances={
+            name: max((t.instances for t in stats.levels[name].tensors.values()), default=0.0) for name in memories
+        },
+        mapping=tuple(mapping.directives()),
+    )
+
+
+def _bound_by(stats: Stats, memories: list[str], mac: str) -> str:
+    """The arithmetic where it needs all the cycles, otherwise the outermost memory whose bandwidth does."""
+    slowest = max(level.cycles for level in stats.levels.values())
+    if stats.levels[mac].cycles == slowest:
+        return "compute"
+    return next(name for name in memories if stats.levels[name].cycles == slowest)

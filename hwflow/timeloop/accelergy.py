@@ -1,0 +1,160 @@
+"""Energy and area of the parts of a chip from Accelergy, with the names of the estimators that answered.
+
+Accelergy is asked once for a chip, not once a layer; its tables are then part of Timeloop's input. A table in which a dummy
+estimator answered looks like any other, so the summaries, which name the estimators, decide whether it is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hwflow.accelerator import Accelerator, MacUnit, Memory
+from hwflow.data import folder, read_yaml
+from hwflow.energy import EnergyTable, PartEnergy
+from hwflow.errors import InputError, ToolError
+from hwflow.timeloop.engine import Engine
+from hwflow.timeloop.running import run_tool
+from hwflow.timeloop.templates import fill
+
+LIMIT_S = 600.0
+RAM_ROWS = 64
+"""Register files of at least so many rows are costed as RAM: CACTI models arrays from this depth on."""
+
+_STORAGE = ("read", "write", "update", "leak")
+_COMPUTE = ("compute", "leak")
+
+
+def characterise(
+    accelerator: Accelerator, engine: Engine, *, allow_dummy: bool = False, limit_s: float = LIMIT_S
+) -> EnergyTable:
+    """Ask Accelergy for the energy per action, in pJ, and the area, in square micrometres, of every part.
+
+    Args:
+        engine: where Accelergy runs.
+        allow_dummy: take a table in which a placeholder answered, too; its source then says so.
+        limit_s: wall-clock limit in seconds.
+
+    Raises:
+        ToolMissing: Accelergy is not here.
+        ToolError: it failed (no plug-in answers for a part), wrote rubbish, or a dummy answered; naming the part.
+    """
+    parts: list[Memory | MacUnit] = [*accelerator.memories, accelerator.mac]
+    files = {
+        "accelergy.yaml": fill("accelergy.yaml.j2", _input(accelerator, parts)),
+        "components.yaml": (folder("arch_templates") / "timeloop" / "components.yaml").read_text(encoding="utf-8"),
+    }
+    argv = ["accelergy", *files]
+    what = f"Accelergy on accelerator {accelerator.name}"
+
+    def read(place: Path) -> dict[str, PartEnergy]:
+        found = read_tables(place, parts)
+        if not allow_dummy:
+            _refuse_dummies(found)
+        return found
+
+    found, _ = run_tool(argv, files, engine, limit_s=limit_s, read=read, what=what)
+    estimators = "+".join(sorted({name for part in found.values() for name in part.estimator.split("+")}))
+    versions = {"accelergy": engine.version("accelergy"), "engine": engine.name}
+    return EnergyTable("pJ", f"accelergy ({estimators})", found, versions)
+
+
+def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, PartEnergy]:
+    """The ERT and ART that Accelergy left in `place`, with the estimators of its summaries, by part.
+
+    Raises:
+        ToolError: naming the file and what was expected there.
+    """
+    energies = _entries(place / "ERT.yaml", "ERT", "tables")
+    areas = _entries(place / "ART.yaml", "ART", "tables")
+    answered = [_entries(place / f"{kind}_summary.yaml", f"{kind}_summary", "table_summary") for kind in ("ERT", "ART")]
+    result = {}
+    for part in parts:
+        actions = {str(a["name"]): a["energy"] for a in _of(energies, part.name, place / "ERT.yaml")["actions"]}
+        rows = [_of(summary, part.name, place / "ERT_summary.yaml") for summary in answered]
+        names = sorted({name for row in rows for name in _estimators(row)})
+        if not names:
+            raise ToolError(f"ERT_summary.yaml and ART_summary.yaml name no estimator for {part.name}.")
+        wanted = _COMPUTE if isinstance(part, MacUnit) else _STORAGE
+        missing = [a for a in wanted if a not in actions]
+        if missing:
+            raise ToolError(f"ERT.yaml has no energy for {', '.join(missing)} of {part.name}.")
+        try:
+            values = {a: float(actions[a]) for a in wanted}
+            area = float(_of(areas, part.name, place / "ART.yaml")["area"])
+        except (TypeError, ValueError) as error:
+            raise ToolError(f"ERT.yaml, ART.yaml: an energy or area of {part.name} is no number: {error}.") from None
+        if not all(math.isfinite(v) and v >= 0 for v in (*values.values(), area)):
+            raise ToolError(f"ERT.yaml, ART.yaml: an energy or area of {part.name} is negative or no number: {values}, {area}.")
+        if not any(values[a] > 0 for a in wanted if a != "leak"):
+            raise ToolError(f"ERT.yaml: every action of {part.name} costs 0 pJ, so nothing estimated it.")
+        result[part.name] = PartEnergy(**values, area_um2=area or None, estimator="+".join(names))
+    return result
+
+
+# Input ---------------------------------------------------------------------------------------------------------------
+
+
+def _input(accelerator: Accelerator, parts: Iterable[Memory | MacUnit]) -> dict[str, Any]:
+    entries = [{"name": part.name, **_component(part)} for part in parts]
+    return {"technology_nm": f"{accelerator.technology_nm:g}", "cycle_s": accelerator.cycle_s, "parts": entries}
+
+
+def _component(part: Memory | MacUnit) -> dict[str, Any]:
+    """Class, attributes and actions of one part; the classes are those of components.yaml, DRAM is a primitive."""
+    if isinstance(part, MacUnit):
+        attributes: dict[str, Any] = {"multiplier_bits": part.multiplier_bits, "adder_bits": part.adder_bits}
+        return {"class": "hwflow_mac", "attributes": attributes, "actions": _COMPUTE}
+    if part.kind == "dram":
+        return {"class": "DRAM", "attributes": {"type": part.dram_type, "width": part.width_bits}, "actions": _STORAGE}
+    rows = part.depth
+    assert rows is not None
+    attributes = {"row_bits": part.width_bits}
+    if part.kind == "regfile" and rows == 1:
+        return {"class": "hwflow_register", "attributes": attributes, "actions": _STORAGE}
+    attributes |= {"rows": rows, "address_bits": max(1, math.ceil(math.log2(rows)))}
+    if part.kind == "regfile" and rows < RAM_ROWS:
+        return {"class": "hwflow_registers", "attributes": attributes, "actions": _STORAGE}
+    attributes |= {"banks": part.banks, "ports": part.ports}
+    return {"class": "hwflow_sram", "attributes": attributes, "actions": _STORAGE}
+
+
+def _refuse_dummies(found: dict[str, PartEnergy]) -> None:
+    dummies = [f"{name} ({part.estimator})" for name, part in found.items() if "dummy" in part.estimator.lower()]
+    if dummies:
+        raise ToolError(
+            f"a placeholder answered for {', '.join(dummies)}, so its energies mean nothing; install the plug-ins for CACTI and "
+            "the component library (accelergy-cacti-plug-in, accelergy-library-plug-in), or use the recorded energies "
+            "(--energy recorded) or normalised units (--energy normalized)"
+        )
+
+
+# Output --------------------------------------------------------------------------------------------------------------
+
+
+def _entries(path: Path, root: str, table: str) -> dict[str, Any]:
+    """The rows of one of Accelergy's tables, by the last part of their names."""
+    if not path.exists():
+        raise ToolError(f"Accelergy wrote no {path.name}.")
+    try:
+        rows = read_yaml(path, "Accelergy's table")[root][table]
+        return {str(row["name"]).rsplit(".", 1)[-1]: row for row in rows}
+    except (InputError, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).replace(str(path), path.name).rstrip(".")
+        raise ToolError(f"{path.name} is not Accelergy's {root}: {reason}.") from error
+
+
+def _of(rows: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
+    row = rows.get(name)
+    if not isinstance(row, dict):
+        raise ToolError(f"{where.name}: Accelergy left out {name}; Timeloop would charge numbers of its own for it.")
+    return row
+
+
+def _estimators(row: dict[str, Any]) -> list[str]:
+    listed = row.get("primitive_estimation(s)") or row.get("primitive_estimations") or []
+    if isinstance(listed, str):
+        return [listed]
+    return [str(item.get("estimator", item)) if isinstance(item, dict) else str(item) for item in listed]
