@@ -1,0 +1,74 @@
+"""The command line: parses, calls one function of the library, prints.
+
+Exit codes: 0 done; 1 a run failed and says why; 2 wrong use or bad input. Errors are one paragraph on standard error; a
+traceback only with `--debug`, which may stand anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from hwflow import __version__
+from hwflow.cli import costs, house, maps
+from hwflow.errors import HwflowError
+
+app = typer.Typer(
+    name="hwflow",
+    help="Energy and latency of every layer of a CNN on an accelerator, at three levels: coarse, mid (own analysis and mapping "
+    "search) and fine (Timeloop and Accelergy).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+app.command("estimate")(costs.estimate)
+app.command("compare")(costs.compare)
+app.command("map")(maps.show)
+app.command("render")(maps.render)
+app.command("list")(house.listing)
+app.add_typer(house.cache, name="cache")
+app.command("doctor")(house.examine)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"hwflow {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    pass
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the `hwflow` command; ends by `SystemExit`."""
+    from hwflow.console import say
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        app(args=arguments, prog_name="hwflow")
+    except HwflowError as error:
+        if debug:
+            raise
+        say(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: `hwflow ... | head`
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        say(f"{type(error).__name__}: {error}. This is a defect of hwflow; '--debug' shows where it is.")
+        sys.exit(1)

@@ -1,0 +1,134 @@
+"""Arguments and options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwflow.errors import InputError
+
+if TYPE_CHECKING:
+    from hwflow.accelerator import Accelerator
+    from hwflow.network import Network
+
+NetworkArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK",
+        help="A zoo name ('hwflow list networks'), an .onnx file, a .yaml layer list, or package.module:callable.",
+        show_default=False,
+    ),
+]
+AcceleratorOption = Annotated[
+    str, typer.Option("--accelerator", "-a", metavar="ACC", help="A preset ('hwflow list accelerators') or a YAML file.")
+]
+DataflowOption = Annotated[
+    str | None, typer.Option("--dataflow", metavar="NAME", help="A dataflow or a YAML file; by default the accelerator's own.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: global_buffer.size_kib=64. Repeatable."),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", metavar="N", help="Batch size.")]
+BitsOption = Annotated[str | None, typer.Option("--bits", metavar="W,A", help="Word widths of weights and activations.")]
+InputOption = Annotated[str | None, typer.Option("--input", metavar="1x3x224x224", help="Input shape, batch first.")]
+ObjectiveOption = Annotated[
+    str, typer.Option("--objective", metavar="energy|latency|edp", help="What the mapping search minimises.")
+]
+EnergyOption = Annotated[
+    str, typer.Option("--energy", metavar="auto|recorded|accelergy|normalized", help="Where energies come from.")
+]
+MapperOption = Annotated[
+    str, typer.Option("--mapper", metavar="hwflow|timeloop", help="At fine: whose mapping is judged. timeloop searches itself.")
+]
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", metavar="native|pytimeloop|container", help="Where Timeloop runs.")
+]
+EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on how long mappings are searched.")]
+FallbackOption = Annotated[
+    str, typer.Option("--fallback", metavar="mid|coarse|none", help="What answers where fine cannot; every row says so.")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="The same as --fallback none.")]
+FormatOption = Annotated[str, typer.Option("--format", metavar="table|json|csv", help="How to print.")]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not to the screen.")]
+JobsOption = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Layers at once; by default the cores.")]
+
+
+def load_network(spec: str, input_text: str | None, batch: int | None, bits: str | None) -> Network:
+    """The network that the user means, at the input shape, batch and word widths given."""
+    from hwflow.network.load import load
+
+    network = load(spec, input_shape=_shape(input_text), batch=batch)
+    if bits is None:
+        return network
+    weights, activations = _whole("--bits", bits, bits.split(","), 2, "two whole numbers such as 8,16: weights, activations")
+    return network.with_bits(weights, activations)
+
+
+def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
+    """The accelerator that the user means, with the fields of `--set` changed."""
+    from hwflow.accelerator import Accelerator
+
+    accelerator = Accelerator.load(spec)
+    return accelerator.with_(_fields(changes)) if changes else accelerator
+
+
+def cores(jobs: int | None) -> int:
+    """`--jobs`, by default the number of cores that this process may use."""
+    if jobs is not None:
+        return jobs
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fallback_of(fallback: str, strict: bool) -> str:
+    """`--strict` is `--fallback none`."""
+    return "none" if strict else fallback
+
+
+def chosen(option: str, value: str, allowed: Sequence[str]) -> str:
+    """A value out of a few."""
+    if value not in allowed:
+        raise InputError(f"{option} is {value!r}; allowed: {', '.join(allowed)}.")
+    return value
+
+
+def listed(option: str, text: str) -> list[str]:
+    """A list with commas."""
+    items = [part.strip() for part in text.split(",") if part.strip()]
+    if not items:
+        raise InputError(f"{option} is empty; give one or more names, with commas between them.")
+    return list(dict.fromkeys(items))
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    return tuple(
+        _whole("--input", text, text.lower().split("x"), None, "whole numbers with x between them, batch first: 1x3x224x224")
+    )
+
+
+def _whole(option: str, text: str, parts: Sequence[str], count: int | None, expected: str) -> list[int]:
+    numbers = [int(p) for p in parts if p.strip().isdecimal() and int(p) > 0]
+    if len(numbers) != len(parts) or (count is not None and len(numbers) != count):
+        raise InputError(f"{option} is {text!r}; it must be {expected}.")
+    return numbers
+
+
+def _fields(changes: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    fields: dict[str, Any] = {}
+    for text in changes:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise InputError(f"--set {text!r} must have the form FIELD=VALUE, for example --set global_buffer.size_kib=64.")
+        try:
+            fields[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text!r}: the value {value!r} cannot be read.") from error
+    return fields

@@ -1,0 +1,98 @@
+"""`hwflow list`, `hwflow cache` and `hwflow doctor`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+cache = typer.Typer(help="Where results are kept, and how many.", no_args_is_help=True, rich_markup_mode=None)
+
+_LISTS = ("networks", "accelerators", "dataflows")
+
+
+def listing(
+    what: Annotated[str, typer.Argument(metavar="networks|accelerators|dataflows", help="What to list.", show_default=False)],
+) -> None:
+    """What hwflow knows by name."""
+    from hwflow.errors import not_found
+
+    if what not in _LISTS:
+        raise not_found("list", what, _LISTS)
+    entries = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows}[what]()
+    width = max(len(name) for name in entries)
+    sys.stdout.writelines(f"{name.ljust(width)}  {text}\n" for name, text in entries.items())
+
+
+@cache.command("info")
+def cache_info() -> None:
+    """Path, size and number of results by kind."""
+    from hwflow.console import say
+    from hwflow.store import Store
+
+    store = Store()
+    info = store.info()
+    store.close()
+    lines = [
+        f"path      {info.path}",
+        f"size      {info.size_bytes / 1e3:,.1f} kB",
+        f"writable  {'yes' if info.writable else 'no'}",
+    ]
+    lines += [f"{kind.ljust(8)}  {count:,} results" for kind, count in info.entries.items()]
+    if not info.entries:
+        lines.append("empty")
+    sys.stdout.write("\n".join(lines) + "\n")
+    for notice in store.notices:
+        say(notice)
+
+
+@cache.command("clear")
+def cache_clear() -> None:
+    """Remove all results."""
+    from hwflow.store import Store
+
+    store = Store()
+    removed = store.clear()
+    sys.stdout.write(f"removed {removed:,} results from {store.path}\n")
+    store.close()
+
+
+def examine(
+    quick: Annotated[bool, typer.Option("--quick", help="Do not run Accelergy on the presets.")] = False,
+) -> None:
+    """What is installed, what answers for each preset, what is missing, and the one next command."""
+    from hwflow import doctor
+    from hwflow.console import interruptible
+
+    with interruptible():
+        sys.stdout.write(doctor.examine(live=not quick).text())
+
+
+def _networks() -> dict[str, str]:
+    from hwflow.network.model_zoo import ZOO
+
+    return {
+        name: f"{entry.description}; input {'x'.join(map(str, entry.input_shape))}, {entry.num_classes} classes"
+        for name, entry in ZOO.items()
+    }
+
+
+def _accelerators() -> dict[str, str]:
+    from hwflow.accelerator import presets
+
+    return {name: _described(path) for name, path in presets().items()}
+
+
+def _dataflows() -> dict[str, str]:
+    from hwflow.dataflow import dataflows
+
+    return {name: _described(path) for name, path in dataflows().items()}
+
+
+def _described(path: Path) -> str:
+    """The description alone: checking a whole file is the business of whoever uses it."""
+    from hwflow.data import read_yaml
+
+    return str(read_yaml(path, path.stem).get("description", ""))

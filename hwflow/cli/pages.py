@@ -1,0 +1,178 @@
+"""What `estimate` and `compare` print: tables of rows and totals, and the lines that say what the numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hwflow.console import Page, Table, number
+from hwflow.layers import Layer
+from hwflow.network import Network
+from hwflow.ranking import spearman
+from hwflow.results import LayerCost, NetworkCost
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One column of a comparison. `level` is what was asked for; `cost.level` what answered."""
+
+    accelerator: str
+    level: str
+    dataflow: str | None
+    cost: NetworkCost
+
+    @property
+    def answered(self) -> str:
+        """The level, marked where another one answered."""
+        return self.level if self.level == self.cost.level else f"{self.level} (by {self.cost.level})"
+
+
+def shape_text(layer: Layer) -> str:
+    """A layer's shape in short: channels in to out, output width x height, kernel, stride, dilation, groups, batch."""
+    parts = [f"{layer.G * layer.C}>{layer.G * layer.M}"]
+    if layer.P * layer.Q > 1:
+        parts.append(f"{layer.P}x{layer.Q}")
+    if layer.R * layer.S > 1:
+        parts.append(f"k{layer.R}x{layer.S}")
+    for letter, pair in (("s", layer.strides), ("d", layer.dilations)):
+        if pair != (1, 1):
+            parts.append(f"{letter}{pair[0]}" if pair[0] == pair[1] else f"{letter}{pair[0]}x{pair[1]}")
+    parts += [f"{letter}{n}" for letter, n in (("g", layer.G), ("n", layer.N)) if n > 1]
+    return " ".join(parts)
+
+
+def estimate_page(cost: NetworkCost) -> Page:
+    """The answer of `hwflow estimate`."""
+    picojoule = cost.rows[0].energy_unit == "pJ"
+    marked = any(row.note for row in cost.rows)
+    headings = ["layer", "type", "shape", "MACs (M)", "energy (uJ)" if picojoule else "energy (M units)", "cycles", "util. (%)"]
+    headings += ["DRAM (kB)", "bound by", *(["level"] if marked else [])]
+    rows = [_row(row, marked) for row in cost.rows]
+    energy = cost.energy_pj if picojoule else cost.energy_normalized
+    totals = ["total", "", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(_millions(energy))]
+    totals += [number(cost.cycles, 0), number(_percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
+    where = f" on {cost.accelerator}" if cost.accelerator else ", no accelerator"
+    table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 2, 8, 9}))
+    return Page(f"{cost.network}{where}, level {cost.level}, batch {cost.batch}", [table], _lines(cost))
+
+
+def _row(row: LayerCost, marked: bool) -> list[str]:
+    cells = [row.layer.name, row.layer.type, shape_text(row.layer), number(row.layer.macs / 1e6), number(_millions(row.energy))]
+    cells += [number(row.cycles, 0), number(_percent(row.utilization), 1), number(row.dram_bytes / 1e3, 1), row.bound_by or "-"]
+    return [*cells, row.level + (" *" if row.note else "")] if marked else cells
+
+
+def _lines(cost: NetworkCost) -> list[str]:
+    about = cost.provenance
+    lines = []
+    parameters = f"parameters {number(cost.params / 1e6, 3)} M, of bias and normalisation {cost.params_other:,}"
+    latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {number(cost.latency_s * 1e3, 3)} ms"
+    lines.append(f"{latency[0].upper()}{latency[1:]}; {parameters}.")
+    settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
+    lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
+    unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
+    lines.append(f"Energies: {'; '.join(about['energy']['sources'])}{unit}.")
+    lines.append(f"{about['assumption'][0].upper()}{about['assumption'][1:]}.")
+    if cost.not_counted:
+        listed = ", ".join(f"{kind} x{n}" for kind, n in cost.not_counted.items())
+        extra = ""
+        if cost.other_traffic_bytes is not None:
+            extra = f"; if each ran on its own, they would move {number(cost.other_traffic_bytes / 1e3, 1)} kB more"
+        lines.append(f"Not counted: {listed}{extra}.")
+    lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
+    return lines
+
+
+# Comparison ----------------------------------------------------------------------------------------------------------
+
+
+def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
+    """The answer of `hwflow compare`."""
+    reference = variants[0]
+    picojoule = all(v.cost.rows[0].energy_unit == "pJ" for v in variants)
+    unit = "uJ" if picojoule else "M units or uJ"
+    headings = [
+        "accelerator",
+        "level",
+        "dataflow",
+        f"energy ({unit})",
+        "ratio",
+        "latency (ms)",
+        "ratio",
+        "util. (%)",
+        "DRAM (kB)",
+    ]
+    headings += ["rank corr. energy", "rank corr. latency"]
+    rows = []
+    for v in variants:
+        entry = _compared(v, reference)
+        energy = v.cost.energy_pj if v.cost.energy_pj is not None else v.cost.energy_normalized
+        latency = None if v.cost.latency_s is None else v.cost.latency_s * 1e3
+        cells = [v.accelerator, v.answered, v.dataflow or "-", number(_millions(energy)), number(entry["energy_ratio"], 3)]
+        cells += [number(latency, 3), number(entry["latency_ratio"], 3), number(_percent(v.cost.utilization), 1)]
+        cells += [number(v.cost.dram_bytes / 1e3, 1), number(entry["energy_rank_correlation"], 3)]
+        rows.append([*cells, number(entry["latency_rank_correlation"], 3)])
+    lines = [
+        f"Ratios and Spearman's rank correlations over {len(network)} layers are against the first row.",
+        *(f"{_label(v)}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
+        *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
+    ]
+    tables = [Table(headings, rows, left=frozenset({0, 1, 2})), *_by_layer(network, variants)]
+    return Page(f"{network.name}: {len(variants)} ways to cost it", tables, lines)
+
+
+def compare_object(network: Network, variants: Sequence[Variant]) -> dict[str, Any]:
+    """The same as one JSON object."""
+    entries = []
+    for v in variants:
+        asked = {"accelerator": v.accelerator, "asked_level": v.level, "dataflow": v.dataflow}
+        entries.append({**asked, **_compared(v, variants[0]), "cost": v.cost.to_dict()})
+    return {"network": network.name, "variants": entries}
+
+
+def _compared(variant: Variant, reference: Variant) -> dict[str, float | None]:
+    cost, base = variant.cost, reference.cost
+    same_unit = cost.rows[0].energy_unit == base.rows[0].energy_unit
+    energy, other = _filled([r.energy for r in cost.rows]), _filled([r.energy for r in base.rows])
+    latency, slow = _filled([r.latency_s for r in cost.rows]), _filled([r.latency_s for r in base.rows])
+    return {
+        "energy_ratio": _ratio(sum(energy), sum(other)) if same_unit else None,
+        "latency_ratio": _ratio(sum(latency), sum(slow)),
+        "energy_rank_correlation": spearman(energy, other),
+        "latency_rank_correlation": spearman(latency, slow),
+    }
+
+
+def _ratio(value: float, base: float) -> float | None:
+    return value / base if base else None
+
+
+def _filled(values: Sequence[float | None]) -> list[float]:
+    return [0.0 if v is None else v for v in values]
+
+
+def _by_layer(network: Network, variants: Sequence[Variant]) -> list[Table]:
+    labels = [_label(v) for v in variants]
+    names = [layer.name for layer in network]
+    energy = [[number(_millions(v.cost.rows[i].energy)) for v in variants] for i in range(len(names))]
+    cycles = [[number(v.cost.rows[i].cycles, 0) for v in variants] for i in range(len(names))]
+    units = ["uJ" if v.cost.rows[0].energy_unit == "pJ" else "M units" for v in variants]
+    first = Table(["layer", *(f"{la} ({u})" for la, u in zip(labels, units, strict=True))], _named(names, energy))
+    return [first, Table(["layer", *(f"{la} (cycles)" for la in labels)], _named(names, cycles))]
+
+
+def _named(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[name, *row] for name, row in zip(names, cells, strict=True)]
+
+
+def _label(variant: Variant) -> str:
+    return "/".join([variant.accelerator, variant.answered, *([variant.dataflow] if variant.dataflow else [])])
+
+
+def _millions(value: float | None) -> float | None:
+    return None if value is None else value / 1e6
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else value * 100

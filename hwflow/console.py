@@ -1,0 +1,150 @@
+"""How answers look: tables for a terminal (rich) and for a pipe or a file (plain text, nothing cut off), messages, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwflow.errors import HwflowError
+
+if TYPE_CHECKING:
+    from hwflow.cost.pool import Progress
+
+
+class InterruptError(HwflowError):
+    """The user pressed Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings (with units), rows of text, and optionally a row of totals. `left` are the columns that hold words."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    totals: Sequence[str] | None = None
+    left: frozenset[int] = frozenset({0})
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a command prints: a title, tables, and lines below them."""
+
+    title: str
+    tables: Sequence[Table]
+    lines: Sequence[str] = field(default_factory=tuple)
+
+    def plain(self) -> str:
+        """For a pipe or a file: aligned columns, no boxes, no colours, nothing cut off or wrapped."""
+        parts = [self.title, *(_plain(t) for t in self.tables)]
+        if self.lines:
+            parts.append("\n".join(self.lines))
+        return "\n\n".join(parts) + "\n"
+
+
+def deliver(page: Page, output: Path | None = None) -> None:
+    """Print a page to standard output as it suits the reader, or write it to a file."""
+    if output is not None or not sys.stdout.isatty():
+        deliver_text(page.plain(), output)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(page.title, style="bold", markup=False)
+    for table in page.tables:
+        console.print(_rich(table))
+    for line in page.lines:
+        console.print(line, markup=False)
+
+
+def deliver_text(text: str, output: Path | None = None) -> None:
+    """Print text as it is, or write it to a file whole or not at all."""
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    from hwflow.data import write_text
+
+    write_text(output, text)
+    say(f"wrote {output}")
+
+
+def say(text: str) -> None:
+    """One paragraph on standard error."""
+    sys.stderr.write(f"hwflow: {' '.join(text.split())}\n")
+    sys.stderr.flush()
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with thousands separated; a dash where nothing is known."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C inside ends the command in one sentence."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptError(
+            "interrupted. What was finished until then is kept in the cache: the same command goes on from there."
+        ) from None
+
+
+@contextlib.contextmanager
+def progress(title: str, *, wanted: bool = True) -> Iterator[Progress | None]:
+    """A progress bar on standard error where that is a terminal, otherwise nothing."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, now="")
+
+        def tell(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, now=text)
+
+        yield tell
+
+
+def _plain(table: Table) -> str:
+    body = [list(table.headings), *(list(r) for r in table.rows)]
+    if table.totals is not None:
+        body.append(list(table.totals))
+    widths = [max(len(row[i]) for row in body) for i in range(len(table.headings))]
+    lines = []
+    for row in body:
+        cells = [c.ljust(w) if i in table.left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    rule = "  ".join("-" * w for w in widths)
+    lines.insert(1, rule)
+    if table.totals is not None:
+        lines.insert(len(lines) - 1, rule)
+    return "\n".join(lines)
+
+
+def _rich(table: Table) -> object:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_footer=table.totals is not None, pad_edge=False)
+    for i, heading in enumerate(table.headings):
+        footer = Text(table.totals[i]) if table.totals is not None else ""
+        drawn.add_column(Text(heading), footer=footer, justify="left" if i in table.left else "right", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn

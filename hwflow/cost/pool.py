@@ -1,0 +1,238 @@
+"""Runs the distinct pieces of work of an estimate: from the store, in this process or on a pool, each once among all processes.
+
+A piece that another process has claimed is left to it; when nothing else is left to do, its answer is waited for, or the claim
+taken over if that process dies. What is done is kept at once, so an interruption loses the pieces in flight only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from typing import Any, Protocol
+
+from hwflow.errors import HwflowError
+from hwflow.store import Busy, Claim, Hit, Store
+
+_POLL_S = 0.1
+_WORTH_A_POOL = 4  # pieces of work; starting a worker costs about as much as one or two of them
+
+
+class Progress(Protocol):
+    """Told what is done: pieces finished, pieces in all, and what happens now."""
+
+    def __call__(self, done: int, total: int, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of work: `call(*args)` gives plain data, kept in the store under `kind` and `key`.
+
+    `groups` are the networks (by index) that need it: once one piece of a group has failed, the rest of it is not begun.
+    """
+
+    kind: str
+    key: str
+    label: str
+    call: Callable[..., Any]
+    args: tuple[Any, ...] = field(compare=False)
+    groups: frozenset[int] = frozenset({0})
+
+
+def run(
+    tasks: Sequence[Task], *, jobs: int = 1, store: Store | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The answers by key: plain data, or the `HwflowError` that the piece failed with. Pieces left out have no entry.
+
+    Args:
+        jobs: how many run at once; above 1 they run in worker processes, where there are enough of them.
+    """
+    board = _Board(tasks, store or _NoStore(), progress)
+    parallel = jobs if len(board.pending) >= _WORTH_A_POOL else 1
+    with _executor(parallel) as executor:
+        try:
+            board.work(executor, parallel)
+        finally:
+            board.release()
+    return board.answers
+
+
+class _NoStore(Store):
+    """Keeps nothing, claims nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(os.devnull)
+
+    def get(self, kind: str, key: str) -> Any | None:
+        return None
+
+    def begin(self, kind: str, key: str) -> Hit | Claim | Busy:
+        return Claim(kind, key, "")
+
+    def fulfil(self, claim: Claim, value: Any) -> None:
+        return None
+
+    def release(self, claim: Claim) -> None:
+        return None
+
+
+class _Board:
+    """What is to be done, what runs, and what is known."""
+
+    def __init__(self, tasks: Sequence[Task], store: Store, progress: Progress | None) -> None:
+        self.store = store
+        self.progress = progress
+        self.answers: dict[str, Any] = {}
+        self.total = len(tasks)
+        self.pending: deque[Task] = deque()
+        self.running: dict[Future[Any], tuple[Task, Claim]] = {}
+        self.failed: set[int] = set()
+        for task in tasks:
+            found = store.get(task.kind, task.key)
+            if found is None:
+                self.pending.append(task)
+            else:
+                self.answers[task.key] = found
+
+    def work(self, executor: Executor, jobs: int) -> None:
+        waiting: deque[Task] = deque()
+        while self.pending or self.running or waiting:
+            owner = ""
+            while self.pending and len(self.running) < jobs:
+                task = self.pending.popleft()
+                if task.groups <= self.failed:
+                    continue
+                state = self.store.begin(task.kind, task.key)
+                if isinstance(state, Hit):
+                    self.answers[task.key] = state.value
+                elif isinstance(state, Busy):
+                    owner = state.owner
+                    waiting.append(task)
+                else:
+                    self._tell(task.label)
+                    self._start(executor, task, state)
+            if self.running:
+                done, _ = wait(self.running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._finish(future)
+            elif waiting:
+                self._tell(f"{waiting[0].label}: waiting for {owner}" if owner else waiting[0].label)
+                time.sleep(_POLL_S)
+            self.pending.extend(waiting)
+            waiting.clear()
+        self._tell("")
+
+    def _start(self, executor: Executor, task: Task, claim: Claim) -> None:
+        try:
+            self.running[executor.submit(_call, task.call, task.args)] = (task, claim)
+        except BaseException:
+            self.store.release(claim)
+            raise
+
+    def _finish(self, future: Future[Any]) -> None:
+        task, claim = self.running[future]
+        try:
+            value = future.result()
+        except HwflowError as error:
+            self.answers[task.key] = error
+            self.failed |= task.groups
+        except BrokenProcessPool as error:
+            raise HwflowError(
+                f"a worker process died while it worked on {task.label}. A script that asks for jobs above 1 must do so below "
+                "'if __name__ == \"__main__\":', as Python's process pools want. Or memory may have run out: use jobs=1."
+            ) from error
+        else:
+            self.store.fulfil(claim, value)
+            self.answers[task.key] = value
+            del self.running[future]
+            return
+        self.store.release(claim)
+        del self.running[future]
+
+    def release(self) -> None:
+        """Keep what was finished meanwhile, and end the claims of what was not."""
+        for future, (_, claim) in self.running.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.store.fulfil(claim, future.result())
+            else:
+                self.store.release(claim)
+        self.running.clear()
+
+    def _tell(self, text: str) -> None:
+        if self.progress is not None:
+            self.progress(len(self.answers), self.total, text)
+
+
+class _Inline(Executor):
+    """Runs a piece when it is submitted, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextlib.contextmanager
+def _executor(jobs: int) -> Iterator[Executor]:
+    if jobs <= 1:
+        yield _Inline()
+        return
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_settle)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid or 0, signal.SIGINT)  # a worker ends its tool and then itself
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+# In the worker ---------------------------------------------------------------------------------------------------------
+
+_busy = False
+
+
+def _settle() -> None:
+    """Be quiet when interrupted, and do not outlive the process that started this one."""
+    signal.signal(signal.SIGINT, _interrupted)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+
+
+def _interrupted(signum: int, frame: object) -> None:
+    if not _busy:
+        os._exit(130)
+    raise KeyboardInterrupt
+
+
+def _follow(parent: int) -> None:
+    connection.wait([parent])
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+    os._exit(1)
+
+
+def _call(call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    global _busy  # noqa: PLW0603
+    _busy = True
+    try:
+        return call(*args)
+    finally:
+        _busy = False

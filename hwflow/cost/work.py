@@ -1,0 +1,125 @@
+"""The pieces of work of an estimate: what they compute, and the keys under which the store keeps them.
+
+A key is made of content only: the layer's shape, the chip, the dataflow's constraints, the energies, the search's settings and
+the version of what answers. The functions named by tasks run in worker processes, so they take and give plain data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from hwflow.accelerator import Accelerator
+from hwflow.cost.pool import Task
+from hwflow.cost.records import cost_to_data, mapping_from_data, mapping_to_data
+from hwflow.dataflow import LevelConstraint
+from hwflow.energy import EnergyTable
+from hwflow.layers import Layer
+from hwflow.store import key_of
+
+if TYPE_CHECKING:
+    from hwflow.timeloop.engine import Engine
+    from hwflow.timeloop.render import SearchSettings
+
+Objective = Literal["energy", "latency", "edp"]
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What a layer is computed on: an accelerator at its word widths, a dataflow's constraints, energies."""
+
+    accelerator: Accelerator
+    constraints: tuple[LevelConstraint, ...]
+    table: EnergyTable
+
+
+# Mid -----------------------------------------------------------------------------------------------------------------
+
+
+def mid_key(layer: Layer, chip: Chip, objective: Objective, effort: int) -> str:
+    """What mid's best mapping of a layer depends on."""
+    from hwflow.cost import mid
+
+    rules = [[c.level.name, c.temporal, c.innermost, c.spatial] for c in chip.constraints]
+    return key_of(mid.VERSION, layer.key, chip.accelerator.fingerprint, rules, chip.table.content(), objective, effort)
+
+
+def mid_task(layer: Layer, chip: Chip, objective: Objective, effort: int) -> Task:
+    """mid's search for one layer."""
+    return Task(
+        "mid", mid_key(layer, chip, objective, effort), layer.name, search_mid, (*_portable(layer, chip), objective, effort)
+    )
+
+
+def search_mid(layer: Layer, chip: Chip, objective: Objective, effort: int) -> dict[str, Any]:
+    """The best mapping and its cost, as plain data."""
+    from hwflow.cost import mid
+
+    found = mid.map_layer(layer, chip.accelerator, chip.constraints, chip.table, objective=objective, effort=effort)
+    return {
+        "mapping": mapping_to_data(found.mapping),
+        "cost": cost_to_data(found.cost),
+        "proven_optimal": found.proven_optimal,
+        "bound": found.bound,
+    }
+
+
+# Fine ----------------------------------------------------------------------------------------------------------------
+
+
+def judge_task(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: Engine) -> Task:
+    """Timeloop's verdict on one mapping."""
+    from hwflow.cost import fine
+    from hwflow.timeloop.render import render
+
+    files = render(layer, chip.accelerator, (), chip.table, mapping=mapping_from_data(mapping))
+    key = fine.key(files, chip.table, engine)
+    return Task("fine", key, layer.name, judge_fine, (*_portable(layer, chip), mapping, engine))
+
+
+def judge_fine(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: Engine) -> dict[str, Any]:
+    """The verdict as plain data."""
+    from hwflow.cost import fine
+
+    return cost_to_data(fine.judge(layer, chip.accelerator, mapping_from_data(mapping), chip.table, engine=engine))
+
+
+def search_task(layer: Layer, chip: Chip, objective: Objective, effort: int, engine: Engine) -> Task:
+    """Timeloop's own search for one layer."""
+    from hwflow.cost import fine
+    from hwflow.timeloop.render import render
+
+    settings = search_settings(effort)
+    files = render(layer, chip.accelerator, chip.constraints, chip.table, objective=objective, search=settings)
+    key = fine.key(files, chip.table, engine)
+    return Task("fine", key, layer.name, search_fine, (*_portable(layer, chip), objective, effort, engine))
+
+
+def search_fine(layer: Layer, chip: Chip, objective: Objective, effort: int, engine: Engine) -> dict[str, Any]:
+    """What Timeloop's mapper found, as plain data."""
+    from hwflow.cost import fine
+
+    cost = fine.search(
+        layer,
+        chip.accelerator,
+        chip.constraints,
+        chip.table,
+        objective=objective,
+        settings=search_settings(effort),
+        engine=engine,
+        limit_s=fine.SEARCH_LIMIT_S * effort,
+    )
+    return cost_to_data(cost)
+
+
+def search_settings(effort: int) -> SearchSettings:
+    """Timeloop's mapper, given `effort` times its usual patience."""
+    from hwflow.timeloop.render import SearchSettings
+
+    usual = SearchSettings()
+    return replace(usual, victory_condition=usual.victory_condition * effort, timeout=usual.timeout * effort)
+
+
+def _portable(layer: Layer, chip: Chip) -> tuple[Layer, Chip]:
+    """Without what cannot go to another process: views that a layer has cached, provenance."""
+    return replace(layer), replace(chip, table=replace(chip.table, provenance={}))
