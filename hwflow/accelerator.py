@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -298,23 +298,17 @@ class Accelerator(BaseModel):
         for part, below in zip(self.hierarchy, self.hierarchy[1:], strict=False):
             if not isinstance(part, Memory):
                 continue
-            here = {"instances": x * y, "mesh_x": x, "mesh_y": y}
+            here = Level(part.name, part, x * y, x, y)
             if not isinstance(below, Fanout):
-                levels.append(Level(part.name, part, **here))
+                levels.append(here)
                 continue
-            rows, columns = below.rows, below.columns
-            row_dims, column_dims = below.row_dims or DIMS, below.column_dims or DIMS
-            if columns is not None:
-                levels.append(Level(part.name, part, **here, fanout=columns, axis="X", array=below.name, spatial_dims=column_dims))
-                x *= columns
-                if rows is not None:
-                    empty = {"instances": x * y, "mesh_x": x, "mesh_y": y}
-                    levels.append(Level(below.name, None, **empty, fanout=rows, axis="Y", array=below.name, spatial_dims=row_dims))
-                    y *= rows
-            else:
-                assert rows is not None
-                levels.append(Level(part.name, part, **here, fanout=rows, axis="Y", array=below.name, spatial_dims=row_dims))
-                y *= rows
+            if below.columns is not None:
+                levels.append(_spread(here, below, "X"))
+                x *= below.columns
+                here = Level(below.name, None, x * y, x, y)
+            if below.rows is not None:
+                levels.append(_spread(here, below, "Y"))
+                y *= below.rows
         return tuple(levels)
 
     @cached_property
@@ -322,6 +316,14 @@ class Accelerator(BaseModel):
         """Hash of everything that can change a result: two accelerators with the same one are the same chip."""
         content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _spread(level: Level, array: Fanout, axis: Literal["X", "Y"]) -> Level:
+    """`level` with one axis of `array` below it. A fan-out of 1 is none: Timeloop knows no spatial loops there."""
+    count, dims = (array.columns, array.column_dims) if axis == "X" else (array.rows, array.row_dims)
+    if count is None or count == 1:
+        return level
+    return replace(level, fanout=count, axis=axis, array=array.name, spatial_dims=DIMS if dims is None else dims)
 
 
 def presets() -> dict[str, Path]:
@@ -332,7 +334,7 @@ def presets() -> dict[str, Path]:
 def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
     changes = dict(content)
     base = Accelerator.load(str(changes.pop("base")))
-    renamed = {k: changes.pop(k) for k in ("name", "description", "sources") if k in changes}
+    renamed: dict[str, Any] = {k: changes.pop(k) for k in ("name", "description", "sources") if k in changes}
     flat: dict[str, Any] = {}
     for key, value in changes.items():
         if isinstance(value, Mapping):
@@ -358,7 +360,8 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
         return
     for part in content["hierarchy"]:
         if part["name"] == head:
-            model: type[_Part] = {"fanout": Fanout, "mac": MacUnit}.get(part["kind"], Memory)
+            models: dict[str, type[_Part]] = {"fanout": Fanout, "mac": MacUnit}
+            model = models.get(part["kind"], Memory)
             allowed = [f for f in model.model_fields if f not in ("name", "kind")]
             if rest not in allowed:
                 raise not_found(f"field of {where}", path, [f"{head}.{f}" for f in allowed])

@@ -87,7 +87,7 @@ def recorded(accelerator: Accelerator) -> EnergyTable | None:
     """
     library, provenance = _library()
     parts: dict[str, PartEnergy] = {}
-    for part in (*accelerator.memories, accelerator.mac):
+    for part in _parts(accelerator):
         found = library.get(part_key(part, accelerator))
         if found is None:
             return None
@@ -99,7 +99,11 @@ def recorded(accelerator: Accelerator) -> EnergyTable | None:
 def unrecorded(accelerator: Accelerator) -> list[str]:
     """The parts of `accelerator` for which no energy was recorded, by name."""
     library, _ = _library()
-    return [p.name for p in (*accelerator.memories, accelerator.mac) if part_key(p, accelerator) not in library]
+    return [p.name for p in _parts(accelerator) if part_key(p, accelerator) not in library]
+
+
+def _parts(accelerator: Accelerator) -> tuple[Memory | MacUnit, ...]:
+    return (*accelerator.memories, accelerator.mac)
 
 
 @functools.cache

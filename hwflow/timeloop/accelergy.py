@@ -125,8 +125,8 @@ def _refuse_dummies(found: dict[str, PartEnergy]) -> None:
     dummies = [f"{name} ({part.estimator})" for name, part in found.items() if "dummy" in part.estimator.lower()]
     if dummies:
         raise ToolError(
-            f"a placeholder answered for {', '.join(dummies)}, so its energies mean nothing; install the plug-ins for CACTI and "
-            "the component library (accelergy-cacti-plug-in, accelergy-library-plug-in), or use the recorded energies "
+            f"a placeholder answered for {', '.join(dummies)}, so its energies mean nothing; install the plug-ins for CACTI "
+            "and the component library (accelergy-cacti-plug-in, accelergy-library-plug-in), or use the recorded energies "
             "(--energy recorded) or normalised units (--energy normalized)"
         )
 

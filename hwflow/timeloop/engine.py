@@ -72,7 +72,7 @@ class Native:
 class Container:
     """The same executables inside an image, by docker or podman: an argument prefix.
 
-    No network, the caller's own user, only the run's folder mounted, everything else read-only.
+    No network, the caller's own user, only the run's folder mounted; the rest is read-only for Timeloop.
     """
 
     client: str
@@ -88,7 +88,9 @@ class Container:
         user = f"{os.getuid()}:{os.getgid()}"
         keep = ["--userns", "keep-id"] if Path(self.client).name.startswith("podman") else []
         mount = ["--volume", f"{folder}:/run/hwflow", "--workdir", "/run/hwflow", "--tmpfs", "/tmp", "--env", "HOME=/tmp"]
-        limits = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--pull", "never"]
+        limits = ["--network", "none", "--cap-drop", "ALL", "--pull", "never"]
+        if command[0] != "accelergy":  # CACTI's plug-in writes into the folder where it is installed
+            limits.append("--read-only")
         prefix = [self.client, "run", "--rm", "--name", label, *limits, "--user", user, *keep, *mount]
         return [*prefix, "--entrypoint", command[0], self.image, *command[1:]]
 

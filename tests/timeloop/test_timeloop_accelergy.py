@@ -99,7 +99,7 @@ def test_a_dummy_is_refused_unless_asked_for(tiny: Accelerator, accelergy: Calla
     message = refused(tiny, runs)
     assert "a placeholder answered for buffer (CactiSRAM+dummy_table)" in message
     assert "kept in" in message
-    assert "Install the plug-ins" in message
+    assert "install the plug-ins" in message
     asked = next(p for p in runs.parent.iterdir() if p.name == "asked")
     asked.rename(asked.with_name("before"))
     assert "dummy_table" in characterise(tiny, Native(), allow_dummy=True).source

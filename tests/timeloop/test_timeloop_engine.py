@@ -28,8 +28,9 @@ esac"""
 
 
 @pytest.fixture(autouse=True)
-def forget() -> None:
-    """Forget what other tests' images and interpreters answered."""
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what other tests' images and interpreters answered, and the interpreter that a user has named."""
+    monkeypatch.delenv("HWFLOW_PYTIMELOOP_PYTHON", raising=False)
     module._image.cache_clear()
     module._pytimeloop.cache_clear()
 
@@ -140,6 +141,12 @@ def test_podman_keeps_the_callers_identity(tmp_path: Path) -> None:
     kept = Container("/usr/bin/podman", IMAGE).arguments(["accelergy", "a.yaml"], tmp_path, "x")
     assert pair(kept, "--userns") == "keep-id"
     assert "--userns" not in plain
+
+
+def test_accelergy_may_write_where_its_plug_ins_are_installed(tmp_path: Path) -> None:
+    container = Container("docker", IMAGE)
+    assert "--read-only" not in container.arguments(["accelergy", "a.yaml"], tmp_path, "x")
+    assert "--read-only" in container.arguments(["timeloop-model", "a.yaml"], tmp_path, "x")
 
 
 def test_a_container_that_hangs_is_killed_by_name(judged: Judge, tool: Install, tmp_path: Path, runs: Path) -> None:
