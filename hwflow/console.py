@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 from hwflow.errors import HwflowError
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod, RenderableType
+
     from hwflow.cost.pool import Progress
+
+_ROOMY = 100  # from this width on there is room for two spaces between columns
+_FOLDED = 12  # columns of words are not folded below this many characters
 
 
 class InterruptError(HwflowError):
@@ -55,7 +60,9 @@ def deliver(page: Page, output: Path | None = None) -> None:
     console = Console(highlight=False)
     console.print(page.title, style="bold", markup=False)
     for table in page.tables:
-        console.print(_rich(table))
+        console.print()
+        console.print(_rich(table, console.width), soft_wrap=False, crop=False)
+    console.print()
     for line in page.lines:
         console.print(line, markup=False)
 
@@ -136,15 +143,32 @@ def _plain(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _rich(table: Table) -> object:
-    from rich import box
+def _rich(table: Table, width: int) -> RenderableType:
+    """Words may be folded, numbers not; a table that is still too wide is printed as plain text, which the terminal wraps."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=box.SIMPLE_HEAD, show_footer=table.totals is not None, pad_edge=False)
+    body = [*table.rows, *([table.totals] if table.totals is not None else [])]
+    drawn = RichTable(
+        box=None,
+        show_footer=table.totals is not None,
+        header_style="bold underline",
+        footer_style="bold",
+        padding=(0, 2 if width >= _ROOMY else 1, 0, 0),
+        pad_edge=False,
+    )
+    least = -1
     for i, heading in enumerate(table.headings):
+        lines = heading if width >= _ROOMY else heading.replace(" (", "\n(")
+        longest = max(len(line) for line in lines.split("\n"))
+        contents = max((len(row[i]) for row in body), default=0)
+        needed = max(longest, min(contents, _FOLDED) if i in table.left else contents)
         footer = Text(table.totals[i]) if table.totals is not None else ""
-        drawn.add_column(Text(heading), footer=footer, justify="left" if i in table.left else "right", overflow="fold")
+        justify: JustifyMethod = "left" if i in table.left else "right"
+        drawn.add_column(Text(lines), footer=footer, justify=justify, overflow="fold", min_width=needed)
+        least += needed + 1
+    if least > width:
+        return Text(_plain(table) + "\n", no_wrap=True, overflow="ignore")
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))
     return drawn

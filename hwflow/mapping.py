@@ -1,12 +1,17 @@
-"""`Mapping`: how a layer's loops are split over the levels of an accelerator; to and from Timeloop's YAML; printed as a loop nest."""
+"""`Mapping`: how a layer's loops are split over the levels of an accelerator; to and from Timeloop's YAML; printed as a loop nest.
+
+A loop whose steps don't divide its dimension is *ragged*: it has its `bound` everywhere except in the very last pass of all loops
+of its dimension outside it, where it has its `residual`. (Timeloop calls these imperfect factors and writes `M=4,1`.)
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -19,18 +24,59 @@ TIMELOOP_TENSORS: dict[Tensor, str] = {"weights": "Weights", "inputs": "Inputs",
 """hwflow's names of the tensors and Timeloop's."""
 
 
+class _Loop(NamedTuple):
+    dim: Dim
+    bound: int
+    residual: int
+
+
+class Loop(_Loop):
+    """One loop: its dimension, its bound, and its bound in the last pass of the loops of this dimension outside it."""
+
+    __slots__ = ()
+
+    def __new__(cls, dim: Dim, bound: int, residual: int | None = None) -> Loop:
+        """A loop without a residual is a perfect one: its residual is its bound."""
+        return super().__new__(cls, dim, bound, bound if residual is None else residual)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the last pass is shorter."""
+        return self.residual != self.bound
+
+    def __str__(self) -> str:
+        return f"{self.dim}={self.bound},{self.residual}" if self.ragged else f"{self.dim}={self.bound}"
+
+
 @dataclass(frozen=True)
 class LevelMapping:
-    """The loops at one level. `temporal` and `spatial` are (dimension, bound) pairs, outermost loop first, bounds above 1 only.
+    """The loops at one level, outermost first, bounds above 1 only; (dimension, bound) pairs will do where they are perfect.
 
     Spatial loops lie inside the temporal ones, on the `axis` of the level's fan-out (None where there is none).
     """
 
     level: str
-    temporal: tuple[tuple[Dim, int], ...]
-    spatial: tuple[tuple[Dim, int], ...]
+    temporal: tuple[Loop, ...]
+    spatial: tuple[Loop, ...]
     keeps: tuple[Tensor, ...]
     axis: Literal["X", "Y"] | None = None
+
+    def __init__(
+        self,
+        level: str,
+        temporal: Iterable[tuple[Dim, int] | Loop],
+        spatial: Iterable[tuple[Dim, int] | Loop],
+        keeps: tuple[Tensor, ...],
+        axis: Literal["X", "Y"] | None = None,
+    ) -> None:
+        values = {"level": level, "temporal": _as_loops(temporal), "spatial": _as_loops(spatial), "keeps": keeps, "axis": axis}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """All loops, outermost first."""
+        return (*self.temporal, *self.spatial)
 
 
 @dataclass(frozen=True)
@@ -38,6 +84,11 @@ class Mapping:
     """A complete mapping: one `LevelMapping` for each level of the accelerator, outermost first."""
 
     levels: tuple[LevelMapping, ...]
+
+    @property
+    def ragged(self) -> bool:
+        """Whether any loop is."""
+        return any(loop.ragged for mapped in self.levels for loop in mapped.loops)
 
     def check(self, layer: Layer, accelerator: Accelerator) -> None:
         """Refuse a mapping that does not belong to this layer and accelerator.
@@ -50,26 +101,52 @@ class Mapping:
             raise InputError(f"mapping: its levels are {[m.level for m in self.levels]}; {accelerator.name} has {names}.")
         for mapped, level in zip(self.levels, accelerator.levels, strict=True):
             spread = 1
-            for _, bound in mapped.spatial:
-                spread *= bound
+            for loop in mapped.spatial:
+                spread *= loop.bound
             if spread > level.fanout:
                 raise InputError(
                     f"mapping: {level.name} spreads {spread} instances over a fan-out of {level.fanout} "
                     f"({level.array or 'no array below it'})."
                 )
+            kept = level.memory.keeps if level.memory else ()
+            if stray := [t for t in mapped.keeps if t not in kept]:
+                raise InputError(
+                    f"mapping: {level.name} keeps {', '.join(stray)}, but {accelerator.name} keeps {', '.join(kept) or 'nothing'} there."
+                )
+            for loops in (mapped.temporal, mapped.spatial):
+                if len({loop.dim for loop in loops}) < len(loops):
+                    raise InputError(f"mapping: {level.name} has two loops over one dimension: {' '.join(map(str, loops))}.")
+        if missing := [t for t in TENSORS if t not in self.levels[0].keeps]:
+            raise InputError(f"mapping: {names[0]} must keep every tensor; it does not keep {', '.join(missing)}.")
         for d in DIMS:
-            product = 1
-            for mapped in self.levels:
-                for dim, bound in (*mapped.temporal, *mapped.spatial):
-                    product *= bound if dim == d else 1
-            if product != layer.dims[d]:
-                raise InputError(f"mapping: the factors of {d} multiply to {product}, but layer {layer.name} has {d}={layer.dims[d]}.")
+            self._check_size(d, layer)
+
+    def _check_size(self, dim: Dim, layer: Layer) -> None:
+        """The loops of a dimension, residuals applied to the last pass, must walk exactly over it (as Timeloop's parser has it)."""
+        size, outermost = 1, True
+        for mapped in self.levels:
+            for loop in mapped.loops:
+                if loop.dim != dim:
+                    continue
+                if not 1 <= loop.residual <= loop.bound:
+                    raise InputError(f"mapping: {mapped.level}: {loop}: a residual is at least 1 and at most the bound.")
+                if outermost and loop.ragged:
+                    raise InputError(
+                        f"mapping: {mapped.level}: {loop} is the outermost loop of {dim}, so it has no pass but the last one. "
+                        f"Write {dim}={loop.residual}."
+                    )
+                outermost = False
+                size = (size - 1) * loop.bound + loop.residual
+        if size != layer.dims[dim]:
+            raise InputError(f"mapping: the factors of {dim} multiply to {size}, but layer {layer.name} has {dim}={layer.dims[dim]}.")
 
     # Timeloop's files ------------------------------------------------------------------------------------------------
 
     @classmethod
     def from_timeloop(cls, path: str | Path, layer: Layer, accelerator: Accelerator) -> Mapping:
         """Read a mapping that Timeloop wrote (`timeloop-mapper.map.yaml`) or that a user wrote for `timeloop-model`.
+
+        (What its `ruby` map space found cannot be read back: `map.yaml` drops the residuals.)
 
         Raises:
             InputError: where the file does not map `layer` on `accelerator` completely, naming the target or dimension.
@@ -84,20 +161,19 @@ class Mapping:
 
     @classmethod
     def from_directives(cls, entries: list[dict[str, Any]], accelerator: Accelerator) -> Mapping:
-        """The same from the parsed list of directives."""
+        """The same from the parsed list of directives. What they don't say of a tensor is as the accelerator has it."""
         by_level: dict[str, dict[str, Any]] = {level.name: {} for level in accelerator.levels}
         for entry in entries:
             target, kind = str(entry.get("target")), str(entry.get("type"))
             if target not in by_level:
                 raise not_found("target in the mapping", target, by_level)
+            if kind not in _TYPES:
+                raise not_found(f"type of the directive for {target} in the mapping", kind, _TYPES)
             by_level[target]["datatype" if kind in ("bypass", "dataspace") else kind] = entry
         levels = []
         for level in accelerator.levels:
             found = by_level[level.name]
-            keeps = level.memory.keeps if level.memory else ()
-            if "datatype" in found:
-                kept = found["datatype"].get("keep") or []
-                keeps = tuple(t for t in TENSORS if TIMELOOP_TENSORS[t] in kept)
+            keeps = _keeps(found.get("datatype", {}), level.memory.keeps if level.memory else ())
             levels.append(LevelMapping(level.name, _loops(found.get("temporal")), _loops(found.get("spatial")), keeps, level.axis))
         return cls(tuple(levels))
 
@@ -135,37 +211,55 @@ class Mapping:
             kept = ", ".join(mapped.keeps) or "stores nothing"
             lines.append(f"{'  ' * depth}{mapped.level} [{kept}]")
             for word, loops in (("for", mapped.temporal), ("parallel-for", mapped.spatial)):
-                for dim, bound in loops:
+                for loop in loops:
                     depth += 1
-                    lines.append(f"{'  ' * depth}{word} {dim} in [0:{bound})" + (f"  # over {mapped.axis}" if word != "for" else ""))
+                    notes = [f"over {mapped.axis}"] if word != "for" else []
+                    notes += [f"{loop.residual} in the last pass"] if loop.ragged else []
+                    note = f"  # {', '.join(notes)}" if notes else ""
+                    lines.append(f"{'  ' * depth}{word} {loop.dim} in [0:{loop.bound}){note}")
             depth += 1
         lines.append(f"{'  ' * depth}multiply-accumulate")
         return "\n".join(lines)
 
 
-def _factors(loops: tuple[tuple[Dim, int], ...]) -> dict[str, str]:
-    present = dict(loops)
-    order = [d for d, _ in reversed(loops)] + [d for d in DIMS if d not in present]
-    return {"factors": " ".join(f"{d}={present.get(d, 1)}" for d in DIMS), "permutation": "".join(order)}
+_TYPES = ("temporal", "spatial", "datatype", "bypass", "dataspace")
 
 
-def _loops(entry: dict[str, Any] | None) -> tuple[tuple[Dim, int], ...]:
+def _as_loops(loops: Iterable[tuple[Dim, int] | Loop]) -> tuple[Loop, ...]:
+    return tuple(Loop(*loop) for loop in loops)
+
+
+def _factors(loops: tuple[Loop, ...]) -> dict[str, str]:
+    present = {loop.dim: str(loop) for loop in loops}
+    order = [loop.dim for loop in reversed(loops)] + [d for d in DIMS if d not in present]
+    return {"factors": " ".join(present.get(d, f"{d}=1") for d in DIMS), "permutation": "".join(order)}
+
+
+def _keeps(entry: MappingABC[str, Any], default: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    named = {word: entry.get(word) or [] for word in ("keep", "bypass")}
+    for names in named.values():
+        for name in names:
+            if name not in TIMELOOP_TENSORS.values():
+                raise not_found(f"tensor at {entry.get('target')} in the mapping", str(name), TIMELOOP_TENSORS.values())
+    return tuple(
+        t for t in TENSORS if TIMELOOP_TENSORS[t] not in named["bypass"] and (TIMELOOP_TENSORS[t] in named["keep"] or t in default)
+    )
+
+
+def _loops(entry: dict[str, Any] | None) -> Iterator[Loop]:
     """Loops of one directive, outermost first, those of bound 1 left out."""
     if entry is None:
-        return ()
+        return
     text = entry.get("factors", "")
     text = " ".join(map(str, text)) if isinstance(text, list) else str(text)
-    bounds: dict[str, int] = {}
-    for dim, bound, residual in re.findall(r"([A-Za-z])\s*=?\s*(\d+)(?:\s*,\s*(\d+))?", text):
+    loops: dict[str, Loop] = {}
+    for dim, bound, residual in re.findall(r"([A-Za-z]+)\s*=?\s*(\d+)(?:\s*,\s*(\d+))?", text):
         if dim not in DIMS:
             raise not_found("dimension in the mapping", dim, DIMS)
-        if residual and residual != bound:
-            raise InputError(
-                f"mapping: {entry.get('target')}: {dim}={bound},{residual} is an imperfect factor; only perfect factors "
-                "(whose product is the dimension) are analysed."
-            )
-        bounds[dim] = int(bound)
+        if int(bound) < 1:
+            raise InputError(f"mapping: {entry.get('target')}: {dim}={bound}: a factor is at least 1; write out the rest of {dim}.")
+        loops[dim] = Loop(dim, int(bound), int(residual) if residual else None)
     order = entry.get("permutation", "")
     names = [str(d) for d in order] if isinstance(order, list) else re.findall(r"[A-Za-z]", str(order))
-    names += [d for d in DIMS if d not in names]
-    return tuple((d, bounds[d]) for d in reversed(names) if bounds.get(d, 1) > 1)  # type: ignore[misc]
+    inner_first = list(dict.fromkeys([*names, *DIMS]))
+    yield from (loops[d] for d in reversed(inner_first) if d in loops and loops[d].bound > 1)

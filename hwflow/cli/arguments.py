@@ -77,11 +77,16 @@ def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
     return accelerator.with_(_fields(changes)) if changes else accelerator
 
 
-def cores(jobs: int | None) -> int:
-    """`--jobs`, by default the number of cores that this process may use."""
+def cores(jobs: int | None, mapper: str = "hwflow") -> int:
+    """`--jobs`, by default the number of cores that this process may use; Timeloop's mapper takes several for each layer."""
     if jobs is not None:
         return jobs
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if mapper != "timeloop":
+        return usable
+    from hwflow.timeloop.render import SearchSettings
+
+    return max(1, usable // SearchSettings().threads)
 
 
 def fallback_of(fallback: str, strict: bool) -> str:

@@ -14,7 +14,7 @@ from hwflow.errors import InputError
 if TYPE_CHECKING:
     from hwflow.accelerator import Accelerator
     from hwflow.cli.pages import Variant
-    from hwflow.cost.evaluate import Options
+    from hwflow.cost.evaluation import Options
     from hwflow.network import Network
     from hwflow.results import NetworkCost
 
@@ -51,7 +51,7 @@ def estimate(
     """Energy, cycles, utilisation and DRAM traffic, layer by layer."""
     from hwflow.cli import pages
     from hwflow.console import deliver, deliver_text
-    from hwflow.cost.evaluate import Options
+    from hwflow.cost.evaluation import Options
 
     args.chosen("--format", form, _FORMATS)
     options = Options(
@@ -63,7 +63,7 @@ def estimate(
         engine=engine,
         effort=effort,
         fallback=args.fallback_of(fallback, strict),  # type: ignore[arg-type]
-        jobs=args.cores(jobs),
+        jobs=args.cores(jobs, mapper if level == "fine" else "hwflow"),
     )
     if accelerator is None:
         _needs_no_accelerator({"--dataflow": dataflow, "--set": changes}, energy)
@@ -107,7 +107,7 @@ def compare(
     """
     from hwflow.cli import pages
     from hwflow.console import deliver, deliver_text
-    from hwflow.cost.evaluate import Options
+    from hwflow.cost.evaluation import Options
 
     args.chosen("--format", form, _FORMATS)
     net = args.load_network(network, input_shape, batch, bits)
@@ -127,7 +127,7 @@ def compare(
             engine=engine,
             effort=effort,
             fallback=args.fallback_of(fallback, strict),  # type: ignore[arg-type]
-            jobs=args.cores(jobs),
+            jobs=args.cores(jobs, mapper if level == "fine" else "hwflow"),
         )
         label = f"{net.name} on {chip.name} at {level}"
         cost = _evaluated([(net, chip)], options, label)[0]
@@ -148,7 +148,7 @@ def _needs_no_accelerator(given: dict[str, Any], energy: str) -> None:
 
 def _evaluated(pairs: list[tuple[Network, Accelerator | None]], options: Options, title: str) -> list[NetworkCost]:
     from hwflow.console import interruptible, progress, say
-    from hwflow.cost.evaluate import evaluate
+    from hwflow.cost.evaluation import evaluate
     from hwflow.store import Store
 
     store = Store()

@@ -71,7 +71,7 @@ def render(
 ) -> None:
     """Timeloop's input, a folder a distinct layer, each with command.txt: the command that runs it from that folder."""
     from hwflow.console import Page, Table, deliver, interruptible, progress, say
-    from hwflow.cost.evaluate import Options
+    from hwflow.cost.evaluation import Options
     from hwflow.cost.rendering import write_inputs
     from hwflow.store import Store
 
@@ -135,7 +135,7 @@ def _map_page(found: MapResult, accelerator: str, objective: str, dataflow: str)
         f"Counts are per instance of a level. Objective {objective}: {bound}.",
         f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
     ]
-    title = f"{cost.layer.name} ({cost.layer.type} {shape_text(cost.layer)}) on {accelerator}\n\n{found.mapping}"
+    title = f"{cost.layer.name} ({shape_text(cost.layer)}) on {accelerator}\n\n{found.mapping}"
     return Page(title, tables, lines)
 
 

@@ -29,8 +29,8 @@ class Variant:
 
 
 def shape_text(layer: Layer) -> str:
-    """A layer's shape in short: channels in to out, output width x height, kernel, stride, dilation, groups, batch."""
-    parts = [f"{layer.G * layer.C}>{layer.G * layer.M}"]
+    """A layer in short: type, channels in to out, output width x height, kernel, stride, dilation, groups, batch."""
+    parts = [layer.type, f"{layer.G * layer.C}>{layer.G * layer.M}"]
     if layer.P * layer.Q > 1:
         parts.append(f"{layer.P}x{layer.Q}")
     if layer.R * layer.S > 1:
@@ -46,19 +46,19 @@ def estimate_page(cost: NetworkCost) -> Page:
     """The answer of `hwflow estimate`."""
     picojoule = cost.rows[0].energy_unit == "pJ"
     marked = any(row.note for row in cost.rows)
-    headings = ["layer", "type", "shape", "MACs (M)", "energy (uJ)" if picojoule else "energy (M units)", "cycles", "util. (%)"]
+    headings = ["layer", "shape", "MACs (M)", "energy (uJ)" if picojoule else "energy (M units)", "cycles", "util. (%)"]
     headings += ["DRAM (kB)", "bound by", *(["level"] if marked else [])]
     rows = [_row(row, marked) for row in cost.rows]
     energy = cost.energy_pj if picojoule else cost.energy_normalized
-    totals = ["total", "", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(_millions(energy))]
+    totals = ["total", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(_millions(energy))]
     totals += [number(cost.cycles, 0), number(_percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
     where = f" on {cost.accelerator}" if cost.accelerator else ", no accelerator"
-    table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 2, 8, 9}))
+    table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 7, 8}))
     return Page(f"{cost.network}{where}, level {cost.level}, batch {cost.batch}", [table], _lines(cost))
 
 
 def _row(row: LayerCost, marked: bool) -> list[str]:
-    cells = [row.layer.name, row.layer.type, shape_text(row.layer), number(row.layer.macs / 1e6), number(_millions(row.energy))]
+    cells = [row.layer.name, shape_text(row.layer), number(row.layer.macs / 1e6), number(_millions(row.energy))]
     cells += [number(row.cycles, 0), number(_percent(row.utilization), 1), number(row.dram_bytes / 1e3, 1), row.bound_by or "-"]
     return [*cells, row.level + (" *" if row.note else "")] if marked else cells
 
@@ -118,7 +118,7 @@ def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
         *(f"{_label(v)}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
-    tables = [Table(headings, rows, left=frozenset({0, 1, 2})), *_by_layer(network, variants)]
+    tables = [*_by_layer(network, variants), Table(headings, rows, left=frozenset({0, 1, 2}))]
     return Page(f"{network.name}: {len(variants)} ways to cost it", tables, lines)
 
 

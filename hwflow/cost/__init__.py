@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import energies
-from hwflow.cost.evaluate import Fallback, Options, best_mapping, evaluate
+from hwflow.cost.evaluation import Fallback, Options, best_mapping, evaluate
 from hwflow.cost.pool import Progress
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping

@@ -119,11 +119,11 @@ class Nest:
         spatial_order = []
         for k, mapped in enumerate(reversed(mapping.levels)):
             for loops, target in ((mapped.temporal, temporal), (mapped.spatial, spatial)):
-                for dim, bound in loops:
-                    target[k, DIMS.index(dim), 0] = bound
-            inner_first = [DIMS.index(d) for d, _ in reversed(mapped.temporal)]
+                for loop in loops:
+                    target[k, DIMS.index(loop.dim), 0] = loop.bound
+            inner_first = [DIMS.index(loop.dim) for loop in reversed(mapped.temporal)]
             order[k, :, 0] = inner_first + [i for i in range(len(DIMS)) if i not in inner_first]
-            spatial_order.append(tuple(DIMS.index(d) for d, _ in mapped.spatial))
+            spatial_order.append(tuple(DIMS.index(loop.dim) for loop in mapped.spatial))
         return Batch(temporal, spatial, order, tuple(spatial_order))
 
     def mapping_of(self, batch: Batch, index: int) -> Mapping:
@@ -177,8 +177,9 @@ class Nest:
                     fills[k, t] = np.floor(arriving) if k != outermost else np.floor(traffic.peer[k])
                 else:
                     updates[k, t] = _round(content)
-                    reads[k, t] = _round(content + peer - partition[k])
-                    fills[k, t] = _round(arriving - partition[k]) if k != outermost else _round(peer)
+                    # (A transposed convolution can leave holes in its hull; Timeloop gives up where they outnumber the updates.)
+                    reads[k, t] = np.maximum(_round(content + peer - partition[k]), 0)
+                    fills[k, t] = np.maximum(_round(arriving - partition[k]), 0) if k != outermost else _round(peer)
         return self._cost(reads, fills, updates, tiles, instances, fan, compute_cycles)
 
     def _traffic(

@@ -24,6 +24,7 @@ from hwflow.errors import HwflowError
 from hwflow.store import Busy, Claim, Hit, Store
 
 _POLL_S = 0.1
+_GRACE_S = 10.0
 _WORTH_A_POOL = 4  # pieces of work; starting a worker costs about as much as one or two of them
 
 
@@ -224,8 +225,10 @@ def _interrupted(signum: int, frame: object) -> None:
 
 def _follow(parent: int) -> None:
     connection.wait([parent])
-    os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(10)
+    os.kill(os.getpid(), signal.SIGINT)  # a piece that runs a tool ends it
+    deadline = time.monotonic() + _GRACE_S
+    while _busy and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
     os._exit(1)
 
 

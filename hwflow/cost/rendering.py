@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import work
-from hwflow.cost.evaluate import Options, mapped_plan
+from hwflow.cost.evaluation import Options, mapped_plan
 from hwflow.cost.pool import Progress
 from hwflow.cost.records import mapping_from_data
 from hwflow.data import write_text

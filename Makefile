@@ -1,0 +1,58 @@
+# What everybody runs. Each target sets up what it needs in .venv; a stamp makes the next call quick.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BASE := $(VENV)/.base
+DEV := $(VENV)/.dev
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.DELETE_ON_ERROR:
+.PHONY: demo test slow lint format bench wheel clean
+
+demo: $(BASE)  ## a real network on a real accelerator, at every level that answers here
+	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level coarse
+	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level mid
+	@if command -v timeloop-model >/dev/null && command -v timeloop-mapper >/dev/null; then \
+	    echo $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
+	    $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
+	else echo "The fine level is left out: Timeloop is not on PATH. '$(BIN)/hwflow doctor' says how to get it."; fi
+
+test: $(DEV)  ## the quick suite
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+slow: $(DEV)  ## everything, with what takes long and what needs Timeloop where it is found
+	$(BIN)/python -m pytest -n auto
+
+lint: $(DEV)  ## what CI demands of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV)  ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV)  ## how fast the levels answer
+	$(BIN)/python -m benchmarks
+
+wheel: $(DEV)  ## dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A plain virtual environment is made again where its Python went away.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "hwflow needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(BASE): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --editable .
+	@touch $@
+
+$(DEV): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(PIP) install --editable ".[dev]"
+	@touch $@ $(BASE)

@@ -1,0 +1,248 @@
+"""The package as a whole: which way imports point, what `import hwflow` costs, what the wheel holds, what the README says."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import hwflow
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "hwflow"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in PACKAGE.rglob("*.py")
+}
+
+DATA = {"accelerator", "data", "dataflow", "energy", "errors", "layers", "mapping", "results"}
+STORE = {"store", "_cachefile", "_owner"}
+TOP = {"cli", "console", "doctor", "ranking", "__main__"}
+SCRIPTS = {"hwflow.timeloop._pytimeloop_run", "hwflow.timeloop.record"}  # run by themselves, imported by nothing
+HEAVY = {"torch", "pandas", "plotly", "numpy", "onnx", "jinja2", "rich"}
+
+
+def group(module: str) -> str:
+    """The part of the package that a module belongs to."""
+    name = module.split(".")[1] if "." in module else ""
+    if name in DATA:
+        return "data types"
+    if name in STORE:
+        return "store"
+    return "top" if name in TOP else name
+
+
+ALLOWED = {
+    "data types": {"data types"},
+    "network": {"data types", "network"},
+    "timeloop": {"data types", "timeloop"},
+    "store": {"data types", "store"},
+    "cost": {"data types", "network", "timeloop", "store", "cost"},
+    "top": {"data types", "network", "timeloop", "store", "cost", "top"},
+}
+
+
+def imports(path: Path, module: str) -> set[str]:
+    """The modules of hwflow that a file imports, those inside functions included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in whole}
+    return {name for name in found if name.startswith("hwflow.")}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"hwflow"}))
+def test_imports_point_one_way(module: str) -> None:
+    """Scripts are read too: nothing imports them, but they import as their folder may."""
+    assert group(module) in ALLOWED, f"{module} belongs to no part of the package that this test knows"
+    for name in imports(MODULES[module], module):
+        assert group(name) in ALLOWED[group(module)], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_the_library_never_prints(module: str) -> None:
+    path = MODULES[module]
+    if group(module) == "top" or module in SCRIPTS:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    assert not [c for c in calls if isinstance(c, ast.Name) and c.id == "print"]
+    assert not [c for c in calls if isinstance(c, ast.Attribute) and c.attr == "basicConfig"]
+
+
+def test_torch_is_imported_by_networks_only() -> None:
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert group(module) == "network" or not {n for n in names if n.split(".")[0] == "torch"}, module
+
+
+def test_no_module_bears_the_name_of_a_public_function() -> None:
+    functions = {
+        "analyse",
+        "compare",
+        "cost_table",
+        "estimate",
+        "estimate_many",
+        "evaluate",
+        "map_layer",
+        "prune",
+        "sweep",
+        "zoo",
+    }
+    assert not functions & {name.rpartition(".")[2] for name in MODULES}
+
+
+def loaded(program: str) -> set[str]:
+    """The packages that a program has imported at its end."""
+    code = f"import sys\n{program}\nprint(' '.join(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("program", "unwanted"),
+    [
+        ("import hwflow", HEAVY | {"pydantic", "yaml", "typer"}),
+        ("import hwflow.cost; hwflow.cost.estimate", {"torch", "pandas", "plotly", "onnx", "rich"}),
+        (
+            "import hwflow; hwflow.estimate(hwflow.zoo('resnet20'), level='coarse', store=False)",
+            {"torch", "pandas", "numpy", "onnx"},
+        ),
+        (
+            "import hwflow as h; h.estimate(h.zoo('resnet20'), h.Accelerator.load('eyeriss'), level='coarse', store=False)",
+            {"torch", "pandas", "onnx"},
+        ),
+    ],
+)
+def test_imports_cost_nothing_that_is_not_used(program: str, unwanted: set[str]) -> None:
+    assert not loaded(program) & unwanted
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "networks"], ["list", "accelerators"], ["estimate", "--help"]])
+def test_the_command_line_starts_without_what_it_does_not_use(arguments: list[str]) -> None:
+    argv = [sys.executable, "-X", "importtime", "-m", "hwflow", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    names = {
+        line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if line.startswith("import time:")
+    }
+    assert "hwflow" in names
+    assert not names & {"torch", "pandas", "plotly", "numpy", "onnx", "jinja2"}
+
+
+def test_public_names_exist_and_others_do_not() -> None:
+    for name in hwflow.__all__:
+        assert getattr(hwflow, name) is not None
+        assert name in dir(hwflow)
+    assert hwflow.Network.from_yaml
+    with pytest.raises(AttributeError, match="module 'hwflow' has no attribute 'estimat'"):
+        _ = hwflow.estimat  # type: ignore[attr-defined]
+
+
+def test_one_version_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == hwflow.__version__
+
+
+def test_files_are_of_a_readable_size() -> None:
+    long = {name: n for name, path in MODULES.items() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 450}
+    assert not long
+
+
+# The wheel -----------------------------------------------------------------------------------------------------------
+
+
+def build_wheel(folder: Path) -> Path:
+    argv = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(folder.glob("hwflow-*.whl"))
+
+
+def test_the_wheel_carries_its_data_and_runs_from_it(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path)
+    with zipfile.ZipFile(wheel) as content:
+        names = set(content.namelist())
+        content.extractall(tmp_path / "unpacked")
+    for folder in ("arch_templates", "mappings"):
+        shipped = {f"hwflow/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / folder).rglob("*") if p.is_file()}
+        assert shipped
+        assert shipped <= names
+    assert "hwflow/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not {name for name in names if name.startswith("tests")}
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); import hwflow.cli as c; print(c.__file__); c.main()"
+    argv = [
+        sys.executable,
+        "-I",
+        "-c",
+        program,
+        str(tmp_path / "unpacked"),
+        "estimate",
+        "resnet20",
+        "-a",
+        "eyeriss",
+        "--level",
+        "coarse",
+    ]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "unpacked") in done.stdout
+    assert "Energies: recorded (Accelergy" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path)
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    scripts = Path(sysconfig.get_path("scripts", vars={"base": str(venv)}))
+    subprocess.run([str(scripts / "python"), "-m", "pip", "install", "--quiet", str(wheel)], check=True, capture_output=True)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    for arguments in (["estimate", "resnet20", "--accelerator", "eyeriss"], ["list", "dataflows"], ["doctor", "--quick"]):
+        done = subprocess.run(
+            [str(scripts / "hwflow"), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+
+
+# The README ----------------------------------------------------------------------------------------------------------
+
+_OUTPUT = re.compile(r"(<!-- output: (?P<command>.*?) -->\n```\n\$ hwflow [^\n]*\n)(?P<text>.*?)(```\n<!-- end -->)", re.DOTALL)
+
+
+def test_the_readme_shows_real_output() -> None:
+    """Refresh it by `HWFLOW_REFRESH=1 make test` when the numbers have changed on purpose."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    blocks = list(_OUTPUT.finditer(text))
+    assert blocks
+    for block in blocks:
+        argv = [sys.executable, "-m", "hwflow", *block["command"].split()]
+        real = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        if os.environ.get("HWFLOW_REFRESH"):
+            readme.write_text(text.replace(block[0], f"{block[1]}{real}{block[4]}"), encoding="utf-8")
+        else:
+            assert block["text"] == real
+
+
+def test_the_readme_names_existing_targets_and_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"^ +make (\w+)", text, re.MULTILINE)) | {"demo", "test", "lint", "format", "bench", "wheel"}:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    known = {"estimate", "compare", "map", "render", "list", "cache", "doctor"}
+    used = set(re.findall(r"(?:^    |^\$ |`)hwflow ([a-z]+)", text, re.MULTILINE))
+    assert used == known
