@@ -1,5 +1,5 @@
 # What everybody runs. Each target sets up what it needs in .venv; a stamp makes the next call quick.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3 || command -v python)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -191,7 +191,9 @@ class Accelerator(BaseModel):
         roles = [(p.role, p.name) for p in parts if not isinstance(p, MacUnit)]
         for role, name in roles:
             if [r for r, _ in roles].count(role) > 1:
-                raise ValueError(f"hierarchy: {name}: the role {role!r} is taken by another part; a dataflow finds parts by role")
+                raise ValueError(
+                    f"hierarchy: {name}: the role {role!r} is taken by another part; a dataflow finds parts by role"
+                )
         return self
 
     # Reading and changing --------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ class LevelRule(_Strict):
             if dims is not None and len(set(dims)) != len(dims):
                 raise ValueError(f"{label} (={list(dims)}) names a dimension twice")
         if self.temporal is not None and not set(self.innermost) <= set(self.temporal):
-            raise ValueError(f"innermost (={list(self.innermost)}) names dimensions that temporal (={list(self.temporal)}) forbids")
+            raise ValueError(
+                f"innermost (={list(self.innermost)}) names dimensions that temporal (={list(self.temporal)}) forbids"
+            )
         return self
 
 

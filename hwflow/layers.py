@@ -120,9 +120,7 @@ class Layer:
 
     def words(self, tensor: Tensor) -> int:
         """Elements of the whole tensor: the hull that its projection spans (padding is not stored)."""
-        return math.prod(
-            1 + sum(t.coefficient * (self.dims[t.dim] - 1) for t in axis) for axis in self.projections[tensor]
-        )
+        return math.prod(1 + sum(t.coefficient * (self.dims[t.dim] - 1) for t in axis) for axis in self.projections[tensor])
 
     @property
     def macs(self) -> int:

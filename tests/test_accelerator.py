@@ -84,7 +84,11 @@ def test_bandwidth_in_words_per_cycle() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("global_bufer.size_kib", 64, r"unknown part in field 'global_bufer\.size_kib' of accelerator eyeriss 'global_bufer'\. Did you mean 'global_buffer'"),
+        (
+            "global_bufer.size_kib",
+            64,
+            r"unknown part in field 'global_bufer\.size_kib' of accelerator eyeriss 'global_bufer'\. Did you mean 'global_buffer'",
+        ),
         ("global_buffer.size_kb", 64, r"Did you mean 'global_buffer\.size_kib'"),
         ("clock_mh", 100, "Did you mean 'clock_mhz'"),
         ("pe_array.rows", 0, r"pe_array\.rows is 0: Input should be greater than or equal to 1"),

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -148,11 +147,6 @@ def test_public_names_exist_and_others_do_not() -> None:
     assert hwflow.Network.from_yaml
     with pytest.raises(AttributeError, match="module 'hwflow' has no attribute 'estimat'"):
         _ = hwflow.estimat  # type: ignore[attr-defined]
-
-
-def test_one_version_everywhere() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == hwflow.__version__
 
 
 def test_files_are_of_a_readable_size() -> None:
