@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format bench wheel clean
+.PHONY: demo test slow lint format bench parity wheel clean
 
 demo: $(BASE)  ## a real network on a real accelerator, at every level that answers here
 	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level coarse
@@ -35,6 +35,9 @@ format: $(DEV)  ## put the code in order
 
 bench: $(DEV)  ## how fast the levels answer
 	$(BIN)/python -m benchmarks
+
+parity: $(DEV)  ## mid against timeloop-model, count by count; needs Timeloop on PATH
+	$(BIN)/python -m benchmarks.parity
 
 wheel: $(DEV)  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build

@@ -7,6 +7,7 @@ this description, fine renders Timeloop's files from it, so a number that both n
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -15,14 +16,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hwflow.data import folder, read_yaml
 from hwflow.errors import InputError, not_found
 from hwflow.layers import DIMS, TENSORS, Bits, Dim, Tensor
 
-Positive = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not yes or no")
+    return value
+
+
+Positive = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**40)]
+PositiveFloat = Annotated[float, BeforeValidator(_number), Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -52,7 +60,7 @@ class Memory(_Part):
     read_words_per_cycle: PositiveFloat | None = None
     write_words_per_cycle: PositiveFloat | None = None
     bandwidth_gb_s: PositiveFloat | None = None
-    buffering: Annotated[float, Field(ge=1)] = 1.0
+    buffering: Annotated[PositiveFloat, Field(ge=1)] = 1.0
     dram_type: Literal["DDR3", "DDR4", "LPDDR", "LPDDR4", "GDDR5", "HBM2"] | None = None
 
     @model_validator(mode="after")
@@ -180,7 +188,7 @@ class Accelerator(BaseModel):
         first = parts[0]
         if not isinstance(first, Memory) or first.kind != "dram" or set(first.keeps) != set(TENSORS):
             raise ValueError("hierarchy: the first part must be a dram that keeps weights, inputs and outputs")
-        for above, below in zip(parts, parts[1:], strict=False):
+        for above, below in itertools.pairwise(parts):
             if isinstance(above, Fanout) and isinstance(below, Fanout):
                 raise ValueError(
                     f"hierarchy: {above.name} and {below.name} are two fan-outs in a row; make them one with rows and columns, "
@@ -239,8 +247,8 @@ class Accelerator(BaseModel):
                 old, new = part["word_bits"], max(width[t] for t in part["keeps"])
                 if part["width_bits"] % new:
                     raise InputError(
-                        f"accelerator {self.name}: {part['name']}.width_bits (={part['width_bits']}) is no whole multiple of the "
-                        f"{new} bit asked for; set {part['name']}.width_bits to one."
+                        f"accelerator {self.name}: {part['name']}.width_bits (={part['width_bits']}) is no whole multiple of "
+                        f"the {new} bit asked for; set {part['name']}.width_bits to one."
                     )
                 part["word_bits"] = new
                 if "size_words" in part:
@@ -250,6 +258,11 @@ class Accelerator(BaseModel):
                     if field in part:
                         part[field] *= old / new
         return _validated(content, f"accelerator {self.name}")
+
+    def differences(self, other: Accelerator) -> dict[str, Any]:
+        """The fields in which this chip differs from `other`, by the names that `with_` takes, with this chip's values."""
+        mine, theirs = _flat(self), _flat(other)
+        return {path: mine.get(path) for path in dict.fromkeys([*mine, *theirs]) if mine.get(path) != theirs.get(path)}
 
     # What it is ------------------------------------------------------------------------------------------------------
 
@@ -333,9 +346,19 @@ def presets() -> dict[str, Path]:
     return {p.stem: p for p in sorted((folder("arch_templates") / "accelerators").glob("*.yaml"))}
 
 
+def _flat(accelerator: Accelerator) -> dict[str, Any]:
+    content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy"})
+    for part in accelerator.model_dump(mode="json")["hierarchy"]:
+        content |= {f"{part['name']}.{field}": value for field, value in part.items() if field != "name" and value is not None}
+    return content
+
+
 def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
     changes = dict(content)
-    base = Accelerator.load(str(changes.pop("base")))
+    name = str(changes.pop("base"))
+    if name not in presets():
+        raise not_found(f"base of {where}", name, presets(), "A description starts from a preset.")
+    base = Accelerator.load(name)
     renamed: dict[str, Any] = {k: changes.pop(k) for k in ("name", "description", "sources") if k in changes}
     flat: dict[str, Any] = {}
     for key, value in changes.items():

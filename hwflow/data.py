@@ -67,28 +67,37 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file whole or not at all: to a temporary file beside it, then renamed.
+    """Write a file whole or not at all: to a temporary file beside it, then renamed. A link is followed, a device written to.
 
     Raises:
         HwflowError: naming the file and the system's reason, where it cannot be written.
     """
     path = Path(path)
+    target = path.resolve() if path.is_symlink() else path
+    made: list[Path] = []
     temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file() and not target.is_dir():  # /dev/stdout, a pipe: nothing to replace
+            with target.open("w", encoding="utf-8") as handle:
+                handle.write(text)
+            return
+        made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as handle:
             temporary = handle.name
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if temporary:
                 os.unlink(temporary)
+            for folder_made in made:
+                folder_made.rmdir()
         raise HwflowError(f"cannot write {path}: {error.strerror or error}. Nothing was left there.") from error
 
 

@@ -129,7 +129,7 @@ def _misfit(dataflow: Dataflow, accelerator: Accelerator) -> str:
     legal = [name for name in dataflows() if load_dataflow(name).fits(accelerator)]
     chips = [name for name in presets() if dataflow.fits(Accelerator.load(name))]
     return (
-        f"dataflow {dataflow.name!r} does not fit accelerator {accelerator.name!r}: it needs parts with the roles {needed}, and "
-        f"{accelerator.name} has {', '.join(sorted(_roles(accelerator)))}. Dataflows that fit {accelerator.name}: "
+        f"dataflow {dataflow.name!r} does not fit accelerator {accelerator.name!r}: it needs parts with the roles {needed}, "
+        f"and {accelerator.name} has {', '.join(sorted(_roles(accelerator)))}. Dataflows that fit {accelerator.name}: "
         f"{', '.join(legal)}. Accelerators that {dataflow.name} fits: {', '.join(chips) or 'none of the presets'}."
     )

@@ -46,7 +46,7 @@ class MissingDependency(HwflowError, ImportError):
 
 
 def not_found(kind: str, name: str, known: Iterable[str], hint: str = "", *, spellings: Iterable[str] = ()) -> InputError:
-    """An `InputError` for an unknown name: lists what is known and proposes the nearest spelling, of those or of `spellings`."""
+    """An `InputError` for an unknown name: lists what is known, proposes the nearest spelling (of those or of `spellings`)."""
     choices = sorted(known)
     near = difflib.get_close_matches(name, [*choices, *spellings], n=1, cutoff=0.5)
     meant = f" Did you mean {near[0]!r}?" if near else ""

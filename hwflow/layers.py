@@ -24,6 +24,10 @@ DIMS: tuple[Dim, ...] = get_args(Dim)
 TENSORS: tuple[Tensor, ...] = get_args(Tensor)
 
 
+_LARGEST = 2**31 - 1  # what Timeloop reads as a loop bound
+_MOST = 2**53  # up to here counts are exact as doubles, which is how Timeloop holds them
+
+
 class Bits(NamedTuple):
     """Word width of each tensor, in bits."""
 
@@ -90,6 +94,10 @@ class Layer:
         for label, value in sizes:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"layer {self.name!r}: {label} is {value!r}; it must be a whole number of at least 1.")
+            if value > _LARGEST:
+                raise InputError(f"layer {self.name!r}: {label} is {value}; the largest that can be costed is {_LARGEST}.")
+        if max(self.macs, *(self.words(t) for t in TENSORS)) > _MOST:
+            raise InputError(f"layer {self} has more than {_MOST} (2^53) multiply-accumulates or words: too large to cost.")
 
     # Sizes -----------------------------------------------------------------------------------------------------------
 

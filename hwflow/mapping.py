@@ -1,7 +1,7 @@
-"""`Mapping`: how a layer's loops are split over the levels of an accelerator; to and from Timeloop's YAML; printed as a loop nest.
+"""`Mapping`: how a layer's loops are split over the levels of an accelerator; to and from Timeloop's YAML; as a loop nest.
 
-A loop whose steps don't divide its dimension is *ragged*: it has its `bound` everywhere except in the very last pass of all loops
-of its dimension outside it, where it has its `residual`. (Timeloop calls these imperfect factors and writes `M=4,1`.)
+A loop whose steps don't divide its dimension is *ragged*: it has its `bound` everywhere except in the very last pass of all
+loops of its dimension outside it, where it has its `residual`. (Timeloop calls these imperfect factors and writes `M=4,1`.)
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class Mapping:
             kept = level.memory.keeps if level.memory else ()
             if stray := [t for t in mapped.keeps if t not in kept]:
                 raise InputError(
-                    f"mapping: {level.name} keeps {', '.join(stray)}, but {accelerator.name} keeps {', '.join(kept) or 'nothing'} there."
+                    f"mapping: {level.name} keeps {', '.join(stray)}, but {accelerator.name} keeps "
+                    f"{', '.join(kept) or 'nothing'} there."
                 )
             for loops in (mapped.temporal, mapped.spatial):
                 if len({loop.dim for loop in loops}) < len(loops):
@@ -122,7 +123,7 @@ class Mapping:
             self._check_size(d, layer)
 
     def _check_size(self, dim: Dim, layer: Layer) -> None:
-        """The loops of a dimension, residuals applied to the last pass, must walk exactly over it (as Timeloop's parser has it)."""
+        """A dimension's loops, residuals applied to the last pass, must walk exactly over it (as in Timeloop's parser)."""
         size, outermost = 1, True
         for mapped in self.levels:
             for loop in mapped.loops:
@@ -138,7 +139,9 @@ class Mapping:
                 outermost = False
                 size = (size - 1) * loop.bound + loop.residual
         if size != layer.dims[dim]:
-            raise InputError(f"mapping: the factors of {dim} multiply to {size}, but layer {layer.name} has {dim}={layer.dims[dim]}.")
+            raise InputError(
+                f"mapping: the factors of {dim} multiply to {size}, but layer {layer.name} has {dim}={layer.dims[dim]}."
+            )
 
     # Timeloop's files ------------------------------------------------------------------------------------------------
 
@@ -174,7 +177,9 @@ class Mapping:
         for level in accelerator.levels:
             found = by_level[level.name]
             keeps = _keeps(found.get("datatype", {}), level.memory.keeps if level.memory else ())
-            levels.append(LevelMapping(level.name, _loops(found.get("temporal")), _loops(found.get("spatial")), keeps, level.axis))
+            levels.append(
+                LevelMapping(level.name, _loops(found.get("temporal")), _loops(found.get("spatial")), keeps, level.axis)
+            )
         return cls(tuple(levels))
 
     def directives(self) -> list[dict[str, Any]]:
@@ -242,7 +247,9 @@ def _keeps(entry: MappingABC[str, Any], default: tuple[Tensor, ...]) -> tuple[Te
             if name not in TIMELOOP_TENSORS.values():
                 raise not_found(f"tensor at {entry.get('target')} in the mapping", str(name), TIMELOOP_TENSORS.values())
     return tuple(
-        t for t in TENSORS if TIMELOOP_TENSORS[t] not in named["bypass"] and (TIMELOOP_TENSORS[t] in named["keep"] or t in default)
+        t
+        for t in TENSORS
+        if TIMELOOP_TENSORS[t] not in named["bypass"] and (TIMELOOP_TENSORS[t] in named["keep"] or t in default)
     )
 
 
@@ -257,7 +264,9 @@ def _loops(entry: dict[str, Any] | None) -> Iterator[Loop]:
         if dim not in DIMS:
             raise not_found("dimension in the mapping", dim, DIMS)
         if int(bound) < 1:
-            raise InputError(f"mapping: {entry.get('target')}: {dim}={bound}: a factor is at least 1; write out the rest of {dim}.")
+            raise InputError(
+                f"mapping: {entry.get('target')}: {dim}={bound}: a factor is at least 1; write out the rest of {dim}."
+            )
         loops[dim] = Loop(dim, int(bound), int(residual) if residual else None)
     order = entry.get("permutation", "")
     names = [str(d) for d in order] if isinstance(order, list) else re.findall(r"[A-Za-z]", str(order))

@@ -87,7 +87,7 @@ def test_bandwidth_in_words_per_cycle() -> None:
         (
             "global_bufer.size_kib",
             64,
-            r"unknown part in field 'global_bufer\.size_kib' of accelerator eyeriss 'global_bufer'\. Did you mean 'global_buffer'",
+            r"part in field 'global_bufer\.size_kib' of accelerator eyeriss 'global_bufer'\. Did you mean 'global_buffer'",
         ),
         ("global_buffer.size_kb", 64, r"Did you mean 'global_buffer\.size_kib'"),
         ("clock_mh", 100, "Did you mean 'clock_mhz'"),

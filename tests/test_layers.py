@@ -39,7 +39,7 @@ def test_product_of_activations_has_no_parameters() -> None:
     assert (layer.params, layer.words("weights")) == (0, 8 * 64 * 49)
 
 
-@given(st.fixed_dictionaries({d: sizes for d in DIMS}), st.tuples(sizes, sizes), st.tuples(sizes, sizes), st.booleans())
+@given(st.fixed_dictionaries(dict.fromkeys(DIMS, sizes)), st.tuples(sizes, sizes), st.tuples(sizes, sizes), st.booleans())
 def test_words_are_the_hull_of_what_the_loops_touch(
     dims: dict[str, int], strides: tuple[int, int], dilations: tuple[int, int], transposed: bool
 ) -> None:

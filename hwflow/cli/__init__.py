@@ -6,7 +6,10 @@ traceback only with `--debug`, which may stand anywhere.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -50,6 +53,11 @@ def _root(
     pass
 
 
+def _terminated(*_: object) -> None:
+    """SIGTERM ends like Ctrl-C: tools that run are stopped, what is done is kept."""
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `hwflow` command; ends by `SystemExit`."""
     from hwflow.console import say
@@ -57,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
+    with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us there handles signals
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         app(args=arguments, prog_name="hwflow")
     except HwflowError as error:
@@ -66,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: `hwflow ... | head`
+        sys.exit(1)
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        say(f"the answer cannot be written: {error.strerror}. Make room, or write it elsewhere (-o FILE).")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left cannot be flushed
         sys.exit(1)
     except Exception as error:
         if debug:

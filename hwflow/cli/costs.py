@@ -103,7 +103,7 @@ def compare(
 ) -> None:
     """Levels, accelerators or dataflows side by side, with the rank correlation of their layers.
 
-    Ratios and correlations (Spearman's) are against the first column.
+    Ratios and correlations (Spearman's) are against the first way that is asked for.
     """
     from hwflow.cli import pages
     from hwflow.console import deliver, deliver_text

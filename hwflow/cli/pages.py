@@ -114,7 +114,7 @@ def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
         cells += [number(v.cost.dram_bytes / 1e3, 1), number(entry["energy_rank_correlation"], 3)]
         rows.append([*cells, number(entry["latency_rank_correlation"], 3)])
     lines = [
-        f"Ratios and Spearman's rank correlations over {len(network)} layers are against the first row.",
+        f"Ratios and Spearman's rank correlations over {len(network)} layers are against the first of them.",
         *(f"{_label(v)}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]

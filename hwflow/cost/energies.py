@@ -119,4 +119,4 @@ def _tool(engine: str | None) -> Engine:
     """Where Accelergy runs. It needs no Timeloop beside it."""
     from hwflow.timeloop.engine import Native, find_engine
 
-    return Native() if engine is None and shutil.which("accelergy") else find_engine(engine)
+    return Native() if engine is None and shutil.which("accelergy") else find_engine(engine, tools=("accelergy",))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hwflow.accelerator import Accelerator
+from hwflow.accelerator import Accelerator, presets
 from hwflow.cost import coarse, energies, pool, work
 from hwflow.cost.pool import Progress, Task
 from hwflow.cost.records import cost_from_data, mapping_from_data
@@ -286,7 +286,11 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
         "fallback": reason or None,
     }
     if plan.accelerator is not None:
-        content["accelerator"] = {"name": plan.accelerator.name, "fingerprint": plan.accelerator.fingerprint}
+        content["accelerator"] = {
+            "name": plan.accelerator.name,
+            "fingerprint": plan.accelerator.fingerprint,
+            "changes": _changes(plan.accelerator),
+        }
     if level != "coarse" and plan.accelerator is not None:
         content |= {
             "dataflow": options.dataflow or plan.accelerator.dataflow,
@@ -296,6 +300,13 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
     if level == "fine":
         content["mapper"] = options.mapper
     return content
+
+
+def _changes(accelerator: Accelerator) -> dict[str, Any]:
+    """What a variant changes of the preset whose name it bears."""
+    if accelerator.name not in presets():
+        return {}
+    return accelerator.differences(Accelerator.load(accelerator.name))
 
 
 def _energy_provenance(plan: Plan, rows: Sequence[LayerCost]) -> dict[str, Any]:

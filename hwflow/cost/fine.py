@@ -47,7 +47,7 @@ def judge(
     """
     files = render(layer, accelerator, (), table, mapping=mapping)
     stats, seconds = run_timeloop(files, engine, limit_s, lambda folder: read_stats(folder, "timeloop-model"), layer.name)
-    return layer_cost(layer, accelerator, mapping, table, stats, engine=f"timeloop-model ({engine.name})", seconds=seconds)
+    return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-model", engine), seconds=seconds)
 
 
 def search(
@@ -79,7 +79,12 @@ def search(
         return read_stats(folder, "timeloop-mapper"), read_mapping(folder, layer, accelerator)
 
     (stats, mapping), seconds = run_timeloop(files, engine, limit_s, read, layer.name)
-    return layer_cost(layer, accelerator, mapping, table, stats, engine=f"timeloop-mapper ({engine.name})", seconds=seconds)
+    return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-mapper", engine), seconds=seconds)
+
+
+def _label(tool: str, engine: Engine) -> str:
+    """The tool, how it runs, and its version: of native tools the beginning of a hash, since they do not tell theirs."""
+    return f"{tool} ({engine.name}, {engine.version(tool)[:12]})"
 
 
 def key(files: dict[str, str], table: EnergyTable, engine: Engine) -> str:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Vector = npt.NDArray[np.int64]
 
 
-def transfers(coefficients: npt.NDArray[np.int64], batch: Batch, level: int, index: int, inner: Vector) -> tuple[float, float, float] | None:
+def transfers(
+    coefficients: npt.NDArray[np.int64], batch: Batch, level: int, index: int, inner: Vector
+) -> tuple[float, float, float] | None:
     """Reads above, words delivered from above and words handed on, per instance of `level`, or None where links save nothing.
 
     `coefficients` is the tensor's projection [axis, dimension], `inner` the extents of the tile below.
@@ -47,9 +49,7 @@ def transfers(coefficients: npt.NDArray[np.int64], batch: Batch, level: int, ind
 _Step = tuple[int, float, Vector, bool]
 
 
-def _steps(
-    coefficients: npt.NDArray[np.int64], batch: Batch, level: int, index: int, inner: Vector
-) -> list[_Step] | None:
+def _steps(coefficients: npt.NDArray[np.int64], batch: Batch, level: int, index: int, inner: Vector) -> list[_Step] | None:
     """The kinds of time steps: how often, words delivered to an instance, the tile's motion, and whether a neighbour can help.
 
     None where no kind can: a stationary step between two moves empties what the neighbours received last. Below level 0 is the

@@ -18,7 +18,7 @@ from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 
-VERSION = "mid-1"
+VERSION = "mid-2"
 """Changes whenever a number that mid answers can change; part of every cache key."""
 
 
@@ -84,7 +84,7 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
         for k, level in reversed(list(enumerate(nest.levels)))
         if level.memory is not None
     }
-    by_level[acc.mac.name] = nest.mac_energy
+    by_level[acc.mac.name] = float(verdict.mac_energy[0])
     accesses = {
         level.memory.name: {
             tensor: {
@@ -144,11 +144,11 @@ def _too_small(nest: Nest) -> str:
             room, need = int(memory.words // memory.buffering), int(nest.keep[k].sum())
             if need > room:
                 return (
-                    f"layer {nest.layer.name} has no mapping on {nest.accelerator.name}: {memory.name} holds {room} word(s), but keeps "
-                    f"{need} tensors. Make {memory.name} larger."
+                    f"layer {nest.layer.name} has no mapping on {nest.accelerator.name}: {memory.name} holds {room} word(s), "
+                    f"but keeps {need} tensors. Make {memory.name} larger."
                 )
     return (
-        f"layer {nest.layer.name} ({nest.layer}) has no mapping on {nest.accelerator.name} within the constraints of the dataflow: "
-        "every way to split its loops overflows a memory or a fan-out. Choose another dataflow (flexible allows all), or enlarge "
-        "the memories."
+        f"layer {nest.layer.name} ({nest.layer}) has no mapping on {nest.accelerator.name} within the constraints of the "
+        "dataflow: every way to split its loops overflows a memory or a fan-out. Choose another dataflow (flexible allows "
+        "all), or enlarge the memories."
     )

@@ -12,10 +12,7 @@ other:                                                                          
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +20,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hwflow.data import write_text
 from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network, OtherOp
@@ -116,7 +114,7 @@ def write(network: Network, path: str | Path) -> None:
     """Saves a network as a layer list that `read` gives back equal; the file is replaced whole or not at all.
 
     Raises:
-        InputError: where the file cannot be written.
+        HwflowError: where the file cannot be written.
     """
     path = Path(path)
     content: dict[str, Any] = {"name": network.name, "layers": [_fields(layer) for layer in network.layers]}
@@ -126,10 +124,7 @@ def write(network: Network, path: str | Path) -> None:
     for section in ("layers", "other"):
         if section in content:
             lines += [f"{section}:", *(f"  - {_flow(entry)}" for entry in content[section])]
-    try:
-        _replace(path, "\n".join(lines) + "\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}") from error
+    write_text(path, "\n".join(lines) + "\n")
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -260,27 +255,8 @@ def _without_zero(entry: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _flow(value: Any) -> str:
     """On one line, quoted where YAML needs it."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True)
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
     return text.removesuffix("...\n").removesuffix("\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(OSError):
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 is for secrets
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 __all__ = ["read", "write"]

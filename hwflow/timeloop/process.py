@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ OUTPUT = "output.log"
 
 _GRACE_S = 5.0
 _NO_PROGRAM = 127
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before the fork, where nothing may be
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def run_group(
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - calls the kernel and nothing else
             )
         except OSError as error:
             raise ToolMissing(f"{argv[0]} cannot be run: {error.strerror or error}.") from error
@@ -78,6 +83,12 @@ def run_group(
             raise
     output = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
     return Completed(process.returncode, output, timed_out, time.monotonic() - start)
+
+
+def _die_with_parent() -> None:
+    """In the child, before the program starts: the kernel ends it when this process is killed without a chance to do so."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def ask(argv: Sequence[str], limit_s: float = 10.0) -> tuple[int, str]:

@@ -58,7 +58,7 @@ def run_tool(
     if done.timed_out:
         raise ToolError(
             f"{what} was stopped after {limit_s:g} s (engine {engine.name}).{_last_words(done)} "
-            f"{_where(folder)} Raise the limit, or let it search less."
+            f"{_where(folder)} Let it search less (a smaller --effort), or judge a mapping of hwflow's (--mapper hwflow)."
         )
     if done.returncode != 0:
         raise _failure(f"{what} failed with exit status {_status(done.returncode)}", done, folder, engine)

@@ -1,0 +1,103 @@
+"""Tiles of one tensor: how large they are, how many differ, and what is new in them when loops step.
+
+The counts are Timeloop's, in closed form; its rules are told in `hwflow.cost.nest`. Loop bounds and extents may be fractions
+(averages over the passes of ragged loops): the counts are then estimates.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwflow.cost.batch import Bools, Extents, Floats, Ints, LevelLoops
+from hwflow.layers import DIMS, Layer, Tensor
+
+
+class Shape:
+    """The projection of one tensor, as coefficients [axis, dimension]."""
+
+    def __init__(self, layer: Layer, tensor: Tensor) -> None:
+        axes = layer.projections[tensor]
+        self.coefficients = np.zeros((len(axes), len(DIMS)), dtype=np.int64)
+        for a, axis in enumerate(axes):
+            for term in axis:
+                self.coefficients[a, DIMS.index(term.dim)] = term.coefficient
+        self.relevant: Bools = np.asarray(self.coefficients.any(axis=0))
+        self.windows = [a for a in range(len(axes)) if np.count_nonzero(self.coefficients[a]) > 1]
+        in_window = self.coefficients[self.windows].any(axis=0) if self.windows else np.zeros(len(DIMS), dtype=np.bool_)
+        self.other: Bools = np.asarray(self.relevant & ~in_window)
+
+    def sides(self, extents: Extents) -> npt.NDArray[Any]:
+        """Words along each axis of the tile that spans `extents`, [axis, batch]."""
+        return np.asarray(1 + self.coefficients @ (extents - 1))
+
+    def words(self, extents: Ints) -> Ints:
+        """Words of the tile that spans `extents`, [batch]."""
+        return np.asarray(self.sides(extents).prod(axis=0))
+
+    def distinct(self, spatial: Extents, inner: Ints) -> npt.NDArray[Any]:
+        """How many different tiles the instances of a fan-out hold, [batch].
+
+        Along an axis with one spatial loop that is its bound. With two, tiles coincide where a i + b j repeats: with a = g a',
+        b = g b', gcd(a', b') = 1, that is f1 f2 - max(0, f1 - b') max(0, f2 - a') different sums (ours; counted by the
+        representatives that no other pair precedes).
+        """
+        result: npt.NDArray[Any] = np.ones(spatial.shape[1], dtype=np.int64)
+        for d in np.flatnonzero(self.other):
+            result = result * spatial[d]
+        for a in self.windows:
+            first, second = np.flatnonzero(self.coefficients[a])
+            f1, f2 = spatial[first], spatial[second]
+            s1, s2 = self.coefficients[a, first] * inner[first], self.coefficients[a, second] * inner[second]
+            g = np.gcd(s1, s2)
+            result = result * (f1 * f2 - np.maximum(0, f1 - s2 // g) * np.maximum(0, f2 - s1 // g))
+        return result
+
+    def delivered(self, inner: Extents, levels: list[LevelLoops]) -> Floats:
+        """Words delivered to one instance with a tile of extents `inner`, over the temporal loops of `levels`, [batch]."""
+        sides = self.sides(inner)
+        tile: Floats = sides.prod(axis=0).astype(np.float64)
+        if not self.windows:
+            total: Floats = tile.copy()
+            moved = np.zeros(tile.shape, dtype=np.bool_)
+            for loops in levels:
+                for dim, bound in zip(loops.dims, loops.bounds, strict=True):
+                    moved |= self.relevant[dim] & (bound > 1)
+                    total = np.where(moved, total * bound, total)
+            return total
+        return self._windowed(sides, tile, levels)
+
+    def _windowed(self, sides: npt.NDArray[Any], tile: Floats, levels: list[LevelLoops]) -> Floats:
+        """The same for a tensor with sliding windows; see the module's docstring for the rule."""
+        extra = np.zeros(tile.shape)  # deltas after the first tile
+        moved, elsewhere = np.zeros(tile.shape, dtype=np.bool_), np.zeros(tile.shape, dtype=np.bool_)
+        behind = [np.zeros(tile.shape, dtype=np.int64) for _ in self.windows]  # how far the inner loops have moved the tile
+        first = [np.zeros(tile.shape, dtype=np.int64) for _ in self.windows]  # the motion of loop m
+        partial = tile.copy()  # its delta
+        for loops in levels:
+            for dim, bound, step in zip(loops.dims, loops.bounds, loops.steps, strict=True):
+                active, other = bound > 1, self.other[dim]
+                motion = [self.coefficients[a][dim] * step for a in self.windows]
+                starts = active & ~moved & self.relevant[dim]
+                if np.any(starts):
+                    for i, a in enumerate(self.windows):
+                        overlap = np.maximum(sides[a] - motion[i], 0)
+                        cut = tile - tile / sides[a] * overlap
+                        partial = np.where(starts & (motion[i] > 0), cut, partial)
+                        first[i] = np.where(starts, motion[i], first[i])
+                strange = elsewhere | other
+                still, same = ~strange, ~strange
+                for i in range(len(self.windows)):
+                    jump = motion[i] - behind[i]
+                    still &= jump == 0
+                    same &= jump == first[i]
+                delta = np.where(still, 0.0, np.where(same, partial, tile))
+                delta = np.where(starts, partial, np.where(moved, delta, 0.0))
+                extra = extra * bound + (bound - 1) * delta
+                moved |= starts
+                elsewhere |= active & other
+                for i in range(len(self.windows)):
+                    behind[i] = np.where(active & moved, behind[i] + motion[i], behind[i])
+        return tile + extra

@@ -1,0 +1,298 @@
+"""Ragged loops, exactly as Timeloop counts them: a walk through one mapping in which equal subtrees are walked once.
+
+Timeloop runs the first two iterations of a temporal loop and weighs the second with the number of the remaining ones; where a
+loop of the same dimension inside is ragged, and all of that dimension's loops outside are in their last pass, it runs the last
+one too (`NestAnalysis::ComputeTemporalWorkingSet`). There tiles are smaller, fewer instances work, and the jump to the last
+iteration makes it forget what a tile held, which changes what the next steps cost. No closed form is in sight for tensors with
+sliding windows, so this is a walk. But what a loop's body delivers depends only on which dimensions are in their last pass and
+on what was held before, seen from where the body starts: a handful of states, each walked once.
+
+Two more of Timeloop's habits are followed. Directly above a storage boundary the smaller delta of a last iteration is not
+used if there are three iterations or more: the one before it counts twice. And of a fan-out only the first instance is walked,
+the others are taken to be like it, so that a ragged loop inside a spatial loop of the same dimension never shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hwflow.layers import DIMS
+
+Vector = tuple[int, ...]
+Box = tuple[Vector, Vector]
+"""Lowest corner and the corner just outside the highest."""
+
+
+class Step(NamedTuple):
+    """One loop of a nest. `level` counts from the innermost."""
+
+    dim: int
+    bound: int
+    residual: int
+    spatial: bool
+    level: int
+
+
+class Crossing(NamedTuple):
+    """Words between a level and what lies below it: read above, delivered from above, and handed on by neighbours."""
+
+    reads: float
+    delivered: float
+    links: float
+
+
+class _Held(NamedTuple):
+    """What an instance, and its neighbours, received last; positions as seen from where the walk stands."""
+
+    tile: Box | None = None
+    motion: Vector | None = None
+    delta: tuple[Box, ...] = ()
+    origin: Vector = ()
+    spread: Vector = ()
+
+    def seen_from(self, shift: Vector) -> _Held:
+        """The same after the walk has moved on by `shift`."""
+        if self.tile is None and not self.origin:
+            return self
+        tile = None if self.tile is None else (_minus(self.tile[0], shift), _minus(self.tile[1], shift))
+        return self._replace(tile=tile, origin=_minus(self.origin, shift) if self.origin else ())
+
+
+class Nesting:
+    """The loops of one mapping, innermost first, with what they span; shared by the walks of all tensors."""
+
+    def __init__(self, steps: Sequence[Sequence[Step]]) -> None:
+        """`steps`: for each level, the innermost first, its loops (spatial before temporal), bounds above 1 only."""
+        self.steps: list[Step] = []
+        self.top: list[int] = []
+        for k, level in enumerate(steps):
+            self.steps += level
+            if not any(not s.spatial for s in level):
+                self.steps.append(Step(len(DIMS) - 1, 1, 1, False, k))
+            self.top.append(len(self.steps) - 1)
+        self.ragged = sorted({s.dim for s in self.steps if s.residual != s.bound})
+        self.stride: list[int] = []
+        self.full: list[Vector] = []
+        self.last: list[Vector] = []
+        full, last = [1] * len(DIMS), [1] * len(DIMS)
+        for s in self.steps:
+            self.stride.append(full[s.dim])
+            last[s.dim] += full[s.dim] * (s.residual - 1)
+            full[s.dim] *= s.bound
+            self.full.append(tuple(full))
+            self.last.append(tuple(last))
+        self.inside = [any(t.dim == s.dim and t.residual != t.bound for t in self.steps[:i]) for i, s in enumerate(self.steps)]
+
+    def counted(self, level: int) -> int:
+        """The loop that delivers to what lies below `level`: its outermost spatial one, or else its innermost temporal one."""
+        first = self.top[level - 1] + 1 if level else 0
+        spatial = sum(s.spatial and s.level == level for s in self.steps)
+        return first + max(spatial - 1, 0)
+
+    def iterations(self, step: Step, i: int, last: bool) -> list[tuple[int, int]]:
+        """The iterations that Timeloop runs, with their weights."""
+        end = step.residual if last else step.bound
+        if end == 1:
+            return [(0, 1)]
+        if not (last and self.inside[i]):
+            return [(0, 1), (1, end - 1)]
+        if step.residual == step.bound:
+            return [(0, 1), (1, end - 2), (end - 1, 1)][:: 1 if end > 2 else 2]
+        middle = [(1, end - 3)] if end > 3 else []
+        return [(0, 1), *middle, *([(end - 2, 1)] if end > 2 else []), (end - 1, 1)]
+
+
+class Walk:
+    """One tensor's way through a nest, as seen from one boundary."""
+
+    def __init__(self, nesting: Nesting, coefficients: npt.NDArray[np.int64], level: int) -> None:
+        self.nesting, self.level = nesting, level
+        self.coefficients = [[(d, int(c)) for d, c in enumerate(row) if c] for row in coefficients]
+        self.goal = nesting.counted(level)
+        self.below = nesting.top[level - 1] if level else -1
+        self.moves = [tuple(int(c) for c in coefficients[:, s.dim] * nesting.stride[i]) for i, s in enumerate(nesting.steps)]
+        self.known: dict[tuple[int, int, _Held], tuple[_Held, Crossing]] = {}
+        self.offsets: dict[Vector, npt.NDArray[np.int64]] = {}
+        self.bit = {d: 1 << n for n, d in enumerate(nesting.ragged)}
+
+    def crossing(self) -> Crossing:
+        """Over the whole layer, for one instance of the level."""
+        return self.run(len(self.nesting.steps) - 1, (1 << len(self.bit)) - 1, _Held())[1]
+
+    def run(self, i: int, last: int, held: _Held) -> tuple[_Held, Crossing]:
+        """Loop `i`, with the ragged dimensions in the bits of `last` in their last pass: what is then held, what crossed."""
+        key = (i, last, held)
+        found = self.known.get(key)
+        if found is None:
+            step = self.nesting.steps[i]
+            if not step.spatial:
+                found = self.count(i, step, last, held) if i == self.goal else self.loop(i, step, last, held)
+            elif i == self.goal:
+                found = self.spread(i, last, held)
+            else:
+                found = self.run(i - 1, self.entered(step, last, 0), held)
+            self.known[key] = found
+        return found
+
+    def entered(self, step: Step, last: int, at: int) -> int:
+        """Which dimensions are in their last pass inside iteration `at`."""
+        bit = self.bit.get(step.dim, 0)
+        return last & ~bit if at + 1 < step.residual else last
+
+    def loop(self, i: int, step: Step, last: int, held: _Held) -> tuple[_Held, Crossing]:
+        """A temporal loop further out."""
+        reads = delivered = links = 0.0
+        before = 0
+        for at, weight in self.nesting.iterations(step, i, self.is_last(step, last)):
+            held = held.seen_from(_times(self.moves[i], at - before))
+            held, crossed = self.run(i - 1, self.entered(step, last, at), held)
+            reads, delivered = reads + weight * crossed.reads, delivered + weight * crossed.delivered
+            links, before = links + weight * crossed.links, at
+        return held.seen_from(_times(self.moves[i], -before)), Crossing(reads, delivered, links)
+
+    def count(self, i: int, step: Step, last: int, held: _Held) -> tuple[_Held, Crossing]:
+        """The temporal loop directly above the tile."""
+        final = self.is_last(step, last)
+        if i == 0:  # the arithmetic: every iteration asks for its operands
+            times = float(step.residual if final else step.bound)
+            return held, Crossing(times, times, 0.0)
+        deltas: list[tuple[int, int]] = []
+        before = 0
+        for at, weight in self.nesting.iterations(step, i, final):
+            held = held.seen_from(_times(self.moves[i], at - before))
+            held, delta = self.visit(self.entered(step, last, at), held)
+            deltas.append((_size(delta), weight))
+            before = at
+        end = step.residual if final else step.bound
+        if final and self.nesting.inside[i] and end > 2 and (step.residual == step.bound or end > 3):
+            deltas[2] = (deltas[1][0], 1)
+        total = float(sum(size * weight for size, weight in deltas))
+        return held.seen_from(_times(self.moves[i], -before)), Crossing(total, total, 0.0)
+
+    def is_last(self, step: Step, last: int) -> bool:
+        """Whether this loop is in the last pass of its dimension (of a perfect one it does not matter)."""
+        return bool(last & self.bit.get(step.dim, 0))
+
+    # At the boundary -------------------------------------------------------------------------------------------------
+
+    def visit(self, last: int, held: _Held) -> tuple[_Held, tuple[Box, ...]]:
+        """The tile below, at the place where the walk stands: what of it is new, by Timeloop's rules of reuse."""
+        full, rest = self.nesting.full[self.below], self.nesting.last[self.below]
+        origin = (0,) * len(self.coefficients)
+        high = tuple(
+            1 + sum(c * ((rest if last & self.bit.get(d, 0) else full)[d] - 1) for d, c in axis) for axis in self.coefficients
+        )
+        tile: Box = (origin, high)
+        if held.tile is None:
+            return held._replace(tile=tile), (tile,)
+        motion = tuple(map(_centre_step, *held.tile, *tile))
+        forget = any(motion) and held.motion is not None and held.motion != motion
+        delta = (tile,) if forget else _cut(tile, held.tile)
+        next_motion = (None if forget else motion) if any(motion) else held.motion
+        return held._replace(tile=tile, motion=next_motion), delta
+
+    def spread(self, i: int, last: int, held: _Held) -> tuple[_Held, Crossing]:
+        """The fan-out: the first instance's delta, its copies, and what their neighbours have."""
+        steps = [self.nesting.steps[j] for j in range(i, self.below, -1)]
+        ends = tuple(s.residual if self.is_last(s, last) else s.bound for s in steps)
+        inside = last
+        for s in steps:
+            inside = self.entered(s, inside, 0)
+        if self.level:
+            held, delta = self.visit(inside, held)
+        else:
+            point = (0,) * len(self.coefficients)
+            delta = ((point, (1,) * len(point)),)
+        where = self.places(i, ends)
+        size = _size(delta)
+        crossed = Crossing(size * _distinct(where), float(size * len(where)), 0.0)
+        if size and held.delta and held.origin:
+            taken = self.taken(where, delta, held)
+            fewer = size * _distinct(where[~taken])
+            if fewer < crossed.reads:
+                linked = int(taken.sum())
+                crossed = Crossing(fewer, float(size * (len(where) - linked)), float(size * linked))
+        return held._replace(delta=delta, origin=(0,) * len(self.coefficients), spread=ends), crossed
+
+    def places(self, i: int, ends: Vector) -> npt.NDArray[np.int64]:
+        """Where each instance's tile lies relative to the first one's, in the order of the mesh."""
+        found = self.offsets.get(ends)
+        if found is None:
+            moves = np.array([self.moves[j] for j in range(i, self.below, -1)], dtype=np.int64)
+            found = np.array(list(itertools.product(*map(range, ends))), dtype=np.int64) @ moves
+            self.offsets[ends] = found
+        return found
+
+    def taken(self, where: npt.NDArray[np.int64], delta: tuple[Box, ...], held: _Held) -> npt.NDArray[np.bool_]:
+        """Which instances find exactly their delta at the neighbour before or after them, as it was a step ago."""
+        taken = np.zeros(len(where), dtype=np.bool_)
+        (anchor, shape), (old_anchor, old_shape) = _normal(delta), _normal(held.delta)
+        if shape != old_shape:
+            return taken
+        now = where + np.array(anchor)
+        old = self.offsets[held.spread] + np.array(_plus(old_anchor, held.origin))
+        after, before = min(len(now), len(old) - 1), min(len(now) - 1, len(old))
+        taken[:after] |= (now[:after] == old[1 : after + 1]).all(axis=1)
+        taken[1 : before + 1] |= (now[1 : before + 1] == old[:before]).all(axis=1)
+        return taken
+
+
+# Boxes ---------------------------------------------------------------------------------------------------------------
+
+
+def _minus(a: Vector, b: Vector) -> Vector:
+    return tuple(x - y for x, y in zip(a, b, strict=True))
+
+
+def _plus(a: Vector, b: Vector) -> Vector:
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def _times(a: Vector, n: int) -> Vector:
+    return tuple(x * n for x in a)
+
+
+def _centre_step(old_low: int, old_high: int, low: int, high: int) -> int:
+    """How far the centre moves, to the nearest whole number, halves away from zero."""
+    twice = low + high - old_low - old_high
+    return (abs(twice) + 1) // 2 * (1 if twice > 0 else -1)
+
+
+def _cut(a: Box, b: Box) -> tuple[Box, ...]:
+    """What of a is not in b, as boxes."""
+    if any(a1 <= b0 or b1 <= a0 for a0, a1, b0, b1 in zip(*a, *b, strict=True)):
+        return (a,)
+    low, high, parts = list(a[0]), list(a[1]), []
+    for axis, (b0, b1) in enumerate(zip(*b, strict=True)):
+        if low[axis] < b0:
+            parts.append((tuple(low), (*high[:axis], b0, *high[axis + 1 :])))
+            low[axis] = b0
+        if b1 < high[axis]:
+            parts.append(((*low[:axis], b1, *low[axis + 1 :]), tuple(high)))
+            high[axis] = b1
+    return tuple(parts)
+
+
+def _size(boxes: tuple[Box, ...]) -> int:
+    total = 0
+    for low, high in boxes:
+        words = 1
+        for a, b in zip(low, high, strict=True):
+            words *= b - a
+        total += words
+    return total
+
+
+def _normal(boxes: tuple[Box, ...]) -> tuple[Vector, tuple[Box, ...]]:
+    """A set of boxes as a place and a shape."""
+    anchor = tuple(map(min, *(low for low, _ in boxes))) if len(boxes) > 1 else boxes[0][0]
+    return anchor, tuple((_minus(low, anchor), _minus(high, anchor)) for low, high in boxes)
+
+
+def _distinct(where: npt.NDArray[np.int64]) -> int:
+    return len(np.unique(where, axis=0)) if len(where) else 0

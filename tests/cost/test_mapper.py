@@ -1,0 +1,199 @@
+"""The mapping search against exhaustive enumeration, its bounds, and its sense."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hwflow.accelerator import Accelerator, presets
+from hwflow.cost import mapper
+from hwflow.cost.nest import Batch, Nest, Verdict
+from hwflow.dataflow import LevelConstraint, constrain
+from hwflow.energy import normalized
+from hwflow.layers import DIMS, Layer
+
+OBJECTIVES = get_args(mapper.Objective)
+
+
+def value(verdict: Verdict, objective: str) -> np.ndarray:
+    scores = {"energy": verdict.energy, "latency": verdict.cycles, "edp": verdict.energy * verdict.cycles}[objective]
+    return np.where(verdict.fits, scores, np.inf)
+
+
+def splits(n: int, slots: int) -> list[tuple[int, ...]]:
+    if slots == 0:
+        return [()] if n == 1 else []
+    return [(f, *rest) for f in range(1, n + 1) if n % f == 0 for rest in splits(n // f, slots - 1)]
+
+
+def everything(nest: Nest, constraints: tuple[LevelConstraint, ...]) -> Batch:
+    """Every mapping within the constraints, for tiny layers."""
+    levels = list(reversed(constraints))
+    active = [d for d, n in enumerate(nest.sizes) if n > 1]
+    slots = {
+        d: [
+            (k, s)
+            for k, c in enumerate(levels)
+            for s, dims in ((0, c.temporal), (1, c.spatial if c.level.fanout > 1 else ()))
+            if DIMS[d] in dims
+        ]
+        for d in active
+    }
+    temporal, spatial, orders = [], [], []
+    for ways in itertools.product(*(splits(int(nest.sizes[d]), len(slots[d])) for d in active)):
+        bounds = np.ones((2, len(levels), len(DIMS)), dtype=np.int64)
+        for d, way in zip(active, ways, strict=True):
+            for (k, s), factor in zip(slots[d], way, strict=True):
+                bounds[s, k, d] = factor
+        if any(bounds[1, k].prod() > c.level.fanout for k, c in enumerate(levels)):
+            continue
+        choices = []
+        for k, c in enumerate(levels):
+            loops = [d for d in active if bounds[0, k, d] > 1]
+            forced = [DIMS.index(d) for d in c.innermost if DIMS.index(d) in loops]
+            free = [d for d in loops if d not in forced]
+            choices.append(
+                [(*forced, *p, *(d for d in range(len(DIMS)) if d not in loops)) for p in itertools.permutations(free)]
+            )
+        for order in itertools.product(*choices):
+            temporal.append(bounds[0])
+            spatial.append(bounds[1])
+            orders.append(order)
+    spatial_order = tuple(tuple(DIMS.index(d) for d in c.spatial) if c.level.fanout > 1 else () for c in levels)
+    return Batch(
+        np.moveaxis(np.array(temporal), 0, 2),
+        np.moveaxis(np.array(spatial), 0, 2),
+        np.moveaxis(np.array(orders, dtype=np.int8), 0, 2),
+        spatial_order,
+    )
+
+
+def tiny(buffer_words: int, bandwidth: float) -> Accelerator:
+    return Accelerator.load("eyeriss").with_(
+        {
+            "pe_array.rows": 2,
+            "pe_array.columns": 2,
+            "global_buffer.size_kib": buffer_words * 4 / 512,
+            "global_buffer.banks": 1,
+            "input_spad.size_words": 4,
+            "weight_spad.size_words": 4,
+            "psum_spad.size_words": 2,
+            "dram.bandwidth_gb_s": bandwidth,
+        }
+    )
+
+
+layers = st.one_of(
+    st.builds(lambda a, b, c: Layer("pointwise", C=a, M=b, P=c), *(st.sampled_from([1, 2, 3, 4]),) * 3),
+    st.builds(lambda a, b: Layer("window", C=1, M=b, P=a, R=3), st.sampled_from([2, 4]), st.sampled_from([1, 2])),
+    st.builds(
+        lambda a, s: Layer("strided", C=2, M=1, Q=a, S=3, strides=(s, s)), st.sampled_from([2, 4]), st.sampled_from([1, 2])
+    ),
+    st.builds(lambda g, a: Layer("depthwise", C=1, M=1, G=g, P=a, R=2), st.sampled_from([2, 4]), st.sampled_from([2, 3])),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    layers,
+    st.sampled_from(OBJECTIVES),
+    st.sampled_from([None, "flexible"]),
+    st.sampled_from([2, 4, 16]),
+    st.sampled_from([0.1, 0.72, 10.0]),
+)
+def test_bounds_are_sound_and_proofs_hold(
+    layer: Layer, objective: mapper.Objective, dataflow: str | None, words: int, bandwidth: float
+) -> None:
+    compare(layer, tiny(words, bandwidth), dataflow, objective)
+
+
+def compare(layer: Layer, chip: Accelerator, dataflow: str | None, objective: mapper.Objective) -> None:
+    """A search with a proof against everything that the constraints allow."""
+    constraints = constrain(chip, dataflow)
+    nest = Nest(layer, chip, normalized(chip))
+    batch = everything(nest, constraints)
+    if batch.size > 20_000:
+        return
+    plain = value(nest.evaluate(batch, with_links=False), objective)
+    near = np.argsort(plain, kind="stable")[:50]  # links, which are slow to count, change little
+    best = float(min(plain.min(), value(nest.evaluate(batch.take(near)), objective).min()))
+    found = mapper.search(nest, constraints, objective=objective, effort=3)
+    if found is None:
+        assert best == math.inf
+        return
+    got = float(value(nest.evaluate(found.batch), objective)[0])
+    assert found.bound <= best * (1 + 1e-8), (layer, found.bound, best)
+    assert got <= best * 1.01
+    if found.proven_optimal:
+        assert got == pytest.approx(best, rel=1e-8)
+
+
+SMALLER = {
+    "simba": {"pe_array.columns": 2, "lanes.rows": 2, "vector.rows": 2},
+    "shidiannao_like": {"pe_array.rows": 2, "pe_array.columns": 2},
+    "tpu_like": {"pe_array.rows": 2, "pe_array.columns": 2},
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(layers, st.sampled_from(OBJECTIVES), st.sampled_from(sorted(SMALLER)), st.sampled_from([0.01, 0.1, 1.0]))
+def test_bounds_are_sound_on_other_hierarchies(layer: Layer, objective: mapper.Objective, name: str, bandwidth: float) -> None:
+    chip = Accelerator.load(name).with_({**SMALLER[name], "dram.bandwidth_gb_s": bandwidth})
+    compare(layer, chip, None, objective)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.builds(lambda c, m, p: Layer("l", C=c, M=m, P=p, Q=p), *(st.sampled_from([4, 8, 12]),) * 2, st.sampled_from([4, 7])),
+    st.sampled_from(OBJECTIVES),
+)
+def test_more_memory_or_bandwidth_never_worsens_a_proven_optimum(layer: Layer, objective: mapper.Objective) -> None:
+    small = Accelerator.load("eyeriss").with_(
+        {"global_buffer.size_kib": 0.5, "dram.bandwidth_gb_s": 0.2, "global_buffer.banks": 1}
+    )
+    table = normalized(small)
+    constraints = constrain(small)
+    values = []
+    for chip in (small, small.with_({"global_buffer.size_kib": 2}), small.with_({"dram.bandwidth_gb_s": 2.0})):
+        nest = Nest(layer, chip, table)
+        found = mapper.search(nest, constrain(chip), objective=objective, effort=4)
+        assert found is not None
+        values.append((float(value(nest.evaluate(found.batch), objective)[0]), found.proven_optimal))
+    assert constraints
+    for got, proven in values[1:]:
+        if proven and values[0][1]:
+            assert got <= values[0][0] * (1 + 1e-8)
+
+
+@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("dataflow", [None, "flexible"])
+def test_two_searches_give_the_same_bytes_within_the_constraints(name: str, dataflow: str | None) -> None:
+    chip = Accelerator.load(name)
+    constraints = constrain(chip, dataflow)
+    nest = Nest(Layer("l", C=16, M=32, P=14, Q=14, R=3, S=3), chip, normalized(chip))
+    first, second = (mapper.search(nest, constraints, objective="edp") for _ in range(2))
+    assert first is not None
+    assert second is not None
+    for field in ("temporal", "spatial", "order"):
+        assert getattr(first.batch, field).tobytes() == getattr(second.batch, field).tobytes()
+    nest.mapping_of(first.batch, 0).check(nest.layer, chip)
+    for k, constraint in enumerate(reversed(constraints)):
+        loops = {DIMS[d] for d in range(len(DIMS)) if first.batch.temporal[k, d, 0] > 1}
+        spread = {DIMS[d] for d in range(len(DIMS)) if first.batch.spatial[k, d, 0] > 1}
+        assert loops <= set(constraint.temporal)
+        assert spread <= set(constraint.spatial)
+
+
+def test_where_nothing_fits_nothing_is_found() -> None:
+    chip = Accelerator.load("eyeriss").with_(
+        {"psum_spad.size_words": 1, "global_buffer.size_kib": 1 / 64, "global_buffer.banks": 1, "global_buffer.width_bits": 16}
+    )
+    nest = Nest(Layer("l", C=2, M=2, P=4, R=3), chip, normalized(chip))
+    found = mapper.search(nest, constrain(chip), objective="edp")
+    assert found is None or bool(nest.evaluate(found.batch).fits[0])
