@@ -235,7 +235,8 @@ class Accelerator(BaseModel):
     def with_bits(self, bits: Bits) -> Accelerator:
         """Word widths for these tensors: each memory takes the largest of what it keeps, sizes in bytes stay as they are.
 
-        The multiplier takes the wider operand; the adder keeps its own width unless outputs need more.
+        The multiplier takes the wider operand; the adder keeps its own width unless outputs need more. So do accumulators:
+        memories for outputs alone whose words are wider than the multiplier's operands hold sums that no narrower word could.
         """
         width = dict(zip(TENSORS, bits, strict=True))
         content = self.model_dump(exclude_none=True)
@@ -245,6 +246,8 @@ class Accelerator(BaseModel):
                 part["adder_bits"] = max(part["adder_bits"], bits.outputs) if bits.outputs else part["adder_bits"]
             elif part["kind"] != "fanout":
                 old, new = part["word_bits"], max(width[t] for t in part["keeps"])
+                if set(part["keeps"]) == {"outputs"} and old > self.mac.multiplier_bits:
+                    new = max(old, new)
                 if part["width_bits"] % new:
                     raise InputError(
                         f"accelerator {self.name}: {part['name']}.width_bits (={part['width_bits']}) is no whole multiple of "
@@ -362,6 +365,8 @@ def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
     renamed: dict[str, Any] = {k: changes.pop(k) for k in ("name", "description", "sources") if k in changes}
     flat: dict[str, Any] = {}
     for key, value in changes.items():
+        if not isinstance(key, str):
+            raise InputError(f"{where}: {key!r} is no name of a field.")
         if isinstance(value, Mapping):
             flat.update({f"{key}.{inner}": v for inner, v in value.items()})
         else:
@@ -369,7 +374,10 @@ def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
     draft = base.model_dump(exclude_none=True)
     for path, value in flat.items():
         _assign(draft, path, value, where)
-    draft["sources"] = {**base.sources, **dict(renamed.pop("sources", {}))}
+    sources = renamed.pop("sources", {})
+    if not isinstance(sources, Mapping):
+        raise InputError(f"{where}: sources is {sources!r}; it must be a mapping of fields to texts.")
+    draft["sources"] = {**base.sources, **sources}
     return _validated({**draft, **renamed}, where)
 
 
@@ -436,6 +444,9 @@ def explain(error: ValidationError, content: Any, where: str) -> str:
                 path.append(str(step))
         label = ".".join(path).replace(".[", "[") or "description"
         message = item["msg"].removeprefix("Value error, ")
-        shown = "" if item["type"] in ("missing", "value_error") else f" is {item['input']!r}"
+        whole = item["type"] == "missing" or (
+            item["type"] == "value_error" and not isinstance(item["input"], (int, float, str))
+        )
+        shown = "" if whole else f" is {item['input']!r}"
         problems.append(f"{label}{shown}: {message}")
     return f"{where}: " + "; ".join(problems) + "."

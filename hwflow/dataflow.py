@@ -106,6 +106,10 @@ def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) 
     chosen = dataflow if isinstance(dataflow, Dataflow) else load_dataflow(dataflow or accelerator.dataflow)
     if not chosen.fits(accelerator):
         raise InputError(_misfit(chosen, accelerator))
+    known = {role for name in presets() for role in _roles(Accelerator.load(name))} | _roles(accelerator)
+    for role in chosen.rules:
+        if role not in known:
+            raise not_found(f"role in the rules of dataflow {chosen.name!r}", role, known, "A rule for it would bind nothing.")
     arrays = {p.name: p for p in accelerator.hierarchy if isinstance(p, Fanout)}
     result = []
     for level in accelerator.levels:

@@ -9,7 +9,7 @@ of its own for any of them. The naming is Timeloop's (problem shape `cnn-layer`,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
@@ -146,6 +146,14 @@ class Layer:
     def key(self) -> tuple[object, ...]:
         """What makes two layers the same to every cost model: everything but the name and what is not costed."""
         return (self.type == "conv_transpose", *self.dims.values(), self.strides, self.dilations, self.bits)
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields alone: what is derived from them need not travel to other processes."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
 
     def with_(self, **changes: object) -> Layer:
         """A copy with some fields changed; the copy is validated like any layer."""

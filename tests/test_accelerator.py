@@ -71,6 +71,18 @@ def test_narrower_words_keep_the_bytes() -> None:
     assert EYERISS.with_bits(Bits(16, 16, 16)).fingerprint == EYERISS.fingerprint
 
 
+@pytest.mark.parametrize("name", ["simba", "tpu_like"])
+def test_accumulators_stay_wide(name: str) -> None:
+    acc = Accelerator.load(name)
+    assert acc.with_bits(Bits(8, 8, 8)).fingerprint == acc.fingerprint
+
+
+def test_what_a_variant_changes() -> None:
+    variant = EYERISS.with_({"pe_array.rows": 16, "clock_mhz": 100})
+    assert variant.differences(EYERISS) == {"clock_mhz": 100, "pe_array.rows": 16}
+    assert EYERISS.differences(EYERISS) == {}
+
+
 def test_words_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(InputError, match=r"dram\.width_bits \(=64\) is no whole multiple of the 12 bit"):
         EYERISS.with_bits(Bits(12, 12, 12))
@@ -100,6 +112,9 @@ def test_bandwidth_in_words_per_cycle() -> None:
         ("global_buffer.keeps", ["weight"], r"global_buffer\.keeps\[0\] is 'weight'"),
         ("dram.keeps", ["weights"], "the first part must be a dram that keeps weights, inputs and outputs"),
         ("hierarchy", [], "unknown field"),
+        ("clock_mhz", True, "clock_mhz is True: a number is needed"),
+        ("dram.bandwidth_gb_s", 1e-300, r"dram\.bandwidth_gb_s is 1e-300"),
+        ("pe_array.rows", 2**60, r"pe_array\.rows is"),
     ],
 )
 def test_wrong_fields_are_named(field: str, value: object, text: str) -> None:
@@ -138,6 +153,21 @@ def test_impossible_hierarchies(change: object, text: str) -> None:
     change(content["hierarchy"])  # type: ignore[operator]
     with pytest.raises(InputError, match=text):
         Accelerator.from_dict(content, "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: ./mine.yaml", r"unknown base of .* '\./mine\.yaml'"),
+        ("base: eyeriss\nsources: 3", "sources is 3; it must be a mapping"),
+        ("base: eyeriss\n1: 2", "1 is no name of a field"),
+    ],
+)
+def test_wrong_derivations(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        Accelerator.load(path)
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
@@ -209,6 +239,9 @@ def test_wrong_dataflows(tmp_path: Path) -> None:
     path.write_text("name: d\ndescription: x\nsource: y\nrules: {global: {temporal: [P], innermost: [Q]}}\n")
     with pytest.raises(InputError, match=r"rules\.global.*innermost .* names dimensions that temporal"):
         load_dataflow(path)
+    path.write_text("name: d\ndescription: x\nsource: y\nrules: {globl: {temporal: []}}\n")
+    with pytest.raises(InputError, match=r"unknown role in the rules of dataflow 'd' 'globl'\. Did you mean 'global'"):
+        constrain(EYERISS, load_dataflow(path))
     path.write_text("name: d\ndescription: x\nsource: y\nrules: {global: {temporal: [K]}}\n")
     with pytest.raises(InputError, match=r"rules\.global\.temporal\[0\] is 'K'"):
         load_dataflow(path)

@@ -155,7 +155,7 @@ def test_accelergy_is_asked_once_for_an_accelerator(store: Store, monkeypatch: p
         return replace(normalized(accelerator), unit="pJ", source="accelergy (Fake)", provenance={"accelergy": "1"})
 
     monkeypatch.setattr("hwflow.timeloop.accelergy.characterise", characterise)
-    monkeypatch.setattr(engines, "find_engine", lambda name=None: FakeEngine())
+    monkeypatch.setattr(engines, "find_engine", lambda name=None, tools=(): FakeEngine())
     monkeypatch.setattr("shutil.which", lambda name: None)
     variant = ACC.with_({"global_buffer.size_kib": 64, "global_buffer.banks": 16})
     first = energies.energy_table(variant, store=store)
@@ -199,7 +199,7 @@ class FakeEngine:
         return "1"
 
 
-def _no_engine(name: str | None = None) -> FakeEngine:
+def _no_engine(name: str | None = None, tools: tuple[str, ...] = ()) -> FakeEngine:
     raise ToolMissing("Timeloop was not found: it is not on PATH. Install it.")
 
 
@@ -218,7 +218,7 @@ def timeloop(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
             raise failing[layer.name]
         return replace(mid.map_layer(layer, acc, rules, table).cost, level="fine", engine="timeloop-mapper (fake)")
 
-    monkeypatch.setattr(engines, "find_engine", lambda name=None: FakeEngine())
+    monkeypatch.setattr(engines, "find_engine", lambda name=None, tools=(): FakeEngine())
     monkeypatch.setattr(fine, "judge", judge)
     monkeypatch.setattr(fine, "search", search)
     return failing

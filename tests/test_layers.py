@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,9 +74,17 @@ def test_names_are_no_part_of_the_identity() -> None:
         ({"strides": (1, 0)}, r"strides\[1\] is 0"),
         ({"dilations": 2}, "dilations is 2; it must be two whole numbers"),
         ({"type": "pool"}, "type is 'pool'; allowed: conv, conv_transpose, linear, matmul"),
+        ({"P": 2**31}, "P is 2147483648; the largest that can be costed is 2147483647"),
+        ({"C": 10**6, "M": 10**6, "P": 10**6}, "too large to cost"),
         ({"bits": (8, 0, 8)}, "bits.inputs is 0"),
     ],
 )
 def test_wrong_fields_are_named_with_their_value(change: dict[str, object], text: str) -> None:
     with pytest.raises(InputError, match=text):
         Layer("x", C=1, M=1).with_(**change)
+
+
+def test_layers_travel_to_other_processes() -> None:
+    layer = Layer("a", C=2, M=3, P=4, bits=Bits(8, 8, 8))
+    assert layer.macs == 24  # which fills what is derived
+    assert pickle.loads(pickle.dumps(layer)) == layer

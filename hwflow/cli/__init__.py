@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from hwflow.console import say
 
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller: hwflow ... >&-
+        sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us there handles signals

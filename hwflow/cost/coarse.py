@@ -97,12 +97,6 @@ def bits_of(layer: Layer, accelerator: Accelerator | None) -> Bits:
     return DEFAULT_BITS if accelerator is None else Bits(*[accelerator.dram.word_bits] * 3)
 
 
-def arithmetic_intensity(layer: Layer, accelerator: Accelerator | None = None) -> float:
-    """MACs per byte of compulsory traffic."""
-    bits = bits_of(layer, accelerator)
-    return layer.macs / sum(layer.words(t) * width / 8 for t, width in zip(TENSORS, bits, strict=True))
-
-
 def other_traffic_bytes(operators: Iterable[OtherOp], bits: int) -> float:
     """Memory traffic of pooling, additions, normalisation and the like, each reading and writing DRAM on its own."""
     return sum(op.words_in + op.words_out for op in operators) * bits / 8

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hwflow.timeloop.engine import Engine
 
 Fallback = Literal["mid", "coarse", "none"]
+ENGINES = ("native", "container", "pytimeloop")
 ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
 
 
@@ -55,6 +56,8 @@ class Options:
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
                 raise not_found(name, str(getattr(self, name)), choices)
+        if self.engine is not None and self.engine not in ENGINES:
+            raise not_found("engine", self.engine, ENGINES)
         for name in ("effort", "jobs"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

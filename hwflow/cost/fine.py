@@ -10,6 +10,7 @@ from pathlib import Path
 from hwflow.accelerator import Accelerator
 from hwflow.dataflow import LevelConstraint
 from hwflow.energy import EnergyTable
+from hwflow.errors import ToolError
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
@@ -46,7 +47,9 @@ def judge(
         ToolMissing, ToolError: where Timeloop cannot be run or does not answer.
     """
     files = render(layer, accelerator, (), table, mapping=mapping)
-    stats, seconds = run_timeloop(files, engine, limit_s, lambda folder: read_stats(folder, "timeloop-model"), layer.name)
+    stats, seconds = run_timeloop(
+        files, engine, limit_s, lambda folder: _own(read_stats(folder, "timeloop-model"), layer), layer.name
+    )
     return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-model", engine), seconds=seconds)
 
 
@@ -76,10 +79,17 @@ def search(
     files = render(layer, accelerator, constraints, table, objective=objective, search=settings)
 
     def read(folder: Path) -> tuple[Stats, Mapping]:
-        return read_stats(folder, "timeloop-mapper"), read_mapping(folder, layer, accelerator)
+        return _own(read_stats(folder, "timeloop-mapper"), layer), read_mapping(folder, layer, accelerator)
 
     (stats, mapping), seconds = run_timeloop(files, engine, limit_s, read, layer.name)
     return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-mapper", engine), seconds=seconds)
+
+
+def _own(stats: Stats, layer: Layer) -> Stats:
+    """Refuse statistics of another layer. Ragged passes are averaged and rounded, so the MACs may be a little off."""
+    if abs(stats.computes - layer.macs) > max(1, layer.macs // 1000):
+        raise ToolError(f"the statistics are of another layer: {stats.computes} computes, where this one has {layer.macs}.")
+    return stats
 
 
 def _label(tool: str, engine: Engine) -> str:

@@ -6,7 +6,6 @@ has equal input. The energy and area tables are part of the input, so that Timel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -217,8 +216,3 @@ def _energies(accelerator: Accelerator, table: EnergyTable) -> list[dict[str, An
         }
     )
     return entries
-
-
-def input_text(files: dict[str, str]) -> str:
-    """All input files as one text without comments: equal text means an equal run."""
-    return "\n".join(f"--- {name}\n{re.sub(r'(?m)^#.*$', '', text)}" for name, text in sorted(files.items()))

@@ -120,7 +120,7 @@ def test_a_container_runs_as_the_caller_without_network_on_the_runs_folder_only(
         container = find_engine("container")
     assert container.version("timeloop-model") == "sha256:1234"
     cost = judged(engine=container)
-    assert cost.engine == "timeloop-model (container)"
+    assert cost.engine == "timeloop-model (container, sha256:1234)"
     arguments = log.read_text().splitlines()
     assert arguments[:2] == ["run", "--rm"]
     assert pair(arguments, "--network") == "none"
@@ -170,7 +170,7 @@ def test_pytimeloop_is_asked_of_its_interpreter(tool: Install, tmp_path: Path, m
 def test_pytimeloop_runs_in_a_fresh_interpreter(judged: Judge, tool: Install, runs: Path, outputs: Path) -> None:
     python = tool("python3", f'echo "$@" > called; cp {shlex.quote(str(outputs / "tiny"))}/timeloop-model.stats.txt .')
     cost = judged(engine=Pytimeloop(str(python)))
-    assert cost.engine == "timeloop-model (pytimeloop)"
+    assert cost.engine.startswith("timeloop-model (pytimeloop, ")
     assert cost.energy_pj == pytest.approx(3861.5, rel=1e-4)
 
 

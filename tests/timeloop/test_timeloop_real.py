@@ -67,8 +67,8 @@ def test_every_kind_of_layer_is_mapped_and_judged_alike(layer: Layer, name: str)
     table = energies(accelerator)
     found = search(layer, accelerator, constrain(accelerator), table, settings=QUICK, engine=Native())
     again = judge(layer, accelerator, of(found, accelerator), table, engine=Native())
-    assert found.engine == "timeloop-mapper (native)"
-    assert again.engine == "timeloop-model (native)"
+    assert found.engine.startswith("timeloop-mapper (native, ")
+    assert again.engine.startswith("timeloop-model (native, ")
     for field in ("energy", "cycles", "energy_by_level", "accesses", "utilized_instances", "bound_by", "dram_bytes", "mapping"):
         assert getattr(found, field) == getattr(again, field), field
     # Every multiply-accumulate is paid for once, with our energy; every tensor moves at least once.

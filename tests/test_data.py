@@ -1,0 +1,77 @@
+"""Writing files: whole or not at all, links followed, devices left what they are."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from hwflow.data import folder, read_yaml, write_text
+from hwflow.errors import HwflowError, InputError
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "new" / "deep" / "a.txt"
+    write_text(target, "one")
+    assert target.read_text() == "one"
+    monkeypatch.setattr(os, "replace", _fails)
+    with pytest.raises(HwflowError, match=r"cannot write .*a\.txt: No space left on device\. Nothing was left there\."):
+        write_text(target, "two")
+    assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
+    assert target.read_text() == "one"
+
+
+def test_folders_made_for_a_file_that_failed_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", _fails)
+    with pytest.raises(HwflowError, match="Nothing was left there"):
+        write_text(tmp_path / "new" / "deep" / "a.txt", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    heard: list[str] = []
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "through")
+    reader.join(10)
+    assert heard == ["through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(HwflowError, match="cannot write"):
+        write_text(tmp_path, "text")
+    assert tmp_path.is_dir()
+
+
+def test_yaml_is_read_safely(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("a: !!python/object/apply:os.getcwd []")
+    with pytest.raises(InputError, match=r"x\.yaml, line 1.*could not determine a constructor"):
+        read_yaml(path, "accelerator")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"accelerator: .*x\.yaml"):
+        read_yaml(path, "accelerator")
+
+
+def test_shipped_folders_exist() -> None:
+    assert (folder("arch_templates") / "energies.yaml").is_file()
+    with pytest.raises(HwflowError, match="install hwflow again"):
+        folder("no_such_folder")
+
+
+def _fails(*_: object) -> None:
+    raise OSError(28, "No space left on device")
