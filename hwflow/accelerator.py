@@ -16,128 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwflow.data import folder, read_yaml
 from hwflow.errors import InputError, not_found
-from hwflow.layers import DIMS, TENSORS, Bits, Dim, Tensor
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not yes or no")
-    return value
-
-
-Positive = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**40)]
-PositiveFloat = Annotated[float, BeforeValidator(_number), Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-    name: Name
-
-
-class Memory(_Part):
-    """A storage level. Sizes are of one instance.
-
-    `word_bits` is the width of a stored element, `width_bits` of one access (a vector of `width_bits / word_bits` words, and
-    what one entry of the energy table pays for). Bandwidths are words per cycle and instance; `bandwidth_gb_s` is a total
-    that reads and writes share, in 1e9 byte/s. A memory without any bandwidth is never the bottleneck.
-    """
-
-    kind: Literal["dram", "sram", "regfile"]
-    role: Name
-    keeps: tuple[Tensor, ...] = TENSORS
-    word_bits: Positive
-    width_bits: Positive
-    size_kib: PositiveFloat | None = None
-    size_words: Positive | None = None
-    banks: Positive = 1
-    ports: Literal[1, 2] = 1
-    read_words_per_cycle: PositiveFloat | None = None
-    write_words_per_cycle: PositiveFloat | None = None
-    bandwidth_gb_s: PositiveFloat | None = None
-    buffering: Annotated[PositiveFloat, Field(ge=1)] = 1.0
-    dram_type: Literal["DDR3", "DDR4", "LPDDR", "LPDDR4", "GDDR5", "HBM2"] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Memory:
-        if self.width_bits % self.word_bits:
-            raise ValueError(
-                f"width_bits (={self.width_bits}) must be a whole multiple of word_bits (={self.word_bits}): "
-                "one access moves whole words"
-            )
-        if self.kind == "dram":
-            if self.size_kib is not None or self.size_words is not None:
-                raise ValueError("a dram has no size: it holds everything. Leave out size_kib and size_words")
-        elif (self.size_kib is None) == (self.size_words is None):
-            raise ValueError("give exactly one of size_kib and size_words")
-        elif self.size_bits is not None and (self.size_bits % self.width_bits or self.size_bits < self.width_bits):
-            raise ValueError(f"its size (={self.size_bits} bit) must be a whole multiple of width_bits (={self.width_bits})")
-        if not self.keeps or len(set(self.keeps)) != len(self.keeps):
-            raise ValueError(f"keeps (={list(self.keeps)}) must name at least one of {', '.join(TENSORS)}, each once")
-        if (self.dram_type is not None) != (self.kind == "dram"):
-            raise ValueError("dram_type belongs to a memory of kind dram, and every dram states it")
-        return self
-
-    @property
-    def size_bits(self) -> int | None:
-        """Capacity of one instance in bits, or None for a DRAM."""
-        if self.size_words is not None:
-            return self.size_words * self.word_bits
-        return None if self.size_kib is None else math.floor(self.size_kib * 8192)
-
-    @property
-    def words(self) -> int | None:
-        """Capacity of one instance in words, or None for a DRAM."""
-        return None if self.size_bits is None else self.size_bits // self.word_bits
-
-    @property
-    def block_words(self) -> int:
-        """Words that one access moves."""
-        return self.width_bits // self.word_bits
-
-    @property
-    def depth(self) -> int | None:
-        """Rows of `width_bits`, or None for a DRAM."""
-        return None if self.size_bits is None else self.size_bits // self.width_bits
-
-
-class Fanout(_Part):
-    """A spatial array: every instance above serves `rows` x `columns` instances of what follows.
-
-    `row_dims` and `column_dims` say which loop dimensions the wiring can spread over each axis; None means any.
-    """
-
-    kind: Literal["fanout"]
-    role: Name
-    rows: Positive | None = None
-    columns: Positive | None = None
-    row_dims: tuple[Dim, ...] | None = None
-    column_dims: tuple[Dim, ...] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Fanout:
-        if self.rows is None and self.columns is None:
-            raise ValueError("give rows, columns or both")
-        for axis, dims in (("rows", self.row_dims), ("columns", self.column_dims)):
-            if dims is not None and getattr(self, axis) is None:
-                raise ValueError(f"{axis[:-1]}_dims is given, but {axis} is not")
-        return self
-
-
-class MacUnit(_Part):
-    """The arithmetic at the end of the hierarchy: one multiply-accumulate per cycle and instance."""
-
-    kind: Literal["mac"]
-    multiplier_bits: Positive
-    adder_bits: Positive
-
-
-Part = Annotated[Memory | Fanout | MacUnit, Field(discriminator="kind")]
+from hwflow.layers import DIMS, TENSORS, Bits, Dim
+from hwflow.parts import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
 
 
 @dataclass(frozen=True)
@@ -393,7 +277,7 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
         return
     for part in content["hierarchy"]:
         if part["name"] == head:
-            models: dict[str, type[_Part]] = {"fanout": Fanout, "mac": MacUnit}
+            models: dict[str, type[NamedPart]] = {"fanout": Fanout, "mac": MacUnit}
             model = models.get(part["kind"], Memory)
             allowed = [f for f in model.model_fields if f not in ("name", "kind")]
             if rest not in allowed:
@@ -450,3 +334,6 @@ def explain(error: ValidationError, content: Any, where: str) -> str:
         shown = "" if whole else f" is {item['input']!r}"
         problems.append(f"{label}{shown}: {message}")
     return f"{where}: " + "; ".join(problems) + "."
+
+
+__all__ = ["Accelerator", "Fanout", "Level", "MacUnit", "Memory", "explain", "presets"]

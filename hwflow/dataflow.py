@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from hwflow.accelerator import Accelerator, Fanout, Level, Name, explain, presets
+from hwflow.accelerator import Accelerator, Fanout, Level, explain, presets
 from hwflow.data import folder, read_yaml
 from hwflow.errors import InputError, not_found
 from hwflow.layers import DIMS, Dim
+from hwflow.parts import Name
 
 
 class _Strict(BaseModel):

@@ -21,7 +21,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in PACKAGE.rglob("*.py")
 }
 
-DATA = {"accelerator", "data", "dataflow", "energy", "errors", "layers", "mapping", "results"}
+DATA = {"accelerator", "data", "dataflow", "energy", "errors", "layers", "mapping", "parts", "results"}
 STORE = {"store", "_cachefile", "_owner"}
 TOP = {"cli", "console", "doctor", "ranking", "__main__"}
 SCRIPTS = {"hwflow.timeloop._pytimeloop_run", "hwflow.timeloop.record"}  # run by themselves, imported by nothing
