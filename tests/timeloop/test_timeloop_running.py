@@ -9,11 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hwflow.accelerator import Accelerator
+from hwflow.cost.fine import judge
+from hwflow.energy import EnergyTable
 from hwflow.errors import HwflowError, NotMappable, ToolError, ToolMissing
+from hwflow.layers import Layer
+from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.timeloop.engine import Native
 from hwflow.timeloop.process import clean_environment, new_folder, run_group
@@ -193,6 +199,29 @@ def test_the_environment_is_cleared_of_timeloops_variables_only(monkeypatch: pyt
 def test_words_are_the_first_of_each_kind_without_times() -> None:
     output = "fine\n2026-11-21 11:05:04 ERROR       Can not find an energy estimator for x\nERROR:  a   b\nERROR: a b\n"
     assert tool_words(output) == ["Can not find an energy estimator for x", "ERROR: a b"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_tool_does_not_outlive_its_caller(tmp_path: Path, number: signal.Signals) -> None:
+    pids = tmp_path / "pids"
+    script = f"echo $$ > {shlex.quote(str(pids))}; exec sleep 60"
+    call = f"run_group(['sh', '-c', {script!r}], pathlib.Path('.'), 60)"
+    code = f"import pathlib; from hwflow.timeloop.process import run_group; {call}"
+    caller = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"))
+    caller.send_signal(number)
+    caller.wait(20)
+    assert gone(pids)
+
+
+def test_statistics_of_another_layer_are_refused(
+    layer: Layer, tiny: Accelerator, mapping: Mapping, table: EnergyTable, tool: Install, answer: str, runs: Path
+) -> None:
+    tool("timeloop-model", f"{answer}; echo Utilization")
+    longer = replace(mapping, levels=(replace(mapping.levels[0], temporal=(("P", 6),)), mapping.levels[1]))
+    message = failure(lambda: judge(layer.with_(P=6), tiny, longer, table, engine=Native()), ToolError, runs)
+    assert "the statistics are of another layer: 24 computes, where this one has 48" in message
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float = 20) -> None:
