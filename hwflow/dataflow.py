@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) 
     chosen = dataflow if isinstance(dataflow, Dataflow) else load_dataflow(dataflow or accelerator.dataflow)
     if not chosen.fits(accelerator):
         raise InputError(_misfit(chosen, accelerator))
-    known = {role for name in presets() for role in _roles(Accelerator.load(name))} | _roles(accelerator)
+    known = _preset_roles() | _roles(accelerator)
     for role in chosen.rules:
         if role not in known:
             raise not_found(f"role in the rules of dataflow {chosen.name!r}", role, known, "A rule for it would bind nothing.")
@@ -127,6 +128,12 @@ def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) 
 
 def _roles(accelerator: Accelerator) -> set[str]:
     return {p.role for p in accelerator.hierarchy if p.kind != "mac"}
+
+
+@functools.cache
+def _preset_roles() -> frozenset[str]:
+    """The roles that parts of the presets have: what a dataflow can speak of."""
+    return frozenset(role for name in presets() for role in _roles(Accelerator.load(name)))
 
 
 def _misfit(dataflow: Dataflow, accelerator: Accelerator) -> str:

@@ -91,34 +91,26 @@ def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
     """The answer of `hwflow compare`."""
     reference = variants[0]
     picojoule = all(v.cost.rows[0].energy_unit == "pJ" for v in variants)
-    unit = "uJ" if picojoule else "M units or uJ"
-    headings = [
-        "accelerator",
-        "level",
-        "dataflow",
-        f"energy ({unit})",
-        "ratio",
-        "latency (ms)",
-        "ratio",
-        "util. (%)",
-        "DRAM (kB)",
-    ]
-    headings += ["rank corr. energy", "rank corr. latency"]
+    normalised = all(v.cost.rows[0].energy_unit == "normalized" for v in variants)
+    mixed = not picojoule and not normalised
+    headings = ["way", "energy" if mixed else f"energy ({'uJ' if picojoule else 'M units'})", "ratio", "latency (ms)", "ratio"]
+    headings += ["util. (%)", "DRAM (kB)", "rank energy", "rank latency"]
     rows = []
     for v in variants:
         entry = _compared(v, reference)
         energy = v.cost.energy_pj if v.cost.energy_pj is not None else v.cost.energy_normalized
         latency = None if v.cost.latency_s is None else v.cost.latency_s * 1e3
-        cells = [v.accelerator, v.answered, v.dataflow or "-", number(_millions(energy)), number(entry["energy_ratio"], 3)]
+        suffix = {"pJ": " uJ", "normalized": " M units"}[v.cost.rows[0].energy_unit] if mixed else ""
+        cells = [_label(v), number(_millions(energy)) + suffix, number(entry["energy_ratio"], 3)]
         cells += [number(latency, 3), number(entry["latency_ratio"], 3), number(_percent(v.cost.utilization), 1)]
         cells += [number(v.cost.dram_bytes / 1e3, 1), number(entry["energy_rank_correlation"], 3)]
         rows.append([*cells, number(entry["latency_rank_correlation"], 3)])
     lines = [
-        f"Ratios and Spearman's rank correlations over {len(network)} layers are against the first of them.",
+        f"Ratios and ranks are against the first; ranks are Spearman's correlations over the {len(network)} layers.",
         *(f"{_label(v)}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
-    tables = [*_by_layer(network, variants), Table(headings, rows, left=frozenset({0, 1, 2}))]
+    tables = [*_by_layer(network, variants), Table(headings, rows)]
     return Page(f"{network.name}: {len(variants)} ways to cost it", tables, lines)
 
 

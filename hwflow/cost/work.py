@@ -7,6 +7,7 @@ the version of what answers. The functions named by tasks run in worker processe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from hwflow.accelerator import Accelerator
@@ -32,6 +33,12 @@ class Chip:
     constraints: tuple[LevelConstraint, ...]
     table: EnergyTable
 
+    @cached_property
+    def identity(self) -> str:
+        """Hash of all that mid's answers depend on beside the layer and the search."""
+        rules = [[c.level.name, c.temporal, c.innermost, c.spatial] for c in self.constraints]
+        return key_of(self.accelerator.fingerprint, rules, self.table.content())
+
 
 # Mid -----------------------------------------------------------------------------------------------------------------
 
@@ -40,8 +47,7 @@ def mid_key(layer: Layer, chip: Chip, objective: Objective, effort: int) -> str:
     """What mid's best mapping of a layer depends on."""
     from hwflow.cost import mid
 
-    rules = [[c.level.name, c.temporal, c.innermost, c.spatial] for c in chip.constraints]
-    return key_of(mid.VERSION, layer.key, chip.accelerator.fingerprint, rules, chip.table.content(), objective, effort)
+    return key_of(mid.VERSION, layer.key, chip.identity, objective, effort)
 
 
 def mid_task(layer: Layer, chip: Chip, objective: Objective, effort: int) -> Task:
