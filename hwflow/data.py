@@ -40,7 +40,7 @@ def read_yaml(path: str | Path, what: str) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"{what}: there is no file {path}.") from None
+        raise InputError(f"{what} {path}: there is no such file; check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{what}: {path} cannot be read: {error}.") from error
     try:

@@ -200,7 +200,7 @@ def test_a_file_that_cannot_be_written_is_an_error(hw: Run, tiny: str, tmp_path:
         (["estimate", "missing.yaml"], ["missing.yaml: there is no such file"]),
         (["estimate", "resnet19"], ["unknown network 'resnet19'", "Did you mean 'resnet18'", "mobilenet_v2"]),
         (["estimate", "resnet18", "-a", "eyeris"], ["unknown accelerator 'eyeris'", "Did you mean 'eyeriss'", "simba"]),
-        (["estimate", "resnet18", "-a", "missing.yaml"], ["there is no file missing.yaml"]),
+        (["estimate", "resnet18", "-a", "missing.yaml"], ["missing.yaml: there is no such file"]),
         (
             ["estimate", "resnet18", "-a", "eyeriss", "--set", "global_bufer.size_kib=64"],
             ["global_bufer.size_kib", "Did you mean 'global_buffer"],

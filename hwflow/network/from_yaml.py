@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwflow.data import write_text
+from hwflow.data import read_yaml, write_text
 from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network, OtherOp
@@ -87,14 +87,7 @@ def read(path: str | Path) -> Network:
             value and what is allowed.
     """
     path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file. NETWORK may be a .yaml layer list; check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise InputError(_syntax(path, error)) from error
+    content = read_yaml(path, "layer list")
     if not isinstance(content, dict):
         raise InputError(
             f"{path} holds {_shown(content)}; a layer list is a mapping with `layers`, and `name` and `other` where wanted."
@@ -128,25 +121,6 @@ def write(network: Network, path: str | Path) -> None:
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, which moreover refuses a key that stands twice: YAML's would drop the first in silence."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _syntax(path: Path, error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-    return f"{where}: not YAML: {getattr(error, 'problem', None) or ' '.join(str(error).split())}."
 
 
 def _wrong(path: Path, problems: Sequence[str]) -> str:

@@ -168,12 +168,12 @@ def test_all_wrong_fields_are_reported_at_once(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("layers:\n  - {name: a, C: 3\n  - {name: b}\n", r"mynet\.yaml, line \d, column \d+: not YAML"),
-        ("layers: [\n", r"mynet\.yaml, line 2, column 1: not YAML"),
-        ("name: a\nlayers: []\nname: b\n", r"mynet\.yaml, line 3, column 1: not YAML: the key 'name' stands twice"),
+        ("layers:\n  - {name: a, C: 3\n  - {name: b}\n", r"mynet\.yaml, line \d, column \d+ is not valid YAML"),
+        ("layers: [\n", r"mynet\.yaml, line 2, column 1 is not valid YAML"),
+        ("name: a\nlayers: []\nname: b\n", r"mynet\.yaml, line 3, column 1 is not valid YAML: the key 'name' stands twice"),
         (
             "layers: !!python/object/apply:os.system ['true']\n",
-            r"line 1, column \d+: not YAML: could not determine a constructor",
+            r"line 1, column \d+ is not valid YAML: could not determine a constructor",
         ),
         ("layers: []\n", r"layers is \[\]; it must be a list of at least one layer"),
         ("layers: 3\n", r"layers is 3; it must be a list of at least one layer"),
