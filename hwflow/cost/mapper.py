@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from hwflow.cost.bounds import lower_bound
+from hwflow.cost.bounds import lower_bound, operands_travel
 from hwflow.cost.nest import OUTPUTS, Batch, Floats, Nest, Verdict
 from hwflow.cost.partials import Partial, concatenate
 from hwflow.cost.tilings import Tilings
@@ -67,8 +67,8 @@ def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Object
     finer rules; the least score of those that the beam has to drop is the bound.
     """
     tilings = Tilings(nest, constraints, objective, sound=True)
-    if tilings.windowed == OUTPUTS:
-        return 0.0  # the elided first writes of overlapping partial sums have no bound here
+    if tilings.windowed == OUTPUTS or operands_travel(nest):
+        return 0.0  # neither the elided first writes of overlapping partial sums nor links between MACs have a bound here
     cut = value * (1 - 1e-9)
     state, dropped = tilings.explore(width, 1, cut)
     return min(cut, dropped, float(tilings.score(state).min()) if state.size else math.inf)

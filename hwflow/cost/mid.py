@@ -99,7 +99,7 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
         if level.memory is not None
     }
     cycles = int(verdict.cycles[0])
-    slowest = int(np.argmax(verdict.level_cycles[:, 0]))
+    slowest = int(np.flatnonzero(verdict.level_cycles[:, 0] == cycles)[-1])  # the outermost, as at fine
     bound_by = "compute" if verdict.compute_cycles[0] >= cycles else nest.levels[slowest].name
     dram = accesses[acc.dram.name].values()
     return LayerCost(

@@ -132,8 +132,6 @@ class Tilings(Loops):
         """How many instances share each word of tensor t, and, for sound bounds, where neighbours could share more."""
         rows, columns = pairs
         over_size = options.prod(axis=1)
-        if self.sound and k == 0:  # operands that stay are handed on between MACs
-            return over_size[columns].astype(np.float64), None
         if t != self.windowed:
             return options[:, ~self.relevant[t]].prod(axis=1).astype(np.float64)[columns], None
         dims = [d for _, pair, _ in self.windows for d in pair]

@@ -15,7 +15,7 @@ from hwflow.accelerator import Accelerator, presets
 from hwflow.cost import mapper
 from hwflow.cost.nest import Batch, Nest, Verdict
 from hwflow.dataflow import LevelConstraint, constrain
-from hwflow.energy import normalized
+from hwflow.energy import EnergyTable, PartEnergy, normalized
 from hwflow.layers import DIMS, Layer
 
 OBJECTIVES = get_args(mapper.Objective)
@@ -197,3 +197,23 @@ def test_where_nothing_fits_nothing_is_found() -> None:
     nest = Nest(Layer("l", C=2, M=2, P=4, R=3), chip, normalized(chip))
     found = mapper.search(nest, constrain(chip), objective="edp")
     assert found is None or bool(nest.evaluate(found.batch).fits[0])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_bounds_allow_for_operands_that_macs_hand_on(objective: mapper.Objective) -> None:
+    """Right below a fan-out are MACs: a partial sum that stays is updated once, inputs slide from neighbour to neighbour."""
+    dram = {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "LPDDR4", "word_bits": 16, "width_bits": 16}
+    array = {"name": "pes", "kind": "fanout", "role": "array", "columns": 4}
+    mac = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 16}
+    chip = Accelerator.from_dict({"name": "bare", "technology_nm": 65, "clock_mhz": 200, "hierarchy": [dram, array, mac]})
+    constraints = constrain(chip)
+    table = EnergyTable("normalized", "by hand", {"dram": PartEnergy(read=0.1, update=200), "mac": PartEnergy(compute=1)})
+    nest = Nest(Layer("l", C=1, M=1, P=4, R=16), chip, table)
+    batch = everything(nest, constraints)
+    verdict = nest.evaluate(batch)
+    assert verdict.updates[0, 2].min() < 4 * 16 / 4  # fewer than the fan-out alone would explain
+    best = float(value(verdict, objective).min())
+    found = mapper.search(nest, constraints, objective=objective, effort=2)
+    assert found is not None
+    assert found.bound <= best
+    assert not found.proven_optimal or value(nest.evaluate(found.batch), objective)[0] == best
