@@ -77,8 +77,8 @@ def write_text(path: str | Path, text: str) -> None:
     made: list[Path] = []
     temporary = ""
     try:
-        if target.exists() and not target.is_file() and not target.is_dir():  # /dev/stdout, a pipe: nothing to replace
-            with target.open("w", encoding="utf-8") as handle:
+        if path.exists() and not path.is_file() and not path.is_dir():  # /dev/stdout, a pipe: nothing to replace
+            with path.open("w", encoding="utf-8") as handle:
                 handle.write(text)
             return
         made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]

@@ -51,6 +51,16 @@ def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+def test_standard_output_by_its_name_in_a_pipe() -> None:
+    read_end, write_end = os.pipe()
+    try:
+        write_text(f"/dev/fd/{write_end}", "through")
+        assert os.read(read_end, 100) == b"through"
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(HwflowError, match="cannot write"):
         write_text(tmp_path, "text")
