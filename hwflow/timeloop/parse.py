@@ -33,6 +33,7 @@ class TensorStats:
     reads: float = 0.0
     fills: float = 0.0
     updates: float = 0.0
+    capacity: int = 0
     instances: float = 0.0
     energy: float = 0.0
 
@@ -162,6 +163,8 @@ def _level(part: str, where: str) -> LevelStats:
 def _field(tensor: TensorStats, key: str, value: str, where: str) -> None:
     if key in _COUNTS:
         setattr(tensor, _COUNTS[key], _number(value, where, key))
+    elif key == "Utilized capacity":
+        tensor.capacity = int(_number(value, where, key))
     elif key == "Utilized instances (max)":
         tensor.instances = _number(value, where, key)
     elif key in _TOTALS:
