@@ -1,19 +1,20 @@
 """What a network costs on a chip: one contract, three levels.
 
-`estimate` answers for a network, `estimate_many` for several at once, `map_layer` and `analyse` for one layer at mid.
+`estimate` answers for a network, `estimate_many` for several at once, `cost_table` for a network whose layers change their
+widths, `map_layer` and `analyse` for one layer at mid.
 """
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import energies
 from hwflow.cost.evaluation import Fallback, Options, best_mapping, evaluate
+from hwflow.cost.opening import HwflowWarning, Notify, opened
 from hwflow.cost.pool import Progress
+from hwflow.cost.table import CostTable, cost_table
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.network import Network
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from hwflow.cost.mid import MapResult
 
 Objective = Literal["energy", "latency", "edp"]
-Notify = Callable[[str], None]
-
-
-class HwflowWarning(UserWarning):
-    """Something that changes what a result means or whether it is kept, but not that there is one."""
 
 
 def estimate(
@@ -73,7 +69,7 @@ def estimate(
         ToolMissing, ToolError: at fine without fallback.
     """
     options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs)
-    with _opened(store, notify) as (cache, tell):
+    with opened(store, notify) as (cache, tell):
         return evaluate([(network, accelerator)], options, cache, progress, tell)[0]
 
 
@@ -95,7 +91,7 @@ def estimate_many(
 ) -> list[NetworkCost]:
     """`estimate` for several pairs of network and accelerator; layers that they share are computed once."""
     options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs)
-    with _opened(store, notify) as (cache, tell):
+    with opened(store, notify) as (cache, tell):
         return evaluate(pairs, options, cache, progress, tell)
 
 
@@ -117,7 +113,7 @@ def analyse(
     from hwflow.cost import mid
 
     chip = accelerator.with_bits(layer.bits) if layer.bits else accelerator
-    with _opened(store, None) as (cache, _):
+    with opened(store, None) as (cache, _):
         table = energies.energy_table(chip, energy, engine=engine, store=cache)
     return mid.analyse(layer, chip, mapping, table)
 
@@ -141,28 +137,8 @@ def map_layer(
         NotMappable: where no mapping fits.
     """
     options = Options("mid", dataflow, objective, energy, "hwflow", engine, effort)
-    with _opened(store, notify) as (cache, tell):
+    with opened(store, notify) as (cache, tell):
         return best_mapping(layer, accelerator, options, cache, tell)
 
 
-@contextlib.contextmanager
-def _opened(store: Store | bool, notify: Notify | None) -> Iterator[tuple[Store | None, Notify]]:
-    """The store to use, and where its notices go at the end."""
-    tell = notify or _warn
-    cache = Store() if store is True else store or None
-    told = len(cache.notices) if cache else 0
-    try:
-        yield cache, tell
-    finally:
-        if cache is not None:
-            for text in cache.notices[told:]:
-                tell(text)
-            if store is True:
-                cache.close()
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, HwflowWarning, stacklevel=5)
-
-
-__all__ = ["HwflowWarning", "analyse", "estimate", "estimate_many", "map_layer"]
+__all__ = ["CostTable", "HwflowWarning", "analyse", "cost_table", "estimate", "estimate_many", "map_layer"]

@@ -148,29 +148,6 @@ def test_bounds_are_sound_on_other_hierarchies(layer: Layer, objective: mapper.O
     compare(layer, chip, None, objective)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    st.builds(lambda c, m, p: Layer("l", C=c, M=m, P=p, Q=p), *(st.sampled_from([4, 8, 12]),) * 2, st.sampled_from([4, 7])),
-    st.sampled_from(OBJECTIVES),
-)
-def test_more_memory_or_bandwidth_never_worsens_a_proven_optimum(layer: Layer, objective: mapper.Objective) -> None:
-    small = Accelerator.load("eyeriss").with_(
-        {"global_buffer.size_kib": 0.5, "dram.bandwidth_gb_s": 0.2, "global_buffer.banks": 1}
-    )
-    table = normalized(small)
-    constraints = constrain(small)
-    values = []
-    for chip in (small, small.with_({"global_buffer.size_kib": 2}), small.with_({"dram.bandwidth_gb_s": 2.0})):
-        nest = Nest(layer, chip, table)
-        found = mapper.search(nest, constrain(chip), objective=objective, effort=4)
-        assert found is not None
-        values.append((float(value(nest.evaluate(found.batch), objective)[0]), found.proven_optimal))
-    assert constraints
-    for got, proven in values[1:]:
-        if proven and values[0][1]:
-            assert got <= values[0][0] * (1 + 1e-8)
-
-
 @pytest.mark.parametrize("name", presets())
 @pytest.mark.parametrize("dataflow", [None, "flexible"])
 def test_two_searches_give_the_same_bytes_within_the_constraints(name: str, dataflow: str | None) -> None:
