@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hwflow.accelerator import Accelerator, presets
-from hwflow.cost import fine, mid
+from hwflow.cost import fine, mapper, mid
 from hwflow.dataflow import LevelConstraint, constrain
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded
 from hwflow.errors import InputError, NotMappable
@@ -38,6 +38,7 @@ _RAGGED = (
     Layer("odd_strided", C=7, M=11, P=15, Q=9, R=3, S=3, strides=(2, 2), N=3),
 )
 
+_OBJECTIVES: tuple[mapper.Objective, ...] = ("edp", "energy", "latency")
 _DRAM = {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "LPDDR4", "word_bits": 16, "width_bits": 64}
 _MAC = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 32}
 
@@ -80,7 +81,7 @@ def _found(rng: random.Random, accelerator: Accelerator, table: EnergyTable, eng
     """What searches end with is not what chance draws: large tiles, full arrays."""
     rules = constrain(accelerator)
     for layer in rng.sample(LAYERS, 6):
-        for objective in rng.sample(["edp", "energy", "latency"], 1):
+        for objective in rng.sample(_OBJECTIVES, 1):
             try:
                 mapping = mid.map_layer(layer, accelerator, rules, table, objective=objective).mapping
             except NotMappable:
@@ -217,7 +218,7 @@ def _draw(
     rng: random.Random, layer: Layer, rules: Sequence[LevelConstraint], *, keen: float, ragged: bool, bypass: bool
 ) -> Mapping:
     room = {rule.level.name: rule.level.fanout for rule in rules}
-    found: dict[tuple[str, bool], list[Loop]] = {(rule.level.name, spatial): [] for rule in rules for spatial in (True, False)}
+    found: dict[tuple[str, bool], list[Loop]] = {(rule.level.name, inside): [] for rule in rules for inside in (True, False)}
     for dim in DIMS:
         left = layer.dims[dim]
         for rule in reversed(rules):
@@ -239,14 +240,14 @@ def _draw(
     levels = []
     for rule in rules:
         level = rule.level
-        temporal, spatial = found[level.name, False], found[level.name, True]
+        temporal, unrolled = found[level.name, False], found[level.name, True]
         rng.shuffle(temporal)
-        rng.shuffle(spatial)
+        rng.shuffle(unrolled)
         temporal.sort(key=lambda loop: _place(loop.dim, rule.innermost))
         kept = level.memory.keeps if level.memory else ()
         if bypass and rule is not rules[0] and rng.random() < 0.3:
             kept = tuple(t for t in kept if rng.random() < 0.6)
-        levels.append(LevelMapping(level.name, temporal, spatial, kept, level.axis))
+        levels.append(LevelMapping(level.name, temporal, unrolled, kept, level.axis))
     return Mapping(tuple(levels))
 
 
