@@ -44,6 +44,7 @@ class Options:
     effort: int = 1
     fallback: Fallback = "none"
     jobs: int = 1
+    ragged: bool = True
 
     def __post_init__(self) -> None:
         allowed = {
@@ -62,6 +63,8 @@ class Options:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        if not isinstance(self.ragged, bool):
+            raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ def _mid(plans: Sequence[Plan], run: _Run, reasons: Mapping[int, str] | None = N
 
 
 def _mid_key(plan: Plan, layer: Layer, options: Options) -> str:
-    return work.mid_key(layer, plan.chip(layer), options.objective, options.effort)
+    return work.mid_key(layer, plan.chip(layer), options.objective, options.effort, options.ragged)
 
 
 def _search(plans: Sequence[Plan], run: _Run) -> dict[str, dict[str, Any]]:
@@ -190,7 +193,7 @@ def _search(plans: Sequence[Plan], run: _Run) -> dict[str, dict[str, Any]]:
     tasks: dict[str, Task] = {}
     for plan in plans:
         for layer in plan.network:
-            task = work.mid_task(layer, plan.chip(layer), run.options.objective, run.options.effort)
+            task = work.mid_task(layer, plan.chip(layer), run.options.objective, run.options.effort, run.options.ragged)
             tasks.setdefault(task.key, task)
     answers = run(tasks)
     for key in tasks:
@@ -299,6 +302,7 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
             "dataflow": options.dataflow or plan.accelerator.dataflow,
             "objective": options.objective,
             "effort": options.effort,
+            "ragged": options.ragged,
         }
     if level == "fine":
         content["mapper"] = options.mapper

@@ -1,0 +1,148 @@
+"""Ragged mappings by padding: a perfect mapping of a slightly larger layer, given residuals, is a ragged one of the layer.
+
+The search of `hwflow.cost.mapper` knows loops that divide. 37 channels have no use for 12 columns there, but 40 have: four
+passes of 10, which residuals make 10, 10, 10 and 7. Such a mapping takes the padded layer's cycles and moves the true one's
+data. So (ours): which sizes are worth padding to follows from how full the fan-outs can get and from which quotients have few
+divisors; the most promising padded layers are searched narrowly; what comes out is trimmed to the least bounds that cover the
+layer and ranked by the analysis' estimate, and the best few are judged exactly.
+
+Timeloop cuts the average number of instances at work off to a whole number before it multiplies energies with it. A mapping
+that owes more than the share `OMITTED` of its energy to that is not taken (ours), or searches would end with little else.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hwflow.cost.bounds import OMITTED, lower_bound, streaming_cycles
+from hwflow.cost.filling import fillings, passes
+from hwflow.cost.lattice import divisors
+from hwflow.cost.mapper import Found, Objective, narrow, scores
+from hwflow.cost.nest import Batch, Bools, Floats, Ints, Nest, Verdict
+from hwflow.dataflow import LevelConstraint
+from hwflow.errors import InputError
+from hwflow.layers import DIMS
+
+_TRIES = 6  # padded layers that are searched, a unit of effort
+_JUDGED = 4  # mappings that are judged exactly, a unit of effort
+_PATIENCE = 2  # so many of them in a row that gain nothing end it, a unit of effort
+_GAIN = 0.99  # what counts as a gain: a factor on the objective
+_FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
+_NEAR = 1.05  # estimates further above the best known value are not judged: they are seldom so wrong
+
+
+def search(
+    nest: Nest, constraints: Sequence[LevelConstraint], perfect: Found, *, objective: Objective, effort: int = 1
+) -> Found:
+    """The best ragged mapping found where that is better than the best perfect one; with a bound that holds for both kinds."""
+    verdict = nest.evaluate(perfect.batch)
+    value, batch = float(scores(verdict, objective)[0][0]), perfect.batch
+    known, in_vain = value, 0
+    shortlist: list[tuple[float, Batch]] = []
+    for sizes in _paddings(nest, constraints, objective, float(verdict.cycles[0]))[: _TRIES * effort]:
+        found = _mappings(nest, constraints, objective, effort, sizes, known)
+        shortlist += found
+        best = min((estimate for estimate, _ in found), default=math.inf)
+        in_vain = 0 if best < known * _GAIN else in_vain + 1
+        known = min(known, best)
+        if in_vain == _PATIENCE * effort:
+            break
+    shortlist.sort(key=lambda pair: pair[0])
+    chosen = [mapping for estimate, mapping in shortlist[: _JUDGED * effort] if estimate < known * _NEAR]
+    if chosen:
+        judged = _joined(chosen)
+        verdict = nest.evaluate(judged)
+        score = np.where(_honest(verdict, verdict.energy + verdict.omitted), scores(verdict, objective)[0], np.inf)
+        best = int(np.argmin(score))
+        if score[best] < value:
+            value, batch = float(score[best]), judged.take(np.array([best]))
+    bound = lower_bound(nest, constraints, objective, ragged=True)
+    return Found(batch, value <= bound * (1 + 2e-9), min(bound, value))
+
+
+def trimmed(batch: Batch, sizes: Ints) -> Batch:
+    """The mappings with the least bounds that cover `sizes` in as many passes of the loops outside."""
+    temporal, spatial = batch.temporal.copy(), batch.spatial.copy()
+    for d, size in enumerate(sizes):
+        left = np.full(batch.size, size)
+        for k in range(len(temporal)):
+            for bounds in (spatial, temporal):
+                times = -(-left // bounds[k, d])
+                bounds[k, d] = -(-left // times)
+                left = times
+    return replace(batch, temporal=temporal, spatial=spatial)
+
+
+def _mappings(
+    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, effort: int, sizes: Ints, limit: float
+) -> list[tuple[float, Batch]]:
+    """The best few mappings by way of one padded layer whose estimates are below `limit`, each a batch of one."""
+    try:
+        layer = nest.layer.with_(**{d: int(n) for d, n in zip(DIMS, sizes, strict=True)})
+    except InputError:  # too large to cost
+        return []
+    more = math.prod(float(n) for n in sizes) / math.prod(float(n) for n in nest.sizes)
+    batch = narrow(Nest(layer, nest.accelerator, nest.table), constraints, objective, effort=effort, cut=limit * more)
+    if batch is None:
+        return []
+    batch, legal = trimmed(batch, nest.sizes).with_residuals(nest.sizes)
+    assert legal.all()
+    verdict = nest.evaluate(batch, with_links=False)
+    estimate = np.where(_honest(verdict, verdict.energy), scores(verdict, objective)[0], np.inf)
+    values, index = np.unique(estimate, return_index=True)
+    chosen = index[: _JUDGED * effort][values[: _JUDGED * effort] < limit]
+    return [(float(estimate[i]), batch.take(np.array([i]))) for i in chosen]
+
+
+def _honest(verdict: Verdict, energy: Floats) -> Bools:
+    """Which mappings fit, and owe little of `energy`, the whole of it, to what Timeloop cuts off."""
+    return np.asarray(verdict.fits & (verdict.omitted <= OMITTED * energy))
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    temporal, spatial, order, temporal_last, spatial_last = (
+        np.concatenate([getattr(p, name) for p in parts], axis=2)
+        for name in ("temporal", "spatial", "order", "temporal_last", "spatial_last")
+    )
+    return Batch(temporal, spatial, order, parts[0].spatial_order, temporal_last, spatial_last)
+
+
+# What to pad to ------------------------------------------------------------------------------------------------------
+
+
+def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, cycles: float) -> list[Ints]:
+    """Sizes that could pay, the most promising first: those that fill the fan-outs best, then those that waste least.
+
+    Without rough quotients nothing but fuller fan-outs can: then those that do not save cycles are left out.
+    """
+    factors, least, _ = fillings(nest, constraints)
+    quotients = passes(nest.sizes, factors)
+    even = np.array([[_smooth(int(q)) for q in row] for row in quotients])
+    sizes = np.concatenate([factors * quotients, factors * even])
+    least = np.concatenate([least, least * (even / quotients).prod(axis=1)])
+    rough = any(_smooth(int(n)) != n for n in nest.sizes)
+    if objective == "energy":
+        worth = np.full(len(sizes), rough)
+    else:
+        worth = np.maximum(least, streaming_cycles(nest)) <= cycles * (1.0 if rough and objective == "edp" else _FULLER)
+    worth &= (sizes != nest.sizes).any(axis=1)
+    sizes, least = sizes[worth], least[worth]
+    ranked = np.lexsort(((sizes / nest.sizes).prod(axis=1), least))
+    _, first = np.unique(sizes[ranked], axis=0, return_index=True)
+    return list(sizes[ranked[np.sort(first)]])
+
+
+@functools.cache
+def _smooth(n: int) -> int:
+    """n, or a number little larger that has so many more divisors that tiles find better sizes there (ours)."""
+
+    def worth(m: int) -> float:
+        return len(divisors(m)) * (n / m) ** 4
+
+    best = max(range(n, n + min(n // 6, 64) + 1), key=worth)
+    return best if worth(best) >= 1.4 * worth(n) else n
