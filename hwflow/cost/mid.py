@@ -77,10 +77,12 @@ def map_layer(
     found = mapper.search(nest, constraints, objective=objective, effort=effort, proof=not ragged)
     if found is None:
         raise NotMappable(_too_small(nest))
+    verdict = nest.evaluate(found.batch)
     if ragged:
-        found = padding.search(nest, constraints, found, objective=objective, effort=effort)
+        found = padding.search(nest, constraints, found, verdict, objective=objective, effort=effort)
+        verdict = nest.evaluate(found.batch) if found.batch.ragged[0] else verdict
     mapping = nest.mapping_of(found.batch, 0)
-    cost = _cost(nest, found.batch, nest.evaluate(found.batch), mapping, time.perf_counter() - start)
+    cost = _cost(nest, found.batch, verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound)
 
 

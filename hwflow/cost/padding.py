@@ -13,6 +13,7 @@ that owes more than the share `OMITTED` of its energy to that is not taken (ours
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,31 +34,38 @@ _JUDGED = 4  # mappings that are judged exactly, a unit of effort
 _PATIENCE = 2  # so many of them in a row that gain nothing end it, a unit of effort
 _GAIN = 0.99  # what counts as a gain: a factor on the objective
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
+_APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
 _NEAR = 1.05  # estimates further above the best known value are not judged: they are seldom so wrong
 
 
 def search(
-    nest: Nest, constraints: Sequence[LevelConstraint], perfect: Found, *, objective: Objective, effort: int = 1
+    nest: Nest,
+    constraints: Sequence[LevelConstraint],
+    perfect: Found,
+    verdict: Verdict,
+    *,
+    objective: Objective,
+    effort: int = 1,
 ) -> Found:
-    """The best ragged mapping found where that is better than the best perfect one; with a bound that holds for both kinds."""
-    verdict = nest.evaluate(perfect.batch)
+    """The best ragged mapping found, or `perfect`, the best one whose loops divide, where none is better than its `verdict`;
+    with a bound that holds for both kinds."""
     value, batch = float(scores(verdict, objective)[0][0]), perfect.batch
     known, in_vain = value, 0
     shortlist: list[tuple[float, Batch]] = []
-    for sizes in _paddings(nest, constraints, objective, float(verdict.cycles[0]))[: _TRIES * effort]:
+    for sizes in _paddings(nest, constraints, objective, verdict)[: _TRIES * effort]:
         found = _mappings(nest, constraints, objective, effort, sizes, known)
         shortlist += found
-        best = min((estimate for estimate, _ in found), default=math.inf)
-        in_vain = 0 if best < known * _GAIN else in_vain + 1
-        known = min(known, best)
+        least = min((estimate for estimate, _ in found), default=math.inf)
+        in_vain = 0 if least < known * _GAIN else in_vain + 1
+        known = min(known, least)
         if in_vain == _PATIENCE * effort:
             break
     shortlist.sort(key=lambda pair: pair[0])
     chosen = [mapping for estimate, mapping in shortlist[: _JUDGED * effort] if estimate < known * _NEAR]
     if chosen:
         judged = _joined(chosen)
-        verdict = nest.evaluate(judged)
-        score = np.where(_honest(verdict, verdict.energy + verdict.omitted), scores(verdict, objective)[0], np.inf)
+        exact = nest.evaluate(judged)
+        score = np.where(_honest(exact, exact.energy + exact.omitted), scores(exact, objective)[0], np.inf)
         best = int(np.argmin(score))
         if score[best] < value:
             value, batch = float(score[best]), judged.take(np.array([best]))
@@ -115,22 +123,28 @@ def _joined(parts: Sequence[Batch]) -> Batch:
 # What to pad to ------------------------------------------------------------------------------------------------------
 
 
-def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, cycles: float) -> list[Ints]:
+def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, perfect: Verdict) -> list[Ints]:
     """Sizes that could pay, the most promising first: those that fill the fan-outs best, then those that waste least.
 
-    Without rough quotients nothing but fuller fan-outs can: then those that do not save cycles are left out.
+    Where no size is rough only fuller fan-outs can pay, and these only if it was the arithmetic that took so long.
     """
+    rough = any(_smooth(int(n)) != n for n in nest.sizes)
+    cycles = float(perfect.cycles[0])
+    if not rough and (objective == "energy" or perfect.compute_cycles[0] < cycles):
+        return []
     factors, least, _ = fillings(nest, constraints)
+    if objective == "energy":
+        limit = math.inf
+    else:
+        limit = cycles * (1.0 if rough and objective == "edp" else _FULLER)
+        limit = limit if streaming_cycles(nest) <= limit else 0.0
+    factors, least = factors[least <= limit], least[least <= limit]
     quotients = passes(nest.sizes, factors)
-    even = np.array([[_smooth(int(q)) for q in row] for row in quotients])
+    smooth = {q: _smooth(q) for q in np.unique(quotients).tolist()}
+    even = np.array([smooth[q] for q in quotients.ravel().tolist()], dtype=np.int64).reshape(quotients.shape)
     sizes = np.concatenate([factors * quotients, factors * even])
     least = np.concatenate([least, least * (even / quotients).prod(axis=1)])
-    rough = any(_smooth(int(n)) != n for n in nest.sizes)
-    if objective == "energy":
-        worth = np.full(len(sizes), rough)
-    else:
-        worth = np.maximum(least, streaming_cycles(nest)) <= cycles * (1.0 if rough and objective == "edp" else _FULLER)
-    worth &= (sizes != nest.sizes).any(axis=1)
+    worth = (least <= limit) & (sizes != nest.sizes).any(axis=1)
     sizes, least = sizes[worth], least[worth]
     ranked = np.lexsort(((sizes / nest.sizes).prod(axis=1), least))
     _, first = np.unique(sizes[ranked], axis=0, return_index=True)
@@ -139,7 +153,9 @@ def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Obj
 
 @functools.cache
 def _smooth(n: int) -> int:
-    """n, or a number little larger that has so many more divisors that tiles find better sizes there (ours)."""
+    """n, or where its divisors lie far apart a number little larger that has so many more that tiles fit better (ours)."""
+    if all(b <= _APART * a for a, b in itertools.pairwise(divisors(n))):
+        return n
 
     def worth(m: int) -> float:
         return len(divisors(m)) * (n / m) ** 4
