@@ -35,6 +35,7 @@ _PATIENCE = 2  # so many of them in a row that gain nothing end it, a unit of ef
 _GAIN = 0.99  # what counts as a gain: a factor on the objective
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
+_TILES = 1 << 15  # padded layers with more tiles than that take too long for what they promise
 _NEAR = 1.05  # estimates further above the best known value are not judged: they are seldom so wrong
 
 
@@ -148,7 +149,7 @@ def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Obj
     sizes, least = sizes[worth], least[worth]
     ranked = np.lexsort(((sizes / nest.sizes).prod(axis=1), least))
     _, first = np.unique(sizes[ranked], axis=0, return_index=True)
-    return list(sizes[ranked[np.sort(first)]])
+    return [n for n in sizes[ranked[np.sort(first)]] if math.prod(len(divisors(m)) for m in n.tolist()) <= _TILES]
 
 
 @functools.cache
