@@ -26,7 +26,9 @@ def fillings(nest: Nest, constraints: Sequence[LevelConstraint]) -> tuple[Ints, 
     for k, rule in enumerate(reversed(constraints)):
         if rule.level.fanout > 1:
             ways = _fullest(nest.sizes, [DIMS.index(d) for d in rule.spatial], rule.level.fanout)
-            factors = (factors[:, None] * ways[None]).reshape(-1, len(DIMS))
+            left = passes(nest.sizes, factors)[:, None]
+            left = -(-left // -(-left // ways[None]))  # what of the way is of use, with what lies below
+            factors = (factors[:, None] * left).reshape(-1, len(DIMS))
             wait = np.repeat(wait, len(ways))
             # of equal products one is enough
             _, index = np.unique(_code(factors), return_index=True)

@@ -4,7 +4,7 @@ The search of `hwflow.cost.mapper` knows loops that divide. 37 channels have no 
 passes of 10, which residuals make 10, 10, 10 and 7. Such a mapping takes the padded layer's cycles and moves the true one's
 data. So (ours): which sizes are worth padding to follows from how full the fan-outs can get and from which quotients have few
 divisors; the most promising padded layers are searched narrowly; what comes out is trimmed to the least bounds that cover the
-layer and ranked by the analysis' estimate, and the best few are judged exactly.
+layer and ranked by the analysis' estimate, and the best two are judged exactly.
 
 Timeloop cuts the average number of instances at work off to a whole number before it multiplies energies with it. A mapping
 that owes more than the share `OMITTED` of its energy to that is not taken (ours), or searches would end with little else.
@@ -30,13 +30,12 @@ from hwflow.errors import InputError
 from hwflow.layers import DIMS
 
 _TRIES = 6  # padded layers that are searched, a unit of effort
-_JUDGED = 4  # mappings that are judged exactly, a unit of effort
+_JUDGED = 2  # mappings of each that are judged exactly, a unit of effort
 _PATIENCE = 2  # so many of them in a row that gain nothing end it, a unit of effort
 _GAIN = 0.99  # what counts as a gain: a factor on the objective
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
 _TILES = 1 << 15  # padded layers with more tiles than that take too long for what they promise
-_NEAR = 1.05  # estimates further above the best known value are not judged: they are seldom so wrong
 
 
 def search(
@@ -51,25 +50,14 @@ def search(
     """The best ragged mapping found, or `perfect`, the best one whose loops divide, where none is better than its `verdict`;
     with a bound that holds for both kinds."""
     value, batch = float(scores(verdict, objective)[0][0]), perfect.batch
-    known, in_vain = value, 0
-    shortlist: list[tuple[float, Batch]] = []
+    in_vain = 0
     for sizes in _paddings(nest, constraints, objective, verdict)[: _TRIES * effort]:
-        found = _mappings(nest, constraints, objective, effort, sizes, known)
-        shortlist += found
-        least = min((estimate for estimate, _ in found), default=math.inf)
-        in_vain = 0 if least < known * _GAIN else in_vain + 1
-        known = min(known, least)
+        found = _best(nest, constraints, objective, effort, sizes, value)
+        in_vain = 0 if found is not None and found[0] < value * _GAIN else in_vain + 1
+        if found is not None and found[0] < value:
+            value, batch = found
         if in_vain == _PATIENCE * effort:
             break
-    shortlist.sort(key=lambda pair: pair[0])
-    chosen = [mapping for estimate, mapping in shortlist[: _JUDGED * effort] if estimate < known * _NEAR]
-    if chosen:
-        judged = _joined(chosen)
-        exact = nest.evaluate(judged)
-        score = np.where(_honest(exact, exact.energy + exact.omitted), scores(exact, objective)[0], np.inf)
-        best = int(np.argmin(score))
-        if score[best] < value:
-            value, batch = float(score[best]), judged.take(np.array([best]))
     bound = lower_bound(nest, constraints, objective, ragged=True)
     return Found(batch, value <= bound * (1 + 2e-9), min(bound, value))
 
@@ -87,38 +75,36 @@ def trimmed(batch: Batch, sizes: Ints) -> Batch:
     return replace(batch, temporal=temporal, spatial=spatial)
 
 
-def _mappings(
+def _best(
     nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, effort: int, sizes: Ints, limit: float
-) -> list[tuple[float, Batch]]:
-    """The best few mappings by way of one padded layer whose estimates are below `limit`, each a batch of one."""
+) -> tuple[float, Batch] | None:
+    """The best mapping by way of one padded layer, and its exact score; None where no estimate is below `limit`."""
     try:
         layer = nest.layer.with_(**{d: int(n) for d, n in zip(DIMS, sizes, strict=True)})
     except InputError:  # too large to cost
-        return []
+        return None
     more = math.prod(float(n) for n in sizes) / math.prod(float(n) for n in nest.sizes)
     batch = narrow(Nest(layer, nest.accelerator, nest.table), constraints, objective, effort=effort, cut=limit * more)
     if batch is None:
-        return []
+        return None
     batch, legal = trimmed(batch, nest.sizes).with_residuals(nest.sizes)
     assert legal.all()
     verdict = nest.evaluate(batch, with_links=False)
-    estimate = np.where(_honest(verdict, verdict.energy), scores(verdict, objective)[0], np.inf)
-    values, index = np.unique(estimate, return_index=True)
+    estimates = np.where(_honest(verdict, verdict.energy), scores(verdict, objective)[0], np.inf)
+    values, index = np.unique(estimates, return_index=True)
     chosen = index[: _JUDGED * effort][values[: _JUDGED * effort] < limit]
-    return [(float(estimate[i]), batch.take(np.array([i]))) for i in chosen]
+    if len(chosen) == 0:
+        return None
+    batch = batch.take(chosen)
+    verdict = nest.evaluate(batch)
+    exact = np.where(_honest(verdict, verdict.energy + verdict.omitted), scores(verdict, objective)[0], np.inf)
+    best = int(np.argmin(exact))
+    return float(exact[best]), batch.take(np.array([best]))
 
 
 def _honest(verdict: Verdict, energy: Floats) -> Bools:
     """Which mappings fit, and owe little of `energy`, the whole of it, to what Timeloop cuts off."""
     return np.asarray(verdict.fits & (verdict.omitted <= OMITTED * energy))
-
-
-def _joined(parts: Sequence[Batch]) -> Batch:
-    temporal, spatial, order, temporal_last, spatial_last = (
-        np.concatenate([getattr(p, name) for p in parts], axis=2)
-        for name in ("temporal", "spatial", "order", "temporal_last", "spatial_last")
-    )
-    return Batch(temporal, spatial, order, parts[0].spatial_order, temporal_last, spatial_last)
 
 
 # What to pad to ------------------------------------------------------------------------------------------------------
