@@ -79,8 +79,8 @@ def map_layer(
         raise NotMappable(_too_small(nest))
     verdict = nest.evaluate(found.batch)
     if ragged:
-        found = padding.search(nest, constraints, found, verdict, objective=objective, effort=effort)
-        verdict = nest.evaluate(found.batch) if found.batch.ragged[0] else verdict
+        perfect, found = found, padding.search(nest, constraints, found, verdict, objective=objective, effort=effort)
+        verdict = verdict if found.batch is perfect.batch else nest.evaluate(found.batch)
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound)
