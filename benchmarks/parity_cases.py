@@ -38,6 +38,16 @@ _RAGGED = (
     Layer("odd_strided", C=7, M=11, P=15, Q=9, R=3, S=3, strides=(2, 2), N=3),
 )
 
+_PADDED = (
+    *_RAGGED,
+    Layer("classes", C=100, M=10, type="linear"),
+    Layer("prime_depthwise", C=1, M=1, G=37, P=7, Q=13, R=3, S=3),
+    Layer("prime_dilated", C=13, M=17, P=11, Q=11, R=3, S=3, dilations=(2, 2)),
+    Layer("prime_groups", C=5, M=7, G=3, P=13, Q=11, R=3, S=5, strides=(2, 3)),
+    Layer("pruned", C=43, M=53, P=14, Q=14, R=3, S=3),
+    Layer("pruned_pointwise", C=43, M=29, P=7, Q=7, N=3),
+)
+
 _OBJECTIVES: tuple[mapper.Objective, ...] = ("edp", "energy", "latency")
 _DRAM = {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "LPDDR4", "word_bits": 16, "width_bits": 64}
 _MAC = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 32}
@@ -45,7 +55,7 @@ _MAC = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 32}
 
 @dataclass(frozen=True)
 class Case:
-    """One triple, the energies to use, and where its mapping comes from: random, ragged, hwflow or timeloop."""
+    """One triple, the energies to use, and where its mapping comes from: random, ragged, hwflow, hwflow_ragged or timeloop."""
 
     layer: Layer
     accelerator: Accelerator
@@ -86,7 +96,11 @@ def _found(rng: random.Random, accelerator: Accelerator, table: EnergyTable, eng
                 mapping = mid.map_layer(layer, accelerator, rules, table, objective=objective).mapping
             except NotMappable:
                 continue
-            yield Case(layer, accelerator, table, mapping, "hwflow")
+            yield Case(layer, accelerator, table, mapping, "hwflow_ragged" if mapping.ragged else "hwflow")
+    for layer in _PADDED:
+        mapping = mid.map_layer(layer, accelerator, rules, table).mapping
+        if mapping.ragged:
+            yield Case(layer, accelerator, table, mapping, "hwflow_ragged")
     if engine is None:
         return
     settings = SearchSettings(victory_condition=20, threads=1)

@@ -40,6 +40,7 @@ def estimate(
     effort: int = 1,
     fallback: Fallback = "none",
     jobs: int = 1,
+    ragged: bool = True,
     store: Store | bool = True,
     progress: Progress | None = None,
     notify: Notify | None = None,
@@ -58,6 +59,7 @@ def estimate(
         fallback: what answers where fine cannot: mid, coarse, or none, which raises. The whole network falls back, every row
             notes why.
         jobs: layers computed at once; above 1 in worker processes (then call it below `if __name__ == "__main__":`).
+        ragged: whether hwflow's search takes mappings whose loops don't divide; the mapper of Timeloop never does.
         store: True for the user's store, False for none, or a `Store`.
         progress: told what is done; see `hwflow.cost.pool.Progress`.
         notify: told in a sentence what a user should know: a fallback and why, a store that cannot be written. None warns
@@ -68,7 +70,7 @@ def estimate(
         NotMappable: where a layer has no mapping.
         ToolMissing, ToolError: at fine without fallback.
     """
-    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs)
+    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs, ragged)
     with opened(store, notify) as (cache, tell):
         return evaluate([(network, accelerator)], options, cache, progress, tell)[0]
 
@@ -85,12 +87,13 @@ def estimate_many(
     effort: int = 1,
     fallback: Fallback = "none",
     jobs: int = 1,
+    ragged: bool = True,
     store: Store | bool = True,
     progress: Progress | None = None,
     notify: Notify | None = None,
 ) -> list[NetworkCost]:
     """`estimate` for several pairs of network and accelerator; layers that they share are computed once."""
-    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs)
+    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs, ragged)
     with opened(store, notify) as (cache, tell):
         return evaluate(pairs, options, cache, progress, tell)
 
@@ -126,17 +129,20 @@ def map_layer(
     dataflow: str | None = None,
     energy: str = "auto",
     effort: int = 1,
+    ragged: bool = True,
     engine: str | None = None,
     store: Store | bool = True,
     notify: Notify | None = None,
 ) -> MapResult:
     """mid's search: the best mapping of one layer, its cost, whether it is proven optimal, and a lower bound.
 
+    `ragged`: whether loops may be looked at that don't divide their dimension; what is proven holds for what was looked at.
+
     Raises:
         InputError: where the dataflow does not fit the accelerator.
         NotMappable: where no mapping fits.
     """
-    options = Options("mid", dataflow, objective, energy, "hwflow", engine, effort)
+    options = Options("mid", dataflow, objective, energy, "hwflow", engine, effort, ragged=ragged)
     with opened(store, notify) as (cache, tell):
         return best_mapping(layer, accelerator, options, cache, tell)
 

@@ -44,6 +44,7 @@ class Options:
     effort: int = 1
     fallback: Fallback = "none"
     jobs: int = 1
+    ragged: bool = True
 
     def __post_init__(self) -> None:
         allowed = {
@@ -62,6 +63,8 @@ class Options:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        if not isinstance(self.ragged, bool):
+            raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,8 @@ def _search(plans: _Plans, run: _Run) -> dict[_Place, dict[str, Any]]:
     for index, plan in plans.items():
         for layer in plan.network:
             if (index, layer.key) not in keys:
-                task = work.mid_task(layer, plan.chip(layer), run.options.objective, run.options.effort)
+                asked = run.options
+                task = work.mid_task(layer, plan.chip(layer), asked.objective, asked.effort, asked.ragged)
                 keys[index, layer.key] = tasks.setdefault(task.key, task).key
     answers = run(tasks)
     for key in tasks:
@@ -318,6 +322,7 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
             "dataflow": options.dataflow or plan.accelerator.dataflow,
             "objective": options.objective,
             "effort": options.effort,
+            "ragged": options.ragged,
         }
     if level == "fine":
         content["mapper"] = options.mapper

@@ -48,24 +48,26 @@ class Chip:
 # Mid -----------------------------------------------------------------------------------------------------------------
 
 
-def mid_key(layer: Layer, chip: Chip, objective: Objective, effort: int) -> str:
+def mid_key(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> str:
     """What mid's best mapping of a layer depends on."""
     from hwflow.cost import mid
 
-    return key_of(mid.VERSION, layer.key, chip.identity, objective, effort)
+    return key_of(mid.VERSION, layer.key, chip.identity, objective, effort, ragged)
 
 
-def mid_task(layer: Layer, chip: Chip, objective: Objective, effort: int) -> Task:
+def mid_task(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> Task:
     """mid's search for one layer."""
-    key = mid_key(layer, chip, objective, effort)
-    return Task("mid", key, layer.name, search_mid, (layer, chip.portable, objective, effort))
+    key = mid_key(layer, chip, objective, effort, ragged)
+    return Task("mid", key, layer.name, search_mid, (layer, chip.portable, objective, effort, ragged))
 
 
-def search_mid(layer: Layer, chip: Chip, objective: Objective, effort: int) -> dict[str, Any]:
+def search_mid(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> dict[str, Any]:
     """The best mapping and its cost, as plain data."""
     from hwflow.cost import mid
 
-    found = mid.map_layer(layer, chip.accelerator, chip.constraints, chip.table, objective=objective, effort=effort)
+    found = mid.map_layer(
+        layer, chip.accelerator, chip.constraints, chip.table, objective=objective, effort=effort, ragged=ragged
+    )
     return {
         "mapping": mapping_to_data(found.mapping),
         "cost": cost_to_data(found.cost),

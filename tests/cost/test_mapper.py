@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import get_args
 
 import numpy as np
@@ -32,8 +33,11 @@ def splits(n: int, slots: int) -> list[tuple[int, ...]]:
     return [(f, *rest) for f in range(1, n + 1) if n % f == 0 for rest in splits(n // f, slots - 1)]
 
 
-def everything(nest: Nest, constraints: tuple[LevelConstraint, ...]) -> Batch:
-    """Every mapping within the constraints, for tiny layers."""
+Splits = Callable[[int, int], list[tuple[int, ...]]]
+
+
+def everything(nest: Nest, constraints: tuple[LevelConstraint, ...], splits: Splits = splits) -> Batch:
+    """Every mapping within the constraints, for tiny layers: bounds as `splits` has them, every order."""
     levels = list(reversed(constraints))
     active = [d for d, n in enumerate(nest.sizes) if n > 1]
     slots = {
