@@ -142,7 +142,10 @@ def _overflow(nest: Nest, verdict: Verdict) -> str:
                     f"layer {nest.layer.name}: the mapping needs {need} words in {memory.name} ({parts}), which has {room}. "
                     f"Make its tiles smaller, or {memory.name} larger."
                 )
-    return f"layer {nest.layer.name}: the mapping spreads more instances over a fan-out than {nest.accelerator.name} has."
+    return (
+        f"layer {nest.layer.name}: a full pass of the mapping's ragged loops needs more words than a memory of "
+        f"{nest.accelerator.name} has, though the average one does not. Make the tiles smaller."
+    )
 
 
 def _too_small(nest: Nest) -> str:

@@ -82,9 +82,9 @@ def value(cost: LayerCost, objective: str) -> float:
 
 @pytest.mark.parametrize("name", CRAMPED)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(layers, st.sampled_from(OBJECTIVES), st.sampled_from([2, 4, 8]), st.data())
+@given(layers, st.sampled_from(OBJECTIVES), st.sampled_from([2, 4, 8]), st.booleans(), st.data())
 def test_more_memory_or_bandwidth_never_worsens_a_proven_optimum(
-    name: str, layer: Layer, objective: mapper.Objective, factor: int, data: st.DataObject
+    name: str, layer: Layer, objective: mapper.Objective, factor: int, ragged: bool, data: st.DataObject
 ) -> None:
     """What is proven of the larger chip holds against any mapping of the smaller one, proven or not, and the other way."""
     fields = data.draw(st.sets(st.sampled_from(GROWING[name]), min_size=1))
@@ -92,10 +92,10 @@ def test_more_memory_or_bandwidth_never_worsens_a_proven_optimum(
     large = small.with_({f: CRAMPED[name][f] * factor for f in fields})
     table = normalized(small)
     try:
-        first = mid.map_layer(layer, small, constrain(small), table, objective=objective, effort=3)
+        first = mid.map_layer(layer, small, constrain(small), table, objective=objective, effort=3, ragged=ragged)
     except NotMappable:
         return
-    second = mid.map_layer(layer, large, constrain(large), table, objective=objective, effort=3)
+    second = mid.map_layer(layer, large, constrain(large), table, objective=objective, effort=3, ragged=ragged)
     old, new = value(first.cost, objective), value(second.cost, objective)
 
     moved = mid.analyse(layer, large, first.mapping, table)  # the same mapping on the larger chip
@@ -121,7 +121,7 @@ def test_proofs_are_common_and_gains_are_real(objective: mapper.Objective) -> No
     large = small.with_({"dram.bandwidth_gb_s": 2.0})
     for layer in (Layer("a", C=4, M=8, P=7, Q=7), Layer("b", C=12, M=12, P=4, Q=4)):
         old, new = (
-            mid.map_layer(layer, chip, constrain(chip), normalized(small), objective=objective, effort=4)
+            mid.map_layer(layer, chip, constrain(chip), normalized(small), objective=objective, effort=4, ragged=False)
             for chip in (small, large)
         )
         assert old.proven_optimal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -23,9 +24,9 @@ from hwflow.cost.filling import fillings, least_cycles
 from hwflow.cost.nest import Batch, Nest
 from hwflow.dataflow import constrain
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded
-from hwflow.errors import InputError
+from hwflow.errors import InputError, NotMappable
 from hwflow.layers import DIMS, Layer
-from hwflow.mapping import Mapping
+from hwflow.mapping import Loop, Mapping
 from hwflow.store import Store
 
 OBJECTIVES = get_args(mapper.Objective)
@@ -337,3 +338,42 @@ def test_residuals_are_seen_wherever_a_mapping_is_shown(tmp_path: Path) -> None:
     for loop in loops:
         assert f"{loop.dim}={loop.bound},{loop.residual}" in written
     assert Mapping.from_timeloop(tmp_path / "map.yaml", ODD, chip) == found
+
+
+@pytest.mark.timeloop
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer("downsample", C=64, M=128, P=28, Q=28),
+        Layer("late", C=256, M=512, P=7, Q=7),
+        Layer("between", C=128, M=256, P=14, Q=14),
+    ],
+    ids=str,
+)
+def test_loops_that_are_ragged_inside_a_fan_out_are_timeloops_too(layer: Layer) -> None:
+    """There Timeloop computes the padded size; without such mappings ZigZag's were up to a fifth better."""
+    from hwflow.cost import fine
+    from hwflow.timeloop.engine import find_engine
+
+    chip = Accelerator.load("eyeriss").with_({"dram.bandwidth_gb_s": 1.6, "dataflow": "flexible"})
+    table = recorded(chip)
+    assert table is not None
+    found = mid.map_layer(layer, chip, constrain(chip), table)
+    assert found.mapping.ragged
+    judged = fine.judge(layer, chip, found.mapping, table, engine=find_engine("native"))
+    assert judged.cycles == found.cost.cycles
+    assert judged.energy == pytest.approx(found.cost.energy, rel=1e-8)
+
+
+def test_a_full_pass_that_overflows_is_named() -> None:
+    """Memories are sized by full tiles: the average of the passes may fit where these do not."""
+    chip, table = preset("eyeriss")
+    bound = int(next(m for m in chip.memories if m.name == "psum_spad").words or 0) + 1
+    layer = Layer("narrow", C=1, M=bound + 1, P=1, Q=1)  # two passes: one too large, one of a single channel
+    mapping = mid.map_layer(layer, chip, constrain(chip), table).mapping
+    spad = next(i for i, level in enumerate(mapping.levels) if level.level == "psum_spad")
+    levels = [dataclasses.replace(level, temporal=(), spatial=()) for level in mapping.levels]
+    levels[0] = dataclasses.replace(levels[0], temporal=(Loop("M", 2),))
+    levels[spad] = dataclasses.replace(levels[spad], temporal=(Loop("M", bound, 1),))
+    with pytest.raises(NotMappable, match="needs 25 words in psum_spad .outputs 25., which has 24"):
+        mid.analyse(layer, chip, Mapping(tuple(levels)), table)
