@@ -95,6 +95,8 @@ def prune(
         folder = Folder(place)
         config = _config(model, loaded, accelerator, asked, plan, weights, training)
         folder.open(config, resume=resume)
+        for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
+            samples.check()
         run = _Run(folder, asked, loaded, cache, tell, progress)
         whole = run.trained(model, weights, training)
         return run.pruned(whole, _name(model), accelerator, plan, key_of(config, digest(whole)))
