@@ -260,6 +260,6 @@ def test_the_readme_names_existing_targets_and_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"^ +make (\w+)", text, re.MULTILINE)) | {"demo", "test", "lint", "format", "bench", "wheel"}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    known = {"estimate", "compare", "map", "render", "list", "cache", "doctor"}
+    known = {"estimate", "compare", "map", "render", "train", "prune", "list", "cache", "doctor"}
     used = set(re.findall(r"(?:^    |^\$ |`)hwflow ([a-z]+)", text, re.MULTILINE))
     assert used == known

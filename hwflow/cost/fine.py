@@ -80,8 +80,9 @@ def search(
     files = render(layer, accelerator, constraints, table, objective=objective, search=settings)
 
     def read(folder: Path) -> tuple[Stats, Mapping]:
+        stats = read_stats(folder, "timeloop-mapper")
         mapping = read_mapping(folder, layer, accelerator)
-        return _own(read_stats(folder, "timeloop-mapper"), layer, mapping), mapping
+        return _own(stats, layer, mapping), mapping
 
     (stats, mapping), seconds = run_timeloop(files, engine, limit_s, read, layer.name)
     return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-mapper", engine), seconds=seconds)
@@ -90,13 +91,13 @@ def search(
 def _own(stats: Stats, layer: Layer, mapping: Mapping) -> Stats:
     """Refuse statistics of another layer.
 
-    Under a ragged mapping Timeloop's computes lie between the layer's MACs and those of its padded size, and averages over
-    passes are rounded, so they may be a little off.
+    Under a ragged mapping Timeloop's computes are those of the padded size, times the average number of MAC units at work cut
+    off to a whole number: at most the padded size, and as little as half of the MACs.
     """
     loops = [loop for level in mapping.levels for loop in (*level.temporal, *level.spatial)]
     padded = math.prod(loop.bound for loop in loops)
-    slack = max(1, layer.macs // 1000)
-    if not layer.macs - slack <= stats.computes <= padded + slack:
+    slack = layer.macs // 2 if mapping.ragged else 1
+    if not layer.macs - slack <= stats.computes <= max(padded, layer.macs) + 1:
         raise ToolError(f"the statistics are of another layer: {stats.computes} computes, where this one has {layer.macs}.")
     return stats
 
