@@ -170,10 +170,9 @@ class Nest:
                         walk = Walk(nest.nesting(int(b)), projection.coefficients, k)
                         content[k, b], weighted[k, b], link[k, b] = walk.crossing()
             if with_links and batch.spatial_order[k]:
-                for b in np.flatnonzero((nest.fan[k] > 1) & ~nest.ragged):
-                    found = links.transfers(projection.coefficients, batch, k, int(b), nest.inner[k][:, b])
-                    if found is not None:
-                        content[k, b], weighted[k, b], link[k, b] = found
+                shared = links.transfers(projection, nest, k, np.flatnonzero((nest.fan[k] > 1) & ~nest.ragged))
+                content[k, shared.index], weighted[k, shared.index] = shared.reads, shared.delivered
+                link[k, shared.index] = shared.links
             if k > 0:
                 arriving[k - 1] = weighted[k] / nest.fan[k]
         for k in range(count - 1):
