@@ -82,11 +82,11 @@ def transfers(shape: Shape, nest: Spans, level: int, index: npt.NDArray[np.intp]
     for words, motion in jumps:
         some, left, taken = mesh.linked(motion, words > 0)
         spared = distinct[some] - left
-        words = np.where(spared > 0, words[some], 0.0)
-        reads[some] -= words * spared
-        delivered[some] -= words * taken
-        handed[some] += words * taken
-        used[some] |= words > 0
+        helped = np.where(spared > 0, words[some], 0.0)
+        reads[some] -= helped * spared
+        delivered[some] -= helped * taken
+        handed[some] += helped * taken
+        used[some] |= helped > 0
     return Handed(index[used], reads[used], delivered[used], handed[used])
 
 
@@ -152,8 +152,8 @@ class _Mesh:
         self.apart = np.where(self.exists[1:], np.diff(self.places, axis=0), _NOWHERE)
 
     def linked(self, motion: Ints, where: Bools) -> tuple[npt.NDArray[np.intp], Ints, Ints]:
-        """The mappings in which neighbours have received tiles if all move by `motion`; how many different ones are left to read
-        there, and how many instances take theirs from a neighbour: the one before or after on the same axis of the mesh."""
+        """The mappings in which neighbours have received tiles, if all move by `motion`; there how many different ones are left
+        to read, and how many instances take theirs from a neighbour: the one before or after on the same axis of the mesh."""
         after, before = self.apart == -motion, self.apart == motion
         some = np.flatnonzero(where & (after | before).any(axis=0))
         has = np.zeros((len(self.places), some.size), dtype=np.bool_)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -44,20 +44,43 @@ class Found:
 
 def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
     """The best mapping found, or None where not even the smallest tiles fit. Equal arguments give the equal result."""
-    tilings = Tilings(nest, constraints, objective)
+    best: tuple[Batch, float] | None = None
+    for linked in (-1, *range(len(TENSORS))) if operands_travel(nest) else (-1,):
+        found = _search(nest, _arranged(nest, constraints, linked), objective, effort, linked)
+        if found is not None and (best is None or found[1] < best[1]):
+            best = found
+    if best is None:
+        return None
+    batch, score = best
+    bound = lower_bound(nest, constraints, objective)
+    if effort > 1:
+        bound = max(bound, _proof(nest, constraints, objective, score, min(_WIDTH * effort, _MOST)))
+    return Found(batch, score <= bound * (1 + 2e-9), min(bound, score))
+
+
+def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -> Sequence[LevelConstraint]:
+    """The constraints, with the innermost fan-out's loops so that neighbours share tensor `linked`, if that is one."""
+    if linked < 0:
+        return constraints
+    *outer, inner = constraints
+    relevant = nest.layer.relevant(TENSORS[linked])
+    return [*outer, replace(inner, spatial=tuple(sorted(inner.spatial, key=lambda d: d not in relevant)))]
+
+
+def _search(
+    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, effort: int, linked: int
+) -> tuple[Batch, float] | None:
+    """The best mapping found, as a batch of one, and its score."""
+    tilings = Tilings(nest, constraints, objective, linked=linked)
     state = _tilings(tilings, effort)
     if state.size == 0:
         return None
     batch = _ordered(tilings, state, constraints)
-    batch, score = _best(nest, batch, objective, min(_LINKED * effort, 16))
-    if batch.size > 1 and _linkable(tilings, batch):
+    if not operands_travel(nest):
+        batch, score = _best(nest, batch, objective, min(_LINKED * effort, 16))
+    if operands_travel(nest) or (batch.size > 1 and _linkable(tilings, batch)):
         batch, score = _best(nest, batch, objective, 1, with_links=True)
-    else:
-        batch = batch.take(np.arange(1))
-    bound = lower_bound(nest, constraints, objective)
-    if effort > 1:
-        bound = max(bound, _proof(nest, constraints, objective, score[0], min(_WIDTH * effort, _MOST)))
-    return Found(batch, score[0] <= bound * (1 + 2e-9), min(bound, score[0]))
+    return (batch.take(np.arange(1)), score[0]) if batch.size else None
 
 
 def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, value: float, width: int) -> float:

@@ -22,8 +22,11 @@ class Scores:
     With `sound`, scores allow for all of Timeloop's finer rules: no completion of a partial mapping costs less.
     """
 
-    def __init__(self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False) -> None:
-        self.nest, self.objective, self.sound = nest, objective, sound
+    def __init__(
+        self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False, linked: int = -1
+    ) -> None:
+        """`linked`: the tensor that MACs right below a fan-out hand on to one another, while it stays, as if they kept it."""
+        self.nest, self.objective, self.sound, self.linked = nest, objective, sound, linked
         self.sizes = nest.sizes
         self.count = len(nest.levels)
         self.macs = float(nest.layer.macs)

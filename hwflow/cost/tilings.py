@@ -108,6 +108,8 @@ class Tilings(Loops):
                     light.cast[:, p] *= cast
                     if linked is not None:  # averages over instances are rounded down
                         light.words[:, p] -= np.where(linked, self.everywhere, 0.0)
+                if k == 0 and transfer.low < 0 and transfer.tensor == self.linked:
+                    light.waits[:, p] = (options[columns][:, ~self.relevant[self.linked]] > 1).any(axis=1)
             light.parallel[:, k] = (light.parallel[:, k - 1] if k else 1.0) * over_size[columns]
             light = replace(light, tile=tile)
             scores = self.partial_score(light, k)
