@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,16 +81,11 @@ class LevelLoops:
 
     def __init__(self, batch: Batch, level: int, spread: Ints, bounds: Extents) -> None:
         """`spread`: what one step of a loop moves by, and `bounds`, both [dimension, batch]."""
-        rows = [batch.order[level, p].astype(np.intp) for p in range(batch.order.shape[1])]
-        used = [row for row in rows if np.any(_picked(bounds, row) > 1)]
-        self.dims = used
-        self.bounds = [_picked(bounds, row) for row in used]
-        self.steps = [_picked(spread, row) for row in used]
-
-
-def _picked(values: Extents, dims: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """One dimension's value for each mapping."""
-    return np.asarray(np.take_along_axis(values, dims[None, :], 0)[0])
+        order, column = batch.order[level].astype(np.intp), np.arange(batch.size)
+        picked = bounds[order, column]
+        used = np.flatnonzero((picked > 1).any(axis=1))
+        self.dims, self.bounds = order[used], picked[used]
+        self.steps = spread[self.dims, column]
 
 
 class Spans:
@@ -138,6 +132,18 @@ class Spans:
             self.at_work = self.instances.astype(np.float64) if exact else self.passes.instances
         self.loops = [LevelLoops(batch, k, self.spread[k], bounds[k]) for k in range(count)]
         self._nestings: dict[int, Nesting] = {}
+        self._innermost: dict[int, tuple[npt.NDArray[np.intp], Bools]] = {}
+
+    def innermost(self, level: int) -> tuple[npt.NDArray[np.intp], Bools]:
+        """The dimension of the innermost temporal loop at a level or above, and whether there is one, [batch]."""
+        if level not in self._innermost:
+            dim, some = np.zeros(self.batch.size, dtype=np.intp), np.zeros(self.batch.size, dtype=np.bool_)
+            for loops in self.loops[level:]:
+                for here, bound in zip(loops.dims, loops.bounds, strict=True):
+                    dim = np.where(~some & (bound > 1), here, dim)
+                    some |= bound > 1
+            self._innermost[level] = dim, some
+        return self._innermost[level]
 
     def shared(self, words: Floats, level: int) -> Floats:
         """Words an instance, [tensor, batch], averaged over all that work in a full pass."""

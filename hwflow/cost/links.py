@@ -49,14 +49,12 @@ def transfers(shape: Shape, nest: Spans, level: int, index: npt.NDArray[np.intp]
         index: mappings without ragged loops.
     """
     memoryless = level == 0
-    digits = _digits(shape, nest)
-    loops = _Loops(nest, level, index, digits)
-    can = (loops.bound > 1) & (memoryless | (loops.start != 0))
-    if not can.all():
-        index = index[can]
-        loops = _Loops(nest, level, index, digits)
+    dim, some = nest.innermost(level)
+    index = index[some[index] & (memoryless | shape.relevant[dim[index]])]
     if index.size == 0:
         return Handed(index, np.zeros(0), np.zeros(0), np.zeros(0))
+    digits = _digits(shape, nest)
+    loops = _Loops(nest, level, index, digits)
     inner, spatial = nest.inner[level][:, index], nest.batch.spatial[level][:, index]
     mesh = _Mesh(spatial, nest.batch.spatial_order[level], digits[:, None] * inner)
     sides = shape.sides(inner)

@@ -121,16 +121,16 @@ def _ordered(tilings: Tilings, state: Partial, constraints: Sequence[LevelConstr
     levels = len(forced)
     by_class = [_orders(tilings, t) for t in range(len(TENSORS))]
     variants = [np.array([by_class[t][v % len(by_class[t])] for t in range(3)]) for v in range(max(map(len, by_class)))]
-    chosen = np.maximum(state.stays, 0)
-    base = np.stack([variants[0][chosen[:, k]].T for k in range(levels)]).astype(np.int8)
+    chosen = np.maximum(state.history[2], 0)
+    base = np.stack([variants[0][chosen[k]].T for k in range(levels)]).astype(np.int8)
     second = max((k for k in range(levels - 1) if tilings.temporal[k].any()), default=levels - 1)
     pieces = []
     for inner, outer in itertools.product(variants, dict.fromkeys(itertools.chain.from_iterable(by_class))):
         order = base.copy()
-        order[second] = inner[chosen[:, second]].T
+        order[second] = inner[chosen[second]].T
         order[-1] = np.array(outer)[:, None]
         pieces.append(order)
-    temporal, spatial = (np.moveaxis(a, 0, 2).astype(np.int64) for a in (state.temporal, state.spatial))
+    temporal, spatial = tilings.loops_of(state)
     count = len(pieces)
     batch = Batch(np.tile(temporal, count), np.tile(spatial, count), np.concatenate(pieces, axis=2), spatial_order)
     return _canonical(batch, forced)
@@ -138,7 +138,7 @@ def _ordered(tilings: Tilings, state: Partial, constraints: Sequence[LevelConstr
 
 def _orders(tilings: Tilings, t: int) -> list[tuple[int, ...]]:
     """Loop orders, innermost first, that keep tensor t stationary: they differ in the loop along which a window slides."""
-    own = [int(d) for d in tilings.groups[t]]
+    own = [int(d) for d in np.flatnonzero(~tilings.relevant[t] & (tilings.sizes > 1))]
     rest = [d for d in range(len(DIMS)) if d not in own]
     sliding = [d for _, pair, _ in tilings.windows for d in pair if tilings.sizes[d] > 1]
     # after a window's loop the one that can undo its motion comes next

@@ -159,9 +159,11 @@ class Nest:
         projection, batch, count, size = self.shapes[t], nest.batch, len(self.levels), nest.batch.size
         content, weighted, link = np.zeros((count, size)), np.zeros((count, size)), np.zeros((count, size))
         arriving = np.zeros((count, size))
+        # The arithmetic has no memory: every iteration asks for its operands anew. How often those ask that hand all on to the
+        # level below does not matter: what that level asks for replaces it.
+        deliveries = {0: nest.iterations, **projection.delivered(nest.below, nest.loops, np.flatnonzero(self.keep[:-1, t]) + 1)}
         for k in range(count):
-            # The arithmetic has no memory: every iteration asks for its operands anew.
-            each = nest.iterations if k == 0 else projection.delivered(nest.below[k], nest.loops[k:])
+            each = deliveries.get(k, 1.0)
             content[k] = projection.distinct(nest.across[k], nest.inner[k]) * each
             weighted[k] = nest.across[k].prod(axis=0) * each
             if with_links:

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.cost.lattice import climbs, divisors, index_of, spreads, tiles_of
-from hwflow.cost.nest import OUTPUTS, Bools, Floats, Ints, Nest
+from hwflow.cost.lattice import Places, lattice_of, least_of_multiples, spreads
+from hwflow.cost.nest import OUTPUTS, Bools, Floats, Nest
 from hwflow.cost.partials import Partial
 from hwflow.cost.resources import prices, resources_of, transfers_of
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
 
 
+class Waiting(NamedTuple):
+    """What transfers of a tensor cost that no relevant loop has stepped yet, as if it were not stationary, [resource, mapping].
+
+    `row`: of the transfer's beginnings in `Partial.since`, or -1 where no window slides.
+    """
+
+    tensor: int
+    row: int
+    cost: Floats
+
+
+class Slide(NamedTuple):
+    """A loop along a sliding window: its dimension, the window's other one, and by how much a step moves the window."""
+
+    dim: int
+    other: int
+    step: int
+    window: int
+
+
 class Scores:
     """Facts about one layer on one accelerator under a dataflow's constraints, and what partial mappings can still cost.
 
-    With `sound`, scores allow for all of Timeloop's finer rules: no completion of a partial mapping costs less.
+    With `sound`, scores allow for all of Timeloop's finer rules: no completion of a partial mapping costs less. Tiles are places
+    in `lattice`; tables over it end in the axis [tile].
+
+    Attributes:
+        idle: product of the extents along which a tensor stays the same, [tensor, tile]; `span`: of all, [tile].
+        volume: words of each tensor in a tile, [tensor, tile].
+        fits: for each level whether a tile fits it and every level above, [tile]; `rooms`: those that do.
+        later: for each level what the transfers that begin there or above cost at least around a tile, [resource, tile].
+        opened: the same by the tensor that the loops of this level leave alone, [tensor, resource, tile of the room].
+        growth: how much more parallel the fan-outs above a level make a mapping with this tile at most, [level][tile].
     """
 
     def __init__(
@@ -30,36 +60,26 @@ class Scores:
         self.sizes = nest.sizes
         self.count = len(nest.levels)
         self.macs = float(nest.layer.macs)
+        sizes = tuple(int(n) for n in self.sizes)
+        self.lattice = lattice_of(sizes)
+        self.whole = self.lattice.size - 1
         rules = list(reversed(constraints))
         self.temporal = [np.array([d in c.temporal for d in DIMS]) & (self.sizes > 1) for c in rules]
         self.spatial = [
-            spreads(self.sizes, tuple(d in c.spatial for d in DIMS), c.level.fanout) if c.level.fanout > 1 else None
-            for c in rules
+            spreads(sizes, tuple(d in c.spatial for d in DIMS), c.level.fanout) if c.level.fanout > 1 else None for c in rules
         ]
         self.relevant = np.array([shape.relevant for shape in nest.shapes])
         self.windowed = next((t for t, shape in enumerate(nest.shapes) if shape.windows), -1)
         self.windows = self._windows()
-        self.groups = [np.flatnonzero(~self.relevant[t] & (self.sizes > 1)) for t in range(3)]
-        self.common = np.flatnonzero(self.relevant.all(axis=0) & (self.sizes > 1))
-        self.transfers = transfers_of(nest)
-        self.resources = resources_of(nest, self.transfers)
-        self.prices = [
-            [(r, resource) for r, resource in enumerate(self.resources) if any(price[p] for price in prices(resource))]
-            for p in range(len(self.transfers))
-        ]
-        self.leaks = [
-            (k, nest.table.parts[level.memory.name].leak)
-            for k, level in enumerate(nest.levels)
-            if level.memory is not None and nest.table.parts[level.memory.name].leak
-        ]
+        self._measure()
+        self._price()
         self.everywhere = math.prod(level.fanout for level in nest.levels)
-        self.lattice = tiles_of(tuple(int(n) for n in self.sizes))
-        self.volume = np.array([shape.words(self.lattice.T) for shape in nest.shapes], dtype=np.float64)
         self.fits = self._fits()
         self.rooms = [np.flatnonzero(f) for f in self.fits]
+        self.growth = self._growth()
         self.opened: dict[int, Floats] = {}
         self.later = self._later()
-        self.beaten: dict[int, tuple[Bools, list[tuple[Bools, npt.NDArray[np.intp]]]]] = {}
+        self.beaten: dict[int, tuple[Bools, list[tuple[Bools, Places]]]] = {}
 
     def _windows(self) -> list[tuple[int, tuple[int, int], tuple[int, int]]]:
         """Axis, its two dimensions and their coefficients, of each sliding window."""
@@ -73,142 +93,204 @@ class Scores:
             result.append((axis, (first, second), steps))
         return result
 
+    def _measure(self) -> None:
+        """The tables of tiles."""
+        extents = {int(d): self.lattice.tiles[d].astype(np.float64) for d in np.flatnonzero(self.sizes > 1)}
+        self.extents = extents
+        self.idle = np.ones((len(TENSORS), self.lattice.size))
+        self.volume = np.ones_like(self.idle)
+        self.span = np.ones(self.lattice.size)
+        for d, extent in extents.items():
+            self.span *= extent
+            for t in np.flatnonzero(~self.relevant[:, d]):
+                self.idle[t] *= extent
+        for t, shape in enumerate(self.nest.shapes):
+            for axis in shape.coefficients:
+                terms = [axis[d] * (extents[int(d)] - 1) for d in np.flatnonzero(axis) if int(d) in extents]
+                if terms:
+                    self.volume[t] *= 1 + sum(terms)
+        # windows that have only one dimension don't slide over themselves
+        overlapping = [w for w in self.windows if set(w[1]) <= set(extents)]
+        self.slides = [
+            Slide(d, other, step, w)
+            for w, (_, dims, steps) in enumerate(overlapping)
+            for d, other, step in zip(dims, dims[::-1], steps, strict=True)
+        ]
+        self.sides = np.ones((len(overlapping), self.lattice.size))
+        for slide in self.slides:
+            self.sides[slide.window] += slide.step * (extents[slide.dim] - 1)
+        # with a tensor stationary: whether loops bring anything that other classes don't, and whether nothing else moves
+        self.still = self.idle == self.span
+        self.useful = (self.idle > 1) | (self.span == 1)
+        if self.windowed >= 0:
+            self.useful[self.windowed] = True
+        self.share = 1 / self.idle
+        # a window slides along the innermost loop: with which stationary tensor a dimension's loop can be that
+        self.leads = np.array([[t == self.windowed or not self.relevant[t, s.dim] for t in range(3)] for s in self.slides])
+
+    def _price(self) -> None:
+        """Transfers and resources as arrays, [resource, transfer]; bandwidths' prices are cycles, energy comes first."""
+        self.transfers = transfers_of(self.nest)
+        resources = resources_of(self.nest, self.transfers)
+        self.low, self.high, self.spared_low, self.spared_high = (
+            np.array([prices(r)[i] / r.limit for r in resources]) for i in range(4)
+        )
+        self.levels = [r.level for r in resources]
+        ends = np.searchsorted([t.tensor for t in self.transfers], range(len(TENSORS) + 1))
+        self.of = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]  # the transfers of each tensor
+        table = self.nest.table.parts
+        self.leaks = [
+            (k, table[level.memory.name].leak)
+            for k, level in enumerate(self.nest.levels)
+            if level.memory is not None and table[level.memory.name].leak
+        ]
+        fans = [level.fanout for level in self.nest.levels]
+        self.future = np.array(  # instances below a transfer's fan-outs above level k, [level, transfer, 1]
+            [[[math.prod(fans[max(k, t.low) + 1 : t.high + 1])] for t in self.transfers] for k in range(self.count)],
+            dtype=np.float64,
+        )
+        # bandwidths whose memories have as many instances in use as each other, for each level that the mapping has reached
+        self.paces = [self._paces(k) for k in range(self.count)]
+
+    def _paces(self, k: int) -> list[tuple[slice, int]]:
+        """Runs of resources, and a level with as many instances, or -1 where that is all of them up to level k."""
+        result: list[tuple[slice, int]] = []
+        for r, level in enumerate(self.levels[1:], start=1):
+            between = [m for m in range(level + 1, k + 1) if self.spatial[m] is not None]
+            like = between[0] - 1 if between else -1
+            if result and result[-1][1] == like:
+                result[-1] = slice(result[-1][0].start, r + 1), like
+            else:
+                result.append((slice(r, r + 1), like))
+        return result
+
     def _fits(self) -> list[Bools]:
-        """For each level whether a tile of the lattice fits it and every level above, [tile]."""
-        fits = np.ones(len(self.lattice), dtype=np.bool_)
+        fits = np.ones(self.lattice.size, dtype=np.bool_)
         result: list[Bools] = []
         for k in reversed(range(self.count)):
             memory = self.nest.levels[k].memory
             if memory is not None and memory.words is not None:
                 room = int(memory.words // memory.buffering)
-                fits = fits & ((self.volume * self.nest.keep[k][:, None]).sum(axis=0) <= room)
+                fits = fits & (self.volume[self.nest.keep[k]].sum(axis=0) <= room)
             result.append(fits)
         return result[::-1]
 
-    def fresh(self, k: int, chosen: npt.NDArray[np.intp]) -> Floats:
-        """What the transfers that begin at level k cost at least around tiles `chosen`, [stationary tensor, resource, tile]."""
-        tiles = self.lattice[chosen]
-        rest = self.sizes / tiles
-        inside = self.macs / tiles.prod(axis=1)
-        moving = np.zeros((len(self.resources), len(chosen)))  # if its tensor is not the stationary one
+    def _growth(self) -> list[Floats]:
+        growth = np.ones(self.lattice.size)
+        result = [growth]
+        for k in reversed(range(1, self.count)):
+            options = self.spatial[k]
+            if options is not None:
+                widest = np.ones(self.lattice.size)
+                widest[self.whole - self.lattice.places(options)] = options.prod(axis=1)
+                growth = growth * -least_of_multiples(-widest, self.lattice)
+            result.append(growth)
+        return result[::-1]
+
+    def fresh(self, k: int, tiles: Places) -> Floats:
+        """What the transfers that begin at level k cost at least around tiles, [stationary tensor, resource, tile]."""
+        moving = np.zeros((len(self.levels), len(tiles)))  # if its tensor is not the stationary one
         saved = np.zeros((len(TENSORS), *moving.shape))
         for p, transfer in enumerate(self.transfers):
             if transfer.low != k:
                 continue
             t = transfer.tensor
-            words = self.volume[t][chosen] * inside
-            full = rest[:, self.groups[t]].prod(axis=1)
+            words = self.volume[t, tiles] * (self.macs / self.span[tiles])
             if t == self.windowed:
-                words = words * self.least_halo(tiles, self.sides_of(tiles), rest)
-            fans = math.prod(self.nest.levels[m].fanout for m in range(k + 1, transfer.high + 1))
+                words = words * self.least_halo(tiles, tiles)
+            stays = words * (self.idle[t, tiles] / self.idle[t, -1])
+            fans = self.future[0, p, 0]
             copies = math.prod(self.nest.levels[m].fanout for m in range(k + 1, self.count))
-            whole = self.volume[t][-1] * copies
-            for r, resource in enumerate(self.resources):
-                price = resource.low[p] + resource.high[p] / fans
-                spared = whole * (resource.spared_low[p] + resource.spared_high[p] / fans)
-                if price:
-                    moved = np.maximum(words * price - spared, 0.0)
-                    moving[r] += moved
-                    saved[t, r] += moved - np.maximum(words / full * price - spared, 0.0)
+            price = self.low[:, p] + self.high[:, p] / fans
+            spared = self.volume[t, -1] * copies * (self.spared_low[:, p] + self.spared_high[:, p] / fans)
+            for r in np.flatnonzero(price):
+                moved = np.maximum(words * price[r] - spared[r], 0.0)
+                moving[r] += moved
+                saved[t, r] += moved - np.maximum(stays * price[r] - spared[r], 0.0)
         return np.asarray(moving - saved)
 
     def _later(self) -> list[Floats]:
-        """For each level, what the transfers that begin there or above cost at least around a tile, [resource, tile].
-
-        Around a tile lie its multiples: the least over them is taken prime by prime, from the largest tiles down.
-        """
-        shape = [len(divisors(int(n))) for n in self.sizes]
-        total = np.zeros((len(self.resources), len(self.lattice)))
+        """The least over all multiples of a tile: the loops above make it one of these."""
+        total = np.zeros((len(self.levels), self.lattice.size))
         later = [total]
         for k in reversed(range(self.count)):
+            room = self.rooms[k]
             if any(t.low == k for t in self.transfers):
                 least = np.full_like(total, np.inf)
-                opened = self.fresh(k, self.rooms[k])
-                least[:, self.rooms[k]] = opened.min(axis=0)
-                grid = least.reshape(-1, *shape)
-                for d, n in enumerate(self.sizes):
-                    along = np.moveaxis(grid, d + 1, 0)
-                    for low, high in climbs(int(n)):
-                        np.minimum(along[low], along[high], out=along[low])
-                self.opened[k] = opened + total[:, self.rooms[k]]
-                total = total + least
+                opened = self.fresh(k, room)
+                least[:, room] = opened.min(axis=0)
+                self.opened[k] = opened + total[:, room]
+                total = total + least_of_multiples(least, self.lattice)
             else:
-                self.opened[k] = np.broadcast_to(total[:, self.rooms[k]], (len(TENSORS), len(total), len(self.rooms[k])))
+                self.opened[k] = np.broadcast_to(total[:, room], (len(TENSORS), len(total), len(room)))
             later.append(total)
         return later[::-1]
 
-    def sides_of(self, tiles: Ints) -> Floats:
-        sides = np.ones((len(tiles), 2))
-        for w, (_, dims, steps) in enumerate(self.windows):
-            sides[:, w] += steps[0] * (tiles[:, dims[0]] - 1) + steps[1] * (tiles[:, dims[1]] - 1)
-        return sides
+    # Windows ---------------------------------------------------------------------------------------------------------
 
-    def least_halo(self, tiles: Ints, sides: Floats, rest: Floats) -> Floats:
-        """The least share of a window's tile that a step of any loop still open renews, [tile]."""
-        least = np.ones(len(tiles))
-        for w, (_, dims, steps) in enumerate(self.windows):
-            for d, other, step in zip(dims, dims[::-1], steps, strict=True):
-                part = 1 - np.maximum(sides[:, w] - step * tiles[:, d], 0) / sides[:, w]
-                if self.sound:
-                    share = np.where(rest[:, d] > 1, part * self.undone(rest[:, other]), 1.0)
-                else:
-                    share = part + (1 - part) / rest[:, d]
-                least = np.minimum(least, share)
+    def overlap(self, slide: Slide, since: Places, place: Places) -> Floats:
+        """The share of the tile `since` that a step of the loop outside the tile `place` renews, [..., mapping]."""
+        side = self.sides[slide.window][since]
+        return np.asarray(1 - np.maximum(side - slide.step * self.extents[slide.dim][place], 0) / side)
+
+    def renewed(self, slide: Slide, part: Floats, place: Places, loops: Places) -> Floats:
+        """The share renewed on average by all steps of the `loops` outside the tile `place`, where each renews `part`.
+
+        Timeloop forgets all but the last two tiles: a loop of the window's other dimension that undoes a motion is free. Then
+        only the first loop's own steps count, at least every second one; sound scores allow for that.
+        """
+        bound = self.extents[slide.dim][loops]
+        if self.sound:
+            undone = np.where(self.extents[slide.other][place] < self.sizes[slide.other], 0.5, 1.0)
+            return np.where(bound > 1, part * undone, 1.0)
+        return np.asarray(part + (1 - part) / bound)
+
+    def least_halo(self, since: Places, place: Places) -> Floats:
+        """The least share of a window's tile that a step of any loop still open renews, [..., mapping]."""
+        least = np.ones(since.shape)
+        for slide in self.slides:
+            share = self.renewed(slide, self.overlap(slide, since, place), place, self.whole - place)
+            least = np.minimum(least, share)
         return least
 
-    @staticmethod
-    def undone(rest: Floats) -> Floats:
-        """Timeloop forgets all but the last two tiles: a loop of the window's other dimension that undoes a motion is free.
+    # Partial mappings ------------------------------------------------------------------------------------------------
 
-        Then only the first loop's own steps count, at least every second one.
-        """
-        return np.where(rest > 1, 0.5, 1.0)
-
-    def code(self, tiles: Ints) -> npt.NDArray[np.intp]:
-        """Places in the lattice."""
-        place = np.zeros(len(tiles), dtype=np.intp)
-        for d, n in enumerate(self.sizes):
-            if n > 1:
-                place = place * len(divisors(int(n))) + index_of(int(n), tiles[:, d])
-        return place
-
-    def uses(self, state: Partial, k: int) -> tuple[Floats, dict[int, Floats]]:
+    def uses(self, state: Partial, k: int) -> tuple[Floats, list[Waiting]]:
         """Per resource, what the transfers from below level k cost: closed ones, [resource, mapping], the elided first writes
-        subtracted, and by transfer those that wait, as if their tensor were not stationary, [resource, mapping]."""
-        closed = np.zeros((len(self.resources), state.size))
-        waiting: dict[int, Floats] = {}
-        above = np.ones(state.size)
-        for p in reversed(range(len(self.transfers))):
-            transfer = self.transfers[p]
-            if p + 1 == len(self.transfers) or self.transfers[p + 1].tensor != transfer.tensor:
-                above = np.ones(state.size)
-            future = math.prod(self.nest.levels[m].fanout for m in range(max(k, transfer.low) + 1, transfer.high + 1))
-            upper, cast = above, state.cast[:, p] * future
-            above = upper * cast
-            if transfer.low >= k:
-                continue
-            words = state.words[:, p]
-            asked = words / cast
-            waits = state.waits[:, p]
-            some = waits.any()
-            if some:
-                waiting[p] = np.zeros((len(self.resources), state.size))
-                still_words, still_asked = np.where(waits, words, 0.0), np.where(waits, asked, 0.0)
-                words, asked = words - still_words, asked - still_asked
-            for r, resource in self.prices[p]:
-                low, high = resource.low[p], resource.high[p]
-                spared_low, spared_high = resource.spared_low[p], resource.spared_high[p]
-                if some:
-                    waiting[p][r] = low * still_words + high * still_asked
-                if not (spared_low or spared_high):
-                    closed[r] += low * words + high * asked
-                    continue
-                whole = self.volume[OUTPUTS][-1]
-                into, out_of = low * words - spared_low * whole * above, high * asked - spared_high * whole * upper
+        subtracted, and those that wait."""
+        cast = state.cast * self.future[k]
+        asked = state.words / cast
+        waits = state.waits
+        words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
+        closed = self._paid(slice(0, self.of[OUTPUTS].start), words_closed, asked_closed)
+        whole, upper = self.volume[OUTPUTS, -1], np.ones(state.size)
+        for p in reversed(range(len(self.transfers))[self.of[OUTPUTS]]):
+            above = upper * cast[p]
+            if self.transfers[p].low < k:
+                low, high = self.low[:, p, None], self.high[:, p, None]
+                spared_low, spared_high = self.spared_low[:, p, None], self.spared_high[:, p, None]
+                into = low * words_closed[p] - spared_low * (whole * above)
+                out_of = high * asked_closed[p] - spared_high * (whole * upper)
                 # the fan-outs still to come are taken at their widest, which may spare more reads than there are
-                least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked)
-                closed[r] += np.where(waits, into + out_of, least) if some else least
+                least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[p])
+                closed += np.where(waits[p], into + out_of, least)
+            upper = above
+        some = waits.any(axis=1)
+        if not some.any():
+            return closed, []
+        words, asked, waiting = state.words - words_closed, asked - asked_closed, []
+        for t, mine in enumerate(self.of):
+            if self.slides and t == self.windowed:
+                for p in np.flatnonzero(some[mine]) + mine.start:
+                    waiting.append(Waiting(t, p - mine.start, self._paid(slice(p, p + 1), words, asked)))
+            elif some[mine].any():
+                waiting.append(Waiting(t, -1, self._paid(mine, words, asked)))
         return closed, waiting
+
+    def _paid(self, which: slice, words: Floats, asked: Floats) -> Floats:
+        """What some transfers cost, [resource, mapping]."""
+        paid = np.einsum("rp,pn->rn", self.low[:, which], words[which])
+        return np.asarray(paid + np.einsum("rp,pn->rn", self.high[:, which], asked[which]))
 
     def score(self, state: Partial) -> Floats:
         """The objective of complete tilings, [mapping]."""
@@ -217,56 +299,39 @@ class Scores:
     def partial_score(self, state: Partial, k: int) -> Floats:
         """The objective that a partial mapping can still reach, [mapping]; boundary k is crossed, level k has no loops yet."""
         closed, waiting = self.uses(state, k)
-        rest = self.sizes / state.tile
-        later = self.later[k][:, self.code(state.tile)]
-        total = closed + later
-        saved = np.zeros_like(total)
-        for t in range(len(TENSORS)):
-            mine = [p for p in waiting if self.transfers[p].tensor == t]
-            if not mine:
-                continue
-            sums = np.zeros_like(total)
-            for p in mine:
-                cost = waiting[p]
-                if t == self.windowed:
-                    cost = cost * self.least_halo(state.tile, state.sides[:, p], rest)
-                sums += cost
-            total += sums
-            saved = np.maximum(saved, sums * (1 - 1 / rest[:, self.groups[t]].prod(axis=1)))
+        later = self.later[k][:, state.place]
+        total, saved = closed + later, np.zeros_like(later)
+        for t in {w.tensor for w in waiting}:
+            costs = [
+                w.cost if w.row < 0 else w.cost * self.least_halo(state.since[w.row], state.place)
+                for w in waiting
+                if w.tensor == t
+            ]
+            cost = sum(costs[1:], start=costs[0])
+            total += cost
+            saved = np.maximum(saved, cost * (1 - self.idle[t, state.place] / self.idle[t, -1]))
         total = np.maximum(total - saved, later)
-        return self.objective_of(total, state.parallel, k, self.growth(state.tile, k))
+        return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
 
-    def growth(self, tiles: Ints, k: int) -> Floats:
-        """How much more parallel the fan-outs above level k can make mappings with these tiles at most, [mapping]."""
-        future = [self.spatial[m] for m in range(k + 1, self.count)]
-        growth = np.ones(len(tiles))
-        if all(f is None for f in future):
-            return growth
-        _, first, inverse = np.unique(self.code(tiles), return_index=True, return_inverse=True)
-        rest = self.sizes // tiles[first]
-        for options in future:
-            if options is not None:
-                valid = np.ones((len(rest), len(options)), dtype=np.bool_)
-                for d in np.flatnonzero((options > 1).any(axis=0)):
-                    valid &= rest[:, d, None] % options[None, :, d] == 0
-                growth *= np.where(valid, options.prod(axis=1)[None, :], 1).max(axis=1)[inverse]
-        return growth
+    def objective_of(
+        self, total: Floats, parallel: Floats, k: int, growth: Floats | float, of: Places | slice = slice(None)
+    ) -> Floats:
+        """The objective from the use of the resources and the parallelism up to fan-out k, which can still grow.
 
-    def objective_of(self, total: Floats, parallel: Floats, k: int, growth: Floats) -> Floats:
-        """The objective from the use of the resources and the parallelism up to fan-out k, which can still grow."""
-        most = parallel[:, k] * growth
-        cycles = self.macs / most
-        for r, resource in enumerate(self.resources):
-            if resource.level >= 0:
-                instances = most / parallel[:, resource.level] if resource.level <= k else growth
-                cycles = np.maximum(cycles, total[r] / (instances * resource.limit))
+        `of`: whose parallelism, where it is that of fewer mappings.
+        """
+        cycles = (self.macs / parallel[k])[of] / growth
+        for rows, level in self.paces[k]:
+            instances = growth if level < 0 else growth * (parallel[k] / parallel[level])[of]
+            cycles = np.maximum(cycles, total[rows].max(axis=0) / instances)
         if self.sound:
             cycles = np.ceil(cycles * (1 - 1e-12))
             if self.objective == "latency":
                 return np.asarray(cycles)
         energy = total[0] + self.nest.mac_energy
         for m, leak in self.leaks:  # instances that are in use leak
-            energy = energy + leak * cycles * (parallel[:, k] / parallel[:, m] if m <= k else 1.0)
+            energy = energy + leak * cycles * ((parallel[k] / parallel[m])[of] if m < k else 1.0)
         if self.objective == "energy":
             return np.asarray(energy)
         return np.asarray(cycles * energy if self.objective == "edp" else cycles * (1 + 1e-9 * energy / self.nest.mac_energy))
+
