@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,10 @@ from hwflow.cost.partials import Partial, select
 from hwflow.cost.scores import Scores, Waiting
 from hwflow.layers import DIMS, TENSORS
 
-PAIRS = 1 << 18  # candidates scored in one go: bounds the memory at any width of the beam
+LOOKED = 1 << 20  # candidates looked at in one go: bounds the memory at any width of the beam
+SCORED = 1 << 16  # about so many of them are legal, and scored
 SLACK = 12  # so many times the width are compared for dominance
-_FIRST = 1 << 14  # candidates scored before all others: what they give may make the rest needless
+_FIRST = 1 << 14  # candidates looked at before all others: what they give may make the rest needless
 
 
 class _Jumps(NamedTuple):
@@ -35,38 +36,59 @@ def _joined(parts: list[_Jumps]) -> _Jumps:
     return _Jumps(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
+_NONE = _Jumps(np.zeros(0), *(np.zeros(0, dtype=np.intp) for _ in range(3)))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What the scores of jumps at level k are made of: arrays [..., mapping of `state`] and [..., tile of `room`].
+
+    Attributes:
+        closed, waiting: what the mappings' transfers cost, as `Scores.uses` tells; `settled`: what they cost at least.
+        halos: the least share renewed of what waits, by the transfer.
+        fresh: what the transfers cost that begin here or above; `cheapest`: whatever stays.
+        growth: of the fan-outs above.
+    """
+
+    k: int
+    state: Partial
+    closed: Floats
+    waiting: list[Waiting]
+    settled: Floats
+    halos: dict[int, Floats]
+    room: Places
+    fresh: Floats
+    cheapest: Floats
+    growth: Floats
+
+
 class Loops(Scores):
     """Adds one memory's temporal loops to partial mappings."""
 
     def enlarge(self, state: Partial, k: int, width: int, cut: float) -> tuple[Partial, float]:
         """All loops at level k: every larger tile that fits, and which tensor is stationary meanwhile."""
         state = state.take(np.argsort(state.score, kind="stable"))
-        closed, waiting = self.uses(state, k)
-        at = self._candidates(state, closed, k, cut)
-        if len(at) == 0:
-            return state.take(at), math.inf
-        room, fresh = self.rooms[k][at], self.opened[k][:, :, at]
+        stage = self._stage(state, k, cut)
+        if len(stage.room) == 0:
+            return state.take(stage.room), math.inf
         most = width * SLACK  # some of them turn out to be dominated
-        none = np.zeros(0, dtype=np.intp)
-        found = _Jumps(np.zeros(0), none, none, none)
+        found = _NONE
         dropped = worst = math.inf
-        begin, step = 0, max(1, _FIRST // len(room))
+        begin, step = 0, max(1, _FIRST // len(stage.room))
         while begin < state.size:
             if state.score[begin] >= min(cut, worst):
                 dropped = min(dropped, float(state.score[begin])) if worst < cut else dropped
                 break
-            block = slice(begin, begin + step)
-            here = [Waiting(t, row, cost[:, block]) for t, row, cost in waiting]
-            new = self._jumps(state.take(block), room, fresh, k, closed[:, block], here, min(cut, worst))
+            rows, columns = self._legal(state.place[begin : begin + step], stage)
+            found = _joined([found, self._jumps(stage, rows + begin, columns, min(cut, worst))])
             if worst < cut:
                 dropped = min(dropped, worst)
-            found = _joined([found, new._replace(rows=new.rows + begin)])
             if len(found.scores) > 2 * most:
                 ranked = np.argpartition(found.scores, most)
                 worst = float(found.scores[ranked[most]])
                 dropped, found = min(dropped, worst), found.at(ranked[:most])
             begin += step
-            step = min(4 * step, max(1, PAIRS // len(room)))
+            step = max(1, min(4 * step, step * SCORED // max(1, len(rows)), LOOKED // len(stage.room)))
         ranked = np.argsort(found.scores, kind="stable")
         if len(ranked) > most:
             dropped = min(dropped, float(found.scores[ranked[most]]))
@@ -76,6 +98,14 @@ class Loops(Scores):
         grown, over = grown.take(index).remember(state)
         grown.history[0, k], grown.history[2, k] = over, found.stays[index]
         return grown, min(dropped, lost)
+
+    def _stage(self, state: Partial, k: int, cut: float) -> _Stage:
+        closed, waiting = self.uses(state, k)
+        at = self._candidates(state, closed, k, cut)
+        room, fresh = self.rooms[k][at], self.opened[k][:, :, at]
+        halos = {w.row: self.least_halo(state.since[w.row], state.place) for w in waiting if w.row >= 0}
+        settled = self.settled(state, closed, waiting)
+        return _Stage(k, state, closed, waiting, settled, halos, room, fresh, fresh.min(axis=0), self.growth[k][room])
 
     def memory(self, state: Partial) -> Floats:
         """What of the past decides how windows of transfers that wait go on, [window, transfer, mapping]."""
@@ -154,39 +184,42 @@ class Loops(Scores):
 
     # The jumps -------------------------------------------------------------------------------------------------------
 
-    def _jumps(
-        self, block: Partial, room: Places, fresh: Floats, k: int, closed: Floats, waiting: list[Waiting], cut: float
-    ) -> _Jumps:
-        """All jumps of a block's mappings to tiles of the room whose scores are below `cut`."""
-        below, fixed = self.lattice.masks[block.place], self.lattice.bits(~self.temporal[k])
-        rows, columns = np.nonzero(((below[:, None] ^ self.lattice.masks[room]) & (below | fixed)[:, None]) == 0)
-        loops = room[columns] - block.place[rows]
-        cheapest = fresh.min(axis=0)
-        halos = {w.row: self.least_halo(block.since[w.row], block.place) for w in waiting if w.row >= 0}
-        growing = any(s is not None for s in self.spatial[k + 1 :])
+    def _legal(self, places: Places, stage: _Stage) -> tuple[Places, Places]:
+        """From which of some tiles a level's loops can lead to which tiles of its room."""
+        below, fixed = self.lattice.masks[places], self.lattice.bits(~self.temporal[stage.k])
+        rows, columns = np.nonzero(((below[:, None] ^ self.lattice.masks[stage.room]) & (below | fixed)[:, None]) == 0)
+        return rows, columns
+
+    def _jumps(self, stage: _Stage, rows: Places, columns: Places, cut: float) -> _Jumps:
+        """Those of some legal jumps whose scores are below `cut`."""
+        k, state, closed, waiting, room, fresh = stage.k, stage.state, stage.closed, stage.waiting, stage.room, stage.fresh
+        # most are too dear whatever stays
+        least = stage.settled[:, rows] + stage.cheapest[:, columns]
+        some = np.flatnonzero(self.objective_of(least, state.parallel, k, stage.growth[columns], rows) < cut)
+        rows, columns = rows[some], columns[some]
+        loops = room[columns] - state.place[rows]
         results = []
         for t in range(len(TENSORS)):
             of = np.flatnonzero(self.useful[t][loops])
             row, column, over = rows[of], columns[of], loops[of]
             still = self.still[t][over]  # no loop that tensor t depends on: its transfers go on waiting
             trivial, share = over == 0, self.share[t][over]
-            total = closed[:, row] + cheapest[:, column]
+            total = closed[:, row] + stage.cheapest[:, column]
             # where t goes on waiting, the next loops leave either t alone, with what begins here, or another tensor
             again = np.flatnonzero(still)
-            onward = (self.idle[t][block.place] / self.idle[t, -1])[row[again]] - share[again]
-            better = (fresh[t] - cheapest)[:, column[again]]
+            onward = (self.idle[t][state.place] / self.idle[t, -1])[row[again]] - share[again]
+            better = fresh[t][:, column[again]] - stage.cheapest[:, column[again]]
             for w in waiting:
                 cost = w.cost[:, row]
                 if w.row >= 0:
-                    now = self._moved(block.since[w.row], block.place, over, t, row)
-                    cost *= np.where(trivial | (still & (w.tensor == t)), halos[w.row][row], now)
+                    now = self._moved(state.since[w.row], state.place, over, t, row)
+                    cost *= np.where(trivial | (still & (w.tensor == t)), stage.halos[w.row][row], now)
                 if w.tensor == t:
                     better += cost[:, again] * onward
                     cost *= share
                 total += cost
             total[:, again] += np.where(trivial[again], better, np.minimum(better, 0.0))
-            growth = self.growth[k][room[column]] if growing else 1.0
-            scores = self.objective_of(np.maximum(total, 0.0), block.parallel, k, growth, row)
+            scores = self.objective_of(np.maximum(total, 0.0), state.parallel, k, stage.growth[column], row)
             good = np.flatnonzero(scores < cut)
             results.append(_Jumps(scores[good], row[good], room[column[good]], np.full(len(good), t)))
         return _joined(results)

@@ -266,7 +266,7 @@ class Scores:
         whole, upper = self.volume[OUTPUTS, -1], np.ones(state.size)
         for p in reversed(range(len(self.transfers))[self.of[OUTPUTS]]):
             above = upper * cast[p]
-            if self.transfers[p].low < k:
+            if self.transfers[p].low <= k:
                 low, high = self.low[:, p, None], self.high[:, p, None]
                 spared_low, spared_high = self.spared_low[:, p, None], self.spared_high[:, p, None]
                 into = low * words_closed[p] - spared_low * (whole * above)
@@ -300,7 +300,12 @@ class Scores:
         """The objective that a partial mapping can still reach, [mapping]; boundary k is crossed, level k has no loops yet."""
         closed, waiting = self.uses(state, k)
         later = self.later[k][:, state.place]
-        total, saved = closed + later, np.zeros_like(later)
+        total = np.maximum(self.settled(state, closed, waiting) + later, later)
+        return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
+
+    def settled(self, state: Partial, closed: Floats, waiting: list[Waiting]) -> Floats:
+        """What the transfers begun so far cost at least, whatever tensor the loops to come leave alone, [resource, mapping]."""
+        total, saved = closed.copy(), np.zeros_like(closed)
         for t in {w.tensor for w in waiting}:
             costs = [
                 w.cost if w.row < 0 else w.cost * self.least_halo(state.since[w.row], state.place)
@@ -310,8 +315,7 @@ class Scores:
             cost = sum(costs[1:], start=costs[0])
             total += cost
             saved = np.maximum(saved, cost * (1 - self.idle[t, state.place] / self.idle[t, -1]))
-        total = np.maximum(total - saved, later)
-        return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
+        return np.asarray(total - saved)
 
     def objective_of(
         self, total: Floats, parallel: Floats, k: int, growth: Floats | float, of: Places | slice = slice(None)

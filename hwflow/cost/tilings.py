@@ -11,27 +11,36 @@ Timeloop's finer rules (rounding, windows that land where they were, links) are 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from hwflow.cost.lattice import Places
-from hwflow.cost.loops import PAIRS, SLACK, Loops
-from hwflow.cost.nest import Bools, Floats, Ints
+from hwflow.cost.loops import SCORED, SLACK, Loops
+from hwflow.cost.nest import Bools, Floats, Ints, Nest
 from hwflow.cost.partials import Partial, concatenate, select
+from hwflow.dataflow import LevelConstraint
 
 
 class Tilings(Loops):
     """The stages of one layer on one accelerator, under a dataflow's constraints."""
+
+    def __init__(
+        self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False, linked: int = -1
+    ) -> None:
+        super().__init__(nest, constraints, objective, sound=sound, linked=linked)
+        self.reached = 0, self.start()  # a level, and all partial mappings below it that are worth anything
 
     def explore(self, width: int, final: int, cut: float = math.inf) -> tuple[Partial, float]:
         """The best complete tilings, and the least score of any partial one that was dropped for want of width.
 
         Partial ones that can't come below `cut` are dropped, too, and not counted as that.
         """
-        state, dropped = self.start(), math.inf
+        first, state = self.reached
+        state, dropped = state.take(np.flatnonzero(state.score < cut)), math.inf
         last = max((k for k in range(self.count - 1) if self.temporal[k].any()), default=-1)
-        for k in range(self.count):
+        for k in range(first, self.count):
             if self.spatial[k] is not None and state.size:
                 state, lost = self._spread(state, k, width, cut)
                 dropped = min(dropped, lost)
@@ -44,6 +53,8 @@ class Tilings(Loops):
                 dropped = min(dropped, lost)
             else:  # its tile is what lies below
                 state = self.begin(state.take(np.flatnonzero(self.fits[k][state.place])), k)
+            if cut == dropped == math.inf:
+                self.reached = k + 1, state
         rest = self.whole - state.place
         state.history[0, -1] = rest
         allowed = (self.lattice.masks[rest] & self.lattice.bits(~self.temporal[-1])) == 0
@@ -79,12 +90,19 @@ class Tilings(Loops):
         parallel = options.prod(axis=1).astype(np.float64)
         kept: list[Partial] = []
         dropped = math.inf
-        step = max(1, PAIRS // len(options))
+        step = max(1, 4 * SCORED // len(options))
         for begin in range(0, state.size, step):
             block = state.take(slice(begin, begin + step))
             rows, columns = np.nonzero((masks[places] & ~masks[self.whole - block.place][:, None]) == 0)
             fits = np.flatnonzero(self.fits[k][block.place[rows] + places[columns]])
-            new = self._wider(block.bare().take(rows[fits]), places[columns[fits]], k)
+            rows, columns = rows[fits], columns[fits]
+            if math.isfinite(cut) and k and not self.sound:  # most are too dear even if all of the fan-out shared every word
+                over, tiles = places[columns], block.place[rows] + places[columns]
+                least = self.settled(block, *self.uses(block, k - 1))[:, rows] + self.later[k][:, tiles]
+                growth = self.span[over] * self.growth[k][tiles]
+                some = np.flatnonzero(self.objective_of(least, block.parallel, k - 1, growth, rows) < cut)
+                rows, columns = rows[some], columns[some]
+            new = self._wider(block.bare().take(rows), places[columns], k)
             new = replace(new, score=self.partial_score(new, k))
             ranked = np.argsort(new.score, kind="stable")
             ranked = ranked[: np.searchsorted(new.score[ranked], cut)]
