@@ -45,31 +45,22 @@ class Lattice:
     Attributes:
         tiles: extents, [dimension, tile].
         masks: the digits as bits, as many ones as a digit says: one tile divides another if its ones are among the other's.
-        axes: dimension, prime and largest exponent of each digit.
+        axes: dimension, prime, largest exponent and stride (what a one adds to the place) of each digit.
     """
 
     tiles: Ints
     masks: Ints
-    axes: tuple[tuple[int, int, int], ...]
+    axes: tuple[tuple[int, int, int, int], ...]
 
     @property
     def size(self) -> int:
         """How many tiles there are."""
         return len(self.masks)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """How many values each digit has."""
-        return tuple(exponent + 1 for _, _, exponent in self.axes)
-
-    def strides(self) -> list[int]:
-        """What a one adds to the place at each digit."""
-        return [math.prod(self.shape[a + 1 :]) for a in range(len(self.axes))]
-
     def places(self, tiles: Ints) -> Places:
         """Places of tiles given by their extents, [tile, dimension]."""
         place = np.zeros(len(tiles), dtype=np.intp)
-        for (d, prime, exponent), stride in zip(self.axes, self.strides(), strict=True):
+        for d, prime, exponent, stride in self.axes:
             for e in range(1, exponent + 1):
                 place += stride * (tiles[:, d] % prime**e == 0)
         return place
@@ -77,7 +68,7 @@ class Lattice:
     def bits(self, dims: npt.NDArray[np.bool_]) -> int:
         """The bits of the masks that belong to some dimensions, given as flags."""
         found, offset = 0, 0
-        for d, _, exponent in self.axes:
+        for d, _, exponent, _ in self.axes:
             found |= ((1 << exponent) - 1 << offset) * bool(dims[d])
             offset += exponent
         return found
@@ -86,22 +77,23 @@ class Lattice:
 @functools.lru_cache(maxsize=16)
 def lattice_of(sizes: tuple[int, ...]) -> Lattice:
     """The lattice of tiles of a layer of these sizes."""
-    axes = tuple((d, p, e) for d, n in enumerate(sizes) for p, e in powers(n))
+    powers_of = [(d, p, e) for d, n in enumerate(sizes) for p, e in powers(n)]
+    strides = [math.prod(e + 1 for _, _, e in powers_of[i + 1 :]) for i in range(len(powers_of))]
     tiles, masks = np.ones((len(sizes), 1), dtype=np.int64), np.zeros(1, dtype=np.int64)
     offset = 0
-    for d, prime, exponent in axes:
+    for d, prime, exponent in powers_of:
         before, steps = len(masks), np.arange(exponent + 1)
         tiles = np.repeat(tiles, exponent + 1, axis=1)
         tiles[d] *= np.tile(prime**steps, before)
         masks = np.repeat(masks, exponent + 1) | np.tile(((1 << steps) - 1) << offset, before)
         offset += exponent
-    return Lattice(tiles, masks, axes)
+    return Lattice(tiles, masks, tuple((*power, stride) for power, stride in zip(powers_of, strides, strict=True)))
 
 
 def least_of_multiples(values: Floats, lattice: Lattice) -> Floats:
     """For each tile the least value of all its multiples, itself included, [..., tile]."""
     least = values.copy()
-    for stride, (_, _, exponent) in zip(lattice.strides(), lattice.axes, strict=True):
+    for _, _, exponent, stride in lattice.axes:
         digits = least.reshape(-1, exponent + 1, stride)
         for e in reversed(range(exponent)):
             np.minimum(digits[:, e], digits[:, e + 1], out=digits[:, e])

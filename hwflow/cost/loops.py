@@ -94,7 +94,7 @@ class Loops(Scores):
             dropped = min(dropped, float(found.scores[ranked[most]]))
         found = found.at(ranked[:most])
         grown = self._jumped(state.bare().take(found.rows), found, k)
-        index, lost = select(grown, self.memory(grown), k, width)
+        index, lost = self.select(grown, k, width)
         grown, over = grown.take(index).remember(state)
         grown.history[0, k], grown.history[2, k] = over, found.stays[index]
         return grown, min(dropped, lost)
@@ -107,11 +107,12 @@ class Loops(Scores):
         settled = self.settled(state, closed, waiting)
         return _Stage(k, state, closed, waiting, settled, halos, room, fresh, fresh.min(axis=0), self.growth[k][room])
 
-    def memory(self, state: Partial) -> Floats:
-        """What of the past decides how windows of transfers that wait go on, [window, transfer, mapping]."""
-        if not self.slides:
-            return np.zeros((0, 0, state.size))
-        return np.where(state.waits[self.of[self.windowed]], self.sides[:, state.since], 0.0)
+    def select(self, state: Partial, k: int, width: int) -> tuple[Places, float]:
+        """Which partial mappings to keep, whose loops have come to level k, and the best score that is left out."""
+        memory = [state.place, state.waits[self.open[k]], state.cast[self.spread[k]], state.parallel[self.fans[k]]]
+        if self.slides:
+            memory.append(np.where(state.waits[self.of[self.windowed]], self.sides[:, state.since], 0.0))
+        return select(state, memory, width)
 
     def begin(self, state: Partial, k: int) -> Partial:
         """The transfers of the tensors that level k keeps."""
@@ -142,7 +143,7 @@ class Loops(Scores):
             best = state.parallel.max(axis=1, keepdims=True)
             best[:k] = state.parallel[:k].min(axis=1, keepdims=True)
             keep &= self.objective_of(alone, best, k, self.growth[k][state.place].max()) < cut
-        last = all(s is None for s in self.spatial[k + 1 :]) and not any(t.any() for t in self.temporal[k + 1 : -1])
+        last = max(self.ways, default=-1) <= k and not any(t.any() for t in self.temporal[k + 1 : -1])
         if last and k > 0:
             keep &= self._undominated(k, state.place)
         return np.flatnonzero(keep)
@@ -174,7 +175,7 @@ class Loops(Scores):
         costs[:, room] = self.opened[k].reshape(len(costs), -1)
         beaten = np.zeros((len(DIMS), self.lattice.size), dtype=np.bool_)
         idle = np.zeros((len(TENSORS), self.lattice.size), dtype=np.intp)
-        for (d, _, exponent), stride in zip(self.lattice.axes, self.lattice.strides(), strict=True):
+        for d, _, exponent, stride in self.lattice.axes:
             digits = costs.reshape(len(costs), -1, exponent + 1, stride)
             beaten[d].reshape(-1, exponent + 1, stride)[:, :-1] |= (digits[:, :, 1:] <= digits[:, :, :-1]).all(axis=0)
             for t in np.flatnonzero(~self.relevant[:, d]):
@@ -195,24 +196,24 @@ class Loops(Scores):
         k, state, closed, waiting, room, fresh = stage.k, stage.state, stage.closed, stage.waiting, stage.room, stage.fresh
         # most are too dear whatever stays
         least = stage.settled[:, rows] + stage.cheapest[:, columns]
-        some = np.flatnonzero(self.objective_of(least, state.parallel, k, stage.growth[columns], rows) < cut)
+        some = (self.objective_of(least, state.parallel, k, stage.growth[columns], rows) < cut).nonzero()[0]
         rows, columns = rows[some], columns[some]
         loops = room[columns] - state.place[rows]
-        results = []
+        order, results = self.orders[k], []
         for t in range(len(TENSORS)):
-            of = np.flatnonzero(self.useful[t][loops])
+            of = order.useful[t][loops].nonzero()[0]
             row, column, over = rows[of], columns[of], loops[of]
-            still = self.still[t][over]  # no loop that tensor t depends on: its transfers go on waiting
-            trivial, share = over == 0, self.share[t][over]
+            still = order.still[t][over]  # no loop that tensor t depends on: its transfers go on waiting
+            trivial, share = over == 0, order.share[t][over]
             total = closed[:, row] + stage.cheapest[:, column]
             # where t goes on waiting, the next loops leave either t alone, with what begins here, or another tensor
-            again = np.flatnonzero(still)
+            again = still.nonzero()[0]
             onward = (self.idle[t][state.place] / self.idle[t, -1])[row[again]] - share[again]
             better = fresh[t][:, column[again]] - stage.cheapest[:, column[again]]
             for w in waiting:
                 cost = w.cost[:, row]
                 if w.row >= 0:
-                    now = self._moved(state.since[w.row], state.place, over, t, row)
+                    now = self._moved(k, state.since[w.row], state.place, over, t, row)
                     cost *= np.where(trivial | (still & (w.tensor == t)), stage.halos[w.row][row], now)
                 if w.tensor == t:
                     better += cost[:, again] * onward
@@ -220,7 +221,7 @@ class Loops(Scores):
                 total += cost
             total[:, again] += np.where(trivial[again], better, np.minimum(better, 0.0))
             scores = self.objective_of(np.maximum(total, 0.0), state.parallel, k, stage.growth[column], row)
-            good = np.flatnonzero(scores < cut)
+            good = (scores < cut).nonzero()[0]
             results.append(_Jumps(scores[good], row[good], room[column[good]], np.full(len(good), t)))
         return _joined(results)
 
@@ -232,18 +233,19 @@ class Loops(Scores):
             if not waits[mine].any():
                 continue
             if self.slides and t == self.windowed:
-                moved = self._moved(old.since, old.place, over, jumps.stays, slice(None))
+                moved = self._moved(k, old.since, old.place, over, jumps.stays, slice(None))
                 words[mine] *= np.where(waits[mine], moved, 1.0)
-            words[mine] *= np.where(waits[mine] & (jumps.stays == t), self.share[t][over], 1.0)
-            waits[mine] &= self.still[t][over]
+            words[mine] *= np.where(waits[mine] & (jumps.stays == t), self.orders[k].share[t][over], 1.0)
+            waits[mine] &= self.orders[k].still[t][over]
         return self.begin(replace(old, place=jumps.tiles, score=jumps.scores, words=words, waits=waits), k)
 
-    def _moved(self, since: Places, place: Places, loops: Places, stays: Ints | int, rows: Places | slice) -> Floats:
-        """The least share of the tile `since` that loops renew that leave tensor `stays` alone, [..., jump]; `rows`: whose."""
+    def _moved(self, k: int, since: Places, place: Places, loops: Places, stays: Ints | int, rows: Places | slice) -> Floats:
+        """The least share of the tile `since` that level k's loops renew, which leave tensor `stays` alone, [..., jump]; `rows`:
+        whose."""
         least = np.ones((*since.shape[:-1], len(loops)))
-        for slide, leads in zip(self.slides, self.leads, strict=True):
+        for s, (slide, leads) in enumerate(zip(self.slides, self.leads, strict=True)):
             if np.any(leads[stays]):
                 part = self.overlap(slide, since, place)[..., rows]
                 share = self.renewed(slide, part, place[rows], loops)
-                least = np.where(leads[stays], np.minimum(least, share), least)
+                least = np.where(leads[stays] & self.orders[k].first[s][loops], np.minimum(least, share), least)
         return least

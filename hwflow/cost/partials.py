@@ -66,14 +66,14 @@ def concatenate(parts: list[Partial]) -> Partial:
     return Partial(*(np.concatenate(fields, axis=-1) for fields in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
-def select(state: Partial, sides: Floats, k: int, width: int) -> tuple[Places, float]:
+def select(state: Partial, memory: list[npt.NDArray[Any]], width: int) -> tuple[Places, float]:
     """The `width` best partial mappings, and the best score that was left out.
 
     One of which another with the same future has moved no more words of any tensor is no loss. If there are still too
-    many, the best two of every tile go first: bounds that are loose are so for whole tiles. `sides`: what else of the past
-    decides the future, [..., mapping].
+    many, the best two of every tile go first: bounds that are loose are so for whole tiles. `memory`: what of the past beside
+    the words decides the future, arrays [..., mapping].
     """
-    future = _hashed(state.place, state.waits, state.cast, state.parallel[: k + 1], sides)
+    future = _hashed(memory)
     place, ranked = _places(future, state.score)
     leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
     beaten = np.zeros(state.size, dtype=np.bool_)
@@ -87,7 +87,7 @@ def select(state: Partial, sides: Floats, k: int, width: int) -> tuple[Places, f
     return np.sort(index[:width]), float(state.score[index[width:]].min())
 
 
-def _hashed(*fields: npt.NDArray[Any]) -> Ints:
+def _hashed(fields: list[npt.NDArray[Any]]) -> Ints:
     """A number for each column of some fields, [..., column]: the same for equal columns, and else hardly ever."""
     total = np.zeros(fields[0].shape[-1], dtype=np.int64)
     for field in fields:

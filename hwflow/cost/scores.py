@@ -37,6 +37,21 @@ class Slide(NamedTuple):
     window: int
 
 
+class Order(NamedTuple):
+    """What the order of a level's loops can do, by their bounds, [..., tile].
+
+    Attributes:
+        share: of the words that a tensor still moves if it is left alone as long as can be, [tensor, tile].
+        still: whether it is left alone by all loops; `useful`: whether it is worth choosing, both [tensor, tile].
+        first: whether a loop along a sliding window can come before all others that move it, [slide, tile].
+    """
+
+    share: Floats
+    still: Bools
+    useful: Bools
+    first: Bools
+
+
 class Scores:
     """Facts about one layer on one accelerator under a dataflow's constraints, and what partial mappings can still cost.
 
@@ -48,6 +63,7 @@ class Scores:
         volume: words of each tensor in a tile, [tensor, tile].
         fits: for each level whether a tile fits it and every level above, [tile]; `rooms`: those that do.
         later: for each level what the transfers that begin there or above cost at least around a tile, [resource, tile].
+        ways: for each level with a fan-out the tiles that one step of spatial loops can span.
         opened: the same by the tensor that the loops of this level leave alone, [tensor, resource, tile of the room].
         growth: how much more parallel the fan-outs above a level make a mapping with this tile at most, [level][tile].
     """
@@ -65,13 +81,18 @@ class Scores:
         self.whole = self.lattice.size - 1
         rules = list(reversed(constraints))
         self.temporal = [np.array([d in c.temporal for d in DIMS]) & (self.sizes > 1) for c in rules]
-        self.spatial = [
-            spreads(sizes, tuple(d in c.spatial for d in DIMS), c.level.fanout) if c.level.fanout > 1 else None for c in rules
-        ]
+        self.ways = {
+            k: self.lattice.places(spreads(sizes, tuple(d in c.spatial for d in DIMS), c.level.fanout))
+            for k, c in enumerate(rules)
+            if c.level.fanout > 1
+        }
         self.relevant = np.array([shape.relevant for shape in nest.shapes])
         self.windowed = next((t for t, shape in enumerate(nest.shapes) if shape.windows), -1)
         self.windows = self._windows()
         self._measure()
+        innermost = [tuple(DIMS.index(d) for d in c.innermost) for c in rules]
+        known = {dims: self._order(dims) for dims in dict.fromkeys(innermost)}
+        self.orders = [known[dims] for dims in innermost]
         self._price()
         self.everywhere = math.prod(level.fanout for level in nest.levels)
         self.fits = self._fits()
@@ -119,14 +140,28 @@ class Scores:
         self.sides = np.ones((len(overlapping), self.lattice.size))
         for slide in self.slides:
             self.sides[slide.window] += slide.step * (extents[slide.dim] - 1)
-        # with a tensor stationary: whether loops bring anything that other classes don't, and whether nothing else moves
-        self.still = self.idle == self.span
-        self.useful = (self.idle > 1) | (self.span == 1)
-        if self.windowed >= 0:
-            self.useful[self.windowed] = True
-        self.share = 1 / self.idle
         # a window slides along the innermost loop: with which stationary tensor a dimension's loop can be that
         self.leads = np.array([[t == self.windowed or not self.relevant[t, s.dim] for t in range(3)] for s in self.slides])
+
+    def _order(self, innermost: tuple[int, ...]) -> Order:
+        """What orders can do at a level whose innermost loops are these."""
+        idle = np.ones_like(self.idle)
+        for t in range(len(TENSORS)):
+            moved = np.zeros(self.lattice.size, dtype=np.bool_)
+            for d in sorted(self.extents, key=lambda d: innermost.index(d) if d in innermost else len(DIMS)):
+                if not self.relevant[t, d]:
+                    idle[t] *= np.where(moved, 1.0, self.extents[d])
+                elif d in innermost:
+                    moved |= self.extents[d] > 1
+        useful = (idle > 1) | (self.span == 1)
+        if self.windowed >= 0:
+            useful[self.windowed] = True
+        first = np.ones((len(self.slides), self.lattice.size), dtype=np.bool_)
+        for s, slide in enumerate(self.slides):
+            for d in innermost[: innermost.index(slide.dim) if slide.dim in innermost else None]:
+                if d in self.extents and self.relevant[self.windowed, d]:
+                    first[s] &= self.extents[d] == 1
+        return Order(1 / idle, idle == self.span, useful, first)
 
     def _price(self) -> None:
         """Transfers and resources as arrays, [resource, transfer]; bandwidths' prices are cycles, energy comes first."""
@@ -149,6 +184,13 @@ class Scores:
             [[[math.prod(fans[max(k, t.low) + 1 : t.high + 1])] for t in self.transfers] for k in range(self.count)],
             dtype=np.float64,
         )
+        # by level that the mapping has reached: transfers that have begun, those that loops are spread inside of, fan-outs so far
+        self.open, self.spread, self.fans = [], [], []
+        for k in range(self.count):
+            fans_so_far = [m for m in range(k + 1) if m in self.ways]
+            self.fans.append(fans_so_far)
+            self.open.append([p for p, t in enumerate(self.transfers) if t.low <= k])
+            self.spread.append([p for p, t in enumerate(self.transfers) if any(t.low < m <= t.high for m in fans_so_far)])
         # bandwidths whose memories have as many instances in use as each other, for each level that the mapping has reached
         self.paces = [self._paces(k) for k in range(self.count)]
 
@@ -156,7 +198,7 @@ class Scores:
         """Runs of resources, and a level with as many instances, or -1 where that is all of them up to level k."""
         result: list[tuple[slice, int]] = []
         for r, level in enumerate(self.levels[1:], start=1):
-            between = [m for m in range(level + 1, k + 1) if self.spatial[m] is not None]
+            between = [m for m in range(level + 1, k + 1) if m in self.ways]
             like = between[0] - 1 if between else -1
             if result and result[-1][1] == like:
                 result[-1] = slice(result[-1][0].start, r + 1), like
@@ -179,10 +221,9 @@ class Scores:
         growth = np.ones(self.lattice.size)
         result = [growth]
         for k in reversed(range(1, self.count)):
-            options = self.spatial[k]
-            if options is not None:
+            if k in self.ways:
                 widest = np.ones(self.lattice.size)
-                widest[self.whole - self.lattice.places(options)] = options.prod(axis=1)
+                widest[self.whole - self.ways[k]] = self.span[self.ways[k]]
                 growth = growth * -least_of_multiples(-widest, self.lattice)
             result.append(growth)
         return result[::-1]

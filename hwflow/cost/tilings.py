@@ -19,7 +19,7 @@ import numpy as np
 from hwflow.cost.lattice import Places
 from hwflow.cost.loops import SCORED, SLACK, Loops
 from hwflow.cost.nest import Bools, Floats, Ints, Nest
-from hwflow.cost.partials import Partial, concatenate, select
+from hwflow.cost.partials import Partial, concatenate
 from hwflow.dataflow import LevelConstraint
 
 
@@ -41,7 +41,7 @@ class Tilings(Loops):
         state, dropped = state.take(np.flatnonzero(state.score < cut)), math.inf
         last = max((k for k in range(self.count - 1) if self.temporal[k].any()), default=-1)
         for k in range(first, self.count):
-            if self.spatial[k] is not None and state.size:
+            if k in self.ways and state.size:
                 state, lost = self._spread(state, k, width, cut)
                 dropped = min(dropped, lost)
             elif k:
@@ -84,13 +84,10 @@ class Tilings(Loops):
 
     def _spread(self, state: Partial, k: int, width: int, cut: float) -> tuple[Partial, float]:
         """All ways to spread loops over the fan-out below level k."""
-        options = self.spatial[k]
-        assert options is not None
-        places, masks = self.lattice.places(options), self.lattice.masks
-        parallel = options.prod(axis=1).astype(np.float64)
+        places, masks = self.ways[k], self.lattice.masks
         kept: list[Partial] = []
         dropped = math.inf
-        step = max(1, 4 * SCORED // len(options))
+        step = max(1, 4 * SCORED // len(places))
         for begin in range(0, state.size, step):
             block = state.take(slice(begin, begin + step))
             rows, columns = np.nonzero((masks[places] & ~masks[self.whole - block.place][:, None]) == 0)
@@ -109,7 +106,7 @@ class Tilings(Loops):
             if len(ranked) > width * SLACK:
                 dropped = min(dropped, float(new.score[ranked[width * SLACK]]))
             new = new.take(ranked[: width * SLACK])
-            index, lost = select(new, self.memory(new), k, width)
+            index, lost = self.select(new, k, width)
             dropped = min(dropped, lost)
             new, over = new.take(index).remember(block)
             new.history[1, k] = over
@@ -117,7 +114,7 @@ class Tilings(Loops):
         if len(kept) == 1:
             return kept[0], dropped
         new = concatenate(kept)
-        index, lost = select(new, self.memory(new), k, width)
+        index, lost = self.select(new, k, width)
         return new.take(index), min(dropped, lost)
 
     def _wider(self, old: Partial, over: Places, k: int) -> Partial:
