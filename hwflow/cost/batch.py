@@ -94,6 +94,7 @@ class Spans:
     Attributes:
         inner, spread, outer: full extents below a level's spatial loops, with these, and with the temporal ones.
         fan, most: instances of a level's fan-out, and of the level, in a full pass.
+        spreads: whether any mapping uses a level's fan-out.
         tiles, unions: the largest extents ever held, in one instance and by all of a fan-out together.
         below, across, loops: average extents below a level, average spatial bounds, and temporal loops with average bounds.
         instances, at_work: instances as Timeloop counts them, and as energies are multiplied with.
@@ -119,6 +120,7 @@ class Spans:
         self.passes = Passes.of(batch, sizes) if self.ragged.any() else None
 
         self.tiles, self.unions = self.outer, self.spread
+        self.spreads = (self.fan > 1).any(axis=1)
         self.below: Sequence[Extents] = self.inner
         self.across: Extents = batch.spatial
         self.iterations = self.compute_cycles
@@ -132,17 +134,18 @@ class Spans:
             self.at_work = self.instances.astype(np.float64) if exact else self.passes.instances
         self.loops = [LevelLoops(batch, k, self.spread[k], bounds[k]) for k in range(count)]
         self._nestings: dict[int, Nesting] = {}
-        self._innermost: dict[int, tuple[npt.NDArray[np.intp], Bools]] = {}
+        self._innermost: dict[int, tuple[npt.NDArray[np.intp], Extents, Ints]] = {}
 
-    def innermost(self, level: int) -> tuple[npt.NDArray[np.intp], Bools]:
-        """The dimension of the innermost temporal loop at a level or above, and whether there is one, [batch]."""
+    def innermost(self, level: int) -> tuple[npt.NDArray[np.intp], Extents, Ints]:
+        """Dimension, bound and step of the innermost temporal loop at a level or above, [batch]; bound 1 where there is none."""
         if level not in self._innermost:
-            dim, some = np.zeros(self.batch.size, dtype=np.intp), np.zeros(self.batch.size, dtype=np.bool_)
+            dim, bound, step = np.zeros(self.batch.size, dtype=np.intp), np.ones(self.batch.size), np.zeros_like(self.fan[0])
             for loops in self.loops[level:]:
-                for here, bound in zip(loops.dims, loops.bounds, strict=True):
-                    dim = np.where(~some & (bound > 1), here, dim)
-                    some |= bound > 1
-            self._innermost[level] = dim, some
+                for p in range(len(loops.dims)):
+                    first = (bound == 1) & (loops.bounds[p] > 1)
+                    dim, step = np.where(first, loops.dims[p], dim), np.where(first, loops.steps[p], step)
+                    bound = np.where(first, loops.bounds[p], bound)
+            self._innermost[level] = dim, bound, step
         return self._innermost[level]
 
     def shared(self, words: Floats, level: int) -> Floats:

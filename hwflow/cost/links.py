@@ -49,89 +49,50 @@ def transfers(shape: Shape, nest: Spans, level: int, index: npt.NDArray[np.intp]
         index: mappings without ragged loops.
     """
     memoryless = level == 0
-    dim, some = nest.innermost(level)
-    index = index[some[index] & (memoryless | shape.relevant[dim[index]])]
+    dim, bound, shift = nest.innermost(level)
+    index = index[(bound[index] > 1) & (memoryless | shape.relevant[dim[index]])]
     if index.size == 0:
         return Handed(index, np.zeros(0), np.zeros(0), np.zeros(0))
-    digits = _digits(shape, nest)
-    loops = _Loops(nest, level, index, digits)
     inner, spatial = nest.inner[level][:, index], nest.batch.spatial[level][:, index]
-    mesh = _Mesh(spatial, nest.batch.spatial_order[level], digits[:, None] * inner)
+    digits = _digits(shape, nest)
     sides = shape.sides(inner)
     tile = sides.prod(axis=0).astype(np.float64)
-    partial = tile if memoryless else tile - np.maximum(sides - shape.coefficients @ loops.shift, 0).prod(axis=0)
+    first, again = dim[index], bound[index] - 1
+    over = np.maximum(sides - shape.coefficients[:, first] * shift[index], 0).prod(axis=0)
+    partial = tile if memoryless else tile - over
 
-    # steps of the first loop follow the very first tile, or a step of a loop further out, or one another
-    again = loops.bound - 1
-    total = tile + again * partial
-    following = np.where(partial == tile, again, 0.0)
-    jumps = []
-    for times, jump in loops.further():
-        moved = tile if memoryless else np.where(jump == 0, 0.0, np.where(jump == loops.start, partial, tile))
-        total += times * (moved + again * partial)
-        like = moved == partial  # the neighbours have received just as much
-        following += np.where(like, times * again, 0.0)
-        jumps.append((np.where(like, times * moved, 0.0), jump))
-    jumps.append((following * partial, loops.start))
+    # Timeloop walks two steps of each loop: when one steps, those inside have moved the tile by one step each.
+    loops = nest.loops[level:]
+    dims, bounds, steps = (np.concatenate([getattr(a, f) for a in loops])[:, index] for f in ("dims", "bounds", "steps"))
+    active = bounds > 1
+    motion = np.where(active, digits[dims] * steps, 0)
+    jump = 2 * motion - motion.cumsum(axis=0)
+    row, start = active.argmax(axis=0), digits[first] * shift[index]
+    further = active & (np.arange(len(active))[:, None] > row)
+    times = np.where(further, (bounds - 1) * (bounds.prod(axis=0) / bounds.cumprod(axis=0, dtype=np.float64)), 0.0)
+    moved = tile if memoryless else np.where(jump == 0, 0.0, np.where(jump == start, partial, tile))
+    # Steps of the first loop follow the very first tile, or a step of a loop further out, or one another.
+    total = tile + again * partial + (times * (moved + again * partial)).sum(axis=0)
+    like = moved == partial  # the neighbours have received just as much
+    words = np.where(like, times * moved, 0.0)
+    words[row, np.arange(index.size)] = again * partial * ((partial == tile) + np.where(like, times, 0.0).sum(axis=0))
 
+    mesh = _Mesh(spatial, nest.batch.spatial_order[level], digits[:, None] * inner)
+    column, words, left, taken = mesh.linked(jump, words)
     distinct = shape.distinct(spatial, inner)
-    reads, delivered, handed = total * distinct, total * mesh.count, np.zeros(index.size)
-    used = np.zeros(index.size, dtype=np.bool_)
-    for words, motion in jumps:
-        some, left, taken = mesh.linked(motion, words > 0)
-        spared = distinct[some] - left
-        helped = np.where(spared > 0, words[some], 0.0)
-        reads[some] -= helped * spared
-        delivered[some] -= helped * taken
-        handed[some] += helped * taken
-        used[some] |= helped > 0
-    return Handed(index[used], reads[used], delivered[used], handed[used])
+    spared = distinct[column] - left
+    words = np.where(spared > 0, words, 0.0)
+    reads, delivered, handed, used = (
+        np.bincount(column, words * each, index.size) for each in (spared, taken, taken, np.ones(len(column)))
+    )
+    some = used > 0
+    return Handed(index[some], (total * distinct - reads)[some], (total * mesh.count - delivered)[some], handed[some])
 
 
 def _digits(shape: Shape, nest: Spans) -> Ints:
     """What a step of one along each dimension adds to a place, [dimension]."""
     reach = 2 * shape.sides(nest.outer[-1].max(axis=1)) - 1
     return np.asarray(np.r_[1, np.cumprod(reach[:-1])] @ shape.coefficients)
-
-
-class _Loops:
-    """The temporal loops above a fan-out, [mapping] unless said otherwise.
-
-    Attributes:
-        bound: of the innermost loop, 1 where there is none; `shift`: its step, [dimension, mapping]; `start`: the motion.
-    """
-
-    def __init__(self, nest: Spans, level: int, index: npt.NDArray[np.intp], digits: Ints) -> None:
-        self.digits = digits
-        self.loops = [
-            (bound[index], step[index], dim[index])
-            for inner in nest.loops[level:]
-            for dim, bound, step in zip(inner.dims, inner.bounds, inner.steps, strict=True)
-        ]
-        self.bound = np.ones(index.size)
-        self.shift = np.zeros((len(digits), index.size), dtype=np.int64)
-        for bound, step, dim in self.loops:
-            first = np.flatnonzero((self.bound == 1) & (bound > 1))
-            self.bound[first] = bound[first]
-            self.shift[dim[first], first] = step[first]
-        self.start: Ints = digits @ self.shift
-
-    def further(self) -> list[tuple[Floats, Ints]]:
-        """For each loop outside the innermost one, how often it steps, and by what the tile jumps then."""
-        seen, behind = np.zeros(self.start.shape, dtype=np.bool_), self.start
-        outside = np.ones(self.start.shape)
-        for bound, _, _ in self.loops:
-            outside = outside * bound
-        result = []
-        for bound, step, dim in self.loops:
-            outside = outside / bound  # exact: whole numbers
-            active = bound > 1
-            if (seen & active).any():
-                motion = self.digits[dim] * step
-                result.append((np.where(seen, (bound - 1) * outside, 0.0), motion - behind))
-                behind = behind + np.where(seen & active, motion, 0)
-            seen |= active
-        return result
 
 
 class _Mesh:
@@ -149,14 +110,16 @@ class _Mesh:
                 self.places += digit * shifts[d]
         self.apart = np.where(self.exists[1:], np.diff(self.places, axis=0), _NOWHERE)
 
-    def linked(self, motion: Ints, where: Bools) -> tuple[npt.NDArray[np.intp], Ints, Ints]:
-        """The mappings in which neighbours have received tiles, if all move by `motion`; there how many different ones are left
-        to read, and how many instances take theirs from a neighbour: the one before or after on the same axis of the mesh."""
-        after, before = self.apart == -motion, self.apart == motion
-        some = np.flatnonzero(where & (after | before).any(axis=0))
-        has = np.zeros((len(self.places), some.size), dtype=np.bool_)
-        has[1:] |= after[:, some]
-        has[:-1] |= before[:, some]
-        left = np.sort(np.where(self.exists[:, some] & ~has, self.places[:, some], _NOWHERE), axis=0)
+    def linked(self, motions: Ints, words: Floats) -> tuple[npt.NDArray[np.intp], Floats, Ints, Ints]:
+        """Where neighbours have received what others want, if all tiles move by `motions`, [loop, mapping], and that is `words`:
+        which mapping, the words, how many different tiles are left to read, and how many instances take theirs from a
+        neighbour, the one before or after on the same axis of the mesh; each [case]."""
+        near = ((self.apart == motions[:, None]) | (self.apart == -motions[:, None])).any(axis=1)
+        row, column = np.nonzero((words > 0) & near)
+        motion, apart, places = motions[row, column], self.apart[:, column], self.places[:, column]
+        has = np.zeros(places.shape, dtype=np.bool_)
+        has[1:] |= apart == -motion
+        has[:-1] |= apart == motion
+        left = np.sort(np.where(self.exists[:, column] & ~has, places, _NOWHERE), axis=0)
         distinct = (np.diff(left, axis=0, prepend=-_NOWHERE) != 0) & (left != _NOWHERE)
-        return some, distinct.sum(axis=0), has.sum(axis=0)
+        return column, words[row, column], distinct.sum(axis=0), has.sum(axis=0)

@@ -164,14 +164,16 @@ class Nest:
         deliveries = {0: nest.iterations, **projection.delivered(nest.below, nest.loops, np.flatnonzero(self.keep[:-1, t]) + 1)}
         for k in range(count):
             each = deliveries.get(k, 1.0)
-            content[k] = projection.distinct(nest.across[k], nest.inner[k]) * each
-            weighted[k] = nest.across[k].prod(axis=0) * each
+            content[k] = weighted[k] = each
+            if nest.spreads[k]:
+                content[k] *= projection.distinct(nest.across[k], nest.inner[k])
+                weighted[k] *= nest.across[k].prod(axis=0)
             if with_links:
                 for b in np.flatnonzero(nest.ragged):
                     if k == 0 or self.keep[k - 1, t] or nest.fan[k, b] > 1:  # otherwise the bypass below replaces it
                         walk = Walk(nest.nesting(int(b)), projection.coefficients, k)
                         content[k, b], weighted[k, b], link[k, b] = walk.crossing()
-            if with_links and batch.spatial_order[k]:
+            if with_links and nest.spreads[k]:
                 shared = links.transfers(projection, nest, k, np.flatnonzero((nest.fan[k] > 1) & ~nest.ragged))
                 content[k, shared.index], weighted[k, shared.index] = shared.reads, shared.delivered
                 link[k, shared.index] = shared.links
