@@ -73,7 +73,7 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], width: int) -> tuple[
     many, the best two of every tile go first: bounds that are loose are so for whole tiles. `memory`: what of the past beside
     the words decides the future, arrays [..., mapping].
     """
-    future = _hashed(memory)
+    future = hashed(memory)
     place, ranked = _places(future, state.score)
     leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
     beaten = np.zeros(state.size, dtype=np.bool_)
@@ -87,7 +87,7 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], width: int) -> tuple[
     return np.sort(index[:width]), float(state.score[index[width:]].min())
 
 
-def _hashed(fields: list[npt.NDArray[Any]]) -> Ints:
+def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
     """A number for each column of some fields, [..., column]: the same for equal columns, and else hardly ever."""
     total = np.zeros(fields[0].shape[-1], dtype=np.int64)
     for field in fields:
