@@ -16,7 +16,6 @@ from hwflow.layers import DIMS, TENSORS
 
 LOOKED = 1 << 20  # candidates looked at in one go: bounds the memory at any width of the beam
 SCORED = 1 << 16  # about so many of them are legal, and scored
-SLACK = 12  # so many times the width are compared for dominance
 _FIRST = 1 << 14  # candidates looked at before all others: what they give may make the rest needless
 
 
@@ -44,7 +43,7 @@ class _Stage:
     """What the scores of jumps at level k are made of: arrays [..., mapping of `state`] and [..., tile of `room`].
 
     Attributes:
-        closed, waiting: what the mappings' transfers cost, as `Scores.uses` tells; `settled`: what they cost at least.
+        closed, waiting: what the mappings' transfers cost, as `Scores.uses` tells.
         halos: the least share renewed of what waits, by the transfer.
         fresh: what the transfers cost that begin here or above; `cheapest`: whatever stays.
         growth: of the fan-outs above.
@@ -54,7 +53,6 @@ class _Stage:
     state: Partial
     closed: Floats
     waiting: list[Waiting]
-    settled: Floats
     halos: dict[int, Floats]
     room: Places
     fresh: Floats
@@ -65,13 +63,15 @@ class _Stage:
 class Loops(Scores):
     """Adds one memory's temporal loops to partial mappings."""
 
-    def enlarge(self, state: Partial, k: int, width: int, cut: float) -> tuple[Partial, float]:
-        """All loops at level k: every larger tile that fits, and which tensor is stationary meanwhile."""
+    def enlarge(self, state: Partial, k: int, width: int, most: int, cut: float) -> tuple[Partial, float]:
+        """All loops at level k: every larger tile that fits, and which tensor is stationary meanwhile.
+
+        `most`: so many are compared for dominance, before the `width` best are kept.
+        """
         state = state.take(np.argsort(state.score, kind="stable"))
         stage = self._stage(state, k, cut)
         if len(stage.room) == 0:
             return state.take(stage.room), math.inf
-        most = width * SLACK  # some of them turn out to be dominated
         found = _NONE
         dropped = worst = math.inf
         begin, step = 0, max(1, _FIRST // len(stage.room))
@@ -104,8 +104,7 @@ class Loops(Scores):
         at = self._candidates(state, closed, k, cut)
         room, fresh = self.rooms[k][at], self.opened[k][:, :, at]
         halos = {w.row: self.least_halo(state.since[w.row], state.place) for w in waiting if w.row >= 0}
-        settled = self.settled(state, closed, waiting)
-        return _Stage(k, state, closed, waiting, settled, halos, room, fresh, fresh.min(axis=0), self.growth[k][room])
+        return _Stage(k, state, closed, waiting, halos, room, fresh, fresh.min(axis=0), self.growth[k][room])
 
     def select(self, state: Partial, k: int, width: int) -> tuple[Places, float]:
         """Which partial mappings to keep, whose loops have come to level k, and the best score that is left out."""
@@ -193,37 +192,43 @@ class Loops(Scores):
 
     def _jumps(self, stage: _Stage, rows: Places, columns: Places, cut: float) -> _Jumps:
         """Those of some legal jumps whose scores are below `cut`."""
-        k, state, closed, waiting, room, fresh = stage.k, stage.state, stage.closed, stage.waiting, stage.room, stage.fresh
-        # most are too dear whatever stays
-        least = stage.settled[:, rows] + stage.cheapest[:, columns]
-        some = (self.objective_of(least, state.parallel, k, stage.growth[columns], rows) < cut).nonzero()[0]
-        rows, columns = rows[some], columns[some]
+        k, state, room = stage.k, stage.state, stage.room
         loops = room[columns] - state.place[rows]
-        order, results = self.orders[k], []
+        results = []
         for t in range(len(TENSORS)):
-            of = order.useful[t][loops].nonzero()[0]
+            of = self.orders[k].useful[t][loops].nonzero()[0]
             row, column, over = rows[of], columns[of], loops[of]
-            still = order.still[t][over]  # no loop that tensor t depends on: its transfers go on waiting
-            trivial, share = over == 0, order.share[t][over]
-            total = closed[:, row] + stage.cheapest[:, column]
-            # where t goes on waiting, the next loops leave either t alone, with what begins here, or another tensor
-            again = still.nonzero()[0]
-            onward = (self.idle[t][state.place] / self.idle[t, -1])[row[again]] - share[again]
-            better = fresh[t][:, column[again]] - stage.cheapest[:, column[again]]
-            for w in waiting:
-                cost = w.cost[:, row]
-                if w.row >= 0:
-                    now = self._moved(k, state.since[w.row], state.place, over, t, row)
-                    cost *= np.where(trivial | (still & (w.tensor == t)), stage.halos[w.row][row], now)
-                if w.tensor == t:
-                    better += cost[:, again] * onward
-                    cost *= share
-                total += cost
-            total[:, again] += np.where(trivial[again], better, np.minimum(better, 0.0))
-            scores = self.objective_of(np.maximum(total, 0.0), state.parallel, k, stage.growth[column], row)
+            # most are too dear even if no bandwidth binds
+            energy = self._totals(stage, t, row, column, over, slice(0, 1))
+            some = (self.objective_of(energy, state.parallel, k, stage.growth[column], row) < cut).nonzero()[0]
+            row, column, over = row[some], column[some], over[some]
+            total = self._totals(stage, t, row, column, over, slice(None))
+            scores = self.objective_of(total, state.parallel, k, stage.growth[column], row)
             good = (scores < cut).nonzero()[0]
             results.append(_Jumps(scores[good], row[good], room[column[good]], np.full(len(good), t)))
         return _joined(results)
+
+    def _totals(self, stage: _Stage, t: int, row: Places, column: Places, over: Places, which: slice) -> Floats:
+        """What jumps cost with tensor t stationary, of some resources, [resource, jump]; `over`: the bounds of their loops."""
+        state, order = stage.state, self.orders[stage.k]
+        still = order.still[t][over]  # no loop that tensor t depends on: its transfers go on waiting
+        trivial, share = over == 0, order.share[t][over]
+        total = stage.closed[which][:, row] + stage.cheapest[which][:, column]
+        # where t goes on waiting, the next loops leave either t alone, with what begins here, or another tensor
+        again = still.nonzero()[0]
+        onward = (self.idle[t][state.place] / self.idle[t, -1])[row[again]] - share[again]
+        better = stage.fresh[t][which][:, column[again]] - stage.cheapest[which][:, column[again]]
+        for w in stage.waiting:
+            cost = w.cost[which][:, row]
+            if w.row >= 0:
+                now = self._moved(stage.k, state.since[w.row], state.place, over, t, row)
+                cost *= np.where(trivial | (still & (w.tensor == t)), stage.halos[w.row][row], now)
+            if w.tensor == t:
+                better += cost[:, again] * onward
+                cost *= share
+            total += cost
+        total[:, again] += np.where(trivial[again], better, np.minimum(better, 0.0))
+        return np.maximum(total, 0.0)
 
     def _jumped(self, old: Partial, jumps: _Jumps, k: int) -> Partial:
         """The mappings after their jumps, with the transfers that these close and begin."""

@@ -366,7 +366,7 @@ class Scores:
         `of`: whose parallelism, where it is that of fewer mappings.
         """
         cycles = (self.macs / parallel[k])[of] / growth
-        for rows, level in self.paces[k]:
+        for rows, level in self.paces[k] if len(total) > 1 else ():
             instances = growth if level < 0 else growth * (parallel[k] / parallel[level])[of]
             cycles = np.maximum(cycles, total[rows].max(axis=0) / instances)
         if self.sound:

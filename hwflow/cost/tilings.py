@@ -17,10 +17,13 @@ from dataclasses import replace
 import numpy as np
 
 from hwflow.cost.lattice import Places
-from hwflow.cost.loops import SCORED, SLACK, Loops
+from hwflow.cost.loops import SCORED, Loops
 from hwflow.cost.nest import Bools, Floats, Ints, Nest
 from hwflow.cost.partials import Partial, concatenate
 from hwflow.dataflow import LevelConstraint
+
+
+_SLACK, _LAST = 12, 4  # so many times the width are compared for dominance; in the last stage
 
 
 class Tilings(Loops):
@@ -49,7 +52,7 @@ class Tilings(Loops):
             if k == self.count - 1:
                 break
             if self.temporal[k].any() and state.size:
-                state, lost = self.enlarge(state, k, final if k == last else width, cut)
+                state, lost = self.enlarge(state, k, *((final, final * _LAST) if k == last else (width, width * _SLACK)), cut)
                 dropped = min(dropped, lost)
             else:  # its tile is what lies below
                 state = self.begin(state.take(np.flatnonzero(self.fits[k][state.place])), k)
@@ -103,9 +106,9 @@ class Tilings(Loops):
             new = replace(new, score=self.partial_score(new, k))
             ranked = np.argsort(new.score, kind="stable")
             ranked = ranked[: np.searchsorted(new.score[ranked], cut)]
-            if len(ranked) > width * SLACK:
-                dropped = min(dropped, float(new.score[ranked[width * SLACK]]))
-            new = new.take(ranked[: width * SLACK])
+            if len(ranked) > width * _SLACK:
+                dropped = min(dropped, float(new.score[ranked[width * _SLACK]]))
+            new = new.take(ranked[: width * _SLACK])
             index, lost = self.select(new, k, width)
             dropped = min(dropped, lost)
             new, over = new.take(index).remember(block)
