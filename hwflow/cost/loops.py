@@ -102,7 +102,7 @@ class Loops(Scores):
     def _stage(self, state: Partial, k: int, cut: float) -> _Stage:
         closed, waiting = self.uses(state, k)
         at = self._candidates(state, closed, k, cut)
-        room, fresh = self.rooms[k][at], self.opened[k][:, :, at]
+        room, fresh = self.rooms[k][at], self.opened(k, at)
         halos = {w.row: self.least_halo(state.since[w.row], state.place) for w in waiting if w.row >= 0}
         return _Stage(k, state, closed, waiting, halos, room, fresh, fresh.min(axis=0), self.growth[k][room])
 
@@ -132,13 +132,13 @@ class Loops(Scores):
 
     def _candidates(self, state: Partial, closed: Floats, k: int, cut: float) -> Places:
         """Of the tiles of level k's room, those that are worth a jump."""
-        room, fresh = self.rooms[k], self.opened[k]
+        room = self.rooms[k]
         keep = np.ones(len(room), dtype=np.bool_)
         fixed = self.lattice.bits(~self.temporal[k])
         if fixed:
             keep &= np.isin(self.lattice.masks[room] & fixed, self.lattice.masks[state.place] & fixed)
         if math.isfinite(cut):  # what no partial mapping can pay for
-            alone = closed.min(axis=1)[:, None] + fresh.min(axis=0)
+            alone = closed.min(axis=1)[:, None] + self.opened(k).min(axis=0)
             best = state.parallel.max(axis=1, keepdims=True)
             best[:k] = state.parallel[:k].min(axis=1, keepdims=True)
             keep &= self.objective_of(alone, best, k, self.growth[k][state.place].max()) < cut
@@ -171,7 +171,7 @@ class Loops(Scores):
         to it, and the place of each tile's part along these, [tile]."""
         room = self.rooms[k]
         costs = np.full((len(TENSORS) * len(self.levels), self.lattice.size), np.inf)
-        costs[:, room] = self.opened[k].reshape(len(costs), -1)
+        costs[:, room] = self.opened(k).reshape(len(costs), -1)
         beaten = np.zeros((len(DIMS), self.lattice.size), dtype=np.bool_)
         idle = np.zeros((len(TENSORS), self.lattice.size), dtype=np.intp)
         for d, _, exponent, stride in self.lattice.axes:

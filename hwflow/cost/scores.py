@@ -64,7 +64,6 @@ class Scores:
         fits: for each level whether a tile fits it and every level above, [tile]; `rooms`: those that do.
         later: for each level what the transfers that begin there or above cost at least around a tile, [resource, tile].
         ways: for each level with a fan-out the tiles that one step of spatial loops can span.
-        opened: the same by the tensor that the loops of this level leave alone, [tensor, resource, tile of the room].
         growth: how much more parallel the fan-outs above a level make a mapping with this tile at most, [level][tile].
     """
 
@@ -98,7 +97,7 @@ class Scores:
         self.fits = self._fits()
         self.rooms = [np.flatnonzero(f) for f in self.fits]
         self.growth = self._growth()
-        self.opened: dict[int, Floats] = {}
+        self.begun: dict[int, tuple[Places, Floats]] = {}
         self.later = self._later()
         self.beaten: dict[int, tuple[Bools, list[tuple[Bools, Places]]]] = {}
 
@@ -145,13 +144,14 @@ class Scores:
 
     def _order(self, innermost: tuple[int, ...]) -> Order:
         """What orders can do at a level whose innermost loops are these."""
-        idle = np.ones_like(self.idle)
+        idle = self.idle.copy()
         for t in range(len(TENSORS)):
             moved = np.zeros(self.lattice.size, dtype=np.bool_)
-            for d in sorted(self.extents, key=lambda d: innermost.index(d) if d in innermost else len(DIMS)):
-                if not self.relevant[t, d]:
-                    idle[t] *= np.where(moved, 1.0, self.extents[d])
-                elif d in innermost:
+            for d in innermost:
+                if d in self.extents and self.relevant[t, d]:
+                    inside = innermost[: innermost.index(d)]
+                    alone = math.prod(self.extents[e] for e in inside if e in self.extents and not self.relevant[t, e])
+                    idle[t] = np.where(~moved & (self.extents[d] > 1), alone, idle[t])
                     moved |= self.extents[d] > 1
         useful = (idle > 1) | (self.span == 1)
         if self.windowed >= 0:
@@ -228,44 +228,52 @@ class Scores:
             result.append(growth)
         return result[::-1]
 
-    def fresh(self, k: int, tiles: Places) -> Floats:
-        """What the transfers that begin at level k cost at least around tiles, [stationary tensor, resource, tile]."""
-        moving = np.zeros((len(self.levels), len(tiles)))  # if its tensor is not the stationary one
+    def _begun(self, k: int) -> tuple[Places, Floats]:
+        """Resources that the transfers that begin at level k use, and how much at least around the tiles of its room,
+        [stationary tensor, resource, tile]."""
+        begun, tiles = [p for p, t in enumerate(self.transfers) if t.low == k], self.rooms[k]
+        which = np.flatnonzero((self.low[:, begun] + self.high[:, begun]).any(axis=1))
+        moving = np.zeros((len(which), len(tiles)))  # if its tensor is not the stationary one
         saved = np.zeros((len(TENSORS), *moving.shape))
-        for p, transfer in enumerate(self.transfers):
-            if transfer.low != k:
-                continue
-            t = transfer.tensor
+        copies = math.prod(self.nest.levels[m].fanout for m in range(k + 1, self.count))
+        for p in begun:
+            t = self.transfers[p].tensor
             words = self.volume[t, tiles] * (self.macs / self.span[tiles])
             if t == self.windowed:
                 words = words * self.least_halo(tiles, tiles)
             stays = words * (self.idle[t, tiles] / self.idle[t, -1])
             fans = self.future[0, p, 0]
-            copies = math.prod(self.nest.levels[m].fanout for m in range(k + 1, self.count))
             price = self.low[:, p] + self.high[:, p] / fans
             spared = self.volume[t, -1] * copies * (self.spared_low[:, p] + self.spared_high[:, p] / fans)
-            for r in np.flatnonzero(price):
-                moved = np.maximum(words * price[r] - spared[r], 0.0)
-                moving[r] += moved
-                saved[t, r] += moved - np.maximum(stays * price[r] - spared[r], 0.0)
-        return np.asarray(moving - saved)
+            for i, r in enumerate(which):
+                if price[r]:
+                    moved = np.maximum(words * price[r] - spared[r], 0.0)
+                    moving[i] += moved
+                    saved[t, i] += moved - np.maximum(stays * price[r] - spared[r], 0.0)
+        return which, np.asarray(moving - saved)
 
     def _later(self) -> list[Floats]:
         """The least over all multiples of a tile: the loops above make it one of these."""
         total = np.zeros((len(self.levels), self.lattice.size))
         later = [total]
         for k in reversed(range(self.count)):
-            room = self.rooms[k]
             if any(t.low == k for t in self.transfers):
-                least = np.full_like(total, np.inf)
-                opened = self.fresh(k, room)
-                least[:, room] = opened.min(axis=0)
-                self.opened[k] = opened + total[:, room]
-                total = total + least_of_multiples(least, self.lattice)
-            else:
-                self.opened[k] = np.broadcast_to(total[:, room], (len(TENSORS), len(total), len(room)))
+                which, begun = self.begun[k] = self._begun(k)
+                least = np.full((len(which), self.lattice.size), np.inf)
+                least[:, self.rooms[k]] = begun.min(axis=0)
+                total = total.copy()
+                total[which] += least_of_multiples(least, self.lattice)
             later.append(total)
         return later[::-1]
+
+    def opened(self, k: int, at: Places | slice = slice(None)) -> Floats:
+        """What the transfers that begin at level k or above cost at least around tiles `at` of its room, by the tensor that the
+        loops right outside leave alone, [tensor, resource, tile]."""
+        opened = np.repeat(self.later[k + 1][None, :, self.rooms[k][at]], len(TENSORS), axis=0)
+        if k in self.begun:
+            which, begun = self.begun[k]
+            opened[:, which] += begun[:, :, at]
+        return opened
 
     # Windows ---------------------------------------------------------------------------------------------------------
 
