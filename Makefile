@@ -4,19 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BASE := $(VENV)/.base
+PRUNE := $(VENV)/.prune
 DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
 .PHONY: demo test slow lint format bench parity wheel clean
 
-demo: $(BASE)  ## a real network on a real accelerator, at every level that answers here
-	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level coarse
+demo: $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
 	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level mid
 	@if command -v timeloop-model >/dev/null && command -v timeloop-mapper >/dev/null; then \
 	    echo $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
 	    $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
 	else echo "The fine level is left out: Timeloop is not on PATH. '$(BIN)/hwflow doctor' says how to get it."; fi
+	$(BIN)/hwflow prune resnet20 --data digits --accelerator eyeriss --level mid --metric energy --budget 0.5 \
+	    --episodes 100 -o runs/demo $(if $(wildcard runs/demo/config.json),--resume)
 
 test: $(DEV)  ## the quick suite
 	$(BIN)/python -m pytest -n auto -m "not slow"
@@ -33,8 +35,11 @@ format: $(DEV)  ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV)  ## how fast the levels answer
+bench: $(DEV)  ## how fast the levels answer, and how good mappings are; says what is left out, and how to have it
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.versus_timeloop
+	$(BIN)/python -m benchmarks.rivals zigzag --layers 3
+	$(BIN)/python -m benchmarks.rivals accelforge --layers 3
 
 parity: $(DEV)  ## mid against timeloop-model, count by count; needs Timeloop on PATH
 	$(BIN)/python -m benchmarks.parity
@@ -55,7 +60,12 @@ $(BASE): $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install --editable .
 	@touch $@
 
+$(PRUNE): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(PIP) install --editable ".[prune,report]"
+	@touch $@ $(BASE)
+
 $(DEV): $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
 	$(PIP) install --editable ".[dev]"
-	@touch $@ $(BASE)
+	@touch $@ $(BASE) $(PRUNE)

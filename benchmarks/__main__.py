@@ -12,14 +12,13 @@ import platform
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
 import hwflow
+from benchmarks import tables
 from hwflow.accelerator import Accelerator
 from hwflow.cost import mid
 from hwflow.cost.nest import Nest
@@ -88,13 +87,8 @@ def main() -> None:
         times.append(time.perf_counter() - start)
     print(f"mid, search of a new layer: median {statistics.median(times) * 1e3:.0f} ms, longest {max(times) * 1e3:.0f} ms")
 
-    with tempfile.TemporaryDirectory() as folder:
-        store = hwflow.Store(Path(folder) / "store.sqlite")
-        hwflow.estimate(network, chip, store=store)
-        start = time.perf_counter()
-        hwflow.estimate(network, chip, store=store)
-        print(f"mid, whole network from the store: {(time.perf_counter() - start) * 1e3:.1f} ms")
-        store.close()
+    for line in tables.figures(hwflow.zoo("resnet56"), chip):
+        print(line)
 
     ours = analysis_rate(layers[len(layers) // 2], chip)
     print(f"mid, loop-nest analysis: {ours:,.0f} mappings a second, one process")

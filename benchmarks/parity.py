@@ -24,7 +24,7 @@ from hwflow.accelerator import Accelerator
 from hwflow.cost.nest import Nest
 from hwflow.energy import EnergyTable, PartEnergy
 from hwflow.errors import HwflowError, ToolError
-from hwflow.layers import TENSORS, Bits, Layer
+from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import Mapping
 from hwflow.timeloop.engine import Engine, find_engine
 from hwflow.timeloop.parse import Stats, read_stats
@@ -162,7 +162,7 @@ def to_record(case: Case, numbers: Numbers) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any]) -> tuple[Case, Numbers]:
     """What `to_record` wrote."""
-    layer = Layer(**{k: Bits(*v) if k == "bits" and v else v for k, v in record["layer"].items()})
+    layer = Layer(**record["layer"])
     accelerator = Accelerator.from_dict(record["accelerator"])
     parts = {name: PartEnergy(**p) for name, p in record["table"]["parts"].items()}
     table = EnergyTable(record["table"]["unit"], record["table"]["source"], parts)

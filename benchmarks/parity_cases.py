@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hwflow.accelerator import Accelerator, presets
-from hwflow.cost import fine, mid
+from hwflow.cost import fine, mapper, mid
 from hwflow.dataflow import LevelConstraint, constrain
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded
 from hwflow.errors import InputError, NotMappable
@@ -38,13 +38,24 @@ _RAGGED = (
     Layer("odd_strided", C=7, M=11, P=15, Q=9, R=3, S=3, strides=(2, 2), N=3),
 )
 
+_PADDED = (
+    *_RAGGED,
+    Layer("classes", C=100, M=10, type="linear"),
+    Layer("prime_depthwise", C=1, M=1, G=37, P=7, Q=13, R=3, S=3),
+    Layer("prime_dilated", C=13, M=17, P=11, Q=11, R=3, S=3, dilations=(2, 2)),
+    Layer("prime_groups", C=5, M=7, G=3, P=13, Q=11, R=3, S=5, strides=(2, 3)),
+    Layer("pruned", C=43, M=53, P=14, Q=14, R=3, S=3),
+    Layer("pruned_pointwise", C=43, M=29, P=7, Q=7, N=3),
+)
+
+_OBJECTIVES: tuple[mapper.Objective, ...] = ("edp", "energy", "latency")
 _DRAM = {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "LPDDR4", "word_bits": 16, "width_bits": 64}
 _MAC = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 32}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One triple, the energies to use, and where its mapping comes from: random, ragged, hwflow or timeloop."""
+    """One triple, the energies to use, and where its mapping comes from: random, ragged, hwflow, hwflow_ragged or timeloop."""
 
     layer: Layer
     accelerator: Accelerator
@@ -80,12 +91,16 @@ def _found(rng: random.Random, accelerator: Accelerator, table: EnergyTable, eng
     """What searches end with is not what chance draws: large tiles, full arrays."""
     rules = constrain(accelerator)
     for layer in rng.sample(LAYERS, 6):
-        for objective in rng.sample(["edp", "energy", "latency"], 1):
+        for objective in rng.sample(_OBJECTIVES, 1):
             try:
                 mapping = mid.map_layer(layer, accelerator, rules, table, objective=objective).mapping
             except NotMappable:
                 continue
-            yield Case(layer, accelerator, table, mapping, "hwflow")
+            yield Case(layer, accelerator, table, mapping, "hwflow_ragged" if mapping.ragged else "hwflow")
+    for layer in _PADDED:
+        mapping = mid.map_layer(layer, accelerator, rules, table).mapping
+        if mapping.ragged:
+            yield Case(layer, accelerator, table, mapping, "hwflow_ragged")
     if engine is None:
         return
     settings = SearchSettings(victory_condition=20, threads=1)
@@ -217,7 +232,7 @@ def _draw(
     rng: random.Random, layer: Layer, rules: Sequence[LevelConstraint], *, keen: float, ragged: bool, bypass: bool
 ) -> Mapping:
     room = {rule.level.name: rule.level.fanout for rule in rules}
-    found: dict[tuple[str, bool], list[Loop]] = {(rule.level.name, spatial): [] for rule in rules for spatial in (True, False)}
+    found: dict[tuple[str, bool], list[Loop]] = {(rule.level.name, inside): [] for rule in rules for inside in (True, False)}
     for dim in DIMS:
         left = layer.dims[dim]
         for rule in reversed(rules):
@@ -239,14 +254,14 @@ def _draw(
     levels = []
     for rule in rules:
         level = rule.level
-        temporal, spatial = found[level.name, False], found[level.name, True]
+        temporal, unrolled = found[level.name, False], found[level.name, True]
         rng.shuffle(temporal)
-        rng.shuffle(spatial)
+        rng.shuffle(unrolled)
         temporal.sort(key=lambda loop: _place(loop.dim, rule.innermost))
         kept = level.memory.keeps if level.memory else ()
         if bypass and rule is not rules[0] and rng.random() < 0.3:
             kept = tuple(t for t in kept if rng.random() < 0.6)
-        levels.append(LevelMapping(level.name, temporal, spatial, kept, level.axis))
+        levels.append(LevelMapping(level.name, temporal, unrolled, kept, level.axis))
     return Mapping(tuple(levels))
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hwflow.accelerator import Accelerator
-    from hwflow.cost import HwflowWarning, analyse, estimate, estimate_many, map_layer
+    from hwflow.cost import CostTable, HwflowWarning, analyse, cost_table, estimate, estimate_many, map_layer
     from hwflow.dataflow import Dataflow, load_dataflow
+    from hwflow.datasets import Data, from_datasets, load_data
     from hwflow.energy import EnergyTable
     from hwflow.errors import (
         HwflowError,
@@ -30,15 +31,18 @@ if TYPE_CHECKING:
     from hwflow.layers import Bits, Layer
     from hwflow.mapping import Mapping
     from hwflow.network import Network, zoo
+    from hwflow.pruning import Budget, PruneResult, load_pruned, prune
     from hwflow.results import LayerCost, NetworkCost
     from hwflow.store import Store
+    from hwflow.training import Recipe, load_weights, train
 
 __version__ = "0.1.0"
 
 _HOME = {
     "hwflow.accelerator": ("Accelerator",),
-    "hwflow.cost": ("HwflowWarning", "analyse", "estimate", "estimate_many", "map_layer"),
+    "hwflow.cost": ("CostTable", "HwflowWarning", "analyse", "cost_table", "estimate", "estimate_many", "map_layer"),
     "hwflow.dataflow": ("Dataflow", "load_dataflow"),
+    "hwflow.datasets": ("Data", "from_datasets", "load_data"),
     "hwflow.energy": ("EnergyTable",),
     "hwflow.errors": (
         "HwflowError",
@@ -52,14 +56,19 @@ _HOME = {
     "hwflow.layers": ("Bits", "Layer"),
     "hwflow.mapping": ("Mapping",),
     "hwflow.network": ("Network", "zoo"),
+    "hwflow.pruning": ("Budget", "PruneResult", "load_pruned", "prune"),
     "hwflow.results": ("LayerCost", "NetworkCost"),
     "hwflow.store": ("Store",),
+    "hwflow.training": ("Recipe", "load_weights", "train"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Accelerator",
     "Bits",
+    "Budget",
+    "CostTable",
+    "Data",
     "Dataflow",
     "EnergyTable",
     "HwflowError",
@@ -73,14 +82,23 @@ __all__ = [
     "Network",
     "NetworkCost",
     "NotMappable",
+    "PruneResult",
+    "Recipe",
     "Store",
     "ToolError",
     "ToolMissing",
     "analyse",
+    "cost_table",
     "estimate",
     "estimate_many",
+    "from_datasets",
+    "load_data",
     "load_dataflow",
+    "load_pruned",
+    "load_weights",
     "map_layer",
+    "prune",
+    "train",
     "zoo",
 ]
 

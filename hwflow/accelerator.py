@@ -6,6 +6,7 @@ this description, fine renders Timeloop's files from it, so a number that both n
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -95,7 +96,7 @@ class Accelerator(BaseModel):
         """A preset by name, or a description from a YAML file (a path, or a name that ends in .yaml or .yml)."""
         text = str(spec)
         if text in presets():
-            return cls.from_dict(read_yaml(presets()[text], f"accelerator {text}"), str(presets()[text]))
+            return _preset(presets()[text])
         if text.endswith((".yaml", ".yml")) or "/" in text:
             return cls.from_dict(read_yaml(text, "accelerator"), text)
         raise not_found("accelerator", text, presets(), "Or give the path of a YAML file that describes one.")
@@ -228,9 +229,15 @@ def _spread(level: Level, array: Fanout, axis: Literal["X", "Y"]) -> Level:
     return replace(level, fanout=count, axis=axis, array=array.name, spatial_dims=DIMS if dims is None else dims)
 
 
+@functools.cache
 def presets() -> dict[str, Path]:
     """The accelerators that ship with hwflow: name to file."""
     return {p.stem: p for p in sorted((folder("arch_templates") / "accelerators").glob("*.yaml"))}
+
+
+@functools.cache
+def _preset(path: Path) -> Accelerator:
+    return Accelerator.from_dict(read_yaml(path, f"accelerator {path.stem}"), str(path))
 
 
 def _flat(accelerator: Accelerator) -> dict[str, Any]:

@@ -67,6 +67,11 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a text file as `write_bytes` does, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write a file whole or not at all: to a temporary file beside it, then renamed. A link is followed, a device written to.
 
     Raises:
@@ -78,16 +83,14 @@ def write_text(path: str | Path, text: str) -> None:
     temporary = ""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # /dev/stdout, a pipe: nothing to replace
-            with path.open("w", encoding="utf-8") as handle:
-                handle.write(text)
+            with path.open("wb") as handle:
+                handle.write(content)
             return
         made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as handle:
+        with tempfile.NamedTemporaryFile("wb", dir=target.parent, prefix=f".{target.name}.", delete=False) as handle:
             temporary = handle.name
-            handle.write(text)
+            handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -98,7 +101,8 @@ def write_text(path: str | Path, text: str) -> None:
                 os.unlink(temporary)
             for folder_made in made:
                 folder_made.rmdir()
-        raise HwflowError(f"cannot write {path}: {error.strerror or error}. Nothing was left there.") from error
+        left = "What stood there before still does." if target.is_file() else "Nothing was left there."
+        raise HwflowError(f"cannot write {path}: {error.strerror or error}. {left}") from error
 
 
 def _umask() -> int:

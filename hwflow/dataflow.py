@@ -82,18 +82,27 @@ def load_dataflow(name: str | Path) -> Dataflow:
         InputError: naming the field, its value and what is allowed.
     """
     text = str(name)
-    path = dataflows().get(text)
-    if path is None:
-        if not text.endswith((".yaml", ".yml")):
-            raise not_found("dataflow", text, dataflows(), "Or give the path of a YAML file that describes one.")
-        path = Path(text)
-    content: Any = read_yaml(path, f"dataflow {text}")
+    if text in dataflows():
+        return _shipped(dataflows()[text])
+    if not text.endswith((".yaml", ".yml")):
+        raise not_found("dataflow", text, dataflows(), "Or give the path of a YAML file that describes one.")
+    return _read(Path(text))
+
+
+@functools.cache
+def _shipped(path: Path) -> Dataflow:
+    return _read(path)
+
+
+def _read(path: Path) -> Dataflow:
+    content: Any = read_yaml(path, f"dataflow {path}")
     try:
         return Dataflow.model_validate(content)
     except ValidationError as error:
         raise InputError(explain(error, content, str(path))) from None
 
 
+@functools.cache
 def dataflows() -> dict[str, Path]:
     """The dataflows that ship with hwflow: name to file."""
     return {p.stem: p for p in sorted(folder("mappings").glob("*.yaml"))}

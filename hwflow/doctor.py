@@ -12,8 +12,19 @@ from hwflow.errors import HwflowError
 from hwflow.store import Store, StoreInfo
 
 REQUIRED = ("numpy", "pandas", "pydantic", "jinja2", "pyyaml", "rich", "typer")
-OPTIONAL = {"torch": "prune", "onnx": "onnx"}
+OPTIONAL = {
+    "torch": "prune",
+    "onnx": "onnx",
+    "torch-pruning": "prune",
+    "gymnasium": "prune",
+    "scikit-learn": "prune",
+    "pillow": "prune",
+    "onnxscript": "prune",
+    "plotly": "report",
+}
 """Optional packages that this version uses, and the extra that installs each."""
+
+_USES = {"torch": "models of your own are read with it", "onnx": "models of your own are read with it"}
 
 TOOLS = ("timeloop-model", "timeloop-mapper", "accelergy", "docker", "podman")
 
@@ -53,7 +64,8 @@ class Findings:
             return "the fine level needs Timeloop; coarse and mid work", _for_timeloop(self)
         for name, extra in OPTIONAL.items():
             if self.packages.get(name) is None:
-                return f"{name} is not installed (models of your own are read with it)", f'pip install "hwflow[{extra}]"'
+                use = _USES.get(name, "reports are drawn with it" if extra == "report" else "pruning needs it")
+                return f"{name} is not installed ({use})", f'pip install "hwflow[{extra}]"'
         return "nothing is missing", "hwflow estimate resnet18 --accelerator eyeriss --level fine"
 
     def text(self) -> str:

@@ -4,6 +4,9 @@ Values are JSON, found by a kind (`mid`, `fine`, `energy`, ...) and a key, which
 on. A *claim* says that a process is computing a value, so that two processes at once share the work instead of repeating it;
 the claim of a process that died is taken over. A store that cannot be used never loses a result: the work goes on without it,
 and `notices` says so once.
+
+What a process has lately read from or written to a file it finds in its own memory, without a look into the file. That is safe
+because a key's value never changes, whoever computes it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,8 @@ from hwflow.errors import HwflowError
 HEARTBEAT_S = 5.0
 STALE_S = 60.0
 """A claim from another machine (or container) whose heart has not beaten for so long is taken over."""
+RECENT = 4096
+"""Values that a process remembers; one of a layer is about 3 kB of text."""
 
 _UNCLAIM = "DELETE FROM claims WHERE kind = ? AND key = ? AND token = ?"
 
@@ -100,9 +106,15 @@ class Store:
     # Values ----------------------------------------------------------------------------------------------------------
 
     def get(self, kind: str, key: str) -> Any | None:
-        """The value, or None where there is none."""
+        """The value, or None where there is none; each call gives a value of its own."""
+        recent = _RECENT.get((str(self.path), kind, key))
+        if recent is not None:
+            return json.loads(recent)
         with self._file.using("read") as db:
-            return None if db is None else _value(db, kind, key)
+            text = None if db is None else _text(db, kind, key)
+            if text is not None:
+                _RECENT.add((str(self.path), kind, key), text)
+                return json.loads(text)
         return None
 
     def put(self, kind: str, key: str, value: Any) -> None:
@@ -111,6 +123,7 @@ class Store:
         with self._file.using("write") as db:
             if db is not None:
                 db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (kind, key, text))
+                _RECENT.add((str(self.path), kind, key), text)
 
     # Claims ----------------------------------------------------------------------------------------------------------
 
@@ -140,6 +153,7 @@ class Store:
                 with transaction(db):
                     db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (claim.kind, claim.key, text))
                     db.execute(_UNCLAIM, (claim.kind, claim.key, claim.token))
+                _RECENT.add((str(self.path), claim.kind, claim.key), text)
 
     def release(self, claim: Claim) -> None:
         """End a claim without a value: the work failed or was interrupted."""
@@ -176,6 +190,7 @@ class Store:
         Raises:
             HwflowError: where the store cannot be written.
         """
+        _RECENT.forget(str(self.path))
         if not os.path.exists(self.path):
             return 0
         removed = 0
@@ -214,15 +229,47 @@ class Store:
                     db.execute(f"UPDATE claims SET heartbeat = ? WHERE token IN ({marks})", (time.time(), *held))
 
 
-def _value(db: sqlite3.Connection, kind: str, key: str) -> Any | None:
+class _Recent:
+    """Values, as text, that were read or written last, of all files: (path, kind, key). Bounded; what is used stays longest."""
+
+    def __init__(self) -> None:
+        self.begin()
+        os.register_at_fork(after_in_child=self.begin)  # another thread may hold the lock when a process forks
+
+    def begin(self) -> None:
+        self._lock = threading.Lock()
+        self._texts: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+
+    def get(self, place: tuple[str, str, str]) -> str | None:
+        with self._lock:
+            if place in self._texts:
+                self._texts.move_to_end(place)
+            return self._texts.get(place)
+
+    def add(self, place: tuple[str, str, str], text: str) -> None:
+        with self._lock:
+            self._texts[place] = text
+            while len(self._texts) > RECENT:
+                self._texts.popitem(last=False)
+
+    def forget(self, path: str) -> None:
+        with self._lock:
+            for place in [p for p in self._texts if p[0] == path]:
+                del self._texts[place]
+
+
+_RECENT = _Recent()
+
+
+def _text(db: sqlite3.Connection, kind: str, key: str) -> str | None:
     row = db.execute("SELECT value FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-    return None if row is None else json.loads(row[0])
+    return None if row is None else str(row[0])
 
 
 def _claim(db: sqlite3.Connection, claim: Claim) -> Hit | Claim | Busy:
-    found = _value(db, claim.kind, claim.key)
+    found = _text(db, claim.kind, claim.key)
     if found is not None:
-        return Hit(found)
+        return Hit(json.loads(found))
     where = (claim.kind, claim.key)
     owner = db.execute("SELECT host, pid, started, heartbeat FROM claims WHERE kind = ? AND key = ?", where).fetchone()
     if owner is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# One thread for each of pytest's workers: on busy cores the threads of torch spend most of their time waiting for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadlines: a shared machine is slow at times, and that is no defect. Derandomised: a red run is red again.
 settings.register_profile("hwflow", deadline=None, derandomize=True, database=None)
@@ -20,7 +24,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _environment(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(_cache))
-    for name in ("COLUMNS", "HWFLOW_IMAGE"):
+    for name in ("COLUMNS", "HWFLOW_DATA", "HWFLOW_IMAGE"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pty
 import re
@@ -13,13 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hwflow import cli
+from hwflow import cli, map_layer
 from hwflow.accelerator import Accelerator
+from hwflow.cli.nests import Neighbour, map_page
+from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.network import zoo
 
@@ -427,6 +431,75 @@ def test_map_prints_the_nest_and_writes_it_for_timeloop(hw: Run, tmp_path: Path)
     assert Mapping.from_timeloop(target, layer, acc)
 
 
+ODD = """
+name: odd
+layers:
+  - {name: conv, C: 8, M: 37, P: 8, Q: 8, R: 3, S: 3}
+  - {name: depthwise, G: 16, C: 1, M: 1, P: 8, Q: 8, R: 3, S: 3}
+"""
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> str:
+    path = tmp_path / "odd.yaml"
+    path.write_text(ODD)
+    return str(path)
+
+
+def cells(out: str, start: str) -> list[str]:
+    """The cells of the row that begins with `start`."""
+    return next(re.split(r" {2,}", line) for line in out.splitlines() if re.match(rf"{re.escape(start)} {{2,}}", line))
+
+
+def test_map_shows_where_the_cycles_of_the_array_go(hw: Run, odd: str) -> None:
+    code, out, err = hw("map", odd, "--layer", "conv", "-a", "eyeriss")
+    assert (code, err) == (0, "")
+    shares = [float(cells(out, name)[-1]) / 100 for name in ("pe_array columns", "pe_array rows", "cycles computing")]
+    assert re.search(r"^where MAC cycles go +loops +used +of +share \(%\)$", out, re.MULTILINE)
+    total = float(cells(out, "utilisation (product)")[-1]) / 100
+    passes = re.search(r"^passes of M .* ([\d.]+)$", out, re.MULTILINE)  # where the search found a shorter last pass
+    assert total == pytest.approx(math.prod(shares) * (float(passes[1]) / 100 if passes else 1), abs=0.002)
+    assert f"utilisation {100 * total:.1f} %" in out
+
+
+def test_map_shows_where_other_widths_cost_less(hw: Run, odd: str) -> None:
+    out = hw("map", odd, "--layer", "conv", "-a", "eyeriss", "--objective", "latency")[1]
+    assert cells(out, "this")[-1] == "1.000"
+    cycles = {w: int(cells(out, w)[2].replace(",", "")) for w in ("this", "C=7", "C=9", "C=16", "M=32", "M=36", "M=38", "M=40")}
+    wider = [w for w, n in cycles.items() if n < cycles["this"] and w in ("C=9", "C=16", "M=38", "M=40")]
+    narrower = [w for w, n in cycles.items() if n > cycles["this"] and w in ("C=7", "M=32", "M=36")]
+    told = re.findall(r"^Raggedness: (\S+) is (wider|narrower) and has (less|more) latency: energy", out, re.MULTILINE)
+    assert sorted(told) == sorted([(w, "wider", "less") for w in wider] + [(w, "narrower", "more") for w in narrower])
+
+
+def test_map_says_where_raggedness_costs() -> None:
+    found = map_layer(Layer("l", C=8, M=37, P=8), Accelerator.load("eyeriss"))
+    cost = found.cost
+    assert cost.cycles is not None
+    half = 100 * (cost.cycles // 2 / cost.cycles - 1)
+    beside = [
+        Neighbour("M=36", wider=False, cost=replace(cost, cycles=2 * cost.cycles)),
+        Neighbour("M=35", wider=False, cost=cost),
+        Neighbour("M=38", wider=True, cost=replace(cost, cycles=cost.cycles // 2)),
+        Neighbour("M=39", wider=True, cost=None),
+        Neighbour("M=40", wider=True, cost=replace(cost, cycles=cost.cycles + 1)),
+    ]
+    page = map_page(found, "eyeriss", "latency", "row_stationary", (), beside)
+    assert [line for line in page.lines if "Raggedness" in line] == [
+        "Raggedness: M=36 is narrower and has more latency: energy +0.0 %, cycles +100.0 %.",
+        f"Raggedness: M=38 is wider and has less latency: energy +0.0 %, cycles {half:.1f} %.",
+    ]
+    assert ["M=39", "no mapping", "-", "-", "-"] in page.tables[-1].rows
+
+
+def test_map_compares_groups_of_depthwise_layers_and_can_be_quick(hw: Run, odd: str) -> None:
+    out = hw("map", odd, "--layer", "depthwise", "-a", "eyeriss")[1]
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("G=")] == ["G=8", "G=15", "G=17", "G=24"]
+    quick = hw("map", odd, "--layer", "depthwise", "-a", "eyeriss", "--quick")[1]
+    assert "width" not in quick
+    assert "where MAC cycles go" in quick
+
+
 @pytest.mark.parametrize("mapper", ["hwflow", "timeloop"])
 def test_render_writes_a_folder_a_distinct_layer(hw: Run, tiny: str, tmp_path: Path, mapper: str) -> None:
     code, out, err = hw("render", tiny, "-a", "eyeriss", "--mapper", mapper, "-o", str(tmp_path / "run"))
@@ -490,10 +563,9 @@ def test_doctor_sees_a_cache_that_cannot_be_written(hw: Run, tmp_path: Path, mon
 def test_help_and_version(hw: Run) -> None:
     code, out, _ = hw("--help")
     assert code == 0
-    for name in ("estimate", "compare", "map", "render", "list", "cache", "doctor"):
+    for name in ("estimate", "compare", "map", "render", "train", "prune", "report", "list", "cache", "doctor"):
         assert f"  {name} " in out
-    for later in ("prune", "sweep", "report", "train"):
-        assert f"  {later} " not in out
+    assert "  sweep " not in out  # not there yet, so not offered
     assert "--html" not in hw("estimate", "--help")[1]
     assert hw("--version")[1].startswith("hwflow 0.")
 

@@ -43,8 +43,12 @@ ALLOWED = {
     "network": {"data types", "network"},
     "timeloop": {"data types", "timeloop"},
     "store": {"data types", "store"},
+    "datasets": {"data types", "datasets"},
+    "training": {"data types", "datasets", "network", "store", "training"},
     "cost": {"data types", "network", "timeloop", "store", "cost"},
-    "top": {"data types", "network", "timeloop", "store", "cost", "top"},
+    "pruning": {"data types", "network", "store", "datasets", "training", "cost", "pruning", "reporting"},
+    "reporting": {"data types", "reporting"},
+    "top": {"data types", "network", "timeloop", "store", "datasets", "training", "cost", "pruning", "reporting", "top"},
 }
 
 
@@ -80,12 +84,13 @@ def test_the_library_never_prints(module: str) -> None:
     assert not [c for c in calls if isinstance(c, ast.Attribute) and c.attr == "basicConfig"]
 
 
-def test_torch_is_imported_by_networks_only() -> None:
+def test_torch_is_imported_where_networks_are_run_only() -> None:
+    allowed = {"network", "datasets", "training", "pruning"}
     for module, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-        assert group(module) == "network" or not {n for n in names if n.split(".")[0] == "torch"}, module
+        assert group(module) in allowed or not {n for n in names if n.split(".")[0] == "torch"}, module
 
 
 def test_no_module_bears_the_name_of_a_public_function() -> None:
@@ -96,9 +101,14 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
         "estimate",
         "estimate_many",
         "evaluate",
+        "from_datasets",
+        "load_data",
+        "load_weights",
         "map_layer",
         "prune",
         "sweep",
+        "train",
+        "write_report",
         "zoo",
     }
     assert not functions & {name.rpartition(".")[2] for name in MODULES}
@@ -114,6 +124,8 @@ def loaded(program: str) -> set[str]:
     ("program", "unwanted"),
     [
         ("import hwflow", HEAVY | {"pydantic", "yaml", "typer"}),
+        ("import hwflow.datasets as d; d.DATASETS", HEAVY | {"sklearn", "PIL"}),
+        ("import hwflow.reporting as r; r.write_report", HEAVY),
         ("import hwflow.cost; hwflow.cost.estimate", {"torch", "pandas", "plotly", "onnx", "rich"}),
         (
             "import hwflow; hwflow.estimate(hwflow.zoo('resnet20'), level='coarse', store=False)",
@@ -129,7 +141,18 @@ def test_imports_cost_nothing_that_is_not_used(program: str, unwanted: set[str])
     assert not loaded(program) & unwanted
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "networks"], ["list", "accelerators"], ["estimate", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list", "networks"],
+        ["list", "accelerators"],
+        ["list", "datasets"],
+        ["train", "--help"],
+        ["report", "--help"],
+        ["estimate", "--help"],
+    ],
+)
 def test_the_command_line_starts_without_what_it_does_not_use(arguments: list[str]) -> None:
     argv = [sys.executable, "-X", "importtime", "-m", "hwflow", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
@@ -237,6 +260,6 @@ def test_the_readme_names_existing_targets_and_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"^ +make (\w+)", text, re.MULTILINE)) | {"demo", "test", "lint", "format", "bench", "wheel"}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    known = {"estimate", "compare", "map", "render", "list", "cache", "doctor"}
+    known = {"estimate", "compare", "map", "render", "train", "prune", "list", "cache", "doctor"}
     used = set(re.findall(r"(?:^    |^\$ |`)hwflow ([a-z]+)", text, re.MULTILINE))
     assert used == known

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import hwflow.store as store_module
 from hwflow import _owner
 from hwflow.errors import HwflowError
 from hwflow.store import Busy, Claim, Hit, Store, default_path, key_of
@@ -22,6 +24,18 @@ from hwflow.store import Busy, Claim, Hit, Store, default_path, key_of
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "store.sqlite"
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are about the file; what a process remembers of it has tests of its own."""
+    if "remembering" not in request.fixturenames:
+        monkeypatch.setattr(store_module, "RECENT", 0)
+
+
+@pytest.fixture
+def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_RECENT", store_module._Recent())
 
 
 @contextlib.contextmanager
@@ -41,6 +55,88 @@ def python(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
 def line_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+# What a process remembers --------------------------------------------------------------------------------------------
+
+
+def gone(path: Path) -> None:
+    """Empty the file behind the back of this process."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM entries")
+        db.commit()
+
+
+@pytest.mark.usefixtures("remembering")
+def test_what_was_read_or_written_is_remembered_without_the_file(file: Path) -> None:
+    Store(file).put("mid", "put", [1])
+    claim = Store(file).begin("mid", "fulfilled")
+    assert isinstance(claim, Claim)
+    Store(file).fulfil(claim, [2])
+    gone(file)
+    store = Store(file)
+    assert (store.get("mid", "put"), store.begin("mid", "fulfilled")) == ([1], Hit([2]))
+    with python(f"from hwflow.store import Store; print(Store({str(file)!r}).get('mid', 'put'))") as other:
+        assert line_of(other) == "None"
+
+
+@pytest.mark.usefixtures("remembering")
+def test_what_others_wrote_is_found_and_then_remembered(file: Path) -> None:
+    store = Store(file)
+    assert store.get("mid", "k") is None
+    with python(f"from hwflow.store import Store; Store({str(file)!r}).put('mid', 'k', 7); print('done')") as other:
+        assert line_of(other) == "done"
+    assert store.get("mid", "k") == 7
+    gone(file)
+    assert store.get("mid", "k") == 7
+
+
+@pytest.mark.usefixtures("remembering")
+def test_memory_belongs_to_a_file_and_ends_with_clear(file: Path, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other.sqlite")
+    Store(file).put("mid", "k", 1)
+    other.put("mid", "other", 2)
+    assert other.get("mid", "k") is None
+    assert Store(file).clear() == 1
+    assert Store(file).get("mid", "k") is None
+    assert other.get("mid", "other") == 2
+
+
+@pytest.mark.usefixtures("remembering")
+def test_nobody_can_change_what_is_remembered(file: Path) -> None:
+    store = Store(file)
+    store.put("mid", "k", {"a": [1]})
+    store.get("mid", "k")["a"].append(2)
+    assert store.get("mid", "k") == {"a": [1]}
+
+
+@pytest.mark.usefixtures("remembering")
+def test_memory_is_bounded_and_keeps_what_is_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "RECENT", 3)
+    store = Store(file)
+    for key in "abc":
+        store.put("mid", key, key)
+    store.get("mid", "a")
+    store.put("mid", "d", "d")
+    gone(file)
+    assert [store.get("mid", key) for key in "abcd"] == ["a", None, "c", "d"]
+
+
+@pytest.mark.usefixtures("remembering")
+def test_a_value_that_was_not_written_is_not_remembered(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "store.sqlite")
+    store.put("mid", "k", 1)
+    assert store.get("mid", "k") is None
+
+
+@pytest.mark.usefixtures("remembering")
+def test_threads_share_a_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "RECENT", 8)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: Store(file).put("mid", str(n % 20), n % 20), range(200)))
+        answers = list(pool.map(lambda n: Store(file).get("mid", str(n % 20)), range(200)))
+    assert answers == [n % 20 for n in range(200)]
 
 
 # Values --------------------------------------------------------------------------------------------------------------

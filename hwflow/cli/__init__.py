@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from hwflow import __version__
-from hwflow.cli import costs, house, maps
+from hwflow.cli import costs, house, maps, pruning, report, training
 from hwflow.errors import HwflowError
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ app.command("estimate")(costs.estimate)
 app.command("compare")(costs.compare)
 app.command("map")(maps.show)
 app.command("render")(maps.render)
+app.command("train")(training.train)
+app.command("prune")(pruning.prune)
+app.command("report")(report.report)
 app.command("list")(house.listing)
 app.add_typer(house.cache, name="cache")
 app.command("doctor")(house.examine)

@@ -10,18 +10,22 @@ import typer
 
 cache = typer.Typer(help="Where results are kept, and how many.", no_args_is_help=True, rich_markup_mode=None)
 
-_LISTS = ("networks", "accelerators", "dataflows")
+_LISTS = ("networks", "accelerators", "dataflows", "datasets")
 
 
 def listing(
-    what: Annotated[str, typer.Argument(metavar="networks|accelerators|dataflows", help="What to list.", show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="networks|accelerators|dataflows|datasets", help="What to list.", show_default=False),
+    ],
 ) -> None:
     """What hwflow knows by name."""
     from hwflow.errors import not_found
 
     if what not in _LISTS:
         raise not_found("list", what, _LISTS)
-    entries = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows}[what]()
+    lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
+    entries = lists[what]()
     width = max(len(name) for name in entries)
     sys.stdout.writelines(f"{name.ljust(width)}  {text}\n" for name, text in entries.items())
 
@@ -89,6 +93,12 @@ def _dataflows() -> dict[str, str]:
     from hwflow.dataflow import dataflows
 
     return {name: _described(path) for name, path in dataflows().items()}
+
+
+def _datasets() -> dict[str, str]:
+    from hwflow.datasets import DATASETS
+
+    return DATASETS
 
 
 def _described(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,10 @@ import typer
 from hwflow.cli import arguments as args
 
 if TYPE_CHECKING:
-    from hwflow.console import Page
+    from hwflow.cli.nests import Neighbour
     from hwflow.cost.mid import MapResult
+    from hwflow.cost.pool import Progress
+    from hwflow.layers import Layer
 
 
 def show(
@@ -30,24 +33,38 @@ def show(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="map.yaml", help="Write the mapping for timeloop-model, too.")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not search what a few channels less or more would cost.")] = False,
 ) -> None:
-    """The best mapping of one layer at mid: loop nest, what bounds it, counts per level."""
+    """The best mapping of one layer at mid: loop nest, what bounds it, counts per level, and how other widths compare."""
     from hwflow import cost
-    from hwflow.console import deliver, interruptible, say
+    from hwflow.cli.nests import map_page
+    from hwflow.console import deliver, interruptible, progress, say
+    from hwflow.cost.occupancy import shares
+    from hwflow.dataflow import constrain
 
     chip = args.load_accelerator(accelerator, changes)
     found_layer = args.load_network(network, input_shape, batch, bits)[layer]
-    with interruptible():
-        found = cost.map_layer(
-            found_layer,
+
+    def ask(one: Layer) -> MapResult:
+        return cost.map_layer(
+            one,
             chip,
             objective=objective,  # type: ignore[arg-type]
             dataflow=dataflow,
             energy=energy,
             effort=effort,
-            notify=say,
+            notify=told.append,
         )
-    deliver(_map_page(found, chip.name, objective, dataflow or chip.dataflow))
+
+    told: list[str] = []
+    with interruptible(), progress(f"{found_layer.name} on {chip.name}") as bar:
+        found = ask(found_layer)
+        beside = [] if quick else _neighbours(found_layer, ask, bar)
+    for text in dict.fromkeys(told):
+        say(text)
+    bound_by, cycles = found.cost.bound_by or "", found.cost.cycles or 0
+    parts = shares(found_layer, constrain(chip, dataflow), found.mapping, cycles, bound_by)
+    deliver(map_page(found, chip.name, objective, dataflow or chip.dataflow, parts, beside))
     if output is not None:
         found.mapping.to_timeloop(output)
         say(f"wrote {output}")
@@ -99,53 +116,21 @@ def render(
     deliver(Page(f"Timeloop's input for {net.name} on {chip.name}", [table], lines))
 
 
-def _map_page(found: MapResult, accelerator: str, objective: str, dataflow: str) -> Page:
-    from hwflow.cli.pages import shape_text
-    from hwflow.console import Page, Table, number
+def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:
+    """What the same layer costs a little narrower and wider."""
+    from hwflow.cli.nests import Neighbour
+    from hwflow.cost.occupancy import neighbours
+    from hwflow.errors import NotMappable
 
-    cost = found.cost
-    unit = cost.energy_unit
-    energies = [
-        [part, number(value, 0), number(100 * value / (cost.energy or 1), 1)] for part, value in cost.energy_by_level.items()
-    ]
-    counts = [
-        [
-            level,
-            tensor,
-            *(number(c[kind], 0) for kind in ("reads", "fills", "updates")),
-            number(cost.utilized_instances.get(level), 0),
-        ]
-        for level, tensors in cost.accesses.items()
-        for tensor, c in tensors.items()
-    ]
-    kinds = ["reads (words)", "fills (words)", "updates (words)"]
-    tables = [
-        Table(["level", "tensor", *kinds, "instances used"], counts, left=frozenset({0, 1})),
-        Table(["part", f"energy ({unit})", "share (%)"], energies, ["total", number(cost.energy, 0), "100.0"]),
-    ]
-    bound = "nothing is proven of it"
-    if found.proven_optimal:
-        bound = f"proven to have the least {objective} that the dataflow allows"
-    elif found.bound is not None:
-        limit = f"{found.bound:.6g} {_objective_unit(objective, unit)}"
-        bound = f"this mapping has {_value(cost, objective):.6g}, no mapping can have less than {limit}"
-    lines = [
-        f"{number(cost.cycles, 0)} cycles, bound by {cost.bound_by}; utilisation {number(100 * (cost.utilization or 0), 1)} %; "
-        f"DRAM {number(cost.dram_bytes / 1e3, 1)} kB.",
-        f"Counts are per instance of a level. Objective {objective}: {bound}.",
-        f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
-    ]
-    title = f"{cost.layer.name} ({shape_text(cost.layer)}) on {accelerator}\n\n{found.mapping}"
-    return Page(title, tables, lines)
-
-
-def _objective_unit(objective: str, unit: str) -> str:
-    return {"energy": unit, "latency": "cycles", "edp": f"{unit} x cycles"}[objective]
-
-
-def _value(cost: object, objective: str) -> float:
-    from hwflow.results import LayerCost
-
-    assert isinstance(cost, LayerCost)
-    energy, cycles = cost.energy or 0.0, float(cost.cycles or 0)
-    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
+    result: list[Neighbour] = []
+    beside = neighbours(layer)
+    for dim, other in beside:
+        width = f"{dim}={other.dims[dim]}"
+        if progress is not None:
+            progress(len(result), len(beside), width)
+        try:
+            cost = ask(other).cost
+        except NotMappable:
+            cost = None
+        result.append(Neighbour(width, other.dims[dim] > layer.dims[dim], cost))
+    return result

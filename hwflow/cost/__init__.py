@@ -1,19 +1,20 @@
 """What a network costs on a chip: one contract, three levels.
 
-`estimate` answers for a network, `estimate_many` for several at once, `map_layer` and `analyse` for one layer at mid.
+`estimate` answers for a network, `estimate_many` for several at once, `cost_table` for a network whose layers change their
+widths, `map_layer` and `analyse` for one layer at mid.
 """
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import energies
 from hwflow.cost.evaluation import Fallback, Options, best_mapping, evaluate
+from hwflow.cost.opening import HwflowWarning, Notify, opened
 from hwflow.cost.pool import Progress
+from hwflow.cost.table import CostTable, cost_table
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.network import Network
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from hwflow.cost.mid import MapResult
 
 Objective = Literal["energy", "latency", "edp"]
-Notify = Callable[[str], None]
-
-
-class HwflowWarning(UserWarning):
-    """Something that changes what a result means or whether it is kept, but not that there is one."""
 
 
 def estimate(
@@ -44,6 +40,7 @@ def estimate(
     effort: int = 1,
     fallback: Fallback = "none",
     jobs: int = 1,
+    ragged: bool = True,
     store: Store | bool = True,
     progress: Progress | None = None,
     notify: Notify | None = None,
@@ -62,6 +59,7 @@ def estimate(
         fallback: what answers where fine cannot: mid, coarse, or none, which raises. The whole network falls back, every row
             notes why.
         jobs: layers computed at once; above 1 in worker processes (then call it below `if __name__ == "__main__":`).
+        ragged: whether hwflow's search takes mappings whose loops don't divide; the mapper of Timeloop never does.
         store: True for the user's store, False for none, or a `Store`.
         progress: told what is done; see `hwflow.cost.pool.Progress`.
         notify: told in a sentence what a user should know: a fallback and why, a store that cannot be written. None warns
@@ -72,8 +70,8 @@ def estimate(
         NotMappable: where a layer has no mapping.
         ToolMissing, ToolError: at fine without fallback.
     """
-    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs)
-    with _opened(store, notify) as (cache, tell):
+    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs, ragged)
+    with opened(store, notify) as (cache, tell):
         return evaluate([(network, accelerator)], options, cache, progress, tell)[0]
 
 
@@ -89,13 +87,14 @@ def estimate_many(
     effort: int = 1,
     fallback: Fallback = "none",
     jobs: int = 1,
+    ragged: bool = True,
     store: Store | bool = True,
     progress: Progress | None = None,
     notify: Notify | None = None,
 ) -> list[NetworkCost]:
     """`estimate` for several pairs of network and accelerator; layers that they share are computed once."""
-    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs)
-    with _opened(store, notify) as (cache, tell):
+    options = Options(level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs, ragged)
+    with opened(store, notify) as (cache, tell):
         return evaluate(pairs, options, cache, progress, tell)
 
 
@@ -117,7 +116,7 @@ def analyse(
     from hwflow.cost import mid
 
     chip = accelerator.with_bits(layer.bits) if layer.bits else accelerator
-    with _opened(store, None) as (cache, _):
+    with opened(store, None) as (cache, _):
         table = energies.energy_table(chip, energy, engine=engine, store=cache)
     return mid.analyse(layer, chip, mapping, table)
 
@@ -130,39 +129,22 @@ def map_layer(
     dataflow: str | None = None,
     energy: str = "auto",
     effort: int = 1,
+    ragged: bool = True,
     engine: str | None = None,
     store: Store | bool = True,
     notify: Notify | None = None,
 ) -> MapResult:
     """mid's search: the best mapping of one layer, its cost, whether it is proven optimal, and a lower bound.
 
+    `ragged`: whether loops may be looked at that don't divide their dimension; what is proven holds for what was looked at.
+
     Raises:
         InputError: where the dataflow does not fit the accelerator.
         NotMappable: where no mapping fits.
     """
-    options = Options("mid", dataflow, objective, energy, "hwflow", engine, effort)
-    with _opened(store, notify) as (cache, tell):
+    options = Options("mid", dataflow, objective, energy, "hwflow", engine, effort, ragged=ragged)
+    with opened(store, notify) as (cache, tell):
         return best_mapping(layer, accelerator, options, cache, tell)
 
 
-@contextlib.contextmanager
-def _opened(store: Store | bool, notify: Notify | None) -> Iterator[tuple[Store | None, Notify]]:
-    """The store to use, and where its notices go at the end."""
-    tell = notify or _warn
-    cache = Store() if store is True else store or None
-    told = len(cache.notices) if cache else 0
-    try:
-        yield cache, tell
-    finally:
-        if cache is not None:
-            for text in cache.notices[told:]:
-                tell(text)
-            if store is True:
-                cache.close()
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, HwflowWarning, stacklevel=5)
-
-
-__all__ = ["HwflowWarning", "analyse", "estimate", "estimate_many", "map_layer"]
+__all__ = ["CostTable", "HwflowWarning", "analyse", "cost_table", "estimate", "estimate_many", "map_layer"]

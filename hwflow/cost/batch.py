@@ -98,6 +98,7 @@ class Spans:
         tiles, unions: the largest extents ever held, in one instance and by all of a fan-out together.
         below, across, loops: average extents below a level, average spatial bounds, and temporal loops with average bounds.
         instances, at_work: instances as Timeloop counts them, and as energies are multiplied with.
+        cut_off: the fractions of instances at work that Timeloop does not count.
     """
 
     def __init__(self, batch: Batch, sizes: Ints, *, exact: bool) -> None:
@@ -125,6 +126,7 @@ class Spans:
         self.across: Extents = batch.spatial
         self.iterations = self.compute_cycles
         self.instances, self.at_work = self.most, self.most.astype(np.float64)
+        self.cut_off = np.zeros(self.at_work.shape)
         bounds: Extents = batch.temporal
         if self.passes is not None:
             self.tiles, self.unions = list(self.passes.outer), list(self.passes.spread)
@@ -132,6 +134,7 @@ class Spans:
             self.iterations = self.passes.iterations
             self.instances = np.floor(self.passes.instances).astype(np.int64)
             self.at_work = self.instances.astype(np.float64) if exact else self.passes.instances
+            self.cut_off = self.passes.instances - self.instances
         self.loops = [LevelLoops(batch, k, self.spread[k], bounds[k]) for k in range(count)]
         self._nestings: dict[int, Nesting] = {}
         self._innermost: dict[int, tuple[npt.NDArray[np.intp], Extents, Ints]] = {}

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hwflow.cost.filling import least_cycles
 from hwflow.cost.nest import Nest
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
+
+OMITTED = 0.01
+"""The share of a ragged mapping's energy that Timeloop may leave out, for cutting off fractions of instances; ours."""
 
 
 def operands_travel(nest: Nest) -> bool:
@@ -20,20 +24,27 @@ def operands_travel(nest: Nest) -> bool:
     return nest.levels[0].fanout > 1
 
 
-def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: str) -> float:
+def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, ragged: bool = False) -> float:
     """What no mapping within the constraints can undercut: energy, cycles, or their product.
+
+    With `ragged` that includes ragged mappings whose omitted energy is no larger than `OMITTED` allows; otherwise it holds for
+    perfect ones only.
 
     Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
     of that where operands travel between MACs); every word that the layer touches moved once from or to DRAM. Cycles: MACs
-    over the largest parallelism that divides, or those words over DRAM's bandwidth.
+    over the largest parallelism that divides (ragged: the fewest passes over the fan-outs), or those words over DRAM's
+    bandwidth.
     """
     layer, acc, table = nest.layer, nest.accelerator, nest.table
-    parallel = 1
-    for constraint in constraints:
-        allowed = math.prod(layer.dims[d] for d in constraint.spatial)
-        parallel *= max((n for n in range(1, constraint.level.fanout + 1) if allowed % n == 0), default=1)
-    cycles = layer.macs / parallel
-    energy, words = nest.mac_energy, 0
+    if ragged:
+        cycles = least_cycles(nest, constraints)
+    else:
+        parallel = 1
+        for constraint in constraints:
+            allowed = math.prod(layer.dims[d] for d in constraint.spatial)
+            parallel *= max((n for n in range(1, constraint.level.fanout + 1) if allowed % n == 0), default=1)
+        cycles = layer.macs / parallel
+    cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):
         inner = int(np.flatnonzero(nest.keep[:, t])[0])
         shared = math.prod(level.fanout for level in nest.levels[: inner + 1])
@@ -42,12 +53,19 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
         part = table.parts[memory.name]
         if not operands_travel(nest):
             energy += layer.macs / shared / memory.block_words * (part.update if tensor == "outputs" else part.read)
-        touched = int(nest.shapes[t].distinct(nest.sizes[:, None], np.ones((len(DIMS), 1), dtype=np.int64))[0])
-        words += touched
         if memory is not acc.dram:
             dram = table.parts[acc.dram.name]
-            energy += touched / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)
-    bandwidth = acc.words_per_cycle(acc.dram)
-    if bandwidth is not None:
-        cycles = max(cycles, words / bandwidth)
+            energy += _touched(nest, t) / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)
+    if ragged:
+        energy *= 1 - OMITTED
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
+
+
+def streaming_cycles(nest: Nest) -> float:
+    """Cycles that DRAM takes at least to move every word that the layer touches once."""
+    bandwidth = nest.accelerator.words_per_cycle(nest.accelerator.dram)
+    return 0.0 if bandwidth is None else sum(_touched(nest, t) for t in range(len(TENSORS))) / bandwidth
+
+
+def _touched(nest: Nest, t: int) -> int:
+    return int(nest.shapes[t].distinct(nest.sizes[:, None], np.ones((len(DIMS), 1), dtype=np.int64))[0])

@@ -17,7 +17,7 @@ from hwflow.cost.records import cost_from_data, mapping_from_data
 from hwflow.dataflow import constrain
 from hwflow.energy import EnergyTable
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
-from hwflow.layers import Layer
+from hwflow.layers import Bits, Layer
 from hwflow.network import Network
 from hwflow.results import LEVELS, LayerCost, LevelName, NetworkCost
 from hwflow.store import Store
@@ -44,6 +44,7 @@ class Options:
     effort: int = 1
     fallback: Fallback = "none"
     jobs: int = 1
+    ragged: bool = True
 
     def __post_init__(self) -> None:
         allowed = {
@@ -62,20 +63,21 @@ class Options:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        if not isinstance(self.ragged, bool):
+            raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One network on one accelerator, with what each of its distinct layers is computed on."""
+    """One network on one accelerator, with what its layers are computed on, by their word widths."""
 
-    index: int
     network: Network
     accelerator: Accelerator | None
-    chips: Mapping[tuple[object, ...], work.Chip]
+    chips: Mapping[Bits | None, work.Chip]
 
     def chip(self, layer: Layer) -> work.Chip:
         """The accelerator at the layer's word widths, its constraints and its energies."""
-        return self.chips[layer.key]
+        return self.chips[layer.bits]
 
 
 def evaluate(
@@ -86,15 +88,26 @@ def evaluate(
     notify: Callable[[str], None],
 ) -> list[NetworkCost]:
     """The costs of all pairs, in their order. `notify` is told of every fallback, with all that is known of why."""
-    run = _Run(options, store, progress, notify)
-    plans = [_plan(i, network, accelerator, options, store) for i, (network, accelerator) in enumerate(pairs)]
+    plans = [plan_for(network, accelerator, options, store) for network, accelerator in pairs]
+    return carry_out(plans, options, store, progress, notify)
+
+
+def carry_out(
+    plans: Sequence[Plan],
+    options: Options,
+    store: Store | None,
+    progress: Progress | None,
+    notify: Callable[[str], None],
+) -> list[NetworkCost]:
+    """The costs of all plans, in their order."""
+    run, numbered = _Run(options, store, progress, notify), dict(enumerate(plans))
     if options.level == "coarse":
-        costs = {p.index: _coarse(p, options) for p in plans}
+        costs = {i: _coarse(p, options) for i, p in numbered.items()}
     elif options.level == "mid":
-        costs = _mid(plans, run)
+        costs = _mid(numbered, run)
     else:
-        costs = _fine(plans, run)
-    return [costs[p.index] for p in plans]
+        costs = _fine(numbered, run)
+    return [costs[i] for i in numbered]
 
 
 def best_mapping(
@@ -103,8 +116,8 @@ def best_mapping(
     """mid's best mapping of one layer."""
     from hwflow.cost.mid import MapResult
 
-    plan = _plan(0, Network(layer.name, (layer,)), accelerator, options, store)
-    found = _search([plan], _Run(options, store, None, notify))[_mid_key(plan, layer, options)]
+    plan = plan_for(Network(layer.name, (layer,)), accelerator, options, store)
+    found = _search({0: plan}, _Run(options, store, None, notify))[0, layer.key]
     cost = cost_from_data(found["cost"], layer, energy_source=plan.chip(layer).table.source)
     return MapResult(mapping_from_data(found["mapping"]), cost, found["proven_optimal"], found["bound"])
 
@@ -119,11 +132,16 @@ def mapped_plan(
     notify: Callable[[str], None],
 ) -> tuple[Plan, dict[tuple[object, ...], list[dict[str, Any]]] | None]:
     """The plan of a network, and mid's mapping of each of its layers (by key) where mid is the mapper."""
-    plan = _plan(0, network, accelerator, options, store)
+    plan = plan_for(network, accelerator, options, store)
     if options.mapper != "hwflow":
         return plan, None
-    found = _search([plan], _Run(options, store, progress, notify))
-    return plan, {layer.key: found[_mid_key(plan, layer, options)]["mapping"] for layer in network}
+    found = _search({0: plan}, _Run(options, store, progress, notify))
+    return plan, {key: answer["mapping"] for (_, key), answer in found.items()}
+
+
+_Plans = Mapping[int, Plan]
+_Place = tuple[int, tuple[object, ...]]
+"""A layer, by its key, of a plan, by its number."""
 
 
 @dataclass(frozen=True)
@@ -137,21 +155,26 @@ class _Run:
         return pool.run(list(tasks.values()), jobs=self.options.jobs, store=self.store, progress=self.progress)
 
 
-def _plan(index: int, network: Network, accelerator: Accelerator | None, options: Options, store: Store | None) -> Plan:
+def plan_for(network: Network, accelerator: Accelerator | None, options: Options, store: Store | None) -> Plan:
+    """What the layers of a network are computed on: word widths, the dataflow's constraints, energies.
+
+    Raises:
+        InputError: where the level needs an accelerator and there is none, or dataflow or energies do not fit it.
+    """
     if accelerator is None:
         if options.level != "coarse":
             raise InputError(
                 f"level {options.level} needs an accelerator: the name of a preset ('hwflow list accelerators') or a file. "
                 "Only coarse answers without one."
             )
-        return Plan(index, network, None, {})
+        return Plan(network, None, {})
     sized = {layer.bits: accelerator.with_bits(layer.bits) if layer.bits else accelerator for layer in network}
     tables = energies.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
     chips = {}
     for bits, chip in sized.items():
         constraints = constrain(chip, options.dataflow)
         chips[bits] = work.Chip(chip, constraints, tables[chip.fingerprint])
-    return Plan(index, network, accelerator, {layer.key: chips[layer.bits] for layer in network})
+    return Plan(network, accelerator, chips)
 
 
 # Levels --------------------------------------------------------------------------------------------------------------
@@ -168,91 +191,91 @@ def _coarse(plan: Plan, options: Options, reason: str = "") -> NetworkCost:
     return _assemble(plan, options, "coarse", rows, reason, other=other)
 
 
-def _mid(plans: Sequence[Plan], run: _Run, reasons: Mapping[int, str] | None = None) -> dict[int, NetworkCost]:
+def _mid(plans: _Plans, run: _Run, reasons: Mapping[int, str] | None = None) -> dict[int, NetworkCost]:
     searched = _search(plans, run)
     costs = {}
-    for plan in plans:
-        reason = (reasons or {}).get(plan.index, "")
-        rows = []
-        for layer in plan.network:
-            answer = searched[_mid_key(plan, layer, run.options)]
-            rows.append(cost_from_data(answer["cost"], layer, energy_source=plan.chip(layer).table.source, note=reason))
-        costs[plan.index] = _assemble(plan, run.options, "mid", rows, reason)
+    for index, plan in plans.items():
+        reason = (reasons or {}).get(index, "")
+        rows = [
+            cost_from_data(searched[index, layer.key]["cost"], layer, energy_source=plan.chip(layer).table.source, note=reason)
+            for layer in plan.network
+        ]
+        costs[index] = _assemble(plan, run.options, "mid", rows, reason)
     return costs
 
 
-def _mid_key(plan: Plan, layer: Layer, options: Options) -> str:
-    return work.mid_key(layer, plan.chip(layer), options.objective, options.effort)
-
-
-def _search(plans: Sequence[Plan], run: _Run) -> dict[str, dict[str, Any]]:
-    """mid's best mappings and their costs, by key; the first layer that has none is an error."""
+def _search(plans: _Plans, run: _Run) -> dict[_Place, dict[str, Any]]:
+    """mid's best mappings and their costs, by plan and layer; the first layer that has none is an error."""
     tasks: dict[str, Task] = {}
-    for plan in plans:
+    keys: dict[_Place, str] = {}
+    for index, plan in plans.items():
         for layer in plan.network:
-            task = work.mid_task(layer, plan.chip(layer), run.options.objective, run.options.effort)
-            tasks.setdefault(task.key, task)
+            if (index, layer.key) not in keys:
+                asked = run.options
+                task = work.mid_task(layer, plan.chip(layer), asked.objective, asked.effort, asked.ragged)
+                keys[index, layer.key] = tasks.setdefault(task.key, task).key
     answers = run(tasks)
     for key in tasks:
         if isinstance(answers.get(key), HwflowError):
             raise answers[key]
-    return answers
+    return {place: answers[key] for place, key in keys.items()}
 
 
-def _fine(plans: Sequence[Plan], run: _Run) -> dict[int, NetworkCost]:
+def _fine(plans: _Plans, run: _Run) -> dict[int, NetworkCost]:
     from hwflow.timeloop.engine import find_engine
 
     try:
         engine = find_engine(run.options.engine)
     except ToolError as error:
-        return _fall_back(plans, dict.fromkeys((p.index for p in plans), error), run)
+        return _fall_back(plans, dict.fromkeys(plans, error), run)
     mappings = _search(plans, run) if run.options.mapper == "hwflow" else {}
     tasks: dict[str, Task] = {}
-    keys: dict[tuple[int, tuple[object, ...]], str] = {}
-    for plan in plans:
+    keys: dict[_Place, str] = {}
+    for index, plan in plans.items():
         for layer in plan.network:
-            if (plan.index, layer.key) not in keys:
-                task = _fine_task(plan, layer, mappings, engine, run.options)
+            place = (index, layer.key)
+            if place not in keys:
+                task = _fine_task(plan, layer, mappings.get(place), engine, run.options)
                 known = tasks.get(task.key)
-                tasks[task.key] = replace(task, groups=(known.groups if known else frozenset()) | {plan.index})
-                keys[plan.index, layer.key] = task.key
+                tasks[task.key] = replace(task, groups=(known.groups if known else frozenset()) | {index})
+                keys[place] = task.key
     answers = run(tasks)
     failures: dict[int, HwflowError] = {}
     for (index, _), key in keys.items():
         if isinstance(answers.get(key), HwflowError):
             failures.setdefault(index, answers[key])
     costs = {}
-    for plan in plans:
-        if plan.index not in failures:
-            rows = [cost_from_data(answers[keys[plan.index, layer.key]], layer) for layer in plan.network]
-            costs[plan.index] = _assemble(plan, run.options, "fine", rows)
-    return {**costs, **_fall_back([p for p in plans if p.index in failures], failures, run)}
+    for index, plan in plans.items():
+        if index not in failures:
+            rows = [cost_from_data(answers[keys[index, layer.key]], layer) for layer in plan.network]
+            costs[index] = _assemble(plan, run.options, "fine", rows)
+    return {**costs, **_fall_back({i: p for i, p in plans.items() if i in failures}, failures, run)}
 
 
-def _fine_task(plan: Plan, layer: Layer, mappings: Mapping[str, Any], engine: Engine, options: Options) -> Task:
+def _fine_task(plan: Plan, layer: Layer, searched: Mapping[str, Any] | None, engine: Engine, options: Options) -> Task:
     chip = plan.chip(layer)
-    if options.mapper == "hwflow":
-        return work.judge_task(layer, chip, mappings[_mid_key(plan, layer, options)]["mapping"], engine)
+    if searched is not None:
+        return work.judge_task(layer, chip, searched["mapping"], engine)
     return work.search_task(layer, chip, options.objective, options.effort, engine)
 
 
-def _fall_back(plans: Sequence[Plan], failures: Mapping[int, HwflowError], run: _Run) -> dict[int, NetworkCost]:
+def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: _Run) -> dict[int, NetworkCost]:
     """The whole of each plan at the fallback level, where the user allows it. What mid cannot map either stays an error."""
     options, reasons = run.options, {}
-    for plan in plans:
-        error = failures[plan.index]
+    for index in plans:
+        error = failures[index]
         if options.fallback == "none" or not isinstance(error, (ToolError, NotMappable)):
             raise error
         # Rows carry the first sentence only: the rest names folders that differ from run to run.
-        reasons[plan.index] = f"answered at {options.fallback} instead of fine: {str(error).split('. ')[0].rstrip('.')}"
-    for text in dict.fromkeys(str(failures[p.index]) for p in plans):
+        reasons[index] = f"answered at {options.fallback} instead of fine: {str(error).split('. ')[0].rstrip('.')}"
+    for text in dict.fromkeys(str(failures[index]) for index in plans):
         run.notify(
             f"fine cannot answer; {options.fallback} answers instead, in every row (--strict makes this an error). {text}"
         )
     if options.fallback == "mid":
         return _mid(plans, run, reasons)
-    _search([p for p in plans if isinstance(failures[p.index], NotMappable)], run)
-    return {p.index: _coarse(p, options, reasons[p.index]) for p in plans}
+    _search({i: p for i, p in plans.items() if isinstance(failures[i], NotMappable)}, run)
+    return {i: _coarse(p, options, reasons[i]) for i, p in plans.items()}
 
 
 # The answer ----------------------------------------------------------------------------------------------------------
@@ -299,6 +322,7 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
             "dataflow": options.dataflow or plan.accelerator.dataflow,
             "objective": options.objective,
             "effort": options.effort,
+            "ragged": options.ragged,
         }
     if level == "fine":
         content["mapper"] = options.mapper

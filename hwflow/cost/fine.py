@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def judge(
     """
     files = render(layer, accelerator, (), table, mapping=mapping)
     stats, seconds = run_timeloop(
-        files, engine, limit_s, lambda folder: _own(read_stats(folder, "timeloop-model"), layer), layer.name
+        files, engine, limit_s, lambda folder: _own(read_stats(folder, "timeloop-model"), layer, mapping), layer.name
     )
     return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-model", engine), seconds=seconds)
 
@@ -79,15 +80,24 @@ def search(
     files = render(layer, accelerator, constraints, table, objective=objective, search=settings)
 
     def read(folder: Path) -> tuple[Stats, Mapping]:
-        return _own(read_stats(folder, "timeloop-mapper"), layer), read_mapping(folder, layer, accelerator)
+        stats = read_stats(folder, "timeloop-mapper")
+        mapping = read_mapping(folder, layer, accelerator)
+        return _own(stats, layer, mapping), mapping
 
     (stats, mapping), seconds = run_timeloop(files, engine, limit_s, read, layer.name)
     return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-mapper", engine), seconds=seconds)
 
 
-def _own(stats: Stats, layer: Layer) -> Stats:
-    """Refuse statistics of another layer. Ragged passes are averaged and rounded, so the MACs may be a little off."""
-    if abs(stats.computes - layer.macs) > max(1, layer.macs // 1000):
+def _own(stats: Stats, layer: Layer, mapping: Mapping) -> Stats:
+    """Refuse statistics of another layer.
+
+    Under a ragged mapping Timeloop's computes are those of the padded size, times the average number of MAC units at work cut
+    off to a whole number: at most the padded size, and as little as half of the MACs.
+    """
+    loops = [loop for level in mapping.levels for loop in (*level.temporal, *level.spatial)]
+    padded = math.prod(loop.bound for loop in loops)
+    slack = layer.macs // 2 if mapping.ragged else 1
+    if not layer.macs - slack <= stats.computes <= max(padded, layer.macs) + 1:
         raise ToolError(f"the statistics are of another layer: {stats.computes} computes, where this one has {layer.macs}.")
     return stats
 

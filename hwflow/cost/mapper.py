@@ -26,6 +26,7 @@ Objective = Literal["energy", "latency", "edp"]
 
 _WIDTH = 2000  # partial mappings kept at a stage, a unit of effort
 _NARROW = 32  # the same in the search that finds out how good mappings are
+_FEW = 4  # tilings of a narrow search that become mappings, a unit of effort
 _NEAR = 1.02  # tilings worse than this factor times the best one's are not looked at: the finer rules seldom turn so much
 _FINAL = 24  # tilings that become mappings, a unit of effort
 _MOST = 24_000  # partial mappings kept at any effort: bounds the memory
@@ -42,8 +43,12 @@ class Found:
     bound: float
 
 
-def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
-    """The best mapping found, or None where not even the smallest tiles fit. Equal arguments give the equal result."""
+def search(
+    nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1, proof: bool = True
+) -> Found | None:
+    """The best mapping found whose loops divide, or None where not even the smallest tiles fit; equal arguments give the equal
+    result. With effort above 1 and `proof`, time is spent on a bound that is worth more; it is one for such mappings only.
+    """
     best: tuple[Batch, float] | None = None
     for linked in (-1, *range(len(TENSORS))) if operands_travel(nest) else (-1,):
         found = _search(nest, _arranged(nest, constraints, linked), objective, effort, linked)
@@ -53,7 +58,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
         return None
     batch, score = best
     bound = lower_bound(nest, constraints, objective)
-    if effort > 1:
+    if effort > 1 and proof:
         bound = max(bound, _proof(nest, constraints, objective, score, min(_WIDTH * effort, _MOST)))
     return Found(batch, score <= bound * (1 + 2e-9), min(bound, score))
 
@@ -181,7 +186,7 @@ def _number(orders: Ints) -> Ints:
     return np.asarray(np.tensordot(len(DIMS) ** np.arange(len(DIMS)), orders, (0, -2)))
 
 
-def _scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
+def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
     """What is minimised, and what decides between equals."""
     if objective == "energy":
         return verdict.energy, verdict.cycles
@@ -198,10 +203,19 @@ def _best(
     for start in range(0, batch.size, _CHUNK):
         index = np.arange(start, min(start + _CHUNK, batch.size))
         verdict = nest.evaluate(batch.take(index), with_links=with_links)
-        first, second = _scores(verdict, objective)
+        first, second = scores(verdict, objective)
         firsts[index], seconds[index] = np.where(verdict.fits, first, np.inf), second
     ranked = np.lexsort((seconds, firsts))[:count]
     ranked = ranked[np.isfinite(firsts[ranked])]
     if ranked.size == 0:
         return batch.take(ranked), (math.inf, math.inf)
     return batch.take(ranked), (float(firsts[ranked[0]]), float(seconds[ranked[0]]))
+
+
+def narrow(
+    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, *, effort: int, cut: float
+) -> Batch | None:
+    """What a narrow search thinks best below `cut`, in every order that can matter, not judged; None where that is nothing."""
+    tilings = Tilings(nest, constraints, objective)
+    state, _ = tilings.explore(min(_NARROW * effort, _MOST), _FEW * effort, cut)
+    return _ordered(tilings, state, constraints) if state.size else None

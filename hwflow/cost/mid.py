@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwflow.accelerator import Accelerator
-from hwflow.cost import mapper
+from hwflow.cost import mapper, padding
 from hwflow.cost.nest import Batch, Nest, Verdict
 from hwflow.dataflow import LevelConstraint
 from hwflow.energy import EnergyTable
@@ -18,7 +18,7 @@ from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 
-VERSION = "mid-2"
+VERSION = "mid-3"
 """Changes whenever a number that mid answers can change; part of every cache key."""
 
 
@@ -27,7 +27,9 @@ class MapResult:
     """The best mapping that the search found, and what it costs.
 
     `proven_optimal` says that no mapping within the constraints has a smaller objective; `bound` is a proven lower bound of the
-    objective (energy in the table's unit, latency in cycles, EDP in their product), or None where none is known.
+    objective (energy in the table's unit, latency in cycles, EDP in their product), or None where none is known. Both speak of
+    the mappings that were searched: ragged ones included (but those of which Timeloop omits more than a hundredth of the
+    energy), or perfect ones only where the search was told so. Bounds for perfect ones only are much closer.
     """
 
     mapping: Mapping
@@ -61,19 +63,26 @@ def map_layer(
     *,
     objective: mapper.Objective = "edp",
     effort: int = 1,
+    ragged: bool = True,
 ) -> MapResult:
     """Search the mappings that the constraints allow for the least `objective`; deterministic.
+
+    Without `ragged`, only loops that divide their dimensions are looked at, as in Timeloop's usual map space.
 
     Raises:
         NotMappable: where no mapping fits; says which memory is too small for the smallest tile.
     """
     start = time.perf_counter()
     nest = Nest(layer, accelerator, table)
-    found = mapper.search(nest, constraints, objective=objective, effort=effort)
+    found = mapper.search(nest, constraints, objective=objective, effort=effort, proof=not ragged)
     if found is None:
         raise NotMappable(_too_small(nest))
+    verdict = nest.evaluate(found.batch)
+    if ragged:
+        perfect, found = found, padding.search(nest, constraints, found, verdict, objective=objective, effort=effort)
+        verdict = verdict if found.batch is perfect.batch else nest.evaluate(found.batch)
     mapping = nest.mapping_of(found.batch, 0)
-    cost = _cost(nest, found.batch, nest.evaluate(found.batch), mapping, time.perf_counter() - start)
+    cost = _cost(nest, found.batch, verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound)
 
 
@@ -133,7 +142,10 @@ def _overflow(nest: Nest, verdict: Verdict) -> str:
                     f"layer {nest.layer.name}: the mapping needs {need} words in {memory.name} ({parts}), which has {room}. "
                     f"Make its tiles smaller, or {memory.name} larger."
                 )
-    return f"layer {nest.layer.name}: the mapping spreads more instances over a fan-out than {nest.accelerator.name} has."
+    return (
+        f"layer {nest.layer.name}: a full pass of the mapping's ragged loops needs more words than a memory of "
+        f"{nest.accelerator.name} has, though the average one does not. Make the tiles smaller."
+    )
 
 
 def _too_small(nest: Nest) -> str:

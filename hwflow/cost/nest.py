@@ -52,6 +52,7 @@ class Verdict:
         tiles: words of a tensor's tile in one instance, [level, tensor, batch], 0 where it is bypassed.
         instances: instances in use, [level, batch]; with ragged loops their average, cut off to a whole number.
         level_energy: energy of each level, all instances and leakage included, [level, batch]; `mac_energy` apart, [batch].
+        omitted: energy of the fractions of instances that are cut off, which exact energies don't include, [batch].
         compute_cycles, cycles: [batch]; `level_cycles` is each level's bandwidth-bound count, [level, batch].
         fits: whether every tile fits its memory and every fan-out its array, [batch].
     """
@@ -63,6 +64,7 @@ class Verdict:
     instances: Ints
     level_energy: Floats
     mac_energy: Floats
+    omitted: Floats
     compute_cycles: Floats
     level_cycles: Floats
     cycles: Floats
@@ -204,7 +206,7 @@ class Nest:
         reads, fills, updates = counts.reads, counts.fills, counts.updates
         count, size = nest.instances.shape
         level_energy, level_cycles = np.zeros((count, size)), np.empty((count, size))
-        fits = np.ones(size, dtype=np.bool_)
+        fits, omitted = np.ones(size, dtype=np.bool_), np.zeros(size)
         compute_cycles = nest.compute_cycles
         for k, level in enumerate(self.levels):
             fits &= nest.fan[k] <= level.fanout
@@ -221,6 +223,7 @@ class Nest:
                 + np.ceil(updates[k] / block).sum(axis=0) * part.update
             )
             level_energy[k] = per_instance * nest.at_work[k]
+            omitted += per_instance * nest.cut_off[k]
             read_demand = (nest.shared(reads[k], k) / compute_cycles).sum(axis=0)
             write_demand = (nest.shared(fills[k] + updates[k], k) / compute_cycles).sum(axis=0)
             slowdown = np.ones(size)
@@ -235,8 +238,12 @@ class Nest:
         cycles = level_cycles.max(axis=0)
         for k, level in enumerate(self.levels):
             if level.memory is not None:
-                level_energy[k] += self.table.parts[level.memory.name].leak * cycles * nest.at_work[k]
+                leakage = self.table.parts[level.memory.name].leak * cycles
+                level_energy[k] += leakage * nest.at_work[k]
+                omitted += leakage * nest.cut_off[k]
         mac_energy = nest.computes(self.layer.macs) * self.compute_energy
+        if nest.exact:
+            omitted += self.mac_energy - mac_energy
         return Verdict(
             reads,
             fills,
@@ -245,6 +252,7 @@ class Nest:
             nest.instances,
             level_energy,
             mac_energy,
+            omitted,
             compute_cycles,
             level_cycles,
             cycles,

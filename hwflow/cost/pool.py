@@ -119,7 +119,6 @@ class _Board:
                     owner = state.owner
                     waiting.append(task)
                 else:
-                    self._tell(task.label)
                     self._start(executor, task, state)
             if self.running:
                 done, _ = wait(self.running, return_when=FIRST_COMPLETED)
@@ -133,7 +132,8 @@ class _Board:
         self._tell("")
 
     def _start(self, executor: Executor, task: Task, claim: Claim) -> None:
-        try:
+        try:  # an interruption here must not leave the claim behind
+            self._tell(task.label)
             self.running[executor.submit(_call, task.call, task.args)] = (task, claim)
         except BaseException:
             self.store.release(claim)

@@ -14,7 +14,7 @@ the others are taken to be like it, so that a ragged loop inside a spatial loop 
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,6 +46,16 @@ class Crossing(NamedTuple):
     links: float
 
 
+class _Fan(NamedTuple):
+    """Where each instance's tile lies relative to the first one's, in the order of the mesh, as one number an instance; how
+    many places differ; how far they reach along each axis, and what a word along it counts in these numbers."""
+
+    places: npt.NDArray[np.int64]
+    distinct: int
+    span: Vector
+    weights: Vector
+
+
 class _Held(NamedTuple):
     """What an instance, and its neighbours, received last; positions as seen from where the walk stands."""
 
@@ -55,10 +65,11 @@ class _Held(NamedTuple):
     origin: Vector = ()
     spread: Vector = ()
 
-    def seen_from(self, shift: Vector) -> _Held:
-        """The same after the walk has moved on by `shift`."""
-        if self.tile is None and not self.origin:
+    def seen_from(self, move: Vector, times: int) -> _Held:
+        """The same after the walk has moved on by `times` this `move`."""
+        if not times or not any(move) or (self.tile is None and not self.origin):
             return self
+        shift = tuple(x * times for x in move)
         tile = None if self.tile is None else (_minus(self.tile[0], shift), _minus(self.tile[1], shift))
         return self._replace(tile=tile, origin=_minus(self.origin, shift) if self.origin else ())
 
@@ -75,7 +86,6 @@ class Nesting:
             if not any(not s.spatial for s in level):
                 self.steps.append(Step(len(DIMS) - 1, 1, 1, False, k))
             self.top.append(len(self.steps) - 1)
-        self.ragged = sorted({s.dim for s in self.steps if s.residual != s.bound})
         self.stride: list[int] = []
         self.full: list[Vector] = []
         self.last: list[Vector] = []
@@ -86,7 +96,13 @@ class Nesting:
             full[s.dim] *= s.bound
             self.full.append(tuple(full))
             self.last.append(tuple(last))
-        self.inside = [any(t.dim == s.dim and t.residual != t.bound for t in self.steps[:i]) for i, s in enumerate(self.steps)]
+        self.inside: list[bool] = []
+        ragged: set[int] = set()
+        for s in self.steps:
+            self.inside.append(s.dim in ragged)
+            if s.residual != s.bound:
+                ragged.add(s.dim)
+        self.ragged = sorted(ragged)
 
     def counted(self, level: int) -> int:
         """The loop that delivers to what lies below `level`: its outermost spatial one, or else its innermost temporal one."""
@@ -117,7 +133,7 @@ class Walk:
         self.below = nesting.top[level - 1] if level else -1
         self.moves = [tuple(int(c) for c in coefficients[:, s.dim] * nesting.stride[i]) for i, s in enumerate(nesting.steps)]
         self.known: dict[tuple[int, int, _Held], tuple[_Held, Crossing]] = {}
-        self.offsets: dict[Vector, npt.NDArray[np.int64]] = {}
+        self.fans: dict[Vector, _Fan] = {}
         self.bit = {d: 1 << n for n, d in enumerate(nesting.ragged)}
 
     def crossing(self) -> Crossing:
@@ -149,11 +165,11 @@ class Walk:
         reads = delivered = links = 0.0
         before = 0
         for at, weight in self.nesting.iterations(step, i, self.is_last(step, last)):
-            held = held.seen_from(_times(self.moves[i], at - before))
+            held = held.seen_from(self.moves[i], at - before)
             held, crossed = self.run(i - 1, self.entered(step, last, at), held)
             reads, delivered = reads + weight * crossed.reads, delivered + weight * crossed.delivered
             links, before = links + weight * crossed.links, at
-        return held.seen_from(_times(self.moves[i], -before)), Crossing(reads, delivered, links)
+        return held.seen_from(self.moves[i], -before), Crossing(reads, delivered, links)
 
     def count(self, i: int, step: Step, last: int, held: _Held) -> tuple[_Held, Crossing]:
         """The temporal loop directly above the tile."""
@@ -164,7 +180,7 @@ class Walk:
         deltas: list[tuple[int, int]] = []
         before = 0
         for at, weight in self.nesting.iterations(step, i, final):
-            held = held.seen_from(_times(self.moves[i], at - before))
+            held = held.seen_from(self.moves[i], at - before)
             held, delta = self.visit(self.entered(step, last, at), held)
             deltas.append((_size(delta), weight))
             before = at
@@ -172,7 +188,7 @@ class Walk:
         if final and self.nesting.inside[i] and end > 2 and (step.residual == step.bound or end > 3):
             deltas[2] = (deltas[1][0], 1)
         total = float(sum(size * weight for size, weight in deltas))
-        return held.seen_from(_times(self.moves[i], -before)), Crossing(total, total, 0.0)
+        return held.seen_from(self.moves[i], -before), Crossing(total, total, 0.0)
 
     def is_last(self, step: Step, last: int) -> bool:
         """Whether this loop is in the last pass of its dimension (of a perfect one it does not matter)."""
@@ -208,37 +224,51 @@ class Walk:
         else:
             point = (0,) * len(self.coefficients)
             delta = ((point, (1,) * len(point)),)
-        where = self.places(i, ends)
+        fan = self.fan(i, ends)
         size = _size(delta)
-        crossed = Crossing(size * _distinct(where), float(size * len(where)), 0.0)
+        crossed = Crossing(size * fan.distinct, float(size * len(fan.places)), 0.0)
         if size and held.delta and held.origin:
-            taken = self.taken(where, delta, held)
-            fewer = size * _distinct(where[~taken])
-            if fewer < crossed.reads:
+            taken = self.taken(fan, delta, held)
+            if taken is not None and (fewer := len(np.unique(fan.places[~taken]))) < fan.distinct:
                 linked = int(taken.sum())
-                crossed = Crossing(fewer, float(size * (len(where) - linked)), float(size * linked))
+                crossed = Crossing(size * fewer, float(size * (len(fan.places) - linked)), float(size * linked))
         return held._replace(delta=delta, origin=(0,) * len(self.coefficients), spread=ends), crossed
 
-    def places(self, i: int, ends: Vector) -> npt.NDArray[np.int64]:
-        """Where each instance's tile lies relative to the first one's, in the order of the mesh."""
-        found = self.offsets.get(ends)
-        if found is None:
-            moves = np.array([self.moves[j] for j in range(i, self.below, -1)], dtype=np.int64)
-            found = np.array(list(itertools.product(*map(range, ends))), dtype=np.int64) @ moves
-            self.offsets[ends] = found
-        return found
+    def fan(self, i: int, ends: Vector) -> _Fan:
+        """Where the instances' tiles lie, with `ends` of each spatial loop from `i` inwards."""
+        if ends not in self.fans:
+            inner = range(i, self.below, -1)
+            moves = [self.moves[j] for j in inner]
+            span = [
+                sum(m[a] * (self.nesting.steps[j].bound - 1) for m, j in zip(moves, inner, strict=True))
+                for a in range(len(moves[0]))
+            ]
+            # Sums and differences of two places and an anchor stay apart in this radix.
+            weights = [1]
+            for s in span[:-1]:
+                weights.append(weights[-1] * (4 * s + 1))
+            places = np.zeros(1, dtype=np.int64)
+            distinct = [{0} for _ in span]
+            for move, end in zip(moves, ends, strict=True):
+                step = sum(m * w for m, w in zip(move, weights, strict=True))
+                places = np.add.outer(places, np.arange(end) * step).reshape(-1)
+                distinct = [
+                    {x + m * n for x in on for n in range(end)} if m else on for m, on in zip(move, distinct, strict=True)
+                ]
+            self.fans[ends] = _Fan(places, math.prod(map(len, distinct)), tuple(span), tuple(weights))
+        return self.fans[ends]
 
-    def taken(self, where: npt.NDArray[np.int64], delta: tuple[Box, ...], held: _Held) -> npt.NDArray[np.bool_]:
-        """Which instances find exactly their delta at the neighbour before or after them, as it was a step ago."""
-        taken = np.zeros(len(where), dtype=np.bool_)
+    def taken(self, fan: _Fan, delta: tuple[Box, ...], held: _Held) -> npt.NDArray[np.bool_] | None:
+        """Which instances find exactly their delta at the neighbour before or after them, as it was a step ago; None: none."""
         (anchor, shape), (old_anchor, old_shape) = _normal(delta), _normal(held.delta)
-        if shape != old_shape:
-            return taken
-        now = where + np.array(anchor)
-        old = self.offsets[held.spread] + np.array(_plus(old_anchor, held.origin))
+        apart = _minus(_plus(old_anchor, held.origin), anchor)
+        if shape != old_shape or any(abs(x) > s for x, s in zip(apart, fan.span, strict=True)):
+            return None
+        now, taken = fan.places, np.zeros(len(fan.places), dtype=np.bool_)
+        old = self.fans[held.spread].places + sum(x * w for x, w in zip(apart, fan.weights, strict=True))
         after, before = min(len(now), len(old) - 1), min(len(now) - 1, len(old))
-        taken[:after] |= (now[:after] == old[1 : after + 1]).all(axis=1)
-        taken[1 : before + 1] |= (now[1 : before + 1] == old[:before]).all(axis=1)
+        taken[:after] |= now[:after] == old[1 : after + 1]
+        taken[1 : before + 1] |= now[1 : before + 1] == old[:before]
         return taken
 
 
@@ -251,10 +281,6 @@ def _minus(a: Vector, b: Vector) -> Vector:
 
 def _plus(a: Vector, b: Vector) -> Vector:
     return tuple(x + y for x, y in zip(a, b, strict=True))
-
-
-def _times(a: Vector, n: int) -> Vector:
-    return tuple(x * n for x in a)
 
 
 def _centre_step(old_low: int, old_high: int, low: int, high: int) -> int:
@@ -292,7 +318,3 @@ def _normal(boxes: tuple[Box, ...]) -> tuple[Vector, tuple[Box, ...]]:
     """A set of boxes as a place and a shape."""
     anchor = tuple(map(min, *(low for low, _ in boxes))) if len(boxes) > 1 else boxes[0][0]
     return anchor, tuple((_minus(low, anchor), _minus(high, anchor)) for low, high in boxes)
-
-
-def _distinct(where: npt.NDArray[np.int64]) -> int:
-    return len(np.unique(where, axis=0)) if len(where) else 0

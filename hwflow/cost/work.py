@@ -39,29 +39,35 @@ class Chip:
         rules = [[c.level.name, c.temporal, c.innermost, c.spatial] for c in self.constraints]
         return key_of(self.accelerator.fingerprint, rules, self.table.content())
 
+    @cached_property
+    def portable(self) -> Chip:
+        """Without provenance, which does not go to other processes."""
+        return replace(self, table=replace(self.table, provenance={}))
+
 
 # Mid -----------------------------------------------------------------------------------------------------------------
 
 
-def mid_key(layer: Layer, chip: Chip, objective: Objective, effort: int) -> str:
+def mid_key(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> str:
     """What mid's best mapping of a layer depends on."""
     from hwflow.cost import mid
 
-    return key_of(mid.VERSION, layer.key, chip.identity, objective, effort)
+    return key_of(mid.VERSION, layer.key, chip.identity, objective, effort, ragged)
 
 
-def mid_task(layer: Layer, chip: Chip, objective: Objective, effort: int) -> Task:
+def mid_task(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> Task:
     """mid's search for one layer."""
-    return Task(
-        "mid", mid_key(layer, chip, objective, effort), layer.name, search_mid, (*_portable(layer, chip), objective, effort)
-    )
+    key = mid_key(layer, chip, objective, effort, ragged)
+    return Task("mid", key, layer.name, search_mid, (layer, chip.portable, objective, effort, ragged))
 
 
-def search_mid(layer: Layer, chip: Chip, objective: Objective, effort: int) -> dict[str, Any]:
+def search_mid(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> dict[str, Any]:
     """The best mapping and its cost, as plain data."""
     from hwflow.cost import mid
 
-    found = mid.map_layer(layer, chip.accelerator, chip.constraints, chip.table, objective=objective, effort=effort)
+    found = mid.map_layer(
+        layer, chip.accelerator, chip.constraints, chip.table, objective=objective, effort=effort, ragged=ragged
+    )
     return {
         "mapping": mapping_to_data(found.mapping),
         "cost": cost_to_data(found.cost),
@@ -80,7 +86,7 @@ def judge_task(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: 
 
     files = render(layer, chip.accelerator, (), chip.table, mapping=mapping_from_data(mapping))
     key = fine.key(files, chip.table, engine)
-    return Task("fine", key, layer.name, judge_fine, (*_portable(layer, chip), mapping, engine))
+    return Task("fine", key, layer.name, judge_fine, (layer, chip.portable, mapping, engine))
 
 
 def judge_fine(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: Engine) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def search_task(layer: Layer, chip: Chip, objective: Objective, effort: int, eng
     settings = search_settings(effort)
     files = render(layer, chip.accelerator, chip.constraints, chip.table, objective=objective, search=settings)
     key = fine.key(files, chip.table, engine)
-    return Task("fine", key, layer.name, search_fine, (*_portable(layer, chip), objective, effort, engine))
+    return Task("fine", key, layer.name, search_fine, (layer, chip.portable, objective, effort, engine))
 
 
 def search_fine(layer: Layer, chip: Chip, objective: Objective, effort: int, engine: Engine) -> dict[str, Any]:
@@ -124,8 +130,3 @@ def search_settings(effort: int) -> SearchSettings:
 
     usual = SearchSettings()
     return replace(usual, victory_condition=usual.victory_condition * effort, timeout=usual.timeout * effort)
-
-
-def _portable(layer: Layer, chip: Chip) -> tuple[Layer, Chip]:
-    """Without what cannot go to another process: views that a layer has cached, provenance."""
-    return replace(layer), replace(chip, table=replace(chip.table, provenance={}))

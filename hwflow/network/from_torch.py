@@ -6,6 +6,7 @@ What counts is what PyTorch executes, so control flow, functional calls and modu
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ from hwflow.network import Network
 from hwflow.network._recorder import Origin, Recorder
 from hwflow.network._rows import shown
 
-_Example: TypeAlias = "tuple[int, ...] | torch.Tensor"
+Example: TypeAlias = "tuple[int, ...] | torch.Tensor"
 
 
 def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
@@ -44,7 +45,7 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model is {type(model).__name__}; it must be a torch.nn.Module.")
-    model = _unwrapped(model)
+    model = unwrapped(model)
     label = name or type(model).__name__
     lazy = [key for key, value in _tensors(model) if nn.parameter.is_lazy(value)]
     if lazy:
@@ -52,7 +53,7 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
             f"{label}: parameter {lazy[0]!r} has no shape yet (a lazy module). Run the model once on real data "
             "before importing it."
         )
-    examples = _examples(input_shape)
+    examples = examples_of(input_shape)
     recorder = _run_fake(model, examples) or _run_real(model, examples, label)
     if not recorder.layers:
         raise ImportFailed(
@@ -62,14 +63,14 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
     return Network(label, tuple(recorder.layers), tuple(recorder.other))
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """The module inside what compiles it or spreads it over devices: it is only to be looked at."""
     while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) or hasattr(model, "_orig_mod"):
         model = model.module if hasattr(model, "module") else model._orig_mod
     return model
 
 
-def _run_fake(model: nn.Module, examples: tuple[_Example, ...]) -> Recorder | None:
+def _run_fake(model: nn.Module, examples: tuple[Example, ...]) -> Recorder | None:
     """The record of a run on fake tensors; None where the model cannot run on them."""
     # Tensors that are no parameters or buffers (plain attributes) enter the fake world by themselves.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
@@ -77,9 +78,9 @@ def _run_fake(model: nn.Module, examples: tuple[_Example, ...]) -> Recorder | No
     try:
         swapped = {key: fake.from_tensor(value, static_shapes=True) for key, value in _tensors(model)}
         with fake:
-            inputs = tuple(_filled(x, model) for x in examples)
+            inputs = tuple(filled(x, model) for x in examples)
         recorder = Recorder(_origins(model, swapped), inputs)
-        with _unchanged(model), recorder.names_from(model), torch.inference_mode(), fake, recorder:
+        with _silent(), _unchanged(model), recorder.names_from(model), torch.inference_mode(), fake, recorder:
             functional_call(model, swapped, inputs)
     except Exception:
         if recorder is None or not recorder.refusal:
@@ -89,10 +90,21 @@ def _run_fake(model: nn.Module, examples: tuple[_Example, ...]) -> Recorder | No
     return recorder
 
 
-def _run_real(model: nn.Module, examples: tuple[_Example, ...], label: str) -> Recorder:
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """PyTorch logs operators that fail on fake tensors; here that is an answer, not an accident."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _run_real(model: nn.Module, examples: tuple[Example, ...], label: str) -> Recorder:
     """The record of a run on zeros, on the model's device."""
     swapped = {**dict(model.named_parameters()), **{key: value.clone() for key, value in model.named_buffers()}}
-    inputs = tuple(_filled(x, model) for x in examples)
+    inputs = tuple(filled(x, model) for x in examples)
     recorder = Recorder(_origins(model, swapped), inputs)
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
     try:
@@ -164,7 +176,7 @@ def _origins(model: nn.Module, swapped: dict[str, torch.Tensor]) -> list[tuple[t
     return [(tensor, Origin(key, key in parameters)) for key, tensor in swapped.items()]
 
 
-def _examples(input_shape: Any) -> tuple[_Example, ...]:
+def examples_of(input_shape: Any) -> tuple[Example, ...]:
     """The inputs that the user described: for each a shape, or the tensor itself."""
     several = (
         _is_sequence(input_shape)
@@ -189,7 +201,7 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def _filled(example: _Example, model: nn.Module) -> torch.Tensor:
+def filled(example: Example, model: nn.Module) -> torch.Tensor:
     """A tensor to run the model on: zeros in its parameters' type, or a copy of the user's own."""
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     if isinstance(example, torch.Tensor):
@@ -197,7 +209,7 @@ def _filled(example: _Example, model: nn.Module) -> torch.Tensor:
     return torch.zeros(example, dtype=first.dtype, device=first.device)
 
 
-def _sizes(examples: tuple[_Example, ...]) -> str:
+def _sizes(examples: tuple[Example, ...]) -> str:
     return ", ".join(shown(x.shape if isinstance(x, torch.Tensor) else x) for x in examples)
 
 
@@ -207,4 +219,4 @@ def _first_line(error: Exception) -> str:
     return line if line.endswith(".") else f"{line}."
 
 
-__all__ = ["trace"]
+__all__ = ["Example", "examples_of", "filled", "trace", "unwrapped"]

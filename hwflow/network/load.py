@@ -8,12 +8,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwflow.errors import HwflowError, ImportFailed, InputError, MissingDependency, not_found
 from hwflow.layers import Layer
 from hwflow.network import Network, model_zoo
 from hwflow.network._rows import checked_batch
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _FORMS = (
@@ -51,6 +54,26 @@ def load(spec: str, *, input_shape: Sequence[int] | None = None, batch: int | No
             raise InputError(f"{spec} needs the shape of its input, batch first: --input 1x3x224x224 (input_shape=).")
         return Network.from_torch(_called(spec), input_shape, name=spec.partition(":")[2])
     raise not_found("network", spec, model_zoo.NAMES, _FORMS)
+
+
+def load_module(spec: str, *, num_classes: int, in_channels: int) -> nn.Module:
+    """A network to train or prune: a zoo name, or `package.module:callable`, which decides on its sizes itself.
+
+    Raises:
+        InputError: for an unknown name, or a file, which holds no module.
+        ImportFailed: where the callable fails or returns something else.
+        MissingDependency: where torch is not installed.
+    """
+    if spec in model_zoo.ZOO:
+        return model_zoo.load_model(spec, num_classes, in_channels)
+    if _CALLABLE.fullmatch(spec):
+        return _called(spec)
+    if Path(spec).suffix.lower() in (".onnx", ".yaml", ".yml"):
+        raise InputError(
+            f"{spec} can be costed, not trained or pruned: that needs a torch.nn.Module. Name a network of the zoo "
+            "('hwflow list networks') or package.module:callable."
+        )
+    raise not_found("network", spec, model_zoo.NAMES, "Or package.module:callable that returns a torch.nn.Module.")
 
 
 def _with_batch(shape: Sequence[int], batch: int | None) -> Sequence[int]:
@@ -101,4 +124,4 @@ def _called(spec: str) -> Any:
     return model
 
 
-__all__ = ["load"]
+__all__ = ["load", "load_module"]

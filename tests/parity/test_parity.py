@@ -38,7 +38,7 @@ def test_the_record_is_broad_and_says_where_it_comes_from(recorded: dict[str, An
     assert {"tool", "version", "recorded"} <= set(recorded["provenance"])
     records = recorded["records"]
     assert len(records) >= 60
-    assert {"random", "hwflow", "timeloop", "ragged"} <= {r["source"] for r in records}
+    assert {"random", "hwflow", "timeloop", "ragged", "hwflow_ragged"} <= {r["source"] for r in records}
     chips = Counter(r["accelerator"]["name"] for r in records)
     assert {"eyeriss", "eyeriss_256", "simba", "tpu_like", "shidiannao_like"} <= set(chips)
     assert len({r["layer"]["name"] for r in records}) >= 14

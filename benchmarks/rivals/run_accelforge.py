@@ -1,0 +1,184 @@
+"""Runs in AccelForge's own interpreter: `python run_accelforge.py REQUEST.json` prints one JSON object a layer, in its terms.
+
+Reads what `benchmarks.rivals.chip` wrote, knows nothing of hwflow, and decides nothing: chip, layers and the search's settings
+are in the request. AccelForge counts in seconds and joule; here a cycle is its second and a picojoule its joule.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from copy import deepcopy
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import accelforge
+import yaml
+from accelforge.frontend.mapper.metrics import Metrics
+from accelforge.frontend.mapping import Compute, Spatial, Storage, Temporal
+from accelforge.mapper.FFM.main import map_workload_to_arch
+from accelforge.model.main import evaluate_mapping
+from accelforge.util.parallel import set_n_parallel_jobs
+
+PREFIX = "at_"  # names that begin with global_ are AccelForge's own
+
+
+def node(memory: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """One memory; its time is the longer of reading and writing, or their sum where they share its bandwidth."""
+    bits = memory["bits_per_cycle"]
+    if "shared" in bits:
+        latency = f"sum(a.n_calls for a in actions) * {memory['access_bits']} / {bits['shared']}"
+    else:
+        latency = f"max(a.n_calls for a in actions) * {memory['access_bits']} / {bits['read']}"
+    actions = [
+        {"name": kind, "energy": memory[f"{kind}_energy"], "bits_per_action": memory["access_bits"], "throughput": "inf"}
+        for kind in ("read", "write")
+    ]
+    return "Memory", {
+        "name": PREFIX + memory["name"],
+        "size": memory["size_bits"] or "inf",
+        "leak_power": memory["leak"],
+        "area": 0,
+        "total_latency": latency,
+        "tensors": {"keep": " | ".join(memory["keeps"])},
+        "actions": actions,
+    }
+
+
+def architecture(chip: dict[str, Any]) -> str:
+    """The chip as AccelForge's YAML, whose nodes are told apart by tags."""
+    nodes = [node(m) for m in chip["memories"] if m["above_array"]]
+    spatial = [{"name": axis, "fanout": chip[axis]} for axis in ("columns", "rows")]
+    nodes.append(("Container", {"name": "array", "spatial": spatial}))
+    nodes += [node(m) for m in chip["memories"] if not m["above_array"]]
+    compute = [{"name": "compute", "energy": chip["mac_energy"], "throughput": 1}]
+    nodes.append(("Compute", {"name": "mac", "leak_power": 0, "area": 0, "actions": compute}))
+    lines = [f"  - !{tag} {json.dumps(fields)}" for tag, fields in nodes]
+    return "\n".join(["arch:", "  nodes:", *lines, ""])
+
+
+def index(dim: str, coefficient: int) -> str:
+    return dim.lower() if coefficient == 1 else f"{coefficient} * {dim.lower()}"
+
+
+def workload(layer: dict[str, Any], bits: int) -> str:
+    """One convolution without padding: the input is the hull that the window spans."""
+    (sx, sy), (dx, dy) = layer["strides"], layer["dilations"]
+    dims = {d: n for d, n in layer["dims"].items() if n > 1}
+
+    def axis(dim: str, stride: int, kernel: str, dilation: int) -> str | None:
+        terms = [index(d, c) for d, c in ((dim, stride), (kernel, dilation)) if d in dims]
+        return " + ".join(terms) or None
+
+    def plain(names: str) -> dict[str, str]:
+        return {d: d.lower() for d in names if d in dims}
+
+    wide = {"X": axis("P", sx, "R", dx), "Y": axis("Q", sy, "S", dy)}
+    accesses = [
+        {"name": "inputs", "projection": {f"I{d}": e for d, e in {**plain("NGC"), **wide}.items() if e}},
+        {"name": "weights", "projection": {f"W{d}": e for d, e in plain("GCMRS").items()}},
+        {"name": "outputs", "projection": {f"O{d}": e for d, e in plain("NGMPQ").items()}, "output": True},
+    ]
+    einsum = {
+        "name": "layer",
+        "tensor_accesses": accesses,
+        "iteration_space_shape": [f"0 <= {d.lower()} < {n}" for d, n in dims.items()],
+        "renames": {"input": "inputs", "weight": "weights", "output": "outputs"},
+    }
+    return yaml.safe_dump({"workload": {"bits_per_value": {"All": bits}, "einsums": [einsum]}}, sort_keys=False)
+
+
+def nest(mapping: Any) -> list[list[Any]]:
+    """The loop tree of one layer, which is a path: [kind, ...], outermost first, tile shapes as AccelForge has them."""
+    path: list[list[Any]] = []
+    for found in mapping._flatten():
+        if isinstance(found, Spatial):
+            path.append(["spatial", str(found.name), str(found.rank_variable), int(found.tile_shape)])
+        elif isinstance(found, Temporal):
+            path.append(["temporal", str(found.rank_variable), int(found.tile_shape)])
+        elif isinstance(found, Storage):
+            path.append(["storage", str(found.component).removeprefix(PREFIX), [str(t) for t in found.tensors]])
+        elif isinstance(found, Compute):
+            path.append(["compute", str(found.component)])
+    return path
+
+
+def given(layer: dict[str, Any], dims: dict[str, int]) -> str:
+    """The given mapping as AccelForge's YAML: a loop states the size of the tile that is left inside it."""
+    size = dict(dims)
+    lines = []
+    for kind, *rest in layer["nest"]:
+        if kind == "storage":
+            fields = {"component": PREFIX + rest[0], "tensors": rest[1]}
+            lines.append(f"  - !Storage {json.dumps(fields)}")
+            continue
+        *axis, dim, bound = rest
+        size[dim] = -(-size[dim] // bound)
+        loop = {"rank_variable": dim.lower(), "tile_shape": size[dim]}
+        if kind == "spatial":
+            lines.append(f"  - !Spatial {json.dumps(loop | {'name': axis[0], 'component': 'array'})}")
+        else:
+            lines.append(f"  - !Temporal {json.dumps(loop)}")
+    compute = {"einsum": "layer", "component": "mac"}
+    return "\n".join(["mapping:", "  nodes:", *lines, f"  - !Compute {json.dumps(compute)}", ""])
+
+
+def verdict(data: Any) -> dict[str, float]:
+    """Energy and cycles of the first mapping."""
+    own = data.iloc[0]
+    return {"energy": float(own["Total<SEP>energy"]), "cycles": float(own["Total<SEP>latency"])}
+
+
+def run(layer: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """AccelForge's best mapping of one layer, and what it says of the given one."""
+    (folder / "workload.yaml").write_text(workload(layer, request["chip"]["word_bits"]))
+    (folder / "mapping.yaml").write_text(given(layer, layer["dims"]))
+    files = [str(folder / name) for name in ("arch.yaml", "workload.yaml")]
+    spec = accelforge.Spec.from_yaml(*files)
+    spec.mapper.metrics = Metrics.ENERGY_DELAY_PRODUCT
+    spec.mapper.explore_loop_orders = request["settings"]["loop_orders"]
+    start, cpu = time.perf_counter(), time.process_time()
+    found = map_workload_to_arch(spec, print_progress=False, eval_in_detail=False)
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    best = found.data["Total<SEP>mapping"].iloc[0]
+    judged = deepcopy(spec)
+    judged.model.metrics = Metrics.ENERGY | Metrics.LATENCY
+    judged.mapping = best(_for_model=True)
+    own = evaluate_mapping(judged, flattened_arches=found.flattened_arches, evaluated_specs=found.evaluated_specs)
+    try:
+        asked = accelforge.Spec.from_yaml(*files, str(folder / "mapping.yaml"))
+        asked.model.metrics = Metrics.ENERGY | Metrics.LATENCY
+        said: dict[str, Any] = verdict(asked.evaluate_mapping().data)
+    except Exception as error:
+        said = {"error": f"{type(error).__name__}: {error}"}
+    return {
+        "name": layer["name"],
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "candidates": [verdict(own.data) | {"nest": nest(best())}],
+        "given": said,
+    }
+
+
+def main() -> None:
+    """Answer the request."""
+    request = json.loads(Path(sys.argv[1]).read_text())
+    answer = sys.stdout
+    print(json.dumps({"tool": "accelforge", "version": version("accelforge"), "python": sys.version.split()[0]}), flush=True)
+    set_n_parallel_jobs(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.chdir(folder)  # it writes a picture of every mapping into the working directory
+        (folder / "arch.yaml").write_text(architecture(request["chip"]))
+        for layer in request["layers"]:
+            sys.stdout = sys.stderr
+            row = run(layer, request, folder)
+            print(json.dumps(row), file=answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()

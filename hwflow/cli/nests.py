@@ -1,0 +1,113 @@
+"""What `hwflow map` prints: the loop nest, what it moves, where the array's cycles go, and what other widths would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwflow.cli.pages import shape_text
+from hwflow.console import Page, Table, number
+from hwflow.cost.mid import MapResult
+from hwflow.cost.occupancy import Share
+from hwflow.results import LayerCost
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A width beside the layer's own: `M=36`, and its cost, or None where it has no mapping."""
+
+    width: str
+    wider: bool
+    cost: LayerCost | None
+
+
+def map_page(
+    found: MapResult,
+    accelerator: str,
+    objective: str,
+    dataflow: str,
+    shares: Sequence[Share],
+    neighbours: Sequence[Neighbour],
+) -> Page:
+    """The answer of `hwflow map`."""
+    cost = found.cost
+    tables = [_counts(cost), _energies(cost), _shares(shares, cost)]
+    if neighbours:
+        tables.append(_beside(neighbours, cost, objective))
+    lines = [
+        f"{number(cost.cycles, 0)} cycles, bound by {cost.bound_by}; utilisation {number(100 * (cost.utilization or 0), 1)} %; "
+        f"DRAM {number(cost.dram_bytes / 1e3, 1)} kB.",
+        *(f"{share.name}: {share.used:,} of {share.available:,}; {share.why}." for share in shares if share.why),
+        *_oddities(neighbours, cost, objective),
+        f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective)}.",
+        f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
+    ]
+    return Page(f"{cost.layer.name} ({shape_text(cost.layer)}) on {accelerator}\n\n{found.mapping}", tables, lines)
+
+
+def _counts(cost: LayerCost) -> Table:
+    kinds = ("reads", "fills", "updates")
+    rows = [
+        [level, tensor, *(number(c[kind], 0) for kind in kinds), number(cost.utilized_instances.get(level), 0)]
+        for level, tensors in cost.accesses.items()
+        for tensor, c in tensors.items()
+    ]
+    return Table(["level", "tensor", *(f"{kind} (words)" for kind in kinds), "instances used"], rows, left=frozenset({0, 1}))
+
+
+def _energies(cost: LayerCost) -> Table:
+    rows = [[part, number(e, 0), number(100 * e / (cost.energy or 1), 1)] for part, e in cost.energy_by_level.items()]
+    headings = ["part", f"energy ({cost.energy_unit})", "share (%)"]
+    return Table(headings, rows, ["total", number(cost.energy, 0), "100.0"])
+
+
+def _shares(shares: Sequence[Share], cost: LayerCost) -> Table:
+    rows = [[s.name, s.loops or "-", f"{s.used:,}", f"{s.available:,}", number(100 * s.value, 1)] for s in shares]
+    totals = ["utilisation (product)", "", "", "", number(100 * (cost.utilization or 0), 1)]
+    return Table(["where MAC cycles go", "loops", "used", "of", "share (%)"], rows, totals, frozenset({0, 1}))
+
+
+def _beside(neighbours: Sequence[Neighbour], cost: LayerCost, objective: str) -> Table:
+    headings = ["width", f"energy ({cost.energy_unit})", "cycles", "util. (%)", f"{objective} (this = 1)"]
+    rows = [["this", *_cells(cost, cost, objective)], *([n.width, *_cells(n.cost, cost, objective)] for n in neighbours)]
+    return Table(headings, rows)
+
+
+def _cells(cost: LayerCost | None, own: LayerCost, objective: str) -> list[str]:
+    if cost is None:
+        return ["no mapping", "-", "-", "-"]
+    ratio = _value(cost, objective) / _value(own, objective)
+    return [number(cost.energy, 0), number(cost.cycles, 0), number(100 * (cost.utilization or 0), 1), number(ratio, 3)]
+
+
+def _oddities(neighbours: Sequence[Neighbour], own: LayerCost, objective: str) -> list[str]:
+    """Where more channels cost less."""
+    lines = []
+    for n in neighbours:
+        if n.cost is None:
+            continue
+        ratio = _value(n.cost, objective) / _value(own, objective)
+        if ratio < 1 if n.wider else ratio > 1:
+            changes = [f"energy {_change(n.cost.energy, own.energy)}", f"cycles {_change(n.cost.cycles, own.cycles)}"]
+            relation = "is wider and has less" if n.wider else "is narrower and has more"
+            lines.append(f"Raggedness: {n.width} {relation} {objective}: {', '.join(changes)}.")
+    return lines
+
+
+def _change(value: float | None, base: float | None) -> str:
+    return f"{100 * ((value or 0) / (base or 1) - 1):+.1f} %"
+
+
+def _proven(found: MapResult, objective: str) -> str:
+    if found.proven_optimal:
+        return f"proven to have the least {objective} that the dataflow allows"
+    if found.bound is None:
+        return "nothing is proven of it"
+    energy = found.cost.energy_unit
+    unit = {"energy": energy, "latency": "cycles", "edp": f"{energy} x cycles"}[objective]
+    return f"this mapping has {_value(found.cost, objective):.6g}, no mapping can have less than {found.bound:.6g} {unit}"
+
+
+def _value(cost: LayerCost, objective: str) -> float:
+    energy, cycles = cost.energy or 0.0, float(cost.cycles or 0)
+    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]

@@ -1,0 +1,223 @@
+"""`hwflow prune`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwflow.cli import arguments as args
+from hwflow.cli.training import DataOption, DeviceOption, PrecisionOption
+from hwflow.errors import InputError
+
+if TYPE_CHECKING:
+    from hwflow.console import Page, Table
+    from hwflow.pruning.contest import Contest
+    from hwflow.pruning.result import PruneResult
+    from hwflow.pruning.settings import Settings
+    from hwflow.results import NetworkCost
+
+_SHOWN = ("energy", "latency", "edp", "macs", "params", "dram_bytes")
+
+
+def prune(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
+    ],
+    *,
+    data: DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
+    accelerator: Annotated[
+        str | None,
+        typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
+    ] = None,
+    changes: args.SetOption = None,
+    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed.")] = "mid",
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            "--levels", metavar="LEVEL,LEVEL...", help="Search at the first, rank the best plans again at the others."
+        ),
+    ] = None,
+    keep: Annotated[int, typer.Option("--keep", metavar="K", help="Plans that go on to the next level.")] = 8,
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="energy|latency|edp|macs|params|dram_bytes", help="What the budget is of.")
+    ] = "energy",
+    budget: Annotated[
+        str,
+        typer.Option("--budget", metavar="SHARE", help="Of the unpruned network's: 0.5, or energy=0.5,latency=0.6; or none."),
+    ] = "0.5",
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default as the budget asks."
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option("--episodes", metavar="N", help="Plans that are tried, a search.")] = 300,
+    seed: Annotated[
+        str, typer.Option("--seed", metavar="S[,S...]", help="Of the search; several give the comparison its spread.")
+    ] = "0",
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FILE", help="From 'hwflow train'; without, the network is trained first."),
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option("--plan", metavar="uniform|FILE", help="Apply this plan instead of searching one."),
+    ] = None,
+    round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
+    floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
+    streams: Annotated[bool, typer.Option("--streams", help="Prune the residual streams, too.")] = False,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs stay as they are.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="Held-out samples that judge a plan in the search.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Of the fine-tuning.")] = None,
+    dataflow: args.DataflowOption = None,
+    energy: args.EnergyOption = "auto",
+    mapper: args.MapperOption = "hwflow",
+    engine: args.EngineOption = None,
+    effort: args.EffortOption = 1,
+    jobs: args.JobsOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the same command was interrupted.")] = False,
+) -> None:
+    """Prune a network to a budget of energy or latency with a reinforcement-learning agent, fine-tune it, and cost the result.
+
+    The folder holds the plan, the pruned network, the comparison with uniform, random and MAC-driven pruning, and a report.
+    """
+    from hwflow import pruning
+    from hwflow.console import InterruptError, deliver, progress, say
+    from hwflow.datasets import load_data
+    from hwflow.network.load import load_module
+    from hwflow.pruning.proxy import ProxySettings
+    from hwflow.pruning.settings import Settings
+    from hwflow.pruning.tuning import default_tuning
+
+    loaded = load_data(data)
+    module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
+    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": _seeds(seed)[0]}
+    if epochs is not None:
+        tuning["epochs"] = epochs
+    settings = Settings(
+        levels=tuple(args.listed("--levels", levels)) if levels else (level,),  # type: ignore[arg-type]
+        keep=keep,
+        budgets=_budgets(budget, metric),
+        metric=metric,
+        objective=objective,  # type: ignore[arg-type]
+        dataflow=dataflow,
+        energy=energy,
+        mapper=mapper,  # type: ignore[arg-type]
+        engine=engine,
+        effort=effort,
+        jobs=args.cores(jobs, mapper),
+        episodes=episodes,
+        seeds=_seeds(seed),
+        round_to=round_to,
+        floor_ratio=floor,
+        streams=streams,
+        exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
+        proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
+        tuning=replace(default_tuning(loaded, module), **tuning),
+    )
+    chip = args.load_accelerator(accelerator, changes) if accelerator else None
+    if chip is None and (changes or set(settings.levels) != {"coarse"}):
+        raise InputError("--accelerator is missing: only --level coarse does without one.")
+    try:
+        with progress(f"{network} on {data}") as bar:
+            result = pruning.prune(
+                network,
+                loaded,
+                chip,
+                settings=settings,
+                plan=plan,
+                weights=weights,
+                output=output,
+                resume=resume,
+                progress=bar,
+                notify=say,
+            )
+    except KeyboardInterrupt:
+        raise InterruptError(
+            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
+        ) from None
+    deliver(_page(result, settings))
+    say(f"wrote {output}")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = args.listed("--seed", text)
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--seed is {text!r}; it must be a whole number, or several with commas between them.")
+    return tuple(int(part) for part in parts)
+
+
+def _budgets(text: str, metric: str) -> Any:
+    from hwflow.pruning.budget import parse_budgets
+
+    return () if text.strip().lower() == "none" else parse_budgets(text, metric)
+
+
+def _page(result: PruneResult, settings: Settings) -> Page:
+    from hwflow.console import Page, Table, number
+
+    tables = []
+    if result.contest is not None:
+        tables.append(_comparison(result.contest))
+    rows = []
+    for level, (before, after) in result.costs.items():
+        for name, (old, new) in zip(_METRICS, zip(_totals(before), _totals(after), strict=True), strict=True):
+            share = None if not old or new is None else 100 * new / old
+            if old is not None:
+                rows.append([level, name, number(old, 3), number(new, 3), number(share, 1)])
+    tables.append(Table(["level", "metric", "before", "after", "left (%)"], rows, left=frozenset({0, 1})))
+    lines = [
+        f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
+        f"fine-tuning for {len(result.tuning.epochs)} epochs, on {result.after.samples:,} images used for nothing else."
+    ]
+    kept = ", ".join(f"{name} {width}" for name, width in result.plan.items())
+    lines.append(f"Channels kept: {kept}.")
+    lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
+    if result.contest is not None:
+        seconds = result.contest.seconds
+        lines.append("Time: " + ", ".join(f"{name} {number(s, 1)} s" for name, s in seconds.items()) + ".")
+    budget = ", ".join(map(str, settings.budgets)) or f"none, weighing {settings.metric}"
+    return Page(f"{result.grouping.network.name}, budget {budget}, search at {settings.levels[0]}", tables, lines)
+
+
+_METRICS = ("energy (uJ)", "energy (normalized, M)", "latency (ms)", "MACs (M)", "params (k)")
+
+
+def _totals(cost: NetworkCost) -> tuple[float | None, ...]:
+    scaled = (
+        (cost.energy_pj, 1e-6),
+        (cost.energy_normalized, 1e-6),
+        (cost.latency_s, 1e3),
+        (cost.macs, 1e-6),
+        (cost.params, 1e-3),
+    )
+    return tuple(None if value is None else value * factor for value, factor in scaled)
+
+
+def _comparison(contest: Contest) -> Table:
+    from hwflow.console import Table, number
+
+    names = [name for name in _SHOWN if name in contest.candidates[0].shares]
+    rows = [
+        [
+            c.by if c.seed is None else f"{c.by}, seed {c.seed}",
+            number(100 * c.searched, 2),
+            number(100 * c.judged, 2),
+            *(number(100 * c.shares[name], 1) for name in names),
+            "yes" if c.keeps_budget else "no",
+            str(c.evaluations),
+        ]
+        for c in contest.candidates
+    ]
+    headings = ["plan", "searched (%)", "judged (%)", *(f"{name} (%)" for name in names), "in budget", "tried"]
+    return Table(headings, rows, left=frozenset({0}))

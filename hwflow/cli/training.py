@@ -1,0 +1,92 @@
+"""`hwflow train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hwflow.console import Page
+    from hwflow.training import History
+
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A data set ('hwflow list datasets'), NAME:FOLDER, or a folder with train/ and val/ of class folders.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Of everything that is drawn at random.")]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="auto is CUDA where there is any.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto is bfloat16 where the device has it.")
+]
+
+
+def train(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
+    ],
+    *,
+    data: DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file of weights to write.")],
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images; by default as the data needs.")
+    ] = None,
+    seed: SeedOption = 0,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images in a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="X", help="The highest.")] = None,
+    patience: Annotated[
+        int | None, typer.Option("--patience", metavar="N", help="Stop after N epochs without a better held-out accuracy.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these weights, not from fresh ones.")
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Train a network on a data set and write its weights, for 'hwflow prune --weights'.
+
+    A tenth of the training images, at most 5000, is held out; the test images are used once, at the end. A command that was
+    killed or interrupted goes on where it was when it is given again, to the same result.
+    """
+    from hwflow import training
+    from hwflow.console import InterruptError, deliver, progress, say
+
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes |= {"seed": seed, "device": device, "precision": precision}
+    try:
+        with progress(f"{network} on {data}") as bar:
+            _, history = training.train(network, data, weights=weights, output=output, progress=bar, **changes)
+    except KeyboardInterrupt:
+        raise InterruptError(
+            "interrupted. The same command goes on after the last whole epoch, which is kept beside the file of weights "
+            f"({output}.checkpoint)."
+        ) from None
+    deliver(_page(f"{network} on {data}", history))
+    say(f"wrote {output}")
+
+
+def _page(title: str, history: History) -> Page:
+    from hwflow.console import Page, Table, number
+
+    shown = [history.epochs[i] for i in _some(len(history.epochs))]
+    rows = [[str(e.number), number(e.loss, 4), number(e.held_loss, 4), number(100 * e.accuracy, 2)] for e in shown]
+    table = Table(["epoch", "training loss", "held-out loss", "held-out accuracy (%)"], rows, left=frozenset())
+    test = history.test
+    assert test is not None
+    stopped = f" of epoch {history.kept}, the best held out," if history.kept != len(history.epochs) else ""
+    lines = [f"Test accuracy{stopped} {number(100 * test.accuracy, 2)} % on {test.samples:,} images, used this once."]
+    if history.resumed_after:
+        lines.append(f"Continued after epoch {history.resumed_after}, from the checkpoint of an earlier run.")
+    lines.append(f"{number(history.seconds, 1)} s of training.")
+    return Page(title, [table], lines)
+
+
+def _some(count: int, most: int = 10) -> list[int]:
+    """The first, the last, and as many between as a reader wants to see."""
+    return list(range(count)) if count <= most else sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})

@@ -1,0 +1,35 @@
+"""What every public function of the package begins and ends with: the store it uses, and where its notices go."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+
+from hwflow.store import Store
+
+Notify = Callable[[str], None]
+
+
+class HwflowWarning(UserWarning):
+    """Something that changes what a result means or whether it is kept, but not that there is one."""
+
+
+@contextlib.contextmanager
+def opened(store: Store | bool, notify: Notify | None) -> Iterator[tuple[Store | None, Notify]]:
+    """The store to use, and where its notices go at the end."""
+    tell = notify or _warn
+    cache = Store() if store is True else store or None
+    told = len(cache.notices) if cache else 0
+    try:
+        yield cache, tell
+    finally:
+        if cache is not None:
+            for text in cache.notices[told:]:
+                tell(text)
+            if store is True:
+                cache.close()
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, HwflowWarning, stacklevel=5)

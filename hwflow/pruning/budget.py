@@ -1,0 +1,79 @@
+"""Budgets: which metric of a network may be how large, as a share of the unpruned one's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from hwflow.errors import InputError, not_found
+
+Objective = Literal["energy", "latency", "edp"]
+
+ADDITIVE = ("energy", "latency", "macs", "params", "dram_bytes")
+"""Metrics that are sums over layers, in the order in which arrays hold them."""
+
+METRICS = (*ADDITIVE, "edp")
+"""All metrics. EDP is the product of a network's sums of energies and latencies."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most `share` of the unpruned network's `metric`.
+
+    Raises:
+        InputError: for an unknown metric or a share outside (0, 1].
+    """
+
+    metric: str
+    share: float
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise not_found("metric", self.metric, METRICS)
+        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 < self.share <= 1:
+            raise InputError(
+                f"the budget of {self.metric} is {self.share!r}; it must be a share of the unpruned network, above 0 and at "
+                "most 1: 0.5 for half of it."
+            )
+
+    def __str__(self) -> str:
+        return f"{self.metric}={self.share:g}"
+
+
+def parse_budgets(text: str, metric: str) -> tuple[Budget, ...]:
+    """Budgets as users write them: `0.5` (of `metric`), or `energy=0.5,latency=0.6`.
+
+    Raises:
+        InputError: naming the part that cannot be read.
+    """
+    budgets = []
+    for part in text.split(","):
+        name, equals, share = part.rpartition("=")
+        try:
+            value = float(share)
+        except ValueError:
+            value = math.nan
+        if math.isnan(value) or (equals and not name.strip()):
+            raise InputError(
+                f"the budget {part.strip()!r} is no number; write --budget 0.5 or --budget energy=0.5,latency=0.6."
+            )
+        budgets.append(Budget(name.strip() if equals else metric, value))
+    check_budgets(budgets)
+    return tuple(budgets)
+
+
+def check_budgets(budgets: Sequence[Budget]) -> None:
+    """Refuse a metric that stands twice."""
+    names = [budget.metric for budget in budgets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"the budget names {name} twice; give one share for each metric.")
+
+
+def objective_of(budgets: Sequence[Budget]) -> Objective:
+    """What mappings minimise for these budgets: their metric where there is one, else the energy-delay product."""
+    wanted: tuple[Objective, ...] = get_args(Objective)
+    found = [name for name in wanted if any(budget.metric == name for budget in budgets)]
+    return found[0] if len(found) == 1 else "edp"

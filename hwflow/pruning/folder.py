@@ -1,0 +1,137 @@
+"""A pruning run's folder: what it holds, and how a pruned network comes back from it.
+
+config.json      what was asked, and of what: continued runs must ask the same
+log.jsonl        every plan that was tried, one JSON object a line
+plan.json        the groups and the channels that were kept
+comparison.json  the baselines, the refinement over levels, and where the time went
+tuning.json      the fine-tuning's epochs
+metrics.json     before and after: accuracy on the test set, and each level's totals
+costs.json       before and after: every row at every level
+model.pt, model.onnx, report.html
+checkpoints/     what an interrupted run goes on from; not needed any more once metrics.json is there
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hwflow.data import write_text
+from hwflow.errors import HwflowError, InputError
+from hwflow.pruning.groups import Grouping
+from hwflow.pruning.settings import differences
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the searches and the trainings keep their state."""
+        return self.path / "checkpoints"
+
+    def open(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        """Begin, or go on where the same run was interrupted.
+
+        Raises:
+            InputError: where the folder holds a run and `resume` is not asked for, or another run than this.
+            HwflowError: where nothing can be written.
+        """
+        config = json.loads(json.dumps({"format": _FORMAT, **config}))
+        file = self.path / "config.json"
+        if file.exists():
+            if not resume:
+                raise InputError(f"{self.path} holds a pruning run already: --resume continues it; or name another folder.")
+            if changed := differences(read_json(file), config):
+                raise InputError(
+                    f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}"
+                    f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
+                )
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} is no pruning run's folder and is not empty: name another, or a new one.")
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HwflowError(f"cannot make the folder {self.path}: {error.strerror or error}.") from error
+        write_json(file, config)
+
+    def write(self, name: str, content: Any) -> None:
+        """One JSON file, whole or not at all."""
+        write_json(self.path / name, content)
+
+
+class Log:
+    """`log.jsonl`: written anew by a run that continues, from what its checkpoints hold, so that it has each episode once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = path.open("w", encoding="utf-8")
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """One line."""
+        try:
+            self._handle.write(json.dumps(entry) + "\n")
+            self._handle.flush()
+        except OSError as error:
+            raise HwflowError(f"cannot write {self._path}: {error.strerror or error}.") from error
+
+    def close(self) -> None:
+        """At the end."""
+        with contextlib.suppress(OSError):
+            os.fsync(self._handle.fileno())
+            self._handle.close()
+
+
+def plan_to_data(grouping: Grouping, plan: Mapping[str, int]) -> dict[str, Any]:
+    """`plan.json`."""
+    rows = [{"name": g.name, "channels": g.channels, "kept": plan[g.name], "producers": g.producers} for g in grouping.groups]
+    return {"network": grouping.network.name, "groups": rows, "left_out": dict(grouping.left_out)}
+
+
+def plan_from_file(path: Path) -> dict[str, int]:
+    """Channels kept by group, of a `plan.json` or of a folder that holds one.
+
+    Raises:
+        InputError: where the file is missing or no plan.
+    """
+    found = read_json(path / "plan.json" if path.is_dir() else path)
+    try:
+        return {str(row["name"]): int(row["kept"]) for row in found["groups"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no plan: it must hold groups, each with a name and the channels kept.") from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run.
+
+    Raises:
+        InputError: where it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; is {path.parent} the folder of a finished pruning run?") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all; dataclasses as objects."""
+    write_text(path, json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} is no plain data")

@@ -1,0 +1,125 @@
+"""Costs of plans at each level, from one table a level, and of whole networks before and after."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+from hwflow.accelerator import Accelerator
+from hwflow.cost import estimate
+from hwflow.cost.pool import Progress
+from hwflow.cost.table import CostTable, cost_table
+from hwflow.errors import HwflowError
+from hwflow.layers import Layer
+from hwflow.network import Network
+from hwflow.pruning.groups import Grouping
+from hwflow.pruning.plans import PlanCosts
+from hwflow.pruning.settings import Settings
+from hwflow.results import LEVELS, LevelName, NetworkCost
+from hwflow.store import Store
+
+_FILL = 4096  # shapes up to which a table is filled before the search; beyond, shapes are costed as the search meets them
+
+
+class Pricing:
+    """What plans of one network cost on one accelerator.
+
+    Attributes:
+        seconds: that the tables took, by level.
+    """
+
+    def __init__(
+        self,
+        grouping: Grouping,
+        accelerator: Accelerator | None,
+        settings: Settings,
+        *,
+        store: Store | bool,
+        notify: Callable[[str], None] | None,
+        progress: Progress | None,
+    ) -> None:
+        self.grouping, self.accelerator, self.settings = grouping, accelerator, settings
+        self.seconds: dict[str, float] = {}
+        self._store, self._notify, self._progress = store, notify, progress
+        self._costs: dict[LevelName, PlanCosts] = {}
+        self.tables: dict[LevelName, CostTable] = {}
+
+    def at(self, level: LevelName) -> PlanCosts:
+        """Costs of plans at a level; all shapes that plans can have are computed first where they are not too many.
+
+        Raises:
+            InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
+        """
+        if level not in self._costs:
+            start = time.perf_counter()
+            asked = self.settings
+            table = cost_table(
+                self.grouping.network,
+                self.accelerator,
+                fill=False,
+                level=level,
+                dataflow=asked.dataflow,
+                objective=asked.mapping_objective,
+                energy=asked.energy,
+                mapper=asked.mapper,
+                engine=asked.engine,
+                effort=asked.effort,
+                jobs=asked.jobs,
+                store=self._store,
+                notify=self._notify,
+            )
+            shapes = self._shapes()
+            if len(shapes) <= _FILL:
+                table.fill(shapes, progress=self._progress)
+            self.tables[level] = table
+            self._costs[level] = PlanCosts(self.grouping, table.__getitem__)
+            self.seconds[level] = time.perf_counter() - start
+        return self._costs[level]
+
+    def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
+        """A whole network at every level that answers, and why the others do not."""
+        found: dict[str, NetworkCost] = {}
+        missing: dict[str, str] = {}
+        asked = self.settings
+        for level in LEVELS:
+            if self.accelerator is None and level != "coarse":
+                missing[level] = "no accelerator was given"
+                continue
+            try:
+                found[level] = estimate(
+                    network,
+                    self.accelerator,
+                    level=level,
+                    dataflow=asked.dataflow,
+                    objective=asked.mapping_objective,
+                    energy=asked.energy,
+                    mapper=asked.mapper,
+                    engine=asked.engine,
+                    effort=asked.effort,
+                    jobs=asked.jobs,
+                    store=self._store,
+                    progress=self._progress,
+                    notify=self._notify,
+                )
+            except HwflowError as error:
+                if level in asked.levels:
+                    raise
+                missing[level] = str(error)
+        return found, missing
+
+    def _shapes(self) -> list[Layer]:
+        """Every row at every combination of the widths that it depends on, as far as `_FILL` allows, one more at most."""
+        grouping = self.grouping
+        full = tuple(group.channels for group in grouping.groups)
+        shapes: dict[tuple[object, ...], Layer] = {}
+        for row, on in enumerate(grouping.dependence):
+            for widths in itertools.product(*(grouping.groups[g].widths for g in on)):
+                chosen = list(full)
+                for g, width in zip(on, widths, strict=True):
+                    chosen[g] = width
+                layer = grouping.layer_for(row, tuple(chosen))
+                shapes.setdefault(layer.key, layer)
+                if len(shapes) > _FILL:
+                    return list(shapes.values())
+        return list(shapes.values())

@@ -1,0 +1,318 @@
+"""`prune`: from a network, data, an accelerator and a budget to a smaller network, in a folder that can be continued."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import hwflow
+from hwflow.accelerator import Accelerator
+from hwflow.cost.opening import opened
+from hwflow.cost.pool import Progress
+from hwflow.datasets import Data, load_data
+from hwflow.errors import HwflowError, InputError, MissingDependency
+from hwflow.network.load import load_module
+from hwflow.pruning.contest import Contest, hold
+from hwflow.pruning.environment import PruningEnv
+from hwflow.pruning.finding import find_groups
+from hwflow.pruning.folder import Folder, Log, plan_from_file, plan_to_data
+from hwflow.pruning.pricing import Pricing
+from hwflow.pruning.proxy import Proxy
+from hwflow.pruning.result import PruneResult
+from hwflow.pruning.search import Episode, uniform_plan
+from hwflow.pruning.settings import Settings, settings_of
+from hwflow.pruning.tuning import default_tuning, export_onnx
+from hwflow.reporting import write_report
+from hwflow.store import Store, key_of
+from hwflow.training.checkpoint import digest
+from hwflow.training.fitting import fit
+from hwflow.training.recipe import Recipe
+from hwflow.training.runs import train
+from hwflow.training.scoring import score
+from hwflow.training.weights import load_weights, save_weights
+
+Notify = Callable[[str], None]
+
+
+def prune(
+    model: str | nn.Module,
+    data: str | Data,
+    accelerator: Accelerator | None = None,
+    *,
+    level: str | Sequence[str] = "mid",
+    metric: str = "energy",
+    budget: float | str | Mapping[str, float] | None = 0.5,
+    seed: int | Sequence[int] = 0,
+    plan: str | Path | Mapping[str, int] | None = None,
+    weights: str | Path | None = None,
+    training: Recipe | None = None,
+    settings: Settings | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    store: Store | bool = True,
+    progress: Progress | None = None,
+    notify: Notify | None = None,
+) -> PruneResult:
+    """Search a plan within a budget, prune the network to it, fine-tune it, and cost it at every level that answers.
+
+    Args:
+        model: a trained module; or a zoo name or `package.module:callable`, which is trained first unless `weights` are given.
+        data: a name or folder as `load_data` takes it, or a `Data`. Plans are judged on a part of the training samples that
+            `hwflow.train` holds out; the test samples are used for the two scores of the result only.
+        accelerator: None at coarse only.
+        level: where plans are costed; several: the search's, then those at which the best plans are ranked again.
+        metric: what a single budget is of: energy, latency, edp, macs, params or dram_bytes.
+        budget: at most this share of the unpruned network's metric; or shares by metric, as `{"energy": 0.5, "latency": 0.6}`
+            or `"energy=0.5,latency=0.6"`; None for AMC's soft budget.
+        seed: of the agent and of the random plans; several give the comparison its spread, the first one's plan is applied.
+        plan: a plan to apply instead of a search: channels by group, a file or folder that holds one, or `"uniform"`.
+        weights: a file, from `hwflow train`.
+        training: how a network without weights is trained; by default `hwflow.training.default_recipe`.
+        settings: everything else, and instead of `level`, `metric`, `budget` and `seed` where given.
+        output: the folder to write; see `hwflow.pruning.folder`. Without one nothing is kept but the store's answers.
+        resume: go on in a folder where the same run was interrupted; the result is that of an uninterrupted one.
+        store: for costs and for accuracies of plans, as in `hwflow.estimate`.
+        progress: told what is done of the work at hand.
+        notify: told in a sentence what a user should know.
+
+    Raises:
+        InputError: where names, sizes, the plan or the folder cannot be used, or a budget cannot be reached: what can.
+        ImportFailed: where the network cannot be traced.
+        Diverged: where the loss of a training is not finite; the last whole epoch is kept in the folder.
+        NotMappable, ToolMissing, ToolError: as `hwflow.estimate`.
+    """
+    asked = settings or settings_of(level, metric, budget, seed)
+    loaded = load_data(data) if isinstance(data, str) else data
+    with _place(output) as place, opened(store, notify) as (cache, tell):
+        folder = Folder(place)
+        config = _config(model, loaded, accelerator, asked, plan, weights, training)
+        folder.open(config, resume=resume)
+        for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
+            samples.check()
+        run = _Run(folder, asked, loaded, cache, tell, progress)
+        whole = run.trained(model, weights, training)
+        return run.pruned(whole, _name(model), accelerator, plan, key_of(config, digest(whole)))
+
+
+class _Run:
+    def __init__(
+        self,
+        folder: Folder,
+        settings: Settings,
+        data: Data,
+        store: Store | None,
+        notify: Notify,
+        progress: Progress | None,
+    ) -> None:
+        self.folder, self.settings, self.data = folder, settings, data
+        self.store, self.notify, self.progress = store, notify, progress
+
+    def trained(self, model: str | nn.Module, weights: str | Path | None, recipe: Recipe | None) -> nn.Module:
+        """The unpruned network, on the CPU."""
+        if isinstance(model, nn.Module):
+            if weights is not None:
+                load_weights(weights, model)
+            return model
+        made = load_module(model, num_classes=self.data.classes, in_channels=self.data.input_shape[0])
+        file = self.folder.path / "base.pt" if weights is None else Path(weights)
+        if weights is None and not file.exists():
+            train(model, self.data, recipe=recipe, output=file, progress=self._stage("training"))
+        load_weights(file, made)
+        return made
+
+    def pruned(
+        self,
+        whole: nn.Module,
+        name: str,
+        accelerator: Accelerator | None,
+        plan: str | Path | Mapping[str, int] | None,
+        identity: str,
+    ) -> PruneResult:
+        """All that comes after the unpruned network is there."""
+        asked, data = self.settings, self.data
+        shape = (1, *data.input_shape)
+        self._tell(0, 0, "finding what can be pruned")
+        grouping = find_groups(
+            whole,
+            shape,
+            streams=asked.streams,
+            exclude=asked.exclude,
+            round_to=asked.round_to,
+            floor_ratio=asked.floor_ratio,
+            name=name,
+        )
+        if not grouping.groups:
+            reasons = "; ".join(f"{group}: {why}" for group, why in list(grouping.left_out.items())[:3])
+            raise InputError(f"nothing can be pruned of {name}: {reasons or 'it has no layer with channels of its own'}.")
+        tuning = (asked.tuning or default_tuning(data, whole)).resolved()
+        pricing = Pricing(
+            grouping,
+            accelerator,
+            asked,
+            store=self.store or False,
+            notify=self.notify,
+            progress=self._stage("costing widths"),
+        )
+        fit_on, held = data.hold_out()
+        searched, judged = _halves(len(held), asked.proxy.samples)
+        proxy, judge = (
+            Proxy(whole, grouping, fit_on, held.subset(part), asked.proxy, tuning, data.task, self.store)
+            for part in (searched, judged)
+        )
+        contest = None
+        if plan is None:
+            contest = self._contest(pricing, proxy, judge, identity)
+            chosen: Mapping[str, int] = contest.plan
+        elif plan == "uniform":
+            env = PruningEnv(pricing.at(asked.levels[0]), proxy, asked.budgets, metric=asked.metric)
+            chosen = uniform_plan(env)
+        else:
+            given = plan if isinstance(plan, Mapping) else plan_from_file(Path(plan))
+            chosen = dict(zip((g.name for g in grouping.groups), grouping.widths_of(given), strict=True))
+        self.folder.write("plan.json", plan_to_data(grouping, chosen))
+        small = proxy.pruned(chosen)
+        history = fit(
+            small,
+            fit_on,
+            held,
+            tuning,
+            task=data.task,
+            teacher=whole if tuning.distillation else None,
+            checkpoint=self.folder.checkpoints / "tuning.pt",
+            progress=self._stage("fine-tuning"),
+        )
+        self._tell(0, 0, "judging on the test set")
+        before, after = (
+            score(m, data.test, task=data.task, device=tuning.device, precision=tuning.precision) for m in (whole, small)
+        )
+        full, missing = pricing.networks(grouping.network)
+        less, also = pricing.networks(grouping.network_for(chosen))
+        missing |= also
+        costs = {level: (full[level], less[level]) for level in full if level in less}
+        result = PruneResult(small.eval(), chosen, grouping, contest, before, after, costs, missing, history)
+        self._write(result, pricing)
+        return result
+
+    def _contest(self, pricing: Pricing, proxy: Proxy, judge: Proxy, identity: str) -> Contest:
+        asked = self.settings
+        searches = 2 if {b.metric for b in asked.budgets} == {"macs"} else 3
+        total, done = searches * len(asked.seeds) * asked.episodes, 0
+        log = Log(self.folder.path / "log.jsonl")
+
+        def told(by: str, seed: int, episode: Episode) -> None:
+            nonlocal done
+            done += 1
+            log.add({"by": by, "seed": seed, **asdict(episode)})
+            self._tell(done, total, f"{by}, seed {seed}: accuracy {episode.accuracy:.4f}")
+
+        try:
+            pricing.at(asked.levels[0])
+            return hold(
+                asked,
+                pricing.at,
+                proxy,
+                judge,
+                folder=self.folder.checkpoints,
+                identity=identity,
+                on_episode=told,
+            )
+        finally:
+            log.close()
+
+    def _write(self, result: PruneResult, pricing: Pricing) -> None:
+        """Everything that a reader of the folder wants; `metrics.json` says that the run is complete, and can be reported."""
+        folder, contest = self.folder, result.contest
+        if contest is not None:
+            seconds = {**{f"tables at {level}": s for level, s in pricing.seconds.items()}, **contest.seconds}
+            folder.write(
+                "comparison.json",
+                {"candidates": contest.candidates, "refined": contest.refined, "seconds": seconds},
+            )
+        folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
+        folder.write(
+            "costs.json",
+            {level: {"before": pair[0].to_dict(), "after": pair[1].to_dict()} for level, pair in result.costs.items()},
+        )
+        save_weights(folder.path / "model.pt", result.model, {"plan": dict(result.plan), "accuracy": result.after.accuracy})
+        try:
+            self._tell(0, 0, "exporting to ONNX")
+            export_onnx(result.model, self.data.input_shape, folder.path / "model.onnx")
+        except HwflowError as error:
+            self.notify(f"model.onnx was not written: {error}")
+        folder.write("metrics.json", result.metrics())
+        try:
+            write_report(folder.path)
+        except MissingDependency as error:
+            self.notify(f"report.html was not written: {error}")
+
+    def _stage(self, stage: str) -> Progress | None:
+        if self.progress is None:
+            return None
+        return lambda done, total, text: self._tell(done, total, f"{stage}: {text}" if text else stage)
+
+    def _tell(self, done: int, total: int, text: str) -> None:
+        if self.progress is not None:
+            self.progress(done, total, text)
+
+
+def _name(model: str | nn.Module) -> str:
+    return model if isinstance(model, str) else type(model).__name__
+
+
+def _config(
+    model: str | nn.Module,
+    data: Data,
+    accelerator: Accelerator | None,
+    settings: Settings,
+    plan: str | Path | Mapping[str, int] | None,
+    weights: str | Path | None,
+    training: Recipe | None,
+) -> dict[str, Any]:
+    """What a run is of and what it is asked for; two runs with the same are the same."""
+    module = isinstance(model, nn.Module)
+    return {
+        "network": _name(model),
+        "module": module,
+        "weights": digest(model) if isinstance(model, nn.Module) else None if weights is None else key_of(_hash(weights)),
+        "training": None if training is None else asdict(training),
+        "data": data.name,
+        "data_identity": data.identity,
+        "classes": data.classes,
+        "input_shape": list(data.input_shape),
+        "task": data.task,
+        "accelerator": None if accelerator is None else accelerator.name,
+        "accelerator_identity": None if accelerator is None else accelerator.fingerprint,
+        "plan": dict(plan) if isinstance(plan, Mapping) else None if plan is None else str(plan),
+        "settings": settings.to_data(),
+        "versions": {"hwflow": hwflow.__version__, "torch": torch.__version__},
+    }
+
+
+def _hash(path: str | Path) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"the weights {path} cannot be read: {error.strerror or error}.") from error
+
+
+def _halves(held: int, wanted: int) -> tuple[range, range]:
+    """Positions of the held-out samples that searches see, and of those that judge: as many, and none of both."""
+    count = min(wanted, held // 2)
+    return range(count), range(count, 2 * count)
+
+
+@contextlib.contextmanager
+def _place(output: str | Path | None) -> Iterator[Path]:
+    if output is not None:
+        yield Path(output)
+        return
+    with tempfile.TemporaryDirectory(prefix="hwflow-prune-") as folder:
+        yield Path(folder)

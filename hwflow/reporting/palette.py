@@ -1,0 +1,78 @@
+"""Colours by what they stand for, on light and on dark ground. The same thing has the same colour in every figure.
+
+Methods are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), parts of a chip from Paul Tol's "muted"
+(https://sronpersonalpages.nl/~pault/); both can be told apart with any common colour blindness. Some are lighter on dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+THEMES: Mapping[str, Mapping[str, str]] = {
+    "light": {
+        "ground": "#f4f6f8",
+        "panel": "#ffffff",
+        "ink": "#1b2430",
+        "muted": "#566270",
+        "line": "#d8dee6",
+        "accent": "#0b5cad",
+        "good": "#14713f",
+        "bad": "#b3261e",
+        "before": "#98a2b0",
+        "after": "#0072b2",
+        "uniform": "#b4569a",
+        "random": "#d98200",
+        "agent-on-macs": "#009e73",
+        "part-1": "#332288",
+        "part-2": "#88ccee",
+        "part-3": "#44aa99",
+        "part-4": "#ddcc77",
+        "part-5": "#cc6677",
+        "part-6": "#882255",
+        "part-7": "#117733",
+        "part-8": "#999933",
+        "part-9": "#aa4499",
+    },
+    "dark": {
+        "ground": "#12161c",
+        "panel": "#1a2029",
+        "ink": "#e6eaf0",
+        "muted": "#a0abb9",
+        "line": "#323c49",
+        "accent": "#76b7ff",
+        "good": "#5fd08f",
+        "bad": "#ff8f86",
+        "before": "#7f8b9a",
+        "after": "#4aa8e0",
+        "uniform": "#db8cc4",
+        "random": "#f0a63a",
+        "agent-on-macs": "#35c297",
+        "part-1": "#8c7fe0",
+        "part-2": "#88ccee",
+        "part-3": "#44aa99",
+        "part-4": "#ddcc77",
+        "part-5": "#e58a98",
+        "part-6": "#c76ba0",
+        "part-7": "#4faf74",
+        "part-8": "#b5b85a",
+        "part-9": "#d58bc8",
+    },
+}
+
+METHODS: Mapping[str, str] = {
+    "unpruned": "@before",
+    "uniform": "@uniform",
+    "random": "@random",
+    "agent on MACs": "@agent-on-macs",
+    "agent": "@after",
+}
+"""In figures `@name` is the theme's colour of that name, `@name/0.2` the same, a fifth opaque."""
+
+_PARTS = 9
+
+
+def parts(splits: Iterable[Iterable[str]]) -> dict[str, str]:
+    """The colour of each part of a chip that some energies are split by; beyond nine parts colours repeat."""
+    ordered = sorted((list(split) for split in splits), key=len, reverse=True)
+    names = dict.fromkeys(name for split in ordered for name in split)
+    return {name: f"@part-{i % _PARTS + 1}" for i, name in enumerate(names)}

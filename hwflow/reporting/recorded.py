@@ -1,0 +1,318 @@
+"""What a pruning run left in its folder, read and checked. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from hwflow.errors import InputError
+from hwflow.results import LEVELS, LevelName
+
+_Kind = TypeVar("_Kind")
+
+
+def _known(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Known = Annotated[float | None, BeforeValidator(_known)]
+"""A number, or None where it is not known or not finite."""
+
+
+class Record(BaseModel):
+    """Fields that a report does not show are left unread."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class Totals(Record):
+    """A network's sums, as in `NetworkCost.to_dict`."""
+
+    macs: int
+    params: int
+    params_other: int = 0
+    energy_pj: Known = None
+    energy_normalized: Known = None
+    cycles: Known = None
+    latency_s: Known = None
+    edp_pj_s: Known = None
+    dram_bytes: Known = None
+    utilization: Known = None
+
+
+class LayerRecord(Record):
+    """A layer's row, as in `LayerCost.row`."""
+
+    name: str
+    type: str
+    shape: dict[str, int]
+    macs: int
+    params: int
+    energy_pj: Known = None
+    energy_normalized: Known = None
+    energy_by_level_pj: dict[str, Known] | None = None
+    energy_by_level_normalized: dict[str, Known] | None = None
+    cycles: Known = None
+    latency_s: Known = None
+    bound_by: str | None = None
+    utilization: Known = None
+    dram_bytes: Known = None
+    engine: str
+    energy_source: str
+    note: str = ""
+
+
+class CostRecord(Record):
+    """A network's costs at one level, as in `NetworkCost.to_dict`."""
+
+    network: str
+    accelerator: str | None
+    level: LevelName
+    batch: int
+    totals: Totals
+    layers: tuple[LayerRecord, ...]
+    not_counted: dict[str, int] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
+class Pair(Record):
+    """Costs before and after."""
+
+    before: CostRecord
+    after: CostRecord
+
+
+Metric = Literal["energy", "latency", "edp", "macs", "params", "dram_bytes"]
+
+
+class BudgetRecord(Record):
+    """At most `share` of the unpruned network's `metric`."""
+
+    metric: Metric
+    share: float
+
+
+class SettingsRecord(Record):
+    """Of the settings those that a report names."""
+
+    levels: tuple[LevelName, ...] = Field(min_length=1)
+    budgets: tuple[BudgetRecord, ...]
+    metric: Metric
+    episodes: int
+    seeds: tuple[int, ...]
+
+
+class Config(Record):
+    """`config.json`."""
+
+    network: str
+    data: str
+    task: str
+    accelerator: str | None
+    plan: Any = None
+    settings: SettingsRecord
+
+
+class Side(Record):
+    """Half of `metrics.json`: accuracy on the test set, and totals by level."""
+
+    accuracy: Known
+    loss: Known
+    coarse: Totals | None = None
+    mid: Totals | None = None
+    fine: Totals | None = None
+
+    def at(self, level: LevelName) -> Totals | None:
+        """The totals at a level, where it answered."""
+        found: Totals | None = getattr(self, level)
+        return found
+
+
+class Metrics(Record):
+    """`metrics.json`."""
+
+    before: Side
+    after: Side
+    not_available: dict[str, str]
+
+
+class GroupRecord(Record):
+    """A group of channels and how many of them were kept."""
+
+    name: str
+    channels: int
+    kept: int
+    producers: tuple[str, ...]
+
+
+class Plan(Record):
+    """`plan.json`."""
+
+    groups: tuple[GroupRecord, ...]
+    left_out: dict[str, str]
+
+
+class Candidate(Record):
+    """One plan of the comparison; see `hwflow.pruning.contest`."""
+
+    by: str
+    seed: int | None
+    searched: float
+    judged: float
+    shares: dict[str, float]
+    keeps_budget: bool
+    evaluations: int
+
+
+class Ranked(Record):
+    """One plan at one level of the refinement."""
+
+    level: LevelName
+    rank: int
+    was: int
+    cut: bool
+    accuracy: float
+    shares: dict[str, float]
+    plan: dict[str, int]
+
+
+class Comparison(Record):
+    """`comparison.json`."""
+
+    candidates: tuple[Candidate, ...] = Field(min_length=1)
+    refined: tuple[Ranked, ...]
+    seconds: dict[str, float]
+
+
+class Epoch(Record):
+    """One epoch of the fine-tuning."""
+
+    number: int
+    loss: Known
+    accuracy: Known
+    held_loss: Known
+
+
+class Tuning(Record):
+    """`tuning.json`."""
+
+    epochs: tuple[Epoch, ...]
+    kept: int
+
+
+class Episode(Record):
+    """A line of `log.jsonl`; `noise` is None while a search draws its actions at random."""
+
+    by: str
+    seed: int
+    number: int
+    reward: Known
+    accuracy: Known
+    noise: Known = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished pruning run.
+
+    Attributes:
+        asked: `config.json` as it is, to be shown whole.
+        comparison: None where a plan was given instead of a search; `episodes` is empty then.
+    """
+
+    config: Config
+    asked: dict[str, Any]
+    metrics: Metrics
+    costs: dict[LevelName, Pair]
+    plan: Plan
+    tuning: Tuning
+    comparison: Comparison | None
+    episodes: tuple[Episode, ...]
+
+    @property
+    def levels(self) -> list[LevelName]:
+        """The levels that answered, coarse first."""
+        return [level for level in LEVELS if level in self.costs]
+
+    @property
+    def decisive(self) -> LevelName:
+        """The level that the plan had to keep its budgets at: the last one that was asked for."""
+        return self.config.settings.levels[-1]
+
+
+def read_run(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        InputError: where there is none, it is not finished, or one of its files is damaged: which.
+    """
+    if not (folder / "config.json").exists():
+        missing = "has no config.json" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} is no pruning run's folder: it {missing}. Give the folder that 'hwflow prune -o' wrote.")
+    if not (folder / "metrics.json").exists():
+        raise InputError(
+            f"{folder} holds a pruning run that is not finished: it has no metrics.json{_so_far(folder)}. The same "
+            "'hwflow prune' command with --resume goes on where it was, and writes the report at its end."
+        )
+    asked = _parse(folder / "config.json", _text(folder / "config.json"), dict[str, Any])
+    config = _read(folder / "config.json", Config)
+    searched = config.plan is None
+    run = Run(
+        config=config,
+        asked=asked,
+        metrics=_read(folder / "metrics.json", Metrics),
+        costs=_read(folder / "costs.json", dict[LevelName, Pair]),
+        plan=_read(folder / "plan.json", Plan),
+        tuning=_read(folder / "tuning.json", Tuning),
+        comparison=_read(folder / "comparison.json", Comparison) if searched else None,
+        episodes=_lines(folder / "log.jsonl") if searched else (),
+    )
+    for level in run.levels:
+        if run.metrics.before.at(level) is None or run.metrics.after.at(level) is None:
+            raise InputError(f"{folder / 'metrics.json'} is damaged: it lacks the level {level}, which costs.json has.")
+    if run.decisive not in run.costs:
+        raise InputError(f"{folder / 'costs.json'} is damaged: it lacks the level {run.decisive}, which the run asked for.")
+    return run
+
+
+def _so_far(folder: Path) -> str:
+    """How far an unfinished run came, for the sentence that says so."""
+    try:
+        count = len((folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        return ""
+    return f", and so far {count:,} episodes in its log.jsonl"
+
+
+def _read(file: Path, kind: type[_Kind]) -> _Kind:
+    return _parse(file, _text(file), kind)
+
+
+def _lines(file: Path) -> tuple[Episode, ...]:
+    return tuple(_parse(file, line, Episode, f"line {i}") for i, line in enumerate(_text(file).splitlines(), start=1))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{file} does not exist, though the run is finished; its folder is not complete.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {error}.") from error
+
+
+def _parse(file: Path, text: str, kind: type[_Kind], where: str = "") -> _Kind:
+    try:
+        return TypeAdapter(kind).validate_python(json.loads(text))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the whole"
+        problem = f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    except ValueError as error:
+        problem = str(error)
+    raise InputError(f"{file} is damaged: {where}{', ' if where else ''}{problem}.")

@@ -1,0 +1,33 @@
+"""Training, fine-tuning and judging of networks, on the CPU and on CUDA.
+
+Raises:
+    MissingDependency: where it is imported and torch is not installed.
+"""
+
+from __future__ import annotations
+
+from hwflow.datasets._optional import needed
+
+needed("torch", "training")
+
+from hwflow.training.fitting import Diverged, Epoch, History, Progress, fit  # noqa: E402
+from hwflow.training.recipe import Recipe, default_recipe  # noqa: E402
+from hwflow.training.runs import train  # noqa: E402
+from hwflow.training.scoring import Score, reestimate_batchnorm, score  # noqa: E402
+from hwflow.training.weights import load_weights, save_weights  # noqa: E402
+
+__all__ = [
+    "Diverged",
+    "Epoch",
+    "History",
+    "Progress",
+    "Recipe",
+    "Score",
+    "default_recipe",
+    "fit",
+    "load_weights",
+    "reestimate_batchnorm",
+    "save_weights",
+    "score",
+    "train",
+]

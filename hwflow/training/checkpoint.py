@@ -1,0 +1,64 @@
+"""Files of tensors and plain data: written whole or not at all, and read without running anything that is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hwflow.data import write_bytes
+from hwflow.errors import InputError
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain data.
+
+    Raises:
+        HwflowError: naming the file and the system's reason; what stood there before still does.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
+
+
+def read(path: Path, what: str) -> dict[str, Any]:
+    """The tensors and plain data in a file, on the CPU; `what` names its purpose in errors.
+
+    Raises:
+        InputError: where there is no such file, or it is damaged or something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{what} {path}: there is no such file; check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"{what} {path} is a folder; name a file.") from None
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise InputError(f"{what} {path} is damaged, or no file of tensors: {_first_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{what} {path} holds {type(content).__name__}, not tensors by name.")
+    return content
+
+
+def digest(model: nn.Module) -> str:
+    """A hash of a network's structure and of all values in it."""
+    found = hashlib.sha256(repr(model).encode())
+    for name, value in model.state_dict().items():
+        found.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+__all__ = ["digest", "read", "save"]

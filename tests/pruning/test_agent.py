@@ -1,0 +1,103 @@
+"""The agent: it solves a toy whose optimum is known, and the same seed gives the same actions, interrupted or not."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from toys import chain_costs, nearness
+
+from hwflow.pruning.agent import Agent, Hyperparameters, Step
+from hwflow.pruning.budget import Budget
+from hwflow.pruning.environment import PruningEnv
+
+CHANNELS = (64, 64, 64, 64)
+QUICK = Hyperparameters(warmup=20, hidden=64, replay_episodes=60)
+
+
+def environment(budgets: tuple[Budget, ...] = ()) -> PruningEnv:
+    costs = chain_costs(CHANNELS)
+    targets = dict(zip((g.name for g in costs.groups), (0.875, 0.25, 0.75, 0.375), strict=True))
+    accuracy = nearness(targets, {g.name: g.channels for g in costs.groups})
+    return PruningEnv(costs, accuracy, budgets or (Budget("macs", 1.0),))
+
+
+def episode(env: PruningEnv, agent: Agent, *, explore: bool = True) -> tuple[list[float], float]:
+    observation, _ = env.reset()
+    if explore:
+        agent.begin()
+    steps, actions, done, reward = [], [], False, 0.0
+    while not done:
+        action = agent.act(observation, explore=explore)
+        following, reward, done, _, info = env.step(np.array([action], dtype=np.float32))
+        steps.append(Step(observation, info["action"], following, done))
+        actions.append(action)
+        observation = following
+    if explore:
+        agent.learn(steps, reward)
+    return actions, reward
+
+
+def test_it_learns_a_toy() -> None:
+    """Four groups whose best shares differ: the policy without noise comes near all of them; random actions do not."""
+    env = environment()
+    agent = Agent(env.observation_space.shape[0], QUICK, seed=0)
+    first = [episode(env, agent)[1] for _ in range(20)]
+    for _ in range(180):
+        episode(env, agent)
+    _, reward = episode(env, agent, explore=False)
+    assert reward > 0.97
+    assert reward > max(first)
+
+
+def test_the_same_seed_gives_the_same_actions() -> None:
+    def run(seed: int) -> list[float]:
+        torch.manual_seed(np.random.default_rng().integers(1000))  # the world's state does not matter
+        env = environment()
+        agent = Agent(env.observation_space.shape[0], QUICK, seed=seed)
+        return [a for _ in range(30) for a in episode(env, agent)[0]]
+
+    assert run(3) == run(3)
+    assert run(3) != run(4)
+
+
+def test_it_leaves_the_global_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    env = environment()
+    agent = Agent(env.observation_space.shape[0], Hyperparameters(warmup=1, hidden=8), seed=0)
+    for _ in range(3):
+        episode(env, agent)
+    assert torch.rand(1) == expected
+
+
+def test_a_restored_agent_goes_on_as_if_nothing_had_happened() -> None:
+    env = environment()
+    whole = Agent(env.observation_space.shape[0], QUICK, seed=1)
+    for _ in range(25):
+        episode(env, whole)
+    file = io.BytesIO()
+    torch.save(whole.state(), file)
+    file.seek(0)
+    other = Agent(env.observation_space.shape[0], QUICK, seed=99)
+    other.restore(torch.load(file, weights_only=True))
+    assert [episode(env, whole) for _ in range(10)] == [episode(env, other) for _ in range(10)]
+
+
+def test_the_noise_ends() -> None:
+    agent = Agent(4, Hyperparameters(warmup=2, noise=0.5, noise_decay=0.5))
+    assert agent.noise == float("inf")
+    agent.episodes = 4
+    assert agent.noise == pytest.approx(0.125)
+    agent.episodes = 40
+    assert agent.noise == agent.settings.least_noise
+    observation = np.full(4, 0.5, dtype=np.float32)
+    agent.episodes = 2
+    drawn = [agent.act(observation) for _ in range(400)]
+    assert min(drawn) >= 0
+    assert max(drawn) <= 1
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.05)
+    assert np.std(drawn) == pytest.approx(0.27, abs=0.03)  # of a normal with deviation 0.5 cut to [0, 1]

@@ -1,0 +1,258 @@
+"""`hwflow.prune` from end to end on digits: what the folder holds, budgets, interruptions, and bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import hwflow
+from hwflow.datasets import Data, load_data
+from hwflow.errors import InputError
+from hwflow.pruning.agent import Hyperparameters
+from hwflow.pruning.budget import Budget
+from hwflow.pruning.proxy import ProxySettings
+from hwflow.pruning.settings import Settings
+from hwflow.training import Diverged, Recipe, train
+
+TUNING = Recipe(epochs=2, batch_size=64, learning_rate=0.05, distillation=0.5, precision="float32", device="cpu")
+SETTINGS = Settings(
+    levels=("coarse",),
+    episodes=6,
+    agent=Hyperparameters(hidden=16),
+    proxy=ProxySettings(samples=60, batches=2, batch_size=60),
+    tuning=TUNING,
+)
+
+
+class Small(nn.Module):
+    """Three convolutions and a residual addition, for 8 x 8 images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16)
+        self.inner, self.inner_norm = nn.Conv2d(16, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32)
+        self.outer, self.outer_norm = nn.Conv2d(32, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        self.wide = nn.Conv2d(16, 40, 1)
+        self.head = nn.Linear(40, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        x = (x + self.outer_norm(self.outer(self.inner_norm(self.inner(x)).relu()))).relu()
+        return self.head(self.wide(x).relu().mean((2, 3)))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Data) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    model, _ = train(Small(), digits, recipe=replace(TUNING, epochs=15, learning_rate=0.1, distillation=0.0))
+    return model.state_dict()
+
+
+@pytest.fixture
+def small(trained: dict[str, Tensor]) -> Small:
+    model = Small()
+    model.load_state_dict(trained)
+    return model.eval()
+
+
+def run(model: nn.Module, data: Data, folder: Path | None, settings: Settings = SETTINGS, **more: Any) -> hwflow.PruneResult:
+    """Without an accelerator unless one is given, and without the user's store."""
+    return hwflow.prune(
+        model, data, more.pop("accelerator", None), settings=settings, output=folder, store=more.pop("store", False), **more
+    )
+
+
+def test_a_run_leaves_everything(small: Small, digits: Data, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in small.state_dict().items()}
+    result = run(small, digits, tmp_path / "run")
+    for name, value in small.state_dict().items():
+        assert torch.equal(value, before[name]), "the given network was changed"
+    folder = tmp_path / "run"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["after"]["coarse"]["energy_normalized"] <= 0.5 * metrics["before"]["coarse"]["energy_normalized"]
+    assert metrics["before"]["accuracy"] == result.before.accuracy > 0.8
+    assert metrics["after"]["accuracy"] == result.after.accuracy
+    assert metrics["not_available"].keys() == {"mid", "fine"}
+    costs = json.loads((folder / "costs.json").read_text())
+    fresh = hwflow.Network.from_torch(result.model, (1, *digits.input_shape))
+    rows = costs["coarse"]["after"]["layers"]
+    assert [(row["name"], row["macs"], row["params"]) for row in rows] == [(la.name, la.macs, la.params) for la in fresh]
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert {entry["by"] for entry in log} == {"agent", "random", "agent on MACs"}
+    assert [entry["number"] for entry in log if entry["by"] == "agent"] == list(range(1, 7))
+    plan = json.loads((folder / "plan.json").read_text())
+    assert {row["name"]: row["kept"] for row in plan["groups"]} == dict(result.plan)
+    assert "stem" in plan["left_out"]
+    comparison = json.loads((folder / "comparison.json").read_text())
+    by = {entry["by"]: entry for entry in comparison["candidates"]}
+    assert by["unpruned"]["shares"]["energy"] == 1.0
+    assert all(by[name]["shares"]["energy"] <= 0.5 and by[name]["keeps_budget"] for name in ("uniform", "random", "agent"))
+    assert "Small" in (folder / "report.html").read_text()
+    assert by["agent"]["searched"] == max(entry["accuracy"] for entry in log if entry["by"] == "agent")
+
+
+def test_the_pruned_network_comes_back(small: Small, digits: Data, tmp_path: Path) -> None:
+    result = run(small, digits, tmp_path / "run", plan={"inner": 16, "wide": 24})
+    images, _ = next(digits.test.batches(50))
+    again = hwflow.load_pruned(tmp_path / "run", model=Small())
+    assert isinstance(again, Small)
+    assert again.inner.weight.shape == (16, 16, 3, 3)
+    with torch.no_grad():
+        assert torch.equal(again(images), result.model(images))
+    with pytest.raises(InputError, match="module of your own, Small: give it as `model=`"):
+        hwflow.load_pruned(tmp_path / "run")
+
+
+def test_the_onnx_file_computes_the_same(small: Small, digits: Data, tmp_path: Path) -> None:
+    reference = pytest.importorskip("onnx.reference")
+    result = run(small, digits, tmp_path / "run", plan={"inner": 8})
+    images, _ = next(digits.test.batches(7))
+    found = reference.ReferenceEvaluator(str(tmp_path / "run" / "model.onnx")).run(None, {"images": images.numpy()})[0]
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(found), result.model(images), atol=1e-4)
+    imported = hwflow.Network.from_onnx(tmp_path / "run" / "model.onnx", input_shape=(1, *digits.input_shape))
+    assert [la.key for la in imported] == [la.key for la in hwflow.Network.from_torch(result.model, (1, *digits.input_shape))]
+
+
+def test_equal_runs_give_equal_files(small: Small, digits: Data, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(small, digits, tmp_path / name)
+    for file in ("plan.json", "log.jsonl", "metrics.json", "tuning.json", "config.json", "model.pt"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+class Stop(Exception):
+    """The plug is pulled."""
+
+
+@pytest.mark.parametrize("moment", ["agent, seed 0", "random, seed 0", "fine-tuning"])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(small: Small, digits: Data, tmp_path: Path, moment: str) -> None:
+    seen = 0
+
+    def pull(done: int, total: int, text: str) -> None:
+        nonlocal seen
+        seen += text.startswith(moment)
+        if seen == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(small, digits, tmp_path / "broken", progress=pull)
+    assert not (tmp_path / "broken" / "metrics.json").exists()
+    with pytest.raises(InputError, match="not finished: it has no model"):
+        hwflow.load_pruned(tmp_path / "broken")
+    run(small, digits, tmp_path / "broken", resume=True)
+    run(small, digits, tmp_path / "whole")
+    for file in ("plan.json", "log.jsonl", "metrics.json", "model.pt"):
+        assert (tmp_path / "broken" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+
+
+def test_accuracies_are_kept_in_the_store(small: Small, digits: Data, tmp_path: Path) -> None:
+    store = hwflow.Store(tmp_path / "store.sqlite")
+    first = run(small, digits, None, store=store)
+    again = run(small, digits, None, store=store)
+    store.close()
+    assert first.contest is not None
+    assert again.contest is not None
+    assert again.contest.candidates == first.contest.candidates
+    assert first.contest.seconds["accuracy of plans"] > 0
+    assert again.contest.seconds["accuracy of plans"] == 0
+
+
+def test_several_levels_and_budgets_on_a_chip(small: Small, digits: Data, tmp_path: Path) -> None:
+    """The search at coarse, the kept plans cut to the budgets at mid: what is applied keeps them there."""
+    chip = hwflow.Accelerator.load("eyeriss")
+    budgets = (Budget("energy", 0.75), Budget("latency", 0.8))
+    settings = replace(SETTINGS, levels=("coarse", "mid"), budgets=budgets, keep=3, seeds=(0, 1))
+    result = run(small, digits, tmp_path / "run", settings, accelerator=chip)
+    before, after = result.costs["mid"]
+    assert after.energy_pj is not None
+    assert after.latency_s is not None
+    assert after.energy_pj <= 0.75 * (before.energy_pj or 0)
+    assert after.latency_s <= 0.8 * (before.latency_s or 0)
+    assert result.contest is not None
+    ranks = result.contest.refined
+    assert 1 <= len(ranks) <= 3
+    assert [row.rank for row in ranks] == list(range(1, len(ranks) + 1))
+    assert ranks[0].plan == dict(result.plan)
+    assert {(c.by, c.seed) for c in result.contest.candidates} >= {("agent", 0), ("agent", 1), ("random", 1)}
+
+
+def test_uniform_and_given_plans(small: Small, digits: Data, tmp_path: Path) -> None:
+    uniform = run(small, digits, tmp_path / "uniform", plan="uniform")
+    assert uniform.contest is None
+    shares = [width / g.channels for g, width in zip(uniform.grouping.groups, uniform.plan.values(), strict=True)]
+    assert max(shares) - min(shares) <= 8 / 32
+    again = run(small, digits, tmp_path / "again", plan=tmp_path / "uniform" / "plan.json")
+    assert again.plan == uniform.plan
+    with pytest.raises(InputError, match="keeps 17 channels of 'inner'; allowed: "):
+        run(small, digits, tmp_path / "wrong", plan={"inner": 17})
+
+
+def test_a_folder_is_not_overwritten(small: Small, digits: Data, tmp_path: Path) -> None:
+    run(small, digits, tmp_path / "run", plan={"inner": 16})
+    with pytest.raises(InputError, match="holds a pruning run already: --resume continues it"):
+        run(small, digits, tmp_path / "run", plan={"inner": 16})
+    other = replace(SETTINGS, episodes=7)
+    with pytest.raises(InputError, match=r"holds another run.*settings\.episodes was 6, now is 7"):
+        run(small, digits, tmp_path / "run", other, plan={"inner": 16}, resume=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(InputError, match="is not empty"):
+        run(small, digits, tmp_path / "mine")
+
+
+def test_a_budget_out_of_reach_says_what_is_reachable(small: Small, digits: Data, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"energy=0.02 cannot be reached.*still needs energy=0\.\d+") as caught:
+        run(small, digits, tmp_path / "run", replace(SETTINGS, budgets=(Budget("energy", 0.02),)))
+    least = float(str(caught.value).split("still needs energy=")[1].split()[0])
+    run(small, digits, tmp_path / "least", replace(SETTINGS, budgets=(Budget("energy", least),), episodes=1))
+    with pytest.raises(InputError, match="cannot be reached"):
+        run(small, digits, tmp_path / "less", replace(SETTINGS, budgets=(Budget("energy", least - 0.001),)))
+
+
+def test_nothing_to_prune(small: Small, digits: Data, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing can be pruned of Small: .*excluded"):
+        run(small, digits, tmp_path / "run", replace(SETTINGS, exclude=("inner", "wide")))
+
+
+def test_a_loss_that_is_no_number_stops(small: Small, digits: Data, tmp_path: Path) -> None:
+    wild = replace(SETTINGS, tuning=replace(TUNING, learning_rate=1e12, warmup_epochs=0))
+    with pytest.raises(Diverged):
+        run(small, digits, tmp_path / "run", wild, plan={"inner": 16})
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"levels": ("mild",)}, "unknown level 'mild'"),
+        ({"levels": ("mid", "mid")}, "name each level once"),
+        ({"episodes": 0}, "episodes is 0"),
+        ({"seeds": (1, 1)}, "give each seed once"),
+        ({"metric": "heat"}, "unknown metric 'heat'"),
+        ({"budgets": (Budget("macs", 0.5), Budget("macs", 0.4))}, "names macs twice"),
+    ],
+)
+def test_settings_that_cannot_be_used(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(SETTINGS, **change)
+
+
+def test_a_soft_budget_weighs_cost_against_error(small: Small, digits: Data, tmp_path: Path) -> None:
+    result = run(small, digits, tmp_path / "run", replace(SETTINGS, budgets=(), metric="macs"))
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    entry = next(e for e in log if e["by"] == "agent")
+    macs = result.grouping.network_for(entry["plan"]).macs
+    assert entry["reward"] == pytest.approx(-(1 - entry["accuracy"]) * math.log(macs))
