@@ -140,7 +140,7 @@ class Spans:
         self._innermost: dict[int, tuple[npt.NDArray[np.intp], Extents, Ints]] = {}
 
     def innermost(self, level: int) -> tuple[npt.NDArray[np.intp], Extents, Ints]:
-        """Dimension, bound and step of the innermost temporal loop at a level or above, [batch]; bound 1 where there is none."""
+        """Dimension, bound and step of the innermost temporal loop at a level or above, [batch]; bound 1: there is none."""
         if level not in self._innermost:
             dim, bound, step = np.zeros(self.batch.size, dtype=np.intp), np.ones(self.batch.size), np.zeros_like(self.fan[0])
             for loops in self.loops[level:]:

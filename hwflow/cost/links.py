@@ -82,11 +82,10 @@ def transfers(shape: Shape, nest: Spans, level: int, index: npt.NDArray[np.intp]
     distinct = shape.distinct(spatial, inner)
     spared = distinct[column] - left
     words = np.where(spared > 0, words, 0.0)
-    reads, delivered, handed, used = (
-        np.bincount(column, words * each, index.size) for each in (spared, taken, taken, np.ones(len(column)))
-    )
-    some = used > 0
-    return Handed(index[some], (total * distinct - reads)[some], (total * mesh.count - delivered)[some], handed[some])
+    fewer, handed = (np.bincount(column, words * each, index.size).astype(np.float64) for each in (spared, taken))
+    some = fewer > 0
+    reads, delivered = total * distinct - fewer, total * mesh.count - handed
+    return Handed(index[some], reads[some], delivered[some], handed[some])
 
 
 def _digits(shape: Shape, nest: Spans) -> Ints:
@@ -111,9 +110,9 @@ class _Mesh:
         self.apart = np.where(self.exists[1:], np.diff(self.places, axis=0), _NOWHERE)
 
     def linked(self, motions: Ints, words: Floats) -> tuple[npt.NDArray[np.intp], Floats, Ints, Ints]:
-        """Where neighbours have received what others want, if all tiles move by `motions`, [loop, mapping], and that is `words`:
-        which mapping, the words, how many different tiles are left to read, and how many instances take theirs from a
-        neighbour, the one before or after on the same axis of the mesh; each [case]."""
+        """Where neighbours have received what others want, when all tiles move by `motions` and `words` go to each instance,
+        both [loop, mapping]: which mapping, how many words, how many different tiles are left to read, and how many
+        instances take theirs from a neighbour, the one before or after them on the mesh, [case]."""
         near = ((self.apart == motions[:, None]) | (self.apart == -motions[:, None])).any(axis=1)
         row, column = np.nonzero((words > 0) & near)
         motion, apart, places = motions[row, column], self.apart[:, column], self.places[:, column]

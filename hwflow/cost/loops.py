@@ -14,8 +14,8 @@ from hwflow.cost.partials import Partial, select
 from hwflow.cost.scores import Scores, Waiting
 from hwflow.layers import DIMS, TENSORS
 
-LOOKED = 1 << 20  # candidates looked at in one go: bounds the memory at any width of the beam
-SCORED = 1 << 16  # about so many of them are legal, and scored
+SCORED = 1 << 16  # about so many candidates are scored in one go, and
+_LOOKED = 1 << 19  # so many looked at: bounds the memory at any width of the beam
 _FIRST = 1 << 14  # candidates looked at before all others: what they give may make the rest needless
 
 
@@ -28,14 +28,16 @@ class _Jumps(NamedTuple):
     stays: Ints
 
     def at(self, index: Places | slice) -> _Jumps:
-        return _Jumps(*(field[index] for field in self))
+        return _Jumps(self.scores[index], self.rows[index], self.tiles[index], self.stays[index])
 
 
 def _joined(parts: list[_Jumps]) -> _Jumps:
-    return _Jumps(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+    scores, rows, tiles, stays = (np.concatenate(fields) for fields in zip(*parts, strict=True))
+    return _Jumps(scores, rows, tiles, stays)
 
 
-_NONE = _Jumps(np.zeros(0), *(np.zeros(0, dtype=np.intp) for _ in range(3)))
+_NOWHERE = np.zeros(0, dtype=np.intp)
+_NONE = _Jumps(np.zeros(0), _NOWHERE, _NOWHERE, _NOWHERE)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Loops(Scores):
                 worst = float(found.scores[ranked[most]])
                 dropped, found = min(dropped, worst), found.at(ranked[:most])
             begin += step
-            step = max(1, min(4 * step, step * SCORED // max(1, len(rows)), LOOKED // len(stage.room)))
+            step = max(1, min(4 * step, step * SCORED // max(1, len(rows)), _LOOKED // len(stage.room)))
         ranked = np.argsort(found.scores, kind="stable")
         if len(ranked) > most:
             dropped = min(dropped, float(found.scores[ranked[most]]))
@@ -108,7 +110,7 @@ class Loops(Scores):
 
     def select(self, state: Partial, k: int, width: int) -> tuple[Places, float]:
         """Which partial mappings to keep, whose loops have come to level k, and the best score that is left out."""
-        memory = [state.place, state.waits[self.open[k]], state.cast[self.spread[k]], state.parallel[self.fans[k]]]
+        memory = [state.place, state.waits[self.open[k]], state.cast[self.shared[k]], state.parallel[self.fans[k]]]
         if self.slides:
             memory.append(np.where(state.waits[self.of[self.windowed]], self.sides[:, state.since], 0.0))
         return select(state, memory, width)
@@ -167,8 +169,8 @@ class Loops(Scores):
         return marked
 
     def _dominance(self, k: int) -> tuple[Bools, list[tuple[Bools, Places]]]:
-        """Which tiles of level k's room no multiple beats; and for each tensor, which none beats along the dimensions irrelevant
-        to it, and the place of each tile's part along these, [tile]."""
+        """Which tiles of level k's room no multiple beats; for each tensor, which none beats along the dimensions irrelevant to
+        it, and the place of each tile's part along these, [tile]."""
         room = self.rooms[k]
         costs = np.full((len(TENSORS) * len(self.levels), self.lattice.size), np.inf)
         costs[:, room] = self.opened(k).reshape(len(costs), -1)
@@ -196,15 +198,15 @@ class Loops(Scores):
         loops = room[columns] - state.place[rows]
         results = []
         for t in range(len(TENSORS)):
-            of = self.orders[k].useful[t][loops].nonzero()[0]
+            of = np.flatnonzero(self.orders[k].useful[t][loops])
             row, column, over = rows[of], columns[of], loops[of]
             # most are too dear even if no bandwidth binds
             energy = self._totals(stage, t, row, column, over, slice(0, 1))
-            some = (self.objective_of(energy, state.parallel, k, stage.growth[column], row) < cut).nonzero()[0]
+            some = np.flatnonzero(self.objective_of(energy, state.parallel, k, stage.growth[column], row) < cut)
             row, column, over = row[some], column[some], over[some]
             total = self._totals(stage, t, row, column, over, slice(None))
             scores = self.objective_of(total, state.parallel, k, stage.growth[column], row)
-            good = (scores < cut).nonzero()[0]
+            good = np.flatnonzero(scores < cut)
             results.append(_Jumps(scores[good], row[good], room[column[good]], np.full(len(good), t)))
         return _joined(results)
 
@@ -215,7 +217,7 @@ class Loops(Scores):
         trivial, share = over == 0, order.share[t][over]
         total = stage.closed[which][:, row] + stage.cheapest[which][:, column]
         # where t goes on waiting, the next loops leave either t alone, with what begins here, or another tensor
-        again = still.nonzero()[0]
+        again = np.flatnonzero(still)
         onward = (self.idle[t][state.place] / self.idle[t, -1])[row[again]] - share[again]
         better = stage.fresh[t][which][:, column[again]] - stage.cheapest[which][:, column[again]]
         for w in stage.waiting:
@@ -245,8 +247,10 @@ class Loops(Scores):
         return self.begin(replace(old, place=jumps.tiles, score=jumps.scores, words=words, waits=waits), k)
 
     def _moved(self, k: int, since: Places, place: Places, loops: Places, stays: Ints | int, rows: Places | slice) -> Floats:
-        """The least share of the tile `since` that level k's loops renew, which leave tensor `stays` alone, [..., jump]; `rows`:
-        whose."""
+        """The least share of the tile `since` that level k's loops renew if they leave tensor `stays` alone, [..., jump].
+
+        `rows`: of which mapping each jump is.
+        """
         least = np.ones((*since.shape[:-1], len(loops)))
         for s, (slide, leads) in enumerate(zip(self.slides, self.leads, strict=True)):
             if np.any(leads[stays]):

@@ -123,12 +123,11 @@ def _ordered(tilings: Tilings, state: Partial, constraints: Sequence[LevelConstr
     """
     forced = [tuple(DIMS.index(d) for d in c.innermost) for c in reversed(constraints)]
     spatial_order = tuple(tuple(DIMS.index(d) for d in c.spatial) if c.level.fanout > 1 else () for c in reversed(constraints))
-    levels = len(forced)
     temporal, spatial = tilings.loops_of(state)
     by_class = [_orders(tilings, t) for t in range(len(TENSORS))]
     classes = np.maximum(state.history[2], 0)
-    first = [_canonical(np.array([o[0] for o in by_class])[c].T, *level) for c, *level in zip(classes, temporal, forced, strict=True)]
-    order = np.stack(first)
+    plain = np.array([orders[0] for orders in by_class])
+    order = np.stack([_canonical(plain[classes[k]].T, temporal[k], forced[k]) for k in range(len(forced))])
     second = max((k for k in range(len(forced) - 1) if tilings.temporal[k].any()), default=len(forced) - 1)
     order[second], order[-1] = 0, 0
     inner = np.stack(

@@ -158,7 +158,7 @@ class Nest:
 
     def _traffic(self, t: int, nest: Spans, with_links: bool) -> _Traffic:
         """Words that cross each boundary for one tensor; boundary k lies between level k and the instances below it."""
-        projection, batch, count, size = self.shapes[t], nest.batch, len(self.levels), nest.batch.size
+        projection, count, size = self.shapes[t], len(self.levels), nest.batch.size
         content, weighted, link = np.zeros((count, size)), np.zeros((count, size)), np.zeros((count, size))
         arriving = np.zeros((count, size))
         # The arithmetic has no memory: every iteration asks for its operands anew. How often those ask that hand all on to the

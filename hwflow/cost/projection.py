@@ -58,7 +58,9 @@ class Shape:
             result = result * (f1 * f2 - np.maximum(0, f1 - s2 // g) * np.maximum(0, f2 - s1 // g))
         return result
 
-    def delivered(self, below: Sequence[Extents], loops: Sequence[LevelLoops], boundaries: Collection[int]) -> dict[int, Floats]:
+    def delivered(
+        self, below: Sequence[Extents], loops: Sequence[LevelLoops], boundaries: Collection[int]
+    ) -> dict[int, Floats]:
         """For some boundaries, words delivered to one instance below, over the temporal loops of all levels above, [batch].
 
         `below`: extents of the tile below each boundary; `loops`: of the level above it.

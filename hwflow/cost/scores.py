@@ -55,8 +55,8 @@ class Order(NamedTuple):
 class Scores:
     """Facts about one layer on one accelerator under a dataflow's constraints, and what partial mappings can still cost.
 
-    With `sound`, scores allow for all of Timeloop's finer rules: no completion of a partial mapping costs less. Tiles are places
-    in `lattice`; tables over it end in the axis [tile].
+    With `sound`, scores allow for all of Timeloop's finer rules: no completion of a partial mapping costs less. Tiles are given
+    by their places in `lattice`; tables over it end in the axis [tile].
 
     Attributes:
         idle: product of the extents along which a tensor stays the same, [tensor, tile]; `span`: of all, [tile].
@@ -122,8 +122,7 @@ class Scores:
         self.span = np.ones(self.lattice.size)
         for d, extent in extents.items():
             self.span *= extent
-            for t in np.flatnonzero(~self.relevant[:, d]):
-                self.idle[t] *= extent
+            self.idle[~self.relevant[:, d]] *= extent
         for t, shape in enumerate(self.nest.shapes):
             for axis in shape.coefficients:
                 terms = [axis[d] * (extents[int(d)] - 1) for d in np.flatnonzero(axis) if int(d) in extents]
@@ -184,13 +183,11 @@ class Scores:
             [[[math.prod(fans[max(k, t.low) + 1 : t.high + 1])] for t in self.transfers] for k in range(self.count)],
             dtype=np.float64,
         )
-        # by level that the mapping has reached: transfers that have begun, those that loops are spread inside of, fan-outs so far
-        self.open, self.spread, self.fans = [], [], []
-        for k in range(self.count):
-            fans_so_far = [m for m in range(k + 1) if m in self.ways]
-            self.fans.append(fans_so_far)
-            self.open.append([p for p, t in enumerate(self.transfers) if t.low <= k])
-            self.spread.append([p for p, t in enumerate(self.transfers) if any(t.low < m <= t.high for m in fans_so_far)])
+        # by level that mappings have reached: fan-outs so far, transfers that have begun, and those that cross such a fan-out
+        moves = list(enumerate(self.transfers))
+        self.fans = [[m for m in range(k + 1) if m in self.ways] for k in range(self.count)]
+        self.open = [[p for p, t in moves if t.low <= k] for k in range(self.count)]
+        self.shared = [[p for p, t in moves if any(t.low < m <= t.high for m in fans)] for fans in self.fans]
         # bandwidths whose memories have as many instances in use as each other, for each level that the mapping has reached
         self.paces = [self._paces(k) for k in range(self.count)]
 
@@ -324,14 +321,15 @@ class Scores:
                 least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[p])
                 closed += np.where(waits[p], into + out_of, least)
             upper = above
-        some = waits.any(axis=1)
+        some = np.asarray(waits.any(axis=1))
         if not some.any():
             return closed, []
         words, asked, waiting = state.words - words_closed, asked - asked_closed, []
         for t, mine in enumerate(self.of):
             if self.slides and t == self.windowed:
-                for p in np.flatnonzero(some[mine]) + mine.start:
-                    waiting.append(Waiting(t, p - mine.start, self._paid(slice(p, p + 1), words, asked)))
+                for row in np.flatnonzero(some[mine]).tolist():
+                    p = mine.start + row
+                    waiting.append(Waiting(t, row, self._paid(slice(p, p + 1), words, asked)))
             elif some[mine].any():
                 waiting.append(Waiting(t, -1, self._paid(mine, words, asked)))
         return closed, waiting
@@ -387,4 +385,3 @@ class Scores:
         if self.objective == "energy":
             return np.asarray(energy)
         return np.asarray(cycles * energy if self.objective == "edp" else cycles * (1 + 1e-9 * energy / self.nest.mac_energy))
-

@@ -1,8 +1,8 @@
 """Tilings by stages, from the arithmetic outwards: spatial loops, then the temporal ones of each memory.
 
-A stage extends partial mappings to all larger tiles at once, and bounds from below what the rest can cost. How many words cross
-a boundary depends on the loops above it only by which tensor they leave alone: a class, the tensor that stays stationary, stands
-for all their orders. Partial mappings with the same tile share their futures: only the tile and the class matter, so they are
+A stage extends partial mappings to all larger tiles at once, and bounds from below what the rest can cost. How many words
+cross a boundary depends on the loops above it only by which tensor they leave alone: a class, the tensor that stays stationary,
+stands for all their orders. Partial mappings with the same tile share their futures: only the tile and the class matter, so they are
 scored as an outer sum.
 
 Timeloop's finer rules (rounding, windows that land where they were, links) are left to the analysis that judges the survivors.
@@ -21,7 +21,6 @@ from hwflow.cost.loops import SCORED, Loops
 from hwflow.cost.nest import Bools, Floats, Ints, Nest
 from hwflow.cost.partials import Partial, concatenate
 from hwflow.dataflow import LevelConstraint
-
 
 _SLACK, _LAST = 12, 4  # so many times the width are compared for dominance; in the last stage
 
@@ -52,7 +51,8 @@ class Tilings(Loops):
             if k == self.count - 1:
                 break
             if self.temporal[k].any() and state.size:
-                state, lost = self.enlarge(state, k, *((final, final * _LAST) if k == last else (width, width * _SLACK)), cut)
+                kept, compared = (final, final * _LAST) if k == last else (width, width * _SLACK)
+                state, lost = self.enlarge(state, k, kept, compared, cut)
                 dropped = min(dropped, lost)
             else:  # its tile is what lies below
                 state = self.begin(state.take(np.flatnonzero(self.fits[k][state.place])), k)
