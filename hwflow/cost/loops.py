@@ -181,8 +181,9 @@ class Loops(Scores):
             beaten[d].reshape(-1, exponent + 1, stride)[:, :-1] |= (digits[:, :, 1:] <= digits[:, :, :-1]).all(axis=0)
             for t in np.flatnonzero(~self.relevant[:, d]):
                 idle[t].reshape(-1, exponent + 1, stride)[:] += stride * np.arange(exponent + 1)[:, None]
-        ways = [(~beaten[~self.relevant[t]].any(axis=0)[room], idle[t]) for t in range(len(TENSORS))]
-        return ~beaten.any(axis=0)[room], ways
+        beaten = beaten[:, room]
+        ways = [(np.asarray(~beaten[~self.relevant[t]].any(axis=0)), idle[t]) for t in range(len(TENSORS))]
+        return np.asarray(~beaten.any(axis=0)), ways
 
     # The jumps -------------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,7 @@
 
 A stage extends partial mappings to all larger tiles at once, and bounds from below what the rest can cost. How many words
 cross a boundary depends on the loops above it only by which tensor they leave alone: a class, the tensor that stays stationary,
-stands for all their orders. Partial mappings with the same tile share their futures: only the tile and the class matter, so they are
-scored as an outer sum.
+stands for all their orders. Partial mappings with the same tile share their futures: only the tile and the class matter.
 
 Timeloop's finer rules (rounding, windows that land where they were, links) are left to the analysis that judges the survivors.
 """
@@ -132,7 +131,7 @@ class Tilings(Loops):
             if self.sound and t == self.windowed:  # averages over instances are rounded down
                 linked, most = self._handed(old.place, over)
                 shared = np.where(linked, most, shared)
-                words[crossing] -= np.where(linked, self.everywhere, 0.0)
+                words[crossing] -= np.where(linked, math.prod(level.fanout for level in self.nest.levels), 0.0)
             cast[crossing] *= shared
             if k == 0 and t == self.linked:
                 waits[crossing] = self.idle[t][over] > 1
