@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,16 +81,11 @@ class LevelLoops:
 
     def __init__(self, batch: Batch, level: int, spread: Ints, bounds: Extents) -> None:
         """`spread`: what one step of a loop moves by, and `bounds`, both [dimension, batch]."""
-        rows = [batch.order[level, p].astype(np.intp) for p in range(batch.order.shape[1])]
-        used = [row for row in rows if np.any(_picked(bounds, row) > 1)]
-        self.dims = used
-        self.bounds = [_picked(bounds, row) for row in used]
-        self.steps = [_picked(spread, row) for row in used]
-
-
-def _picked(values: Extents, dims: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """One dimension's value for each mapping."""
-    return np.asarray(np.take_along_axis(values, dims[None, :], 0)[0])
+        order, column = batch.order[level].astype(np.intp), np.arange(batch.size)
+        picked = bounds[order, column]
+        used = np.flatnonzero((picked > 1).any(axis=1))
+        self.dims, self.bounds = order[used], picked[used]
+        self.steps = spread[self.dims, column]
 
 
 class Spans:
@@ -100,6 +94,7 @@ class Spans:
     Attributes:
         inner, spread, outer: full extents below a level's spatial loops, with these, and with the temporal ones.
         fan, most: instances of a level's fan-out, and of the level, in a full pass.
+        spreads: whether any mapping uses a level's fan-out.
         tiles, unions: the largest extents ever held, in one instance and by all of a fan-out together.
         below, across, loops: average extents below a level, average spatial bounds, and temporal loops with average bounds.
         instances, at_work: instances as Timeloop counts them, and as energies are multiplied with.
@@ -126,6 +121,7 @@ class Spans:
         self.passes = Passes.of(batch, sizes) if self.ragged.any() else None
 
         self.tiles, self.unions = self.outer, self.spread
+        self.spreads = (self.fan > 1).any(axis=1)
         self.below: Sequence[Extents] = self.inner
         self.across: Extents = batch.spatial
         self.iterations = self.compute_cycles
@@ -141,6 +137,19 @@ class Spans:
             self.cut_off = self.passes.instances - self.instances
         self.loops = [LevelLoops(batch, k, self.spread[k], bounds[k]) for k in range(count)]
         self._nestings: dict[int, Nesting] = {}
+        self._innermost: dict[int, tuple[npt.NDArray[np.intp], Extents, Ints]] = {}
+
+    def innermost(self, level: int) -> tuple[npt.NDArray[np.intp], Extents, Ints]:
+        """Dimension, bound and step of the innermost temporal loop at a level or above, [batch]; bound 1: there is none."""
+        if level not in self._innermost:
+            dim, bound, step = np.zeros(self.batch.size, dtype=np.intp), np.ones(self.batch.size), np.zeros_like(self.fan[0])
+            for loops in self.loops[level:]:
+                for p in range(len(loops.dims)):
+                    first = (bound == 1) & (loops.bounds[p] > 1)
+                    dim, step = np.where(first, loops.dims[p], dim), np.where(first, loops.steps[p], step)
+                    bound = np.where(first, loops.bounds[p], bound)
+            self._innermost[level] = dim, bound, step
+        return self._innermost[level]
 
     def shared(self, words: Floats, level: int) -> Floats:
         """Words an instance, [tensor, batch], averaged over all that work in a full pass."""

@@ -1,62 +1,107 @@
-"""The lattice of tiles: every choice of one divisor a dimension, and what is looked up about divisors."""
+"""The lattice of tiles: every choice of one divisor a dimension, numbered so that places add where tiles multiply."""
 
 from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from hwflow.cost.nest import Floats, Ints
 
+Places = npt.NDArray[np.intp]
+
 
 @functools.cache
 def divisors(n: int) -> tuple[int, ...]:
+    """All divisors of n, ascending."""
     small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
     return tuple(small + [n // d for d in reversed(small) if d * d != n])
 
 
 @functools.cache
-def primes(n: int) -> tuple[int, ...]:
-    return tuple(p for p in divisors(n)[1:] if len(divisors(p)) == 2)
+def powers(n: int) -> tuple[tuple[int, int], ...]:
+    """The prime powers that n is the product of, as (prime, exponent)."""
+    found, left, p = [], n, 2
+    while left > 1:
+        exponent = 0
+        while left % p == 0:
+            left, exponent = left // p, exponent + 1
+        if exponent:
+            found.append((p, exponent))
+        p = p + 1 if p * p <= left else max(left, p + 1)
+    return tuple(found)
 
 
-def index_of(n: int, values: Ints) -> npt.NDArray[np.intp]:
-    """The place of each of `values`, which divide n, among its divisors."""
-    return np.searchsorted(np.array(divisors(n)), values)
+@dataclass(frozen=True)
+class Lattice:
+    """Every tile whose extents divide the sizes.
+
+    A tile's place has the exponents of the primes of its extents as digits, dimension by dimension, the last running fastest.
+    So the place of a product is the sum of the places, and that of a ratio their difference.
+
+    Attributes:
+        tiles: extents, [dimension, tile].
+        masks: the digits as bits, as many ones as a digit says: one tile divides another if its ones are among the other's.
+        axes: dimension, prime, largest exponent and stride (what a one adds to the place) of each digit.
+    """
+
+    tiles: Ints
+    masks: Ints
+    axes: tuple[tuple[int, int, int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """How many tiles there are."""
+        return len(self.masks)
+
+    def places(self, tiles: Ints) -> Places:
+        """Places of tiles given by their extents, [tile, dimension]."""
+        place = np.zeros(len(tiles), dtype=np.intp)
+        for d, prime, exponent, stride in self.axes:
+            for e in range(1, exponent + 1):
+                place += stride * (tiles[:, d] % prime**e == 0)
+        return place
+
+    def bits(self, dims: npt.NDArray[np.bool_]) -> int:
+        """The bits of the masks that belong to some dimensions, given as flags."""
+        found, offset = 0, 0
+        for d, _, exponent, _ in self.axes:
+            found |= ((1 << exponent) - 1 << offset) * bool(dims[d])
+            offset += exponent
+        return found
 
 
-@functools.cache
-def ratios(n: int, loops: bool) -> Floats:
-    """By how much a divisor of n (row) must grow to be another (column); 0 where it can't, or may not."""
-    all_of_n = np.array(divisors(n))
-    whole, left = np.divmod(all_of_n[None, :], all_of_n[:, None])
-    return np.where((left == 0) & (loops | (whole == 1)), whole, 0).astype(np.float64)
+@functools.lru_cache(maxsize=16)
+def lattice_of(sizes: tuple[int, ...]) -> Lattice:
+    """The lattice of tiles of a layer of these sizes."""
+    powers_of = [(d, p, e) for d, n in enumerate(sizes) for p, e in powers(n)]
+    strides = [math.prod(e + 1 for _, _, e in powers_of[i + 1 :]) for i in range(len(powers_of))]
+    tiles, masks = np.ones((len(sizes), 1), dtype=np.int64), np.zeros(1, dtype=np.int64)
+    offset = 0
+    for d, prime, exponent in powers_of:
+        before, steps = len(masks), np.arange(exponent + 1)
+        tiles = np.repeat(tiles, exponent + 1, axis=1)
+        tiles[d] *= np.tile(prime**steps, before)
+        masks = np.repeat(masks, exponent + 1) | np.tile(((1 << steps) - 1) << offset, before)
+        offset += exponent
+    return Lattice(tiles, masks, tuple((*power, stride) for power, stride in zip(powers_of, strides, strict=True)))
 
 
-@functools.cache
-def climbs(n: int) -> tuple[tuple[int, int], ...]:
-    """Places of divisors of n and of a prime multiple of each, such that taking minima in this order covers all multiples."""
-    all_of_n = divisors(n)
-    return tuple((all_of_n.index(x), all_of_n.index(x * p)) for p in primes(n) for x in reversed(all_of_n) if n % (x * p) == 0)
+def least_of_multiples(values: Floats, lattice: Lattice) -> Floats:
+    """For each tile the least value of all its multiples, itself included, [..., tile]."""
+    least = values.copy()
+    for _, _, exponent, stride in lattice.axes:
+        digits = least.reshape(-1, exponent + 1, stride)
+        for e in reversed(range(exponent)):
+            np.minimum(digits[:, e], digits[:, e + 1], out=digits[:, e])
+    return least
 
 
-@functools.cache
-def multiples(n: int) -> tuple[tuple[int, ...], ...]:
-    """For each prime of n and each divisor, how many places further its multiple by the prime is; 0 if that is none."""
-    all_of_n = divisors(n)
-    return tuple(tuple(all_of_n.index(x * p) - i if n % (x * p) == 0 else 0 for i, x in enumerate(all_of_n)) for p in primes(n))
-
-
-@functools.lru_cache(maxsize=4)
-def tiles_of(sizes: tuple[int, ...]) -> Ints:
-    """Every tile whose extents divide the sizes, [tile, dimension], the last dimension running fastest."""
-    grids = np.meshgrid(*(np.array(divisors(n), dtype=np.int64) for n in sizes), indexing="ij")
-    return np.stack([g.reshape(-1) for g in grids], axis=1)
-
-
-def spreads(sizes: Ints, allowed: tuple[bool, ...], fanout: int) -> Ints:
+@functools.lru_cache(maxsize=64)
+def spreads(sizes: tuple[int, ...], allowed: tuple[bool, ...], fanout: int) -> Ints:
     """Every way to spread loops over a fan-out, [way, dimension]."""
     ways = np.ones((1, len(sizes)), dtype=np.int64)
     for d, n in enumerate(sizes):

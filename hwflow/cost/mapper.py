@@ -10,14 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from hwflow.cost.bounds import lower_bound, operands_travel
-from hwflow.cost.nest import OUTPUTS, Batch, Floats, Nest, Verdict
-from hwflow.cost.partials import Partial, concatenate
+from hwflow.cost.nest import OUTPUTS, Batch, Floats, Ints, Nest, Verdict
+from hwflow.cost.partials import Partial, concatenate, hashed
 from hwflow.cost.tilings import Tilings
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
@@ -49,20 +49,43 @@ def search(
     """The best mapping found whose loops divide, or None where not even the smallest tiles fit; equal arguments give the equal
     result. With effort above 1 and `proof`, time is spent on a bound that is worth more; it is one for such mappings only.
     """
-    tilings = Tilings(nest, constraints, objective)
+    best: tuple[Batch, float] | None = None
+    for linked in (-1, *range(len(TENSORS))) if operands_travel(nest) else (-1,):
+        found = _search(nest, _arranged(nest, constraints, linked), objective, effort, linked)
+        if found is not None and (best is None or found[1] < best[1]):
+            best = found
+    if best is None:
+        return None
+    batch, score = best
+    bound = lower_bound(nest, constraints, objective)
+    if effort > 1 and proof:
+        bound = max(bound, _proof(nest, constraints, objective, score, min(_WIDTH * effort, _MOST)))
+    return Found(batch, score <= bound * (1 + 2e-9), min(bound, score))
+
+
+def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -> Sequence[LevelConstraint]:
+    """The constraints, with the innermost fan-out's loops so that neighbours share tensor `linked`, if that is one."""
+    if linked < 0:
+        return constraints
+    *outer, inner = constraints
+    relevant = nest.layer.relevant(TENSORS[linked])
+    return [*outer, replace(inner, spatial=tuple(sorted(inner.spatial, key=lambda d: d not in relevant)))]
+
+
+def _search(
+    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, effort: int, linked: int
+) -> tuple[Batch, float] | None:
+    """The best mapping found, as a batch of one, and its score."""
+    tilings = Tilings(nest, constraints, objective, linked=linked)
     state = _tilings(tilings, effort)
     if state.size == 0:
         return None
     batch = _ordered(tilings, state, constraints)
-    batch, score = _best(nest, batch, objective, min(_LINKED * effort, 16))
-    if batch.size > 1 and _linkable(tilings, batch):
+    if not operands_travel(nest):
+        batch, score = _best(nest, batch, objective, min(_LINKED * effort, 16))
+    if operands_travel(nest) or (batch.size > 1 and _linkable(tilings, batch)):
         batch, score = _best(nest, batch, objective, 1, with_links=True)
-    else:
-        batch = batch.take(np.arange(1))
-    bound = lower_bound(nest, constraints, objective)
-    if effort > 1 and proof:
-        bound = max(bound, _proof(nest, constraints, objective, score[0], min(_WIDTH * effort, _MOST)))
-    return Found(batch, score[0] <= bound * (1 + 2e-9), min(bound, score[0]))
+    return (batch.take(np.arange(1)), score[0]) if batch.size else None
 
 
 def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, value: float, width: int) -> float:
@@ -100,27 +123,38 @@ def _ordered(tilings: Tilings, state: Partial, constraints: Sequence[LevelConstr
     """
     forced = [tuple(DIMS.index(d) for d in c.innermost) for c in reversed(constraints)]
     spatial_order = tuple(tuple(DIMS.index(d) for d in c.spatial) if c.level.fanout > 1 else () for c in reversed(constraints))
-    levels = len(forced)
+    temporal, spatial = tilings.loops_of(state)
     by_class = [_orders(tilings, t) for t in range(len(TENSORS))]
-    variants = [np.array([by_class[t][v % len(by_class[t])] for t in range(3)]) for v in range(max(map(len, by_class)))]
-    chosen = np.maximum(state.stays, 0)
-    base = np.stack([variants[0][chosen[:, k]].T for k in range(levels)]).astype(np.int8)
-    second = max((k for k in range(levels - 1) if tilings.temporal[k].any()), default=levels - 1)
-    pieces = []
-    for inner, outer in itertools.product(variants, dict.fromkeys(itertools.chain.from_iterable(by_class))):
-        order = base.copy()
-        order[second] = inner[chosen[:, second]].T
-        order[-1] = np.array(outer)[:, None]
-        pieces.append(order)
-    temporal, spatial = (np.moveaxis(a, 0, 2).astype(np.int64) for a in (state.temporal, state.spatial))
-    count = len(pieces)
-    batch = Batch(np.tile(temporal, count), np.tile(spatial, count), np.concatenate(pieces, axis=2), spatial_order)
-    return _canonical(batch, forced)
+    classes = np.maximum(state.history[2], 0)
+    plain = np.array([orders[0] for orders in by_class])
+    order = np.stack([_canonical(plain[classes[k]].T, temporal[k], forced[k]) for k in range(len(forced))])
+    second = max((k for k in range(len(forced) - 1) if tilings.temporal[k].any()), default=len(forced) - 1)
+    order[second], order[-1] = 0, 0
+    inner = np.stack(
+        [
+            _canonical(np.array([o[v % len(o)] for o in by_class])[classes[second]].T, temporal[second], forced[second])
+            for v in range(max(map(len, by_class)))
+        ]
+    )
+    outer = np.stack(
+        [
+            _canonical(np.tile(np.array(o)[:, None], state.size), temporal[-1], forced[-1])
+            for o in dict.fromkeys(itertools.chain.from_iterable(by_class))
+        ]
+    )
+    # each mapping once
+    i, o, m = np.indices((len(inner), len(outer), state.size)).reshape(3, -1)
+    parts = hashed([state.history[:2], order])[m], _number(inner)[i, m], _number(outer)[o, m]
+    index = np.sort(np.unique(hashed(list(parts)), return_index=True)[1])
+    i, o, m = i[index], o[index], m[index]
+    order = order[:, :, m]
+    order[second], order[-1] = inner[i, :, m].T, outer[o, :, m].T
+    return Batch(temporal[:, :, m], spatial[:, :, m], order.astype(np.int8), spatial_order)
 
 
 def _orders(tilings: Tilings, t: int) -> list[tuple[int, ...]]:
     """Loop orders, innermost first, that keep tensor t stationary: they differ in the loop along which a window slides."""
-    own = [int(d) for d in tilings.groups[t]]
+    own = [int(d) for d in np.flatnonzero(~tilings.relevant[t] & (tilings.sizes > 1))]
     rest = [d for d in range(len(DIMS)) if d not in own]
     sliding = [d for _, pair, _ in tilings.windows for d in pair if tilings.sizes[d] > 1]
     # after a window's loop the one that can undo its motion comes next
@@ -136,20 +170,19 @@ def _orders(tilings: Tilings, t: int) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(orders))
 
 
-def _canonical(batch: Batch, forced: Sequence[tuple[int, ...]]) -> Batch:
-    """Loops of bound 1 last in each level's order, forced innermost loops first; then each mapping once."""
-    order = batch.order
-    for k, innermost in enumerate(forced):
-        here = order[k].astype(np.intp)
-        trivial = np.take_along_axis(batch.temporal[k], here, 0) == 1
-        rank = np.arange(len(DIMS))[:, None] + np.where(trivial, 100 + here, 0)
-        for position, d in enumerate(innermost):
-            rank = np.where((here == d) & ~trivial, position - 100, rank)
-        order[k] = np.take_along_axis(order[k], np.argsort(rank, axis=0, kind="stable"), 0)
-    flat = np.concatenate([batch.temporal, batch.spatial, batch.order]).reshape(-1, batch.size).astype(np.int64)
-    keys = np.random.default_rng(1).integers(1, 2**62, size=len(flat), dtype=np.int64) | 1
-    _, index = np.unique(keys @ flat, return_index=True)
-    return batch.take(np.sort(index))
+def _canonical(order: Ints, bounds: Ints, forced: tuple[int, ...]) -> Ints:
+    """A level's orders with forced innermost loops first and loops of bound 1 last, [p, mapping]."""
+    column = np.arange(order.shape[1])
+    trivial = bounds[order, column] == 1
+    rank = np.arange(len(DIMS))[:, None] + np.where(trivial, 100 + order, 0)
+    for position, d in enumerate(forced):
+        rank = np.where((order == d) & ~trivial, position - 100, rank)
+    return np.asarray(order[np.argsort(rank, axis=0, kind="stable"), column])
+
+
+def _number(orders: Ints) -> Ints:
+    """A number for each order, [..., p, mapping], that tells it from others, [..., mapping]."""
+    return np.asarray(np.tensordot(len(DIMS) ** np.arange(len(DIMS)), orders, (0, -2)))
 
 
 def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:

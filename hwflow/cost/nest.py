@@ -158,24 +158,27 @@ class Nest:
 
     def _traffic(self, t: int, nest: Spans, with_links: bool) -> _Traffic:
         """Words that cross each boundary for one tensor; boundary k lies between level k and the instances below it."""
-        projection, batch, count, size = self.shapes[t], nest.batch, len(self.levels), nest.batch.size
+        projection, count, size = self.shapes[t], len(self.levels), nest.batch.size
         content, weighted, link = np.zeros((count, size)), np.zeros((count, size)), np.zeros((count, size))
         arriving = np.zeros((count, size))
+        # The arithmetic has no memory: every iteration asks for its operands anew. How often those ask that hand all on to the
+        # level below does not matter: what that level asks for replaces it.
+        deliveries = {0: nest.iterations, **projection.delivered(nest.below, nest.loops, np.flatnonzero(self.keep[:-1, t]) + 1)}
         for k in range(count):
-            # The arithmetic has no memory: every iteration asks for its operands anew.
-            each = nest.iterations if k == 0 else projection.delivered(nest.below[k], nest.loops[k:])
-            content[k] = projection.distinct(nest.across[k], nest.inner[k]) * each
-            weighted[k] = nest.across[k].prod(axis=0) * each
+            each = deliveries.get(k, 1.0)
+            content[k] = weighted[k] = each
+            if nest.spreads[k]:
+                content[k] *= projection.distinct(nest.across[k], nest.inner[k])
+                weighted[k] *= nest.across[k].prod(axis=0)
             if with_links:
                 for b in np.flatnonzero(nest.ragged):
                     if k == 0 or self.keep[k - 1, t] or nest.fan[k, b] > 1:  # otherwise the bypass below replaces it
                         walk = Walk(nest.nesting(int(b)), projection.coefficients, k)
                         content[k, b], weighted[k, b], link[k, b] = walk.crossing()
-            if with_links and batch.spatial_order[k]:
-                for b in np.flatnonzero((nest.fan[k] > 1) & ~nest.ragged):
-                    found = links.transfers(projection.coefficients, batch, k, int(b), nest.inner[k][:, b])
-                    if found is not None:
-                        content[k, b], weighted[k, b], link[k, b] = found
+            if with_links and nest.spreads[k]:
+                shared = links.transfers(projection, nest, k, np.flatnonzero((nest.fan[k] > 1) & ~nest.ragged))
+                content[k, shared.index], weighted[k, shared.index] = shared.reads, shared.delivered
+                link[k, shared.index] = shared.links
             if k > 0:
                 arriving[k - 1] = weighted[k] / nest.fan[k]
         for k in range(count - 1):

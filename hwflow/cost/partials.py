@@ -4,119 +4,104 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.cost.lattice import Places
 from hwflow.cost.nest import Bools, Floats, Ints
 
 _SAME = 2  # partial mappings of one tile that a full beam prefers
-_MIX = np.random.default_rng(2).uniform(1, 2, size=64)  # a fixed random projection: equal rows, equal value
+_ODD = 0x3C79AC492BA7B653  # random: the base in which columns are numbers, modulo 2**64
 
 
 @dataclass(frozen=True)
 class Partial:
-    """Partial mappings, arrays [mapping, ...].
+    """Partial mappings, arrays [..., mapping]. Tiles and loop bounds are given by their places in the lattice.
 
     Attributes:
-        tile: extents of each dimension so far, [mapping, dimension].
-        words, cast: F and the multicast, [mapping, transfer]; words is 0 before the tile is known.
-        waits: whether no relevant loop has come yet, [mapping, transfer].
-        sides: the windows' sides of the tile, [mapping, transfer, window].
-        parallel: product of the spatial loops up to a level's fan-out, [mapping, level].
-        temporal, spatial: loop bounds, [mapping, level, dimension]; `stays`: the class of each level, [mapping, level].
+        place: the tile so far.
+        score: what the objective can still be at least.
+        words, cast: words that a transfer brings to an instance of its lower level, and how many instances share one,
+            [transfer, mapping]; words is 0 before the tile is known.
+        waits: whether no relevant loop has come yet, [transfer, mapping].
+        since: the tile around which a transfer of the tensor with sliding windows began, [its transfer, mapping].
+        parallel: product of the spatial loops up to a level's fan-out, [level, mapping].
+        history: temporal bounds, spatial bounds and class of each level, [3, level, mapping].
     """
 
-    tile: Ints
+    place: Places
+    score: Floats
     words: Floats
     cast: Floats
     waits: Bools
-    sides: Floats
+    since: Places
     parallel: Floats
-    temporal: Ints
-    spatial: Ints
-    stays: Ints
+    history: Places
 
     @property
     def size(self) -> int:
         """Number of partial mappings."""
-        return len(self.tile)
+        return len(self.place)
 
-    def light(self, index: npt.NDArray[np.intp]) -> Partial:
-        """The partial mappings at `index`, without the loops that led to them."""
-        none = np.zeros((0, 0, 0), dtype=np.int64)
-        return Partial(
-            self.tile[index],
-            self.words[index],
-            self.cast[index],
-            self.waits[index],
-            self.sides[index],
-            self.parallel[index],
-            none,
-            none,
-            none,
-        )
-
-    def remember(self, old: Partial, index: npt.NDArray[np.intp]) -> Partial:
-        """With the loops of the mappings at `index` of `old`."""
-        return replace(self, temporal=old.temporal[index], spatial=old.spatial[index], stays=old.stays[index])
-
-    def take(self, index: npt.NDArray[np.intp]) -> Partial:
+    def take(self, index: Places | slice) -> Partial:
         """The partial mappings at `index`."""
-        return self.light(index).remember(self, index)
+        return Partial(*(field[..., index] for field in vars(self).values()))
+
+    def bare(self) -> Partial:
+        """The same without history, until `remember`: while there are far more than will be kept."""
+        return replace(self, history=np.arange(self.size)[None])
+
+    def remember(self, old: Partial) -> tuple[Partial, Places]:
+        """With the history of those of `old` that they came from, and by what their tiles have grown since."""
+        origin = self.history[0]
+        return replace(self, history=old.history[..., origin]), self.place - old.place[origin]
 
 
 def concatenate(parts: list[Partial]) -> Partial:
     """All partial mappings of several."""
-    return Partial(
-        np.concatenate([p.tile for p in parts]),
-        np.concatenate([p.words for p in parts]),
-        np.concatenate([p.cast for p in parts]),
-        np.concatenate([p.waits for p in parts]),
-        np.concatenate([p.sides for p in parts]),
-        np.concatenate([p.parallel for p in parts]),
-        np.concatenate([p.temporal for p in parts]),
-        np.concatenate([p.spatial for p in parts]),
-        np.concatenate([p.stays for p in parts]),
-    )
+    if len(parts) == 1:
+        return parts[0]
+    return Partial(*(np.concatenate(fields, axis=-1) for fields in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
-def select(
-    state: Partial, code: npt.NDArray[np.intp], scores: Floats, k: int, width: int
-) -> tuple[npt.NDArray[np.intp], float]:
+def select(state: Partial, memory: list[npt.NDArray[Any]], width: int) -> tuple[Places, float]:
     """The `width` best partial mappings, and the best score that was left out.
 
     One of which another with the same future has moved no more words of any tensor is no loss. If there are still too
-    many, the best two of every tile go first: bounds that are loose are so for whole tiles. `code` tells tiles apart.
+    many, the best two of every tile go first: bounds that are loose are so for whole tiles. `memory`: what of the past beside
+    the words decides the future, arrays [..., mapping].
     """
-    future = np.concatenate(
-        [
-            code[:, None],
-            state.waits,
-            state.parallel[:, : k + 1],
-            state.cast,
-            np.where(state.waits[:, :, None], state.sides, 0).reshape(state.size, 2 * state.words.shape[1]),
-        ],
-        axis=1,
-    )
-    _, group = np.unique(future @ _MIX[: future.shape[1]], return_inverse=True)
-    place, ranked = _places(group, scores)
+    future = hashed(memory)
+    place, ranked = _places(future, state.score)
     leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
     beaten = np.zeros(state.size, dtype=np.bool_)
-    beaten[ranked] = (state.words[leader] <= state.words[ranked] * (1 + 1e-12)).all(axis=1) & (leader != ranked)
+    beaten[ranked] = (state.words[:, leader] <= state.words[:, ranked] * (1 + 1e-12)).all(axis=0) & (leader != ranked)
     index = np.flatnonzero(~beaten)
-    index = index[np.argsort(scores[index], kind="stable")]
+    index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf
-    place, _ = _places(code[index], scores[index])
+    place, _ = _places(state.place[index], state.score[index])
     index = index[np.argsort(place >= _SAME, kind="stable")]
-    return np.sort(index[:width]), float(scores[index[width:]].min())
+    return np.sort(index[:width]), float(state.score[index[width:]].min())
 
 
-def _places(group: npt.NDArray[np.intp], scores: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
+    """A number for each column of some fields, [..., column]: the same for equal columns, and else hardly ever."""
+    total = np.zeros(fields[0].shape[-1], dtype=np.int64)
+    for field in fields:
+        for values in field.reshape(math.prod(field.shape[:-1]), len(total)):
+            bits = values.view(np.int64) if values.dtype == np.float64 else values
+            total = total * _ODD + (bits ^ (bits >> 32))  # whole numbers as floats have their digits at the upper end
+    return total
+
+
+def _places(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
     """The place of each within its group by score, and all sorted by group and score."""
     ranked = np.lexsort((scores, group))
-    begins = np.r_[True, np.diff(group[ranked]) > 0] if len(ranked) else np.zeros(0, dtype=np.bool_)
+    begins = np.ones(len(ranked), dtype=np.bool_)
+    begins[1:] = group[ranked[1:]] != group[ranked[:-1]]
     counter = np.arange(len(ranked))
     place = np.empty(len(ranked), dtype=np.intp)
     place[ranked] = counter - np.maximum.accumulate(np.where(begins, counter, 0))

@@ -6,6 +6,7 @@ The counts are Timeloop's, in closed form; its rules are told in `hwflow.cost.ne
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ class Shape:
             for term in axis:
                 self.coefficients[a, DIMS.index(term.dim)] = term.coefficient
         self.relevant: Bools = np.asarray(self.coefficients.any(axis=0))
-        self.windows = [a for a in range(len(axes)) if np.count_nonzero(self.coefficients[a]) > 1]
+        # along which tiles overlap: only one of several loops moves a window by less than its side
+        used = (self.coefficients != 0) & np.array([layer.dims[d] > 1 for d in DIMS])
+        self.windows = [a for a in range(len(axes)) if np.count_nonzero(used[a]) > 1]
         in_window = self.coefficients[self.windows].any(axis=0) if self.windows else np.zeros(len(DIMS), dtype=np.bool_)
         self.other: Bools = np.asarray(self.relevant & ~in_window)
 
@@ -55,22 +58,29 @@ class Shape:
             result = result * (f1 * f2 - np.maximum(0, f1 - s2 // g) * np.maximum(0, f2 - s1 // g))
         return result
 
-    def delivered(self, inner: Extents, levels: list[LevelLoops]) -> Floats:
-        """Words delivered to one instance with a tile of extents `inner`, over the temporal loops of `levels`, [batch]."""
-        sides = self.sides(inner)
-        tile: Floats = sides.prod(axis=0).astype(np.float64)
-        if not self.windows:
-            total: Floats = tile.copy()
-            moved = np.zeros(tile.shape, dtype=np.bool_)
-            for loops in levels:
-                for dim, bound in zip(loops.dims, loops.bounds, strict=True):
-                    moved |= self.relevant[dim] & (bound > 1)
-                    total = np.where(moved, total * bound, total)
-            return total
-        return self._windowed(sides, tile, levels)
+    def delivered(
+        self, below: Sequence[Extents], loops: Sequence[LevelLoops], boundaries: Collection[int]
+    ) -> dict[int, Floats]:
+        """For some boundaries, words delivered to one instance below, over the temporal loops of all levels above, [batch].
 
-    def _windowed(self, sides: npt.NDArray[Any], tile: Floats, levels: list[LevelLoops]) -> Floats:
-        """The same for a tensor with sliding windows; see the module's docstring for the rule."""
+        `below`: extents of the tile below each boundary; `loops`: of the level above it.
+        """
+        if self.windows:
+            return {k: self._windowed(below[k], loops[k:]) for k in boundaries}
+        result = {}
+        times, product = np.ones(below[0].shape[1]), np.ones(below[0].shape[1])
+        for k in reversed(range(len(loops))):
+            for dim, bound in zip(loops[k].dims[::-1], loops[k].bounds[::-1], strict=True):
+                product = product * bound
+                times = np.where(self.relevant[dim] & (bound > 1), product, times)  # if no relevant loop is further in
+            if k in boundaries:
+                result[k] = self.sides(below[k]).prod(axis=0) * times
+        return result
+
+    def _windowed(self, below: Extents, levels: Sequence[LevelLoops]) -> Floats:
+        """The same for a tensor with sliding windows and one boundary; see `hwflow.cost.nest` for the rule."""
+        sides = self.sides(below)
+        tile: Floats = sides.prod(axis=0).astype(np.float64)
         extra = np.zeros(tile.shape)  # deltas after the first tile
         moved, elsewhere = np.zeros(tile.shape, dtype=np.bool_), np.zeros(tile.shape, dtype=np.bool_)
         behind = [np.zeros(tile.shape, dtype=np.int64) for _ in self.windows]  # how far the inner loops have moved the tile

@@ -4,208 +4,145 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.cost.lattice import climbs, divisors, index_of, spreads, tiles_of
-from hwflow.cost.nest import OUTPUTS, Bools, Floats, Ints, Nest
+from hwflow.cost.lattice import Places, least_of_multiples
+from hwflow.cost.nest import OUTPUTS, Bools, Floats, Nest
 from hwflow.cost.partials import Partial
-from hwflow.cost.resources import prices, resources_of, transfers_of
+from hwflow.cost.tables import Tables
 from hwflow.dataflow import LevelConstraint
-from hwflow.layers import DIMS, TENSORS
+from hwflow.layers import TENSORS
 
 
-class Scores:
-    """Facts about one layer on one accelerator under a dataflow's constraints, and what partial mappings can still cost.
+class Waiting(NamedTuple):
+    """What transfers of a tensor cost that no relevant loop has stepped yet, as if it were not stationary, [resource, mapping].
 
-    With `sound`, scores allow for all of Timeloop's finer rules: no completion of a partial mapping costs less.
+    `row`: of the transfer's beginnings in `Partial.since`, or -1 where no window slides.
     """
 
-    def __init__(self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False) -> None:
-        self.nest, self.objective, self.sound = nest, objective, sound
-        self.sizes = nest.sizes
-        self.count = len(nest.levels)
-        self.macs = float(nest.layer.macs)
-        rules = list(reversed(constraints))
-        self.temporal = [np.array([d in c.temporal for d in DIMS]) & (self.sizes > 1) for c in rules]
-        self.spatial = [
-            spreads(self.sizes, tuple(d in c.spatial for d in DIMS), c.level.fanout) if c.level.fanout > 1 else None
-            for c in rules
-        ]
-        self.relevant = np.array([shape.relevant for shape in nest.shapes])
-        self.windowed = next((t for t, shape in enumerate(nest.shapes) if shape.windows), -1)
-        self.windows = self._windows()
-        self.groups = [np.flatnonzero(~self.relevant[t] & (self.sizes > 1)) for t in range(3)]
-        self.common = np.flatnonzero(self.relevant.all(axis=0) & (self.sizes > 1))
-        self.transfers = transfers_of(nest)
-        self.resources = resources_of(nest, self.transfers)
-        self.prices = [
-            [(r, resource) for r, resource in enumerate(self.resources) if any(price[p] for price in prices(resource))]
-            for p in range(len(self.transfers))
-        ]
-        self.leaks = [
-            (k, nest.table.parts[level.memory.name].leak)
-            for k, level in enumerate(nest.levels)
-            if level.memory is not None and nest.table.parts[level.memory.name].leak
-        ]
-        self.everywhere = math.prod(level.fanout for level in nest.levels)
-        self.lattice = tiles_of(tuple(int(n) for n in self.sizes))
-        self.volume = np.array([shape.words(self.lattice.T) for shape in nest.shapes], dtype=np.float64)
-        self.fits = self._fits()
-        self.rooms = [np.flatnonzero(f) for f in self.fits]
-        self.opened: dict[int, Floats] = {}
+    tensor: int
+    row: int
+    cost: Floats
+
+
+class Scores(Tables):
+    """What partial mappings can still cost: no completion costs less, but for Timeloop's finer rules, and with `sound` for all.
+
+    Attributes:
+        later: for each level what the transfers that begin there or above cost at least around a tile, [resource, tile].
+        growth: how much more parallel the fan-outs above a level make a mapping with this tile at most, [level][tile].
+    """
+
+    def __init__(
+        self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False, linked: int = -1
+    ) -> None:
+        """`linked`: the tensor that MACs right below a fan-out hand on to one another, while it stays, as if they kept it."""
+        super().__init__(nest, constraints, sound=sound)
+        self.objective, self.linked = objective, linked
+        self.growth = self._growth()
+        self.begun: dict[int, tuple[Places, Floats]] = {}
         self.later = self._later()
-        self.beaten: dict[int, tuple[Bools, list[tuple[Bools, npt.NDArray[np.intp]]]]] = {}
+        self.beaten: dict[int, tuple[Bools, list[tuple[Bools, Places]]]] = {}
 
-    def _windows(self) -> list[tuple[int, tuple[int, int], tuple[int, int]]]:
-        """Axis, its two dimensions and their coefficients, of each sliding window."""
-        if self.windowed < 0:
-            return []
-        shape = self.nest.shapes[self.windowed]
-        result = []
-        for axis in shape.windows:
-            first, second = (int(d) for d in np.flatnonzero(shape.coefficients[axis]))
-            steps = int(shape.coefficients[axis, first]), int(shape.coefficients[axis, second])
-            result.append((axis, (first, second), steps))
-        return result
-
-    def _fits(self) -> list[Bools]:
-        """For each level whether a tile of the lattice fits it and every level above, [tile]."""
-        fits = np.ones(len(self.lattice), dtype=np.bool_)
-        result: list[Bools] = []
-        for k in reversed(range(self.count)):
-            memory = self.nest.levels[k].memory
-            if memory is not None and memory.words is not None:
-                room = int(memory.words // memory.buffering)
-                fits = fits & ((self.volume * self.nest.keep[k][:, None]).sum(axis=0) <= room)
-            result.append(fits)
+    def _growth(self) -> list[Floats]:
+        growth = np.ones(self.lattice.size)
+        result = [growth]
+        for k in reversed(range(1, self.count)):
+            if k in self.ways:
+                widest = np.ones(self.lattice.size)
+                widest[self.whole - self.ways[k]] = self.span[self.ways[k]]
+                growth = growth * -least_of_multiples(-widest, self.lattice)
+            result.append(growth)
         return result[::-1]
 
-    def fresh(self, k: int, chosen: npt.NDArray[np.intp]) -> Floats:
-        """What the transfers that begin at level k cost at least around tiles `chosen`, [stationary tensor, resource, tile]."""
-        tiles = self.lattice[chosen]
-        rest = self.sizes / tiles
-        inside = self.macs / tiles.prod(axis=1)
-        moving = np.zeros((len(self.resources), len(chosen)))  # if its tensor is not the stationary one
+    def _begun(self, k: int) -> tuple[Places, Floats]:
+        """Resources that the transfers that begin at level k use, and how much at least around the tiles of its room,
+        [stationary tensor, resource, tile]."""
+        begun, tiles = [p for p, t in enumerate(self.transfers) if t.low == k], self.rooms[k]
+        which = np.flatnonzero((self.low[:, begun] + self.high[:, begun]).any(axis=1))
+        moving = np.zeros((len(which), len(tiles)))  # if its tensor is not the stationary one
         saved = np.zeros((len(TENSORS), *moving.shape))
-        for p, transfer in enumerate(self.transfers):
-            if transfer.low != k:
-                continue
-            t = transfer.tensor
-            words = self.volume[t][chosen] * inside
-            full = rest[:, self.groups[t]].prod(axis=1)
+        copies = math.prod(self.nest.levels[m].fanout for m in range(k + 1, self.count))
+        for p in begun:
+            t = self.transfers[p].tensor
+            words = self.volume[t, tiles] * (self.macs / self.span[tiles])
             if t == self.windowed:
-                words = words * self.least_halo(tiles, self.sides_of(tiles), rest)
-            fans = math.prod(self.nest.levels[m].fanout for m in range(k + 1, transfer.high + 1))
-            copies = math.prod(self.nest.levels[m].fanout for m in range(k + 1, self.count))
-            whole = self.volume[t][-1] * copies
-            for r, resource in enumerate(self.resources):
-                price = resource.low[p] + resource.high[p] / fans
-                spared = whole * (resource.spared_low[p] + resource.spared_high[p] / fans)
-                if price:
-                    moved = np.maximum(words * price - spared, 0.0)
-                    moving[r] += moved
-                    saved[t, r] += moved - np.maximum(words / full * price - spared, 0.0)
-        return np.asarray(moving - saved)
+                words = words * self.least_halo(tiles, tiles)
+            stays = words * (self.idle[t, tiles] / self.idle[t, -1])
+            fans = self.future[0, p, 0]
+            price = self.low[:, p] + self.high[:, p] / fans
+            spared = self.volume[t, -1] * copies * (self.spared_low[:, p] + self.spared_high[:, p] / fans)
+            for i, r in enumerate(which):
+                if price[r]:
+                    moved = np.maximum(words * price[r] - spared[r], 0.0)
+                    moving[i] += moved
+                    saved[t, i] += moved - np.maximum(stays * price[r] - spared[r], 0.0)
+        return which, np.asarray(moving - saved)
 
     def _later(self) -> list[Floats]:
-        """For each level, what the transfers that begin there or above cost at least around a tile, [resource, tile].
-
-        Around a tile lie its multiples: the least over them is taken prime by prime, from the largest tiles down.
-        """
-        shape = [len(divisors(int(n))) for n in self.sizes]
-        total = np.zeros((len(self.resources), len(self.lattice)))
+        """The least over all multiples of a tile: the loops above make it one of these."""
+        total = np.zeros((len(self.levels), self.lattice.size))
         later = [total]
         for k in reversed(range(self.count)):
             if any(t.low == k for t in self.transfers):
-                least = np.full_like(total, np.inf)
-                opened = self.fresh(k, self.rooms[k])
-                least[:, self.rooms[k]] = opened.min(axis=0)
-                grid = least.reshape(-1, *shape)
-                for d, n in enumerate(self.sizes):
-                    along = np.moveaxis(grid, d + 1, 0)
-                    for low, high in climbs(int(n)):
-                        np.minimum(along[low], along[high], out=along[low])
-                self.opened[k] = opened + total[:, self.rooms[k]]
-                total = total + least
-            else:
-                self.opened[k] = np.broadcast_to(total[:, self.rooms[k]], (len(TENSORS), len(total), len(self.rooms[k])))
+                which, begun = self.begun[k] = self._begun(k)
+                least = np.full((len(which), self.lattice.size), np.inf)
+                least[:, self.rooms[k]] = begun.min(axis=0)
+                total = total.copy()
+                total[which] += least_of_multiples(least, self.lattice)
             later.append(total)
         return later[::-1]
 
-    def sides_of(self, tiles: Ints) -> Floats:
-        sides = np.ones((len(tiles), 2))
-        for w, (_, dims, steps) in enumerate(self.windows):
-            sides[:, w] += steps[0] * (tiles[:, dims[0]] - 1) + steps[1] * (tiles[:, dims[1]] - 1)
-        return sides
+    def opened(self, k: int, at: Places | slice = slice(None)) -> Floats:
+        """What the transfers that begin at level k or above cost at least around tiles `at` of its room, by the tensor that the
+        loops right outside leave alone, [tensor, resource, tile]."""
+        opened = np.repeat(self.later[k + 1][None, :, self.rooms[k][at]], len(TENSORS), axis=0)
+        if k in self.begun:
+            which, begun = self.begun[k]
+            opened[:, which] += begun[:, :, at]
+        return opened
 
-    def least_halo(self, tiles: Ints, sides: Floats, rest: Floats) -> Floats:
-        """The least share of a window's tile that a step of any loop still open renews, [tile]."""
-        least = np.ones(len(tiles))
-        for w, (_, dims, steps) in enumerate(self.windows):
-            for d, other, step in zip(dims, dims[::-1], steps, strict=True):
-                part = 1 - np.maximum(sides[:, w] - step * tiles[:, d], 0) / sides[:, w]
-                if self.sound:
-                    share = np.where(rest[:, d] > 1, part * self.undone(rest[:, other]), 1.0)
-                else:
-                    share = part + (1 - part) / rest[:, d]
-                least = np.minimum(least, share)
-        return least
+    # Partial mappings ------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def undone(rest: Floats) -> Floats:
-        """Timeloop forgets all but the last two tiles: a loop of the window's other dimension that undoes a motion is free.
-
-        Then only the first loop's own steps count, at least every second one.
-        """
-        return np.where(rest > 1, 0.5, 1.0)
-
-    def code(self, tiles: Ints) -> npt.NDArray[np.intp]:
-        """Places in the lattice."""
-        place = np.zeros(len(tiles), dtype=np.intp)
-        for d, n in enumerate(self.sizes):
-            if n > 1:
-                place = place * len(divisors(int(n))) + index_of(int(n), tiles[:, d])
-        return place
-
-    def uses(self, state: Partial, k: int) -> tuple[Floats, dict[int, Floats]]:
+    def uses(self, state: Partial, k: int) -> tuple[Floats, list[Waiting]]:
         """Per resource, what the transfers from below level k cost: closed ones, [resource, mapping], the elided first writes
-        subtracted, and by transfer those that wait, as if their tensor were not stationary, [resource, mapping]."""
-        closed = np.zeros((len(self.resources), state.size))
-        waiting: dict[int, Floats] = {}
-        above = np.ones(state.size)
-        for p in reversed(range(len(self.transfers))):
-            transfer = self.transfers[p]
-            if p + 1 == len(self.transfers) or self.transfers[p + 1].tensor != transfer.tensor:
-                above = np.ones(state.size)
-            future = math.prod(self.nest.levels[m].fanout for m in range(max(k, transfer.low) + 1, transfer.high + 1))
-            upper, cast = above, state.cast[:, p] * future
-            above = upper * cast
-            if transfer.low >= k:
-                continue
-            words = state.words[:, p]
-            asked = words / cast
-            waits = state.waits[:, p]
-            some = waits.any()
-            if some:
-                waiting[p] = np.zeros((len(self.resources), state.size))
-                still_words, still_asked = np.where(waits, words, 0.0), np.where(waits, asked, 0.0)
-                words, asked = words - still_words, asked - still_asked
-            for r, resource in self.prices[p]:
-                low, high = resource.low[p], resource.high[p]
-                spared_low, spared_high = resource.spared_low[p], resource.spared_high[p]
-                if some:
-                    waiting[p][r] = low * still_words + high * still_asked
-                if not (spared_low or spared_high):
-                    closed[r] += low * words + high * asked
-                    continue
-                whole = self.volume[OUTPUTS][-1]
-                into, out_of = low * words - spared_low * whole * above, high * asked - spared_high * whole * upper
+        subtracted, and those that wait."""
+        cast = state.cast * self.future[k]
+        asked = state.words / cast
+        waits = state.waits
+        words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
+        closed = self._paid(slice(0, self.of[OUTPUTS].start), words_closed, asked_closed)
+        whole, upper = self.volume[OUTPUTS, -1], np.ones(state.size)
+        for p in reversed(range(len(self.transfers))[self.of[OUTPUTS]]):
+            above = upper * cast[p]
+            if self.transfers[p].low <= k:
+                low, high = self.low[:, p, None], self.high[:, p, None]
+                spared_low, spared_high = self.spared_low[:, p, None], self.spared_high[:, p, None]
+                into = low * words_closed[p] - spared_low * (whole * above)
+                out_of = high * asked_closed[p] - spared_high * (whole * upper)
                 # the fan-outs still to come are taken at their widest, which may spare more reads than there are
-                least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked)
-                closed[r] += np.where(waits, into + out_of, least) if some else least
+                least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[p])
+                closed += np.where(waits[p], into + out_of, least)
+            upper = above
+        some = np.asarray(waits.any(axis=1))
+        if not some.any():
+            return closed, []
+        words, asked, waiting = state.words - words_closed, asked - asked_closed, []
+        for t, mine in enumerate(self.of):
+            if self.slides and t == self.windowed:
+                for row in np.flatnonzero(some[mine]).tolist():
+                    p = mine.start + row
+                    waiting.append(Waiting(t, row, self._paid(slice(p, p + 1), words, asked)))
+            elif some[mine].any():
+                waiting.append(Waiting(t, -1, self._paid(mine, words, asked)))
         return closed, waiting
+
+    def _paid(self, which: slice, words: Floats, asked: Floats) -> Floats:
+        """What some transfers cost, [resource, mapping]."""
+        paid = np.einsum("rp,pn->rn", self.low[:, which], words[which])
+        return np.asarray(paid + np.einsum("rp,pn->rn", self.high[:, which], asked[which]))
 
     def score(self, state: Partial) -> Floats:
         """The objective of complete tilings, [mapping]."""
@@ -214,56 +151,42 @@ class Scores:
     def partial_score(self, state: Partial, k: int) -> Floats:
         """The objective that a partial mapping can still reach, [mapping]; boundary k is crossed, level k has no loops yet."""
         closed, waiting = self.uses(state, k)
-        rest = self.sizes / state.tile
-        later = self.later[k][:, self.code(state.tile)]
-        total = closed + later
-        saved = np.zeros_like(total)
-        for t in range(len(TENSORS)):
-            mine = [p for p in waiting if self.transfers[p].tensor == t]
-            if not mine:
-                continue
-            sums = np.zeros_like(total)
-            for p in mine:
-                cost = waiting[p]
-                if t == self.windowed:
-                    cost = cost * self.least_halo(state.tile, state.sides[:, p], rest)
-                sums += cost
-            total += sums
-            saved = np.maximum(saved, sums * (1 - 1 / rest[:, self.groups[t]].prod(axis=1)))
-        total = np.maximum(total - saved, later)
-        return self.objective_of(total, state.parallel, k, self.growth(state.tile, k))
+        later = self.later[k][:, state.place]
+        total = np.maximum(self.settled(state, closed, waiting) + later, later)
+        return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
 
-    def growth(self, tiles: Ints, k: int) -> Floats:
-        """How much more parallel the fan-outs above level k can make mappings with these tiles at most, [mapping]."""
-        future = [self.spatial[m] for m in range(k + 1, self.count)]
-        growth = np.ones(len(tiles))
-        if all(f is None for f in future):
-            return growth
-        _, first, inverse = np.unique(self.code(tiles), return_index=True, return_inverse=True)
-        rest = self.sizes // tiles[first]
-        for options in future:
-            if options is not None:
-                valid = np.ones((len(rest), len(options)), dtype=np.bool_)
-                for d in np.flatnonzero((options > 1).any(axis=0)):
-                    valid &= rest[:, d, None] % options[None, :, d] == 0
-                growth *= np.where(valid, options.prod(axis=1)[None, :], 1).max(axis=1)[inverse]
-        return growth
+    def settled(self, state: Partial, closed: Floats, waiting: list[Waiting]) -> Floats:
+        """What the transfers begun so far cost at least, whatever tensor the loops to come leave alone, [resource, mapping]."""
+        total, saved = closed.copy(), np.zeros_like(closed)
+        for t in {w.tensor for w in waiting}:
+            costs = [
+                w.cost if w.row < 0 else w.cost * self.least_halo(state.since[w.row], state.place)
+                for w in waiting
+                if w.tensor == t
+            ]
+            cost = sum(costs[1:], start=costs[0])
+            total += cost
+            saved = np.maximum(saved, cost * (1 - self.idle[t, state.place] / self.idle[t, -1]))
+        return np.asarray(total - saved)
 
-    def objective_of(self, total: Floats, parallel: Floats, k: int, growth: Floats) -> Floats:
-        """The objective from the use of the resources and the parallelism up to fan-out k, which can still grow."""
-        most = parallel[:, k] * growth
-        cycles = self.macs / most
-        for r, resource in enumerate(self.resources):
-            if resource.level >= 0:
-                instances = most / parallel[:, resource.level] if resource.level <= k else growth
-                cycles = np.maximum(cycles, total[r] / (instances * resource.limit))
+    def objective_of(
+        self, total: Floats, parallel: Floats, k: int, growth: Floats | float, of: Places | slice = slice(None)
+    ) -> Floats:
+        """The objective from the use of the resources and the parallelism up to fan-out k, which can still grow.
+
+        `of`: whose parallelism, where it is that of fewer mappings.
+        """
+        cycles = (self.macs / parallel[k])[of] / growth
+        for rows, level in self.paces[k] if len(total) > 1 else ():
+            instances = growth if level < 0 else growth * (parallel[k] / parallel[level])[of]
+            cycles = np.maximum(cycles, total[rows].max(axis=0) / instances)
         if self.sound:
             cycles = np.ceil(cycles * (1 - 1e-12))
             if self.objective == "latency":
                 return np.asarray(cycles)
         energy = total[0] + self.nest.mac_energy
         for m, leak in self.leaks:  # instances that are in use leak
-            energy = energy + leak * cycles * (parallel[:, k] / parallel[:, m] if m <= k else 1.0)
+            energy = energy + leak * cycles * ((parallel[k] / parallel[m])[of] if m < k else 1.0)
         if self.objective == "energy":
             return np.asarray(energy)
         return np.asarray(cycles * energy if self.objective == "edp" else cycles * (1 + 1e-9 * energy / self.nest.mac_energy))

@@ -1,17 +1,8 @@
-"""Tilings by stages: from the arithmetic outwards, level by level, keeping the partial mappings that can still be the best.
+"""Tilings by stages, from the arithmetic outwards: spatial loops, then the temporal ones of each memory.
 
-The idea (ours; AccelForge's joining of partial mappings and LOMA's loop classes are its relatives): written as totals over all
-instances, what a transfer costs depends on little. The words that a tensor's tile brings to its level are
-
-    F = words(tile) * MACs / (iterations inside the tile) / stationarity * halo,
-
-where the stationarity is the product of the loops directly outside the tile that the tensor does not depend on, and the reads
-of the memory above are F over the multicast of the fan-outs between. No loop leaves two tensors of a layer alone at once (the
-dimensions irrelevant to weights, inputs and outputs are disjoint), so of all orders of a level's loops only three classes
-count: which tensor is stationary. So a partial mapping is summarised by its tile, its parallelism, one F and one multicast a
-transfer, and whether the transfer still waits for its first relevant loop. A stage spreads loops over a fan-out, or jumps to a
-larger tile of the lattice of divisors that fits the memory; of all jumps only the tile and the class matter, so they are scored
-as an outer sum.
+A stage extends partial mappings to all larger tiles at once, and bounds from below what the rest can cost. How many words
+cross a boundary depends on the loops above it only by which tensor they leave alone: a class, the tensor that stays stationary,
+stands for all their orders. Partial mappings with the same tile share their futures: only the tile and the class matter.
 
 Timeloop's finer rules (rounding, windows that land where they were, links) are left to the analysis that judges the survivors.
 """
@@ -19,142 +10,149 @@ Timeloop's finer rules (rounding, windows that land where they were, links) are 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.cost.loops import PAIRS, SLACK, Loops
-from hwflow.cost.nest import Bools, Floats, Ints
-from hwflow.cost.partials import Partial, concatenate, select
-from hwflow.layers import DIMS
+from hwflow.cost.lattice import Places
+from hwflow.cost.loops import SCORED, Loops
+from hwflow.cost.nest import Bools, Floats, Ints, Nest
+from hwflow.cost.partials import Partial, concatenate
+from hwflow.dataflow import LevelConstraint
+
+_SLACK, _LAST = 12, 4  # so many times the width are compared for dominance; in the last stage
 
 
 class Tilings(Loops):
     """The stages of one layer on one accelerator, under a dataflow's constraints."""
+
+    def __init__(
+        self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False, linked: int = -1
+    ) -> None:
+        super().__init__(nest, constraints, objective, sound=sound, linked=linked)
+        self.reached = 0, self.start()  # a level, and all partial mappings below it that are worth anything
 
     def explore(self, width: int, final: int, cut: float = math.inf) -> tuple[Partial, float]:
         """The best complete tilings, and the least score of any partial one that was dropped for want of width.
 
         Partial ones that can't come below `cut` are dropped, too, and not counted as that.
         """
-        state, dropped = self.start(), math.inf
+        first, state = self.reached
+        state, dropped = state.take(np.flatnonzero(state.score < cut)), math.inf
         last = max((k for k in range(self.count - 1) if self.temporal[k].any()), default=-1)
-        for k in range(self.count):
-            if state.size == 0:
-                return state, dropped
-            if self.spatial[k] is not None:
+        for k in range(first, self.count):
+            if k in self.ways and state.size:
                 state, lost = self._spread(state, k, width, cut)
                 dropped = min(dropped, lost)
-            else:
-                state.parallel[:, k] = state.parallel[:, k - 1] if k else 1.0
+            elif k:
+                state.parallel[k] = state.parallel[k - 1]
             if k == self.count - 1:
                 break
-            if self.temporal[k].any():
-                state, lost = self.enlarge(state, k, final if k == last else width, cut)
+            if self.temporal[k].any() and state.size:
+                kept, compared = (final, final * _LAST) if k == last else (width, width * _SLACK)
+                state, lost = self.enlarge(state, k, kept, compared, cut)
                 dropped = min(dropped, lost)
-            else:
-                state = self._held(state, k)
-        state.temporal[:, -1] = self.sizes // state.tile
-        allowed = (state.temporal[:, -1] == 1) | self.temporal[-1]
-        return state.take(np.flatnonzero(allowed.all(axis=1))), dropped
+            else:  # its tile is what lies below
+                state = self.begin(state.take(np.flatnonzero(self.fits[k][state.place])), k)
+            if cut == dropped == math.inf:
+                self.reached = k + 1, state
+        rest = self.whole - state.place
+        state.history[0, -1] = rest
+        allowed = (self.lattice.masks[rest] & self.lattice.bits(~self.temporal[-1])) == 0
+        return state.take(np.flatnonzero(allowed)), dropped
 
     def start(self) -> Partial:
         """Nothing mapped: the arithmetic, which asks for its operands at every iteration."""
         number = len(self.transfers)
-        words = np.array([[self.macs if t.low < 0 else 0.0 for t in self.transfers]])
-        ones = np.ones((1, self.count, len(DIMS)), dtype=np.int64)
+        slides = self.of[self.windowed] if self.slides else slice(0, 0)
+        history = np.zeros((3, self.count, 1), dtype=np.intp)
+        history[2] = -1
         return Partial(
-            np.ones((1, len(DIMS)), dtype=np.int64),
-            words,
-            np.ones((1, number)),
-            np.zeros((1, number), dtype=np.bool_),
-            np.ones((1, number, 2)),
-            np.ones((1, self.count)),
-            ones,
-            ones.copy(),
-            np.full((1, self.count), -1),
+            np.zeros(1, dtype=np.intp),
+            np.zeros(1),
+            np.array([[self.macs if t.low < 0 else 0.0] for t in self.transfers]),
+            np.ones((number, 1)),
+            np.zeros((number, 1), dtype=np.bool_),
+            np.zeros((slides.stop - slides.start, 1), dtype=np.intp),
+            np.ones((self.count, 1)),
+            history,
         )
 
-    def _held(self, state: Partial, k: int) -> Partial:
-        """A level without loops of its own: its tile is what lies below."""
-        fits = self.fits[k][self.code(state.tile)]
-        return self.begin(state.take(np.flatnonzero(fits)), k)
+    def loops_of(self, state: Partial) -> tuple[Ints, Ints]:
+        """Bounds of the temporal and of the spatial loops, [level, dimension, mapping]."""
+        temporal, spatial = np.moveaxis(self.lattice.tiles[:, state.history[:2]], 0, 2)
+        return temporal, spatial
 
     def _spread(self, state: Partial, k: int, width: int, cut: float) -> tuple[Partial, float]:
         """All ways to spread loops over the fan-out below level k."""
-        options = self.spatial[k]
-        assert options is not None
-        active = np.flatnonzero((options > 1).any(axis=0))
-        rest = self.sizes // state.tile
-        over_size = options.prod(axis=1)
-        kept: list[tuple[Floats, Partial]] = []
+        places, masks = self.ways[k], self.lattice.masks
+        kept: list[Partial] = []
         dropped = math.inf
-        step = max(1, PAIRS // len(options))
+        step = max(1, 4 * SCORED // len(places))
         for begin in range(0, state.size, step):
-            block = rest[begin : begin + step]
-            valid = np.ones((len(block), len(options)), dtype=np.bool_)
-            for d in active:
-                valid &= block[:, d, None] % options[None, :, d] == 0
-            rows, columns = np.nonzero(valid)
-            rows += begin
-            tile = state.tile[rows] * options[columns]
-            fits = np.flatnonzero(self.fits[k][self.code(tile)])
-            rows, columns, tile = rows[fits], columns[fits], tile[fits]
-            light = state.light(rows)
-            for p, transfer in enumerate(self.transfers):
-                if transfer.low < k <= transfer.high:
-                    cast, linked = self._multicast(k, transfer.tensor, state, options, (rows, columns))
-                    light.cast[:, p] *= cast
-                    if linked is not None:  # averages over instances are rounded down
-                        light.words[:, p] -= np.where(linked, self.everywhere, 0.0)
-            light.parallel[:, k] = (light.parallel[:, k - 1] if k else 1.0) * over_size[columns]
-            light = replace(light, tile=tile)
-            scores = self.partial_score(light, k)
-            ranked = np.argsort(scores, kind="stable")
-            ranked = ranked[: np.searchsorted(scores[ranked], cut)]
-            if len(ranked) > width * SLACK:
-                dropped = min(dropped, float(scores[ranked[width * SLACK]]))
-                ranked = ranked[: width * SLACK]
-            scores, rows, columns, light = scores[ranked], rows[ranked], columns[ranked], light.light(ranked)
-            index, lost = select(light, self.code(light.tile), scores, k, width)
+            block = state.take(slice(begin, begin + step))
+            rows, columns = np.nonzero((masks[places] & ~masks[self.whole - block.place][:, None]) == 0)
+            fits = np.flatnonzero(self.fits[k][block.place[rows] + places[columns]])
+            rows, columns = rows[fits], columns[fits]
+            if math.isfinite(cut) and k and not self.sound:  # most are too dear even if all of the fan-out shared every word
+                over, tiles = places[columns], block.place[rows] + places[columns]
+                least = self.settled(block, *self.uses(block, k - 1))[:, rows] + self.later[k][:, tiles]
+                growth = self.span[over] * self.growth[k][tiles]
+                some = np.flatnonzero(self.objective_of(least, block.parallel, k - 1, growth, rows) < cut)
+                rows, columns = rows[some], columns[some]
+            new = self._wider(block.bare().take(rows), places[columns], k)
+            new = replace(new, score=self.partial_score(new, k))
+            ranked = np.argsort(new.score, kind="stable")
+            ranked = ranked[: np.searchsorted(new.score[ranked], cut)]
+            if len(ranked) > width * _SLACK:
+                dropped = min(dropped, float(new.score[ranked[width * _SLACK]]))
+            new = new.take(ranked[: width * _SLACK])
+            index, lost = self.select(new, k, width)
             dropped = min(dropped, lost)
-            new = light.light(index).remember(state, rows[index])
-            new.spatial[:, k] = options[columns[index]]
-            kept.append((scores[index], new))
+            new, over = new.take(index).remember(block)
+            new.history[1, k] = over
+            kept.append(new)
         if len(kept) == 1:
-            return kept[0][1], dropped
-        return self._merge(kept, k, width, dropped)
+            return kept[0], dropped
+        new = concatenate(kept)
+        index, lost = self.select(new, k, width)
+        return new.take(index), min(dropped, lost)
 
-    def _multicast(
-        self, k: int, t: int, state: Partial, options: Ints, pairs: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
-    ) -> tuple[Floats, Bools | None]:
-        """How many instances share each word of tensor t, and, for sound bounds, where neighbours could share more."""
-        rows, columns = pairs
-        over_size = options.prod(axis=1)
-        if t != self.windowed:
-            return options[:, ~self.relevant[t]].prod(axis=1).astype(np.float64)[columns], None
-        dims = [d for _, pair, _ in self.windows for d in pair]
-        inner, first, which = np.unique(state.tile[:, dims], axis=0, return_index=True, return_inverse=True)
-        del inner
-        shared = np.empty((len(first), len(options)))
-        for i, row in enumerate(first):
-            tiles = np.broadcast_to(state.tile[row][:, None], (len(DIMS), len(options)))
-            shared[i] = over_size / self.nest.shapes[t].distinct(options.T, tiles)
-        cast = shared[which.reshape(-1)[rows], columns]
-        if not self.sound:
-            return cast, None
-        # neighbours along a window can hand tiles on, if a loop of its other dimension moves them
-        linked = np.zeros(len(rows), dtype=np.bool_)
+    def _wider(self, old: Partial, over: Places, k: int) -> Partial:
+        """The mappings with loops spread over the fan-out below level k."""
+        words, cast, waits, parallel = old.words.copy(), old.cast.copy(), old.waits.copy(), old.parallel.copy()
+        parallel[k] = self.span[over] * (parallel[k - 1] if k else 1.0)
+        for t, mine in enumerate(self.of):
+            crossing = [p for p in range(len(self.transfers))[mine] if self.transfers[p].low < k <= self.transfers[p].high]
+            if not crossing:
+                continue
+            shared = self._multicast(t, old.place, over)
+            if self.sound and t == self.windowed:  # averages over instances are rounded down
+                linked, most = self._handed(old.place, over)
+                shared = np.where(linked, most, shared)
+                words[crossing] -= np.where(linked, math.prod(level.fanout for level in self.nest.levels), 0.0)
+            cast[crossing] *= shared
+            if k == 0 and t == self.linked:
+                waits[crossing] = self.idle[t][over] > 1
+        return replace(old, place=old.place + over, words=words, cast=cast, waits=waits, parallel=parallel)
+
+    def _multicast(self, t: int, place: Places, over: Places) -> Floats:
+        """How many instances share each word of tensor t, whose tiles are at `place`, if loops are spread `over` them."""
+        slides = self.slides if t == self.windowed else []
+        if not any(((self.extents[s.dim][over] > 1) & (self.extents[s.other][over] > 1)).any() for s in slides):
+            return np.asarray(self.idle[t][over])
+        tiles = self.lattice.tiles
+        return np.asarray(self.span[over] / self.nest.shapes[t].distinct(tiles[:, over], tiles[:, place]))
+
+    def _handed(self, place: Places, over: Places) -> tuple[Bools, Floats]:
+        """Where neighbours along a window could hand on tiles, because a loop of its other dimension moves them; and how many
+        instances share each word then at most."""
+        linked, most = np.zeros(len(over), dtype=np.bool_), self.idle[self.windowed][over]
         for _, pair, _ in self.windows:
             for d, other in zip(pair, pair[::-1], strict=True):
-                still_open = self.sizes[other] > state.tile[rows, other] * options[columns, other]
-                linked |= (options[columns, d] > 1) & still_open
-        plain = [d for d in np.flatnonzero(self.relevant[t]) if d not in dims]
-        return np.where(linked, (over_size / options[:, plain].prod(axis=1))[columns], cast), linked
-
-    def _merge(self, kept: list[tuple[Floats, Partial]], k: int, width: int, dropped: float) -> tuple[Partial, float]:
-        scores = np.concatenate([s for s, _ in kept])
-        state = concatenate([p for _, p in kept])
-        index, lost = select(state, self.code(state.tile), scores, k, width)
-        return state.take(index), min(dropped, lost)
+                still_open = self.lattice.tiles[other, place + over] < self.sizes[other]
+                spread = self.lattice.tiles[d, over]
+                linked |= (spread > 1) & still_open
+                most = most * spread
+        return linked, most

@@ -8,25 +8,18 @@ import numpy as np
 import pytest
 
 from hwflow.cost import links
-from hwflow.cost.nest import Batch
-from hwflow.layers import DIMS, TENSORS, Layer
-
-INPUTS = TENSORS.index("inputs")
-
-
-def coefficients(layer: Layer) -> np.ndarray:
-    found = np.zeros((len(layer.projections["inputs"]), len(DIMS)), dtype=np.int64)
-    for a, axis in enumerate(layer.projections["inputs"]):
-        for term in axis:
-            found[a, DIMS.index(term.dim)] = term.coefficient
-    return found
+from hwflow.cost.batch import Batch, Spans
+from hwflow.cost.projection import Shape
+from hwflow.layers import DIMS, Layer
 
 
-def batch(over: dict[str, int], *loops: tuple[str, int]) -> Batch:
-    """Three levels: nothing at the innermost, `loops` (the innermost first) and the spread at the middle one."""
+def batch(over: dict[str, int], *loops: tuple[str, int], below: dict[str, int] | None = None) -> Batch:
+    """Three levels: `below` at the innermost, `loops` (the innermost first) and the spread at the middle one."""
     temporal, spatial = np.ones((3, len(DIMS), 1), dtype=np.int64), np.ones((3, len(DIMS), 1), dtype=np.int64)
     for dim, bound in loops:
         temporal[1, DIMS.index(dim), 0] = bound
+    for dim, bound in (below or {}).items():
+        temporal[0, DIMS.index(dim), 0] = bound
     for dim, bound in over.items():
         spatial[1, DIMS.index(dim), 0] = bound
     first = [DIMS.index(d) for d, _ in loops]
@@ -35,8 +28,10 @@ def batch(over: dict[str, int], *loops: tuple[str, int]) -> Batch:
 
 
 def found(layer: Layer, mapping: Batch) -> tuple[float, float, float] | None:
-    inner = np.ones(len(DIMS), dtype=np.int64)
-    return links.transfers(coefficients(layer), mapping, 1, 0, inner)
+    """Reads above, words delivered and words handed on below the middle level; None where links save nothing."""
+    spans = Spans(mapping, np.array([layer.dims[d] for d in DIMS]), exact=True)
+    handed = links.transfers(Shape(layer, "inputs"), spans, 1, np.arange(1))
+    return (handed.reads[0], handed.delivered[0], handed.links[0]) if handed.index.size else None
 
 
 LAYER = Layer("k", C=1, M=2, P=4, R=3)
@@ -75,6 +70,24 @@ def test_a_stride_must_fit_the_step() -> None:
 def test_partly_overlapping_tiles_are_not_handed_on() -> None:
     # Tiles of three words that move by one: the one new word of each is none that a neighbour got just before.
     layer = replace(LAYER, P=8)
-    inner = np.ones(len(DIMS), dtype=np.int64)
-    inner[DIMS.index("R")] = 3
-    assert links.transfers(coefficients(layer), batch({"P": 2}, ("P", 4)), 1, 0, inner) is None
+    assert found(layer, batch({"P": 2}, ("P", 4), below={"R": 3})) is None
+
+
+def test_many_mappings_are_judged_as_each_alone() -> None:
+    mappings = [
+        batch({"P": 4}, ("R", 3)),
+        batch({"P": 4}),
+        batch({"P": 2}, ("R", 3), ("P", 2), ("M", 2)),
+        batch({"P": 4}, ("R", 3), ("M", 2)),
+    ]
+    together = Batch(
+        *(np.concatenate([getattr(m, field) for m in mappings], axis=2) for field in ("temporal", "spatial", "order")),
+        mappings[0].spatial_order,
+    )
+    spans = Spans(together, np.array([LAYER.dims[d] for d in DIMS]), exact=True)
+    handed = links.transfers(Shape(LAYER, "inputs"), spans, 1, np.arange(together.size))
+    alone = {i: found(LAYER, m) for i, m in enumerate(mappings) if found(LAYER, m) is not None}
+    assert (
+        dict(zip(handed.index.tolist(), zip(handed.reads, handed.delivered, handed.links, strict=True), strict=True)) == alone
+    )
+    assert len(alone) == 3

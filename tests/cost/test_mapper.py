@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hwflow.accelerator import Accelerator, presets
-from hwflow.cost import mapper
+from hwflow.cost import mapper, mid
 from hwflow.cost.nest import Batch, Nest, Verdict
 from hwflow.dataflow import LevelConstraint, constrain
 from hwflow.energy import EnergyTable, PartEnergy, normalized
@@ -198,3 +199,52 @@ def test_bounds_allow_for_operands_that_macs_hand_on(objective: mapper.Objective
     assert found is not None
     assert found.bound <= best
     assert not found.proven_optimal or value(nest.evaluate(found.batch), objective)[0] == best
+
+
+FAN = {
+    "name": "fan",
+    "technology_nm": 65,
+    "clock_mhz": 200,
+    "hierarchy": [
+        {
+            "name": "dram",
+            "kind": "dram",
+            "role": "dram",
+            "dram_type": "LPDDR4",
+            "word_bits": 16,
+            "width_bits": 64,
+            "bandwidth_gb_s": 1,
+        },
+        {"name": "pes", "kind": "fanout", "role": "array", "rows": 4, "columns": 4},
+        {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 16},
+    ],
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_where_links_decide_the_search_is_as_good_as_timeloops(objective: mapper.Objective) -> None:
+    """What timeloop-mapper (victory condition 200, EDP) finds on a chip without memory: 137632768 units, 273460 cycles."""
+    chip = Accelerator.from_dict(FAN)
+    found = mid.map_layer(
+        Layer("l", C=16, M=32, P=14, Q=14, R=3, S=3), chip, constrain(chip), normalized(chip), objective=objective
+    )
+    assert found.cost.energy <= 137632768
+    assert found.cost.cycles <= 273460
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    "layer", [Layer("a", C=4, M=1, P=4, Q=2, R=2), Layer("b", C=1, M=4, P=6, R=2), Layer("c", C=4, M=4, P=6)]
+)
+def test_where_links_decide_no_order_of_the_fanout_is_better(layer: Layer, objective: mapper.Objective) -> None:
+    chip = Accelerator.from_dict(FAN).with_({"pes.columns": 4, "pes.rows": 1})
+    nest = Nest(layer, chip, normalized(chip))
+    batch = everything(nest, constrain(chip))
+    orders = itertools.permutations(d for d in range(len(DIMS)) if nest.sizes[d] > 1)
+    best = min(
+        float(value(nest.evaluate(replace(batch, spatial_order=(order, *batch.spatial_order[1:]))), objective).min())
+        for order in orders
+    )
+    found = mapper.search(nest, constrain(chip), objective=objective)
+    assert found is not None
+    assert value(nest.evaluate(found.batch), objective)[0] <= best * (1 + 1e-9)
