@@ -98,6 +98,7 @@ def prune(
     from hwflow.pruning.proxy import ProxySettings
     from hwflow.pruning.settings import Settings
     from hwflow.pruning.tuning import default_tuning
+    from hwflow.training.recipe import default_recipe
 
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
@@ -125,6 +126,7 @@ def prune(
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
     )
+    training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     chip = args.load_accelerator(accelerator, changes) if accelerator else None
     if chip is None and (changes or set(settings.levels) != {"coarse"}):
         raise InputError("--accelerator is missing: only --level coarse does without one.")
@@ -137,6 +139,7 @@ def prune(
                 settings=settings,
                 plan=plan,
                 weights=weights,
+                training=training,
                 output=output,
                 resume=resume,
                 progress=bar,

@@ -58,7 +58,7 @@ class Data:
         return hashlib.sha256(f"{self.train.identity}{self.test.identity}{self.task}".encode()).hexdigest()
 
     def hold_out(self, count: int | None = None, seed: int = 0) -> tuple[Samples, Samples]:
-        """A split (fit, held) of the training part: a tenth, at most 5000 samples, unless `count` says otherwise.
+        """A split (fit, held) of the training part: a tenth, 2 to 5000 samples, unless `count` says otherwise.
 
         Classes keep their shares where the labels are known without reading the images. Equal arguments give the same split:
         what a network was trained with is not what it is judged by later, as long as both leave the seed alone.
@@ -69,7 +69,7 @@ class Data:
         from hwflow.datasets.arrays import stratified
 
         total = len(self.train)
-        held_count = min(5000, max(1, total // 10)) if count is None else count
+        held_count = min(5000, max(1, min(2, total - 2), total // 10)) if count is None else count
         if not 0 < held_count < total:
             raise InputError(
                 f"{held_count} samples of {self.name} cannot be held out of {total}: at least one must be held and one left."

@@ -105,8 +105,6 @@ def hold(
     costs = costs_at(settings.levels[0])
     clock = _Clock(proxy)
     env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric)
-    for level in settings.levels[1:]:  # a budget that cannot be reached there ends the run now, not after the search
-        PruningEnv(costs_at(level), proxy, settings.budgets, metric=settings.metric)
     full = costs.plan(costs.full)
 
     def run(by: By, walked: PruningEnv, seed: int) -> tuple[Episode, ...]:
@@ -118,9 +116,7 @@ def hold(
         )
 
     def candidate(by: By, seed: int | None, plan: dict[str, int], evaluations: int) -> Candidate:
-        shares = shares_of(costs, plan)
-        keeps = all(shares[b.metric] <= b.share for b in settings.budgets)
-        return Candidate(by, seed, plan, proxy(plan), judge(plan), shares, keeps, evaluations)
+        return Candidate(by, seed, plan, proxy(plan), judge(plan), shares_of(costs, plan), env.affordable(plan), evaluations)
 
     found = {"agent": {seed: run("agent", env, seed) for seed in settings.seeds}}
     found["random"] = {seed: run("random", env, seed) for seed in settings.seeds}

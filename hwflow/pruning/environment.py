@@ -23,6 +23,8 @@ from hwflow.pruning.plans import PlanCosts
 Observation = npt.NDArray[np.float32]
 Accuracy = Callable[[dict[str, int]], float]
 
+_PICO = 1e12
+
 
 class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     """Walks through the groups of a network; the action is the share of a group's channels to keep, in [0, 1].
@@ -30,7 +32,8 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     Observations (all in [0, 1]) describe the group about to be decided: its place, kind and sizes, its layers' shares of the
     network's metrics and their utilisation, and for each budget what is saved, what can still be saved and what is left; last
     the action executed before. The reward is 0 until the last step: there, with budgets, the plan's accuracy; without one,
-    minus the error times the logarithm of the cost (AMC's reward for a soft budget, arXiv:1802.03494, section 3.3).
+    minus the error times the logarithm of the cost (AMC's reward for a soft budget, arXiv:1802.03494, section 3.3; times in
+    picoseconds, so that the logarithm is above zero).
 
     Args:
         costs: what plans cost at the chosen level.
@@ -39,7 +42,8 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         metric: what the reward weighs where there is no budget.
 
     Raises:
-        InputError: where a budget lies below what the groups' least widths reach; with the least that is reachable.
+        InputError: where a budget lies below what the groups' least widths reach, with the least that is reachable; and for a
+            metric that the level does not know.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (gymnasium's own declaration)
@@ -50,6 +54,12 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self._full = costs.full
         whole = costs.totals(self._full)
         self._whole = np.array([costs.metric(whole, name) for name in self._watched])
+        for name, value in zip(self._watched, self._whole, strict=True):
+            if not (np.isfinite(value) and value > 0):
+                raise InputError(
+                    f"{name} is not known at this level: coarse knows no time without an accelerator. Name an accelerator, or "
+                    "a budget of another metric."
+                )
         shares = np.array([b.share for b in self.budgets]) if self.budgets else np.ones(1)
         self._limits = shares * self._whole
         floors = tuple(group.widths[0] for group in costs.groups)
@@ -92,7 +102,8 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         if self.budgets:
             return accuracy
         widths = tuple(plan[group.name] for group in self.costs.groups)
-        return -(1 - accuracy) * float(np.log(self._values(widths)[0]))
+        scale = _PICO if self._watched[0] in ("latency", "edp") else 1.0
+        return -(1 - accuracy) * float(np.log(scale * self._values(widths)[0]))
 
     def decide(self, share: float) -> int:
         """Keep this share of the next group's channels, or what the budgets allow; the width that it gets."""

@@ -49,7 +49,7 @@ class Folder:
         """
         config = json.loads(json.dumps({"format": _FORMAT, **config}))
         file = self.path / "config.json"
-        if file.exists():
+        if file.exists() and not self._untouched():  # where nothing was done, nothing is lost
             if not resume:
                 raise InputError(f"{self.path} holds a pruning run already: --resume continues it; or name another folder.")
             if changed := differences(read_json(file), config):
@@ -58,13 +58,18 @@ class Folder:
                     f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
                 )
             return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if not file.exists() and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path} is no pruning run's folder and is not empty: name another, or a new one.")
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HwflowError(f"cannot make the folder {self.path}: {error.strerror or error}.") from error
         write_json(file, config)
+        try:
+            self.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise HwflowError(f"cannot make the folder {self.checkpoints}: {error.strerror or error}.") from error
+
+    def _untouched(self) -> bool:
+        """Whether the run in this folder ended before it had done anything, as one does whose budget is out of reach."""
+        beside = {entry.name for entry in self.path.iterdir()} - {"config.json", "checkpoints", "log.jsonl"}
+        return not beside and not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
 
     def write(self, name: str, content: Any) -> None:
         """One JSON file, whole or not at all."""
@@ -76,7 +81,10 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handle = path.open("w", encoding="utf-8")
+        try:
+            self._handle = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line."""
@@ -105,6 +113,8 @@ def plan_from_file(path: Path) -> dict[str, int]:
     Raises:
         InputError: where the file is missing or no plan.
     """
+    if not path.exists():
+        raise InputError(f"the plan {path} is no file or folder; name one, or write uniform.")
     found = read_json(path / "plan.json" if path.is_dir() else path)
     try:
         return {str(row["name"]): int(row["kept"]) for row in found["groups"]}
@@ -121,7 +131,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; is {path.parent} the folder of a finished pruning run?") from None
+        raise InputError(f"{path} does not exist; it is a file that a finished pruning run leaves.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
 

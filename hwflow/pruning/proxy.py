@@ -57,7 +57,7 @@ class ProxySettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{name} of the proxy is {value!r}; it must be a whole number of at least {least}.")
-        if not self.learning_rate > 0:
+        if not isinstance(self.learning_rate, (int, float)) or not self.learning_rate > 0:
             raise InputError(f"learning_rate of the proxy is {self.learning_rate!r}; it must be above 0.")
 
 
@@ -86,10 +86,12 @@ class Proxy:
     def __post_init__(self) -> None:
         self._ranking = rank_channels(self.model, self.grouping, self.settings.norm)
         self._known: dict[tuple[int, ...], float] = {}
-        recipe = [self.recipe.device, self.recipe.precision, self.recipe.seed, torch.__version__]
+        used = self.recipe
+        recipe = asdict(self._tuning()) if self.settings.epochs else [used.device, used.precision, used.seed]
+        machine = [torch.__version__, torch.get_num_threads()]  # sums in another order may move a sample to another class
         groups = [[group.name, group.channels, group.unit] for group in self.grouping.groups]
         data = [self.fit_on.identity, self.held.identity, self.task]
-        self._identity = [VERSION, digest(self.model), groups, data, asdict(self.settings), recipe]
+        self._identity = [VERSION, digest(self.model), groups, data, asdict(self.settings), recipe, machine]
 
     def __call__(self, plan: Mapping[str, int]) -> float:
         """Accuracy in [0, 1] (mean intersection over union in segmentation) of the network pruned to a plan, untuned."""
@@ -138,4 +140,12 @@ class Proxy:
         return found.accuracy
 
     def _tuning(self) -> Recipe:
-        return replace(self.recipe, epochs=self.settings.epochs, learning_rate=self.settings.learning_rate, warmup_epochs=0)
+        """Without a teacher; to the end, since no epoch may be chosen by the samples that judge."""
+        return replace(
+            self.recipe,
+            epochs=self.settings.epochs,
+            learning_rate=self.settings.learning_rate,
+            warmup_epochs=0,
+            distillation=0.0,
+            patience=None,
+        )

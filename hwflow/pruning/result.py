@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,15 @@ class PruneResult:
         tuning: the fine-tuning's epochs.
     """
 
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     plan: Mapping[str, int]
-    grouping: Grouping
-    contest: Contest | None
+    grouping: Grouping = field(repr=False)
+    contest: Contest | None = field(repr=False)
     before: Score
     after: Score
-    costs: Mapping[str, tuple[NetworkCost, NetworkCost]]
+    costs: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(repr=False)
     not_available: Mapping[str, str]
-    tuning: History
+    tuning: History = field(repr=False)
 
     def metrics(self) -> dict[str, Any]:
         """`metrics.json`: before and after, the accuracy on the test set and each level's totals."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import hwflow
 from hwflow.accelerator import Accelerator
@@ -98,8 +98,12 @@ def prune(
         for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
             samples.check()
         run = _Run(folder, asked, loaded, cache, tell, progress)
-        whole = run.trained(model, weights, training)
-        return run.pruned(whole, _name(model), accelerator, plan, key_of(config, digest(whole)))
+        whole = run.made(model, weights)
+        pricing = run.pricing(whole, _name(model), accelerator)
+        given = run.given(plan, pricing)
+        if isinstance(model, str) and weights is None:
+            run.train(model, whole, training)
+        return run.pruned(whole, pricing, given, key_of(config, digest(whole)))
 
 
 class _Run:
@@ -115,34 +119,21 @@ class _Run:
         self.folder, self.settings, self.data = folder, settings, data
         self.store, self.notify, self.progress = store, notify, progress
 
-    def trained(self, model: str | nn.Module, weights: str | Path | None, recipe: Recipe | None) -> nn.Module:
-        """The unpruned network, on the CPU."""
-        if isinstance(model, nn.Module):
-            if weights is not None:
-                load_weights(weights, model)
-            return model
-        made = load_module(model, num_classes=self.data.classes, in_channels=self.data.input_shape[0])
-        file = self.folder.path / "base.pt" if weights is None else Path(weights)
-        if weights is None and not file.exists():
-            train(model, self.data, recipe=recipe, output=file, progress=self._stage("training"))
-        load_weights(file, made)
+    def made(self, model: str | nn.Module, weights: str | Path | None) -> nn.Module:
+        """The unpruned network, on the CPU; with its weights where they are there."""
+        sizes = {"num_classes": self.data.classes, "in_channels": self.data.input_shape[0]}
+        made = model if isinstance(model, nn.Module) else load_module(model, **sizes)
+        if weights is not None:
+            load_weights(weights, made)
         return made
 
-    def pruned(
-        self,
-        whole: nn.Module,
-        name: str,
-        accelerator: Accelerator | None,
-        plan: str | Path | Mapping[str, int] | None,
-        identity: str,
-    ) -> PruneResult:
-        """All that comes after the unpruned network is there."""
-        asked, data = self.settings, self.data
-        shape = (1, *data.input_shape)
+    def pricing(self, whole: nn.Module, name: str, accelerator: Accelerator | None) -> Pricing:
+        """What can be pruned of the network, trained or not, and what that costs."""
+        asked = self.settings
         self._tell(0, 0, "finding what can be pruned")
         grouping = find_groups(
             whole,
-            shape,
+            (1, *self.data.input_shape),
             streams=asked.streams,
             exclude=asked.exclude,
             round_to=asked.round_to,
@@ -152,8 +143,7 @@ class _Run:
         if not grouping.groups:
             reasons = "; ".join(f"{group}: {why}" for group, why in list(grouping.left_out.items())[:3])
             raise InputError(f"nothing can be pruned of {name}: {reasons or 'it has no layer with channels of its own'}.")
-        tuning = (asked.tuning or default_tuning(data, whole)).resolved()
-        pricing = Pricing(
+        return Pricing(
             grouping,
             accelerator,
             asked,
@@ -161,22 +151,37 @@ class _Run:
             notify=self.notify,
             progress=self._stage("costing widths"),
         )
+
+    def given(self, plan: str | Path | Mapping[str, int] | None, pricing: Pricing) -> dict[str, int] | None:
+        """The plan where none is searched. What cannot be done shows here, before hours of training."""
+        asked, grouping = self.settings, pricing.grouping
+        if plan is not None and plan != "uniform":
+            wanted = plan if isinstance(plan, Mapping) else plan_from_file(Path(plan))
+            return dict(zip((g.name for g in grouping.groups), grouping.widths_of(wanted), strict=True))
+        levels = asked.levels if plan is None else asked.levels[:1]
+        envs = [PruningEnv(pricing.at(level), lambda _: 0.0, asked.budgets, metric=asked.metric) for level in levels]
+        return None if plan is None else uniform_plan(envs[0])
+
+    def train(self, model: str, made: nn.Module, recipe: Recipe | None) -> None:
+        """Fill the network with weights that the folder keeps."""
+        file = self.folder.path / "base.pt"
+        if not file.exists():
+            train(model, self.data, recipe=recipe, output=file, progress=self._stage("training"))
+        load_weights(file, made)
+
+    def pruned(self, whole: nn.Module, pricing: Pricing, given: dict[str, int] | None, identity: str) -> PruneResult:
+        """All that comes after the unpruned network is there."""
+        asked, data, grouping = self.settings, self.data, pricing.grouping
+        tuning = (asked.tuning or default_tuning(data, whole)).resolved()
         fit_on, held = data.hold_out()
         searched, judged = _halves(len(held), asked.proxy.samples)
         proxy, judge = (
             Proxy(whole, grouping, fit_on, held.subset(part), asked.proxy, tuning, data.task, self.store)
             for part in (searched, judged)
         )
-        contest = None
-        if plan is None:
-            contest = self._contest(pricing, proxy, judge, identity)
-            chosen: Mapping[str, int] = contest.plan
-        elif plan == "uniform":
-            env = PruningEnv(pricing.at(asked.levels[0]), proxy, asked.budgets, metric=asked.metric)
-            chosen = uniform_plan(env)
-        else:
-            given = plan if isinstance(plan, Mapping) else plan_from_file(Path(plan))
-            chosen = dict(zip((g.name for g in grouping.groups), grouping.widths_of(given), strict=True))
+        contest = self._contest(pricing, proxy, judge, identity) if given is None else None
+        chosen = contest.plan if contest is not None else given
+        assert chosen is not None
         self.folder.write("plan.json", plan_to_data(grouping, chosen))
         small = proxy.pruned(chosen)
         history = fit(
@@ -214,7 +219,6 @@ class _Run:
             self._tell(done, total, f"{by}, seed {seed}: accuracy {episode.accuracy:.4f}")
 
         try:
-            pricing.at(asked.levels[0])
             return hold(
                 asked,
                 pricing.at,
@@ -281,7 +285,7 @@ def _config(
     return {
         "network": _name(model),
         "module": module,
-        "weights": digest(model) if isinstance(model, nn.Module) else None if weights is None else key_of(_hash(weights)),
+        "weights": key_of(_hash(weights)) if weights is not None else digest(model) if isinstance(model, nn.Module) else None,
         "training": None if training is None else asdict(training),
         "data": data.name,
         "data_identity": data.identity,
@@ -303,10 +307,14 @@ def _hash(path: str | Path) -> str:
         raise InputError(f"the weights {path} cannot be read: {error.strerror or error}.") from error
 
 
-def _halves(held: int, wanted: int) -> tuple[range, range]:
-    """Positions of the held-out samples that searches see, and of those that judge: as many, and none of both."""
+def _halves(held: int, wanted: int) -> tuple[Tensor, Tensor]:
+    """Positions of the held-out samples that searches see, and of those that judge: as many, and none of both.
+
+    Drawn at random, since folders come class by class.
+    """
     count = min(wanted, held // 2)
-    return range(count), range(count, 2 * count)
+    drawn = torch.randperm(held, generator=torch.Generator().manual_seed(0))
+    return drawn[:count].sort().values, drawn[count : 2 * count].sort().values
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def explore(
 
 def random_agent(settings: Hyperparameters, episodes: int) -> Hyperparameters:
     """The settings of an agent that never learns: all its actions are uniformly random."""
-    return Hyperparameters(**{**asdict(settings), "warmup": episodes + 1})
+    return replace(settings, warmup=episodes + 1)
 
 
 def best_of(episodes: tuple[Episode, ...]) -> Episode:

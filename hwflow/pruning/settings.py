@@ -75,6 +75,9 @@ class Settings:
                 raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+                raise InputError(f"a seed is {seed!r}; it must be a whole number of at least 0.")
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
@@ -112,7 +115,7 @@ def settings_of(
     else:
         budgets = (Budget(metric, budget),)
     levels: Any = (level,) if isinstance(level, str) else tuple(level)
-    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+    seeds: Any = tuple(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
     return Settings(levels=levels, budgets=budgets, metric=metric, seeds=seeds)
 
 

@@ -117,6 +117,23 @@ def test_without_a_budget_the_reward_weighs_error_against_cost() -> None:
     assert result[1] == pytest.approx(-0.25 * np.log(costs.totals((16, 8))[2]))
 
 
+def test_cheaper_and_more_accurate_is_better_in_seconds_too() -> None:
+    """A latency is far below one second: without a unit in which it is above one, the logarithm would reward errors."""
+    costs = chain_costs((16, 16))
+    for metric in ("latency", "edp"):
+        env = PruningEnv(costs, lambda plan: 0.5, metric=metric)
+        full, less = {"conv0": 16, "conv1": 16}, {"conv0": 16, "conv1": 8}
+        assert env.worth(full, 0.5) < env.worth(full, 0.9) < 0
+        assert env.worth(full, 0.5) < env.worth(less, 0.5)
+
+
+@pytest.mark.parametrize("budgets", [(), (Budget("latency", 0.5),)])
+def test_a_metric_that_the_level_does_not_know_is_refused(budgets: tuple[Budget, ...]) -> None:
+    costs = chain_costs((16, 16), lambda layer: plain(layer)._replace(latency_s=float("nan")))
+    with pytest.raises(InputError, match="latency is not known at this level"):
+        PruningEnv(costs, lambda plan: 0.5, budgets, metric="latency")
+
+
 def test_a_budget_below_the_floors_says_what_is_reachable() -> None:
     with pytest.raises(InputError, match=r"energy=0.01 cannot be reached.*still needs energy=0\.\d+ of"):
         PruningEnv(chain_costs(CHANNELS), lambda plan: 0.5, (Budget("energy", 0.01),))

@@ -18,8 +18,10 @@ from hwflow.errors import InputError
 from hwflow.pruning.agent import Hyperparameters
 from hwflow.pruning.budget import Budget
 from hwflow.pruning.proxy import ProxySettings
+from hwflow.pruning.running import _halves
 from hwflow.pruning.settings import Settings
 from hwflow.training import Diverged, Recipe, train
+from hwflow.training.weights import save_weights
 
 TUNING = Recipe(epochs=2, batch_size=64, learning_rate=0.05, distillation=0.5, precision="float32", device="cpu")
 SETTINGS = Settings(
@@ -222,6 +224,52 @@ def test_a_budget_out_of_reach_says_what_is_reachable(small: Small, digits: Data
         run(small, digits, tmp_path / "less", replace(SETTINGS, budgets=(Budget("energy", least - 0.001),)))
 
 
+def test_what_cannot_be_done_shows_before_the_training(digits: Data, tmp_path: Path) -> None:
+    """Nothing was done, so the corrected call may have the folder."""
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"settings": replace(SETTINGS, budgets=(Budget("energy", 0.02),))}, "cannot be reached"),
+        ({"settings": replace(SETTINGS, objective="heat")}, "unknown objective"),
+        ({"plan": {"layer1.0.conv1": 9}}, "allowed: 8, 16"),
+        ({"plan": "unifrom"}, "the plan unifrom is no file or folder"),
+    ]
+    for more, message in wrong:
+        with pytest.raises(InputError, match=message):
+            hwflow.prune("resnet20", digits, output=tmp_path / "run", store=False, **{"settings": SETTINGS, **more})
+        assert not (tmp_path / "run" / "base.pt").exists()
+        assert not (tmp_path / "run" / "base.pt.checkpoint").exists()
+
+
+def test_a_module_with_weights_of_a_file_goes_on(small: Small, digits: Data, tmp_path: Path) -> None:
+    """The module's own first weights, which are others in each process, do not matter."""
+    save_weights(tmp_path / "weights.pt", small, {})
+    first = run(Small(), digits, tmp_path / "run", plan={"inner": 16}, weights=tmp_path / "weights.pt")
+    again = run(Small(), digits, tmp_path / "run", plan={"inner": 16}, weights=tmp_path / "weights.pt", resume=True)
+    assert again.after == first.after
+
+
+def test_plans_are_judged_after_a_few_steps_where_asked(small: Small, digits: Data, tmp_path: Path) -> None:
+    store = hwflow.Store(tmp_path / "store.sqlite")
+    proxy = replace(SETTINGS.proxy, epochs=1, tuned_on=200)
+    settings = replace(SETTINGS, proxy=proxy, episodes=2)
+    run(small, digits, None, settings, store=store)
+    seconds = []
+    for tuning in (TUNING, replace(TUNING, momentum=0.5)):
+        result = run(small, digits, None, replace(settings, tuning=tuning), store=store)
+        assert result.contest is not None
+        seconds.append(result.contest.seconds["accuracy of plans"])
+    store.close()
+    assert seconds[0] == 0 < seconds[1], "accuracies depend on how the steps are trained"
+
+
+def test_the_halves_of_a_sorted_set_have_all_classes() -> None:
+    """Folders come class by class."""
+    searched, judged = _halves(100, 2500)
+    assert len(searched) == len(judged) == 50
+    assert not set(searched.tolist()) & set(judged.tolist())
+    for part in (searched, judged):
+        assert 15 <= int((part < 50).sum()) <= 35
+
+
 def test_nothing_to_prune(small: Small, digits: Data, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing can be pruned of Small: .*excluded"):
         run(small, digits, tmp_path / "run", replace(SETTINGS, exclude=("inner", "wide")))
@@ -241,6 +289,7 @@ def test_a_loss_that_is_no_number_stops(small: Small, digits: Data, tmp_path: Pa
         ({"levels": ("mid", "mid")}, "name each level once"),
         ({"episodes": 0}, "episodes is 0"),
         ({"seeds": (1, 1)}, "give each seed once"),
+        ({"seeds": (1.5,)}, "a seed is 1.5"),
         ({"metric": "heat"}, "unknown metric 'heat'"),
         ({"budgets": (Budget("macs", 0.5), Budget("macs", 0.4))}, "names macs twice"),
     ],
