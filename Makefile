@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format bench parity wheel clean
+.PHONY: demo test slow lint format bench parity references wheel clean
 
 demo: $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
 	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level mid
@@ -43,6 +43,9 @@ bench: $(DEV)  ## how fast the levels answer, and how good mappings are; says wh
 
 parity: $(DEV)  ## mid against timeloop-model, count by count; needs Timeloop on PATH
 	$(BIN)/python -m benchmarks.parity
+
+references: $(DEV)  ## mid's search against timeloop-mapper's recorded answers; needs no Timeloop
+	$(BIN)/python -m benchmarks.references compare
 
 wheel: $(DEV)  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build
