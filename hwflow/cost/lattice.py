@@ -49,7 +49,7 @@ class Lattice:
     """
 
     tiles: Ints
-    masks: Ints
+    masks: npt.NDArray[np.int32] | npt.NDArray[np.int64]
     axes: tuple[tuple[int, int, int, int], ...]
 
     @property
@@ -87,6 +87,8 @@ def lattice_of(sizes: tuple[int, ...]) -> Lattice:
         tiles[d] *= np.tile(prime**steps, before)
         masks = np.repeat(masks, exponent + 1) | np.tile(((1 << steps) - 1) << offset, before)
         offset += exponent
+    if offset < 31:  # comparisons of all with all read half as much
+        masks = masks.astype(np.int32)
     return Lattice(tiles, masks, tuple((*power, stride) for power, stride in zip(powers_of, strides, strict=True)))
 
 

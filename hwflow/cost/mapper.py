@@ -24,14 +24,14 @@ from hwflow.layers import DIMS, TENSORS
 
 Objective = Literal["energy", "latency", "edp"]
 
-_WIDTH = 2000  # partial mappings kept at a stage, a unit of effort
+_WIDTH = 3000  # partial mappings kept at a stage, a unit of effort
 _NARROW = 32  # the same in the search that finds out how good mappings are
 _FEW = 4  # tilings of a narrow search that become mappings, a unit of effort
 _NEAR = 1.02  # tilings worse than this factor times the best one's are not looked at: the finer rules seldom turn so much
 _FINAL = 24  # tilings that become mappings, a unit of effort
 _MOST = 24_000  # partial mappings kept at any effort: bounds the memory
 _CHUNK = 32768  # mappings judged in one call: bounds the memory at any effort
-_LINKED = 1  # mappings whose link transfers are compared, a unit of effort: slow to count, and rarely what decides
+_LINKED = 1  # mappings whose link transfers are compared, a unit of effort: they rarely decide
 
 
 @dataclass(frozen=True)
