@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import settings
 
 # One thread for each of pytest's workers: on busy cores the threads of torch spend most of their time waiting for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that runs something in the background has it ignore Ctrl-C; the tests of interruptions need the usual answer.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: a shared machine is slow at times, and that is no defect. Derandomised: a red run is red again.
 settings.register_profile("hwflow", deadline=None, derandomize=True, database=None)

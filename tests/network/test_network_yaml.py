@@ -99,7 +99,7 @@ def test_writing_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(HwflowError, match=r"cannot write .*mynet\.yaml: disk full\. Nothing was left there"):
+    with pytest.raises(HwflowError, match=r"cannot write .*mynet\.yaml: disk full\. What stood there before still does"):
         write(zoo("resnet56"), path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["mynet.yaml"]

@@ -38,6 +38,11 @@ def of(recorded: Sequence[Reference], accelerator: str, objective: str) -> list[
     return [r for r in recorded if (r.question.accelerator, r.question.objective) == (accelerator, objective)]
 
 
+def shape(question: references.Question) -> tuple[object, ...]:
+    """What a question is, whatever the layer's name."""
+    return question.layer.key, question.accelerator, question.objective
+
+
 def worse(compared: Sequence[Comparison]) -> str:
     return "\n".join(line for line in references.lines(compared) if line.endswith("WORSE"))
 
@@ -46,7 +51,7 @@ def worse(compared: Sequence[Comparison]) -> str:
 
 
 def test_all_questions_are_answered(recorded: list[Reference]) -> None:
-    assert [r.question for r in recorded] == list(references.questions())
+    assert [shape(r.question) for r in recorded] == [shape(question) for question in references.questions()]
     assert len({r.key for r in recorded}) == len(recorded)
     assert not [f"{r.question}: {r.failure}" for r in recorded if r.failure]
     counts = Counter((r.question.accelerator, r.question.objective) for r in recorded)
