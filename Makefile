@@ -17,8 +17,9 @@ demo: $(PRUNE)  ## a real network on a real accelerator, then a small one traine
 	    echo $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
 	    $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
 	else echo "The fine level is left out: Timeloop is not on PATH. '$(BIN)/hwflow doctor' says how to get it."; fi
-	$(BIN)/hwflow prune resnet20 --data digits --accelerator eyeriss --level mid --metric energy --budget 0.5 \
-	    --episodes 100 -o runs/demo $(if $(wildcard runs/demo/config.json),--resume)
+	@test -e runs/demo.pt || $(BIN)/hwflow train resnet20 --data digits --epochs 20 -o runs/demo.pt
+	$(BIN)/hwflow prune resnet20 --data digits --weights runs/demo.pt --accelerator eyeriss --level mid --metric energy \
+	    --budget 0.5 --episodes 60 --epochs 10 -o runs/demo $(if $(wildcard runs/demo/config.json),--resume)
 
 test: $(DEV)  ## the quick suite
 	$(BIN)/python -m pytest -n auto -m "not slow"
