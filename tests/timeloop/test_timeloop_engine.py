@@ -167,7 +167,10 @@ def test_pytimeloop_is_asked_of_its_interpreter(tool: Install, tmp_path: Path, m
     assert found.version("timeloop-model") == "0.0.1 abc"
 
 
-def test_pytimeloop_runs_in_a_fresh_interpreter(judged: Judge, tool: Install, runs: Path, outputs: Path) -> None:
+def test_pytimeloop_runs_in_a_fresh_interpreter(
+    judged: Judge, tool: Install, runs: Path, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # asked for its version, the stand-in writes its files here
     python = tool("python3", f'echo "$@" > called; cp {shlex.quote(str(outputs / "tiny"))}/timeloop-model.stats.txt .')
     cost = judged(engine=Pytimeloop(str(python)))
     assert cost.engine.startswith("timeloop-model (pytimeloop, ")
