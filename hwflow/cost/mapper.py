@@ -95,8 +95,10 @@ def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Object
     finer rules; the least score of those that the beam has to drop is the bound.
     """
     tilings = Tilings(nest, constraints, objective, sound=True)
-    if tilings.windowed == OUTPUTS or operands_travel(nest):
-        return 0.0  # neither the elided first writes of overlapping partial sums nor links between MACs have a bound here
+    if tilings.windowed == OUTPUTS or operands_travel(nest) or not tilings.lattice.complete:
+        # Neither the elided first writes of overlapping partial sums nor links between MACs have a bound here, nor tiles that
+        # are not looked at.
+        return 0.0
     cut = value * (1 - 1e-9)
     state, dropped = tilings.explore(width, 1, cut)
     return min(cut, dropped, float(tilings.score(state).min()) if state.size else math.inf)

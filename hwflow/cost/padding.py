@@ -51,7 +51,7 @@ def search(
     with a bound that holds for both kinds."""
     value, batch = float(scores(verdict, objective)[0][0]), perfect.batch
     in_vain = 0
-    for sizes in _paddings(nest, constraints, objective, verdict)[: _TRIES * effort]:
+    for sizes in _paddings(nest, constraints, objective, verdict, effort)[: _TRIES * effort]:
         found = _best(nest, constraints, objective, effort, sizes, value)
         in_vain = 0 if found is not None and found[0] < value * _GAIN else in_vain + 1
         if found is not None and found[0] < value:
@@ -110,12 +110,15 @@ def _honest(verdict: Verdict, energy: Floats) -> Bools:
 # What to pad to ------------------------------------------------------------------------------------------------------
 
 
-def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, perfect: Verdict) -> list[Ints]:
+def _paddings(
+    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, perfect: Verdict, effort: int
+) -> list[Ints]:
     """Sizes that could pay, the most promising first: those that fill the fan-outs best, then those that waste least.
 
-    Where no size is rough only fuller fan-outs can pay, and these only if it was the arithmetic that took so long.
+    Where no size is rough only fuller fan-outs can pay, and these only if it was the arithmetic that took so long. Small odd
+    sizes count as rough with effort above 1: they seldom gain more than a hundredth.
     """
-    rough = any(_smooth(int(n)) != n for n in nest.sizes)
+    rough = any(_smooth(int(n), effort > 1) != n for n in nest.sizes)
     cycles = float(perfect.cycles[0])
     if not rough and (objective == "energy" or perfect.compute_cycles[0] < cycles):
         return []
@@ -127,7 +130,7 @@ def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Obj
         limit = limit if streaming_cycles(nest) <= limit else 0.0
     factors, least = factors[least <= limit], least[least <= limit]
     quotients = passes(nest.sizes, factors)
-    smooth = {q: _smooth(q) for q in np.unique(quotients).tolist()}
+    smooth = {q: _smooth(q, effort > 1) for q in np.unique(quotients).tolist()}
     even = np.array([smooth[q] for q in quotients.ravel().tolist()], dtype=np.int64).reshape(quotients.shape)
     sizes = np.concatenate([factors * quotients, factors * even])
     least = np.concatenate([least, least * (even / quotients).prod(axis=1)])
@@ -139,8 +142,11 @@ def _paddings(nest: Nest, constraints: Sequence[LevelConstraint], objective: Obj
 
 
 @functools.cache
-def _smooth(n: int) -> int:
-    """n, or where its divisors lie far apart a number little larger that has so many more that tiles fit better (ours)."""
+def _smooth(n: int, small: bool) -> int:
+    """n, or where its divisors lie far apart a number little larger that has so many more that tiles fit better (ours);
+    `small`: the same for the odd numbers up to 7."""
+    if small and n in (3, 5, 7):
+        return n + 1
     if all(b <= _APART * a for a, b in itertools.pairwise(divisors(n))):
         return n
 

@@ -263,6 +263,22 @@ def test_it_comes_near_the_best_of_all_ragged_mappings(
         assert worth(found, objective) <= best * (1 + 1e-8)
 
 
+@pytest.mark.parametrize("sizes", [(3, 7, 7), (3, 3, 5)])
+def test_with_effort_small_odd_sizes_are_split_too(sizes: tuple[int, int, int]) -> None:
+    """In a memory of four words perfect factors of 3, 5 and 7 take 1.7 times the energy of ragged ones."""
+    layer, chip = Layer("l", C=sizes[0], M=sizes[1], P=sizes[2]), tiny(4, 10.0)
+    constraints, table = constrain(chip), normalized(chip)
+    nest = Nest(layer, chip, table)
+    batch, _ = everything(nest, constraints, chains).with_residuals(nest.sizes)
+    estimates = nest.evaluate(batch, with_links=False)
+    near = np.argsort(np.where(estimates.fits, estimates.energy, np.inf), kind="stable")[:30]
+    verdict = nest.evaluate(batch.take(near))
+    best = float(verdict.energy[verdict.fits & (verdict.omitted <= OMITTED * (verdict.energy + verdict.omitted))].min())
+    found = mid.map_layer(layer, chip, constraints, table, objective="energy", effort=2)
+    assert found.mapping.ragged
+    assert found.cost.energy <= best * 1.001
+
+
 def test_a_proof_is_of_what_was_searched() -> None:
     """Perfect factors of 7 by 7 positions prove their own optimum with time; of ragged ones only the plain bound is known."""
     layer, chip = Layer("l", C=4, M=4, P=7, Q=7), Accelerator.load("eyeriss")

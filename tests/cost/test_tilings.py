@@ -10,7 +10,7 @@ import pytest
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import mapper
-from hwflow.cost.lattice import lattice_of, least_of_multiples, powers
+from hwflow.cost.lattice import MOST, lattice_of, least_of_multiples, powers, spreads, steps
 from hwflow.cost.nest import Nest
 from hwflow.cost.partials import hashed
 from hwflow.cost.tilings import Tilings
@@ -35,6 +35,26 @@ def test_the_lattice_holds_every_tile_once() -> None:
     assert tiles == set(itertools.product(*([d for d in range(1, n + 1) if n % d == 0] for n in SIZES)))
     assert len(tiles) == LATTICE.size
     assert (LATTICE.places(LATTICE.tiles.T) == np.arange(LATTICE.size)).all()
+
+
+@pytest.mark.parametrize(
+    "sizes", [(3, 1, 5040, 120, 60, 60, 3, 3), (2**13, 2**13, 2**12, 2**12, 2**12, 2**12, 1, 1), (30030,) * 8]
+)
+def test_layers_of_very_many_divisors_get_a_coarser_lattice(sizes: tuple[int, ...]) -> None:
+    assert [math.prod(b**e for b, e in of) for of in steps(sizes)] == list(sizes)
+    assert all(math.gcd(b, c) == 1 for of in steps(sizes) for (b, _), (c, _) in itertools.combinations(of, 2))
+    coarse = lattice_of(sizes)
+    assert not coarse.complete
+    assert MOST / 32 < coarse.size <= MOST
+    assert (coarse.tiles[:, -1] == sizes).all()
+    assert (coarse.places(coarse.tiles.T) == np.arange(coarse.size)).all()
+    ways = spreads(sizes, (True,) * len(sizes), 64)
+    assert len(ways) > 1
+    assert (ways == coarse.tiles[:, coarse.places(ways)].T).all()
+
+
+def test_a_lattice_with_all_divisors_says_so() -> None:
+    assert LATTICE.complete
 
 
 def test_masks_tell_divisors_and_places_add() -> None:
