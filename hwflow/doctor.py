@@ -17,6 +17,7 @@ OPTIONAL = {
     "onnx": "onnx",
     "torch-pruning": "prune",
     "gymnasium": "prune",
+    "filelock": "prune",
     "scikit-learn": "prune",
     "pillow": "prune",
     "onnxscript": "prune",

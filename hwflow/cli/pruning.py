@@ -77,6 +77,7 @@ def prune(
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples that judge a plan in the search.")
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Of the fine-tuning.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="LR", help="Of the fine-tuning.")] = None,
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
@@ -105,6 +106,8 @@ def prune(
     tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": _seeds(seed)[0]}
     if epochs is not None:
         tuning["epochs"] = epochs
+    if learning_rate is not None:
+        tuning["learning_rate"] = learning_rate
     settings = Settings(
         levels=tuple(args.listed("--levels", levels)) if levels else (level,),  # type: ignore[arg-type]
         keep=keep,

@@ -93,6 +93,9 @@ def hold(
 ) -> Contest:
     """Search with every seed, draw the baselines, judge all, and refine the first seed's best plans over the levels.
 
+    Random plans of a seed come from the generator that the agent of this seed warms up with: its first plans are theirs, and
+    the two are compared in pairs.
+
     Args:
         costs_at: of plans, by level.
         proxy, judge: accuracies on the samples for searches, and on those for judging.

@@ -8,7 +8,7 @@ tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
 model.pt, model.onnx, report.html
-checkpoints/     what an interrupted run goes on from; not needed any more once metrics.json is there
+checkpoints/     what an interrupted run goes on from, no more needed once metrics.json is there; the lock of a running one
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from hwflow.data import write_text
 from hwflow.errors import HwflowError, InputError
@@ -27,6 +30,8 @@ from hwflow.pruning.groups import Grouping
 from hwflow.pruning.settings import differences
 
 _FORMAT = 1
+_LOCK = ".lock"
+_TEMPORARY = re.compile(r"\.[^.].*\.\w{8}")  # `hwflow.data.write_bytes` calls them so
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,37 @@ class Folder:
         """Where the searches and the trainings keep their state."""
         return self.path / "checkpoints"
 
-    def open(self, config: Mapping[str, Any], *, resume: bool) -> None:
-        """Begin, or go on where the same run was interrupted.
+    @contextlib.contextmanager
+    def opened(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+        """Begin, or go on where the same run was interrupted. Meanwhile no other run can.
 
         Raises:
-            InputError: where the folder holds a run and `resume` is not asked for, or another run than this.
+            InputError: where the folder holds a run and `resume` is not asked for, or another run than this, or one that has
+                not ended.
             HwflowError: where nothing can be written.
         """
-        config = json.loads(json.dumps({"format": _FORMAT, **config}))
+        lock = FileLock(self.checkpoints / _LOCK, blocking=False)
+        if self.checkpoints.is_dir():
+            self._acquire(lock)
+        try:
+            self._begin(json.loads(json.dumps({"format": _FORMAT, **config})), resume=resume)
+            self._acquire(lock)
+            yield
+        finally:
+            lock.release(force=True)
+
+    def _acquire(self, lock: BaseFileLock) -> None:
+        try:
+            with contextlib.suppress(NotImplementedError):  # a file system without locks: then there is none
+                lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another run is writing in {self.path}: wait until it has ended, or name another folder."
+            ) from None
+        except OSError as error:
+            raise HwflowError(f"cannot write {lock.lock_file}: {error.strerror or error}.") from error
+
+    def _begin(self, config: dict[str, Any], *, resume: bool) -> None:
         file = self.path / "config.json"
         if file.exists() and not self._untouched():  # where nothing was done, nothing is lost
             if not resume:
@@ -57,6 +85,7 @@ class Folder:
                     f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}"
                     f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
                 )
+            self._tidy()
             return
         if not file.exists() and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path} is no pruning run's folder and is not empty: name another, or a new one.")
@@ -69,7 +98,16 @@ class Folder:
     def _untouched(self) -> bool:
         """Whether the run in this folder ended before it had done anything, as one does whose budget is out of reach."""
         beside = {entry.name for entry in self.path.iterdir()} - {"config.json", "checkpoints", "log.jsonl"}
-        return not beside and not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
+        inside = {entry.name for entry in self.checkpoints.iterdir()} if self.checkpoints.is_dir() else set()
+        return not beside and inside <= {_LOCK}
+
+    def _tidy(self) -> None:
+        """Away with what a process left that was killed while it wrote."""
+        for folder in (self.path, self.checkpoints):
+            for entry in folder.glob(".*"):
+                if _TEMPORARY.fullmatch(entry.name):
+                    with contextlib.suppress(OSError):
+                        entry.unlink()
 
     def write(self, name: str, content: Any) -> None:
         """One JSON file, whole or not at all."""

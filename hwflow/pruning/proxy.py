@@ -91,7 +91,11 @@ class Proxy:
         machine = [torch.__version__, torch.get_num_threads()]  # sums in another order may move a sample to another class
         groups = [[group.name, group.channels, group.unit] for group in self.grouping.groups]
         data = [self.fit_on.identity, self.held.identity, self.task]
-        self._identity = [VERSION, digest(self.model), groups, data, asdict(self.settings), recipe, machine]
+        told = score(  # structure and weights do not tell what a forward() does with them
+            self.model, self.held.subset(range(min(8, len(self.held)))), task=self.task, device=used.device, precision="float32"
+        )
+        behaviour = [digest(self.model), told.loss]
+        self._identity = [VERSION, behaviour, groups, data, asdict(self.settings), recipe, machine]
 
     def __call__(self, plan: Mapping[str, int]) -> float:
         """Accuracy in [0, 1] (mean intersection over union in segmentation) of the network pruned to a plan, untuned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,16 +95,16 @@ def prune(
     with _place(output) as place, opened(store, notify) as (cache, tell):
         folder = Folder(place)
         config = _config(model, loaded, accelerator, asked, plan, weights, training)
-        folder.open(config, resume=resume)
-        for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
-            samples.check()
-        run = _Run(folder, asked, loaded, cache, tell, progress)
-        whole = run.made(model, weights)
-        pricing = run.pricing(whole, _name(model), accelerator)
-        given = run.given(plan, pricing)
-        if isinstance(model, str) and weights is None:
-            run.train(model, whole, training)
-        return run.pruned(whole, pricing, given, key_of(config, digest(whole)))
+        with folder.opened(config, resume=resume):
+            for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
+                samples.check()
+            run = _Run(folder, asked, loaded, cache, tell, progress)
+            whole = run.made(model, weights)
+            pricing = run.pricing(whole, _name(model), accelerator)
+            given = run.given(plan, pricing)
+            if isinstance(model, str) and weights is None:
+                run.train(model, whole, training)
+            return run.pruned(whole, pricing, given, key_of(config, digest(whole)))
 
 
 class _Run:
@@ -122,7 +123,7 @@ class _Run:
     def made(self, model: str | nn.Module, weights: str | Path | None) -> nn.Module:
         """The unpruned network, on the CPU; with its weights where they are there."""
         sizes = {"num_classes": self.data.classes, "in_channels": self.data.input_shape[0]}
-        made = model if isinstance(model, nn.Module) else load_module(model, **sizes)
+        made = copy.deepcopy(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
         if weights is not None:
             load_weights(weights, made)
         return made

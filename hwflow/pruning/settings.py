@@ -23,7 +23,8 @@ class Settings:
     """
 
     levels: tuple[LevelName, ...] = ("mid",)
-    """The search's level, then those at which the best plans are cut to the budget and ranked again."""
+    """The search's level, then those at which the best plans are cut to the budget and ranked again. The budget holds at the
+    last one, which is taken to be the truest; a plan that is cut there can exceed it at those before."""
     keep: int = 8
     """Plans that are taken to the next level."""
     budgets: tuple[Budget, ...] = (Budget("energy", 0.5),)

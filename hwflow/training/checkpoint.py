@@ -41,7 +41,9 @@ def read(path: Path, what: str) -> dict[str, Any]:
         raise InputError(f"{what} {path} is a folder; name a file.") from None
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except KeyError:  # torch's names a number in the file
+        raise InputError(f"{what} {path} is damaged, or no file of tensors.") from None
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise InputError(f"{what} {path} is damaged, or no file of tensors: {_first_line(error)}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{what} {path} holds {type(content).__name__}, not tensors by name.")

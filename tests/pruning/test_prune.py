@@ -215,6 +215,60 @@ def test_a_folder_is_not_overwritten(small: Small, digits: Data, tmp_path: Path)
         run(small, digits, tmp_path / "mine")
 
 
+def test_two_runs_do_not_share_a_folder(small: Small, digits: Data, tmp_path: Path) -> None:
+    """The second is refused while the first one runs, and changes nothing of it; later it may go on."""
+    refused: list[str] = []
+
+    def second(done: int, total: int, text: str) -> None:
+        if text.startswith("fine-tuning") and not refused:
+            config = (tmp_path / "run" / "config.json").read_bytes()
+            for resume in (False, True):
+                with pytest.raises(InputError) as caught:
+                    run(small, digits, tmp_path / "run", replace(SETTINGS, episodes=9), plan={"inner": 8}, resume=resume)
+                refused.append(str(caught.value))
+            assert (tmp_path / "run" / "config.json").read_bytes() == config
+
+    run(small, digits, tmp_path / "run", plan={"inner": 16}, progress=second)
+    assert len(refused) == 2
+    assert all("another run is writing in" in text for text in refused)
+    run(small, digits, tmp_path / "run", plan={"inner": 16}, resume=True)
+
+
+def test_what_a_killed_process_left_goes_when_the_run_goes_on(small: Small, digits: Data, tmp_path: Path) -> None:
+    run(small, digits, tmp_path / "run", plan={"inner": 16})
+    left = [tmp_path / "run" / ".model.pt.a1b2c3_z", tmp_path / "run" / "checkpoints" / ".tuning.pt.00000000"]
+    kept = [tmp_path / "run" / ".notes", tmp_path / "run" / ".gitignore"]
+    for path in left + kept:
+        path.write_text("x")
+    run(small, digits, tmp_path / "run", plan={"inner": 16}, resume=True)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
+
+
+def test_accuracies_are_those_of_the_forward_at_hand(small: Small, digits: Data, tmp_path: Path) -> None:
+    """The same modules and weights, put together in another way, are another network."""
+
+    class Other(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(-x)
+
+        def __repr__(self) -> str:
+            return Small.__repr__(self).replace("Other", "Small")
+
+    other = Other()
+    other.load_state_dict(small.state_dict())
+    store = hwflow.Store(tmp_path / "store.sqlite")
+    first = run(small, digits, None, store=store)
+    stale = run(other.eval(), digits, None, store=store)
+    fresh = run(other.eval(), digits, None)
+    store.close()
+    assert stale.contest is not None
+    assert fresh.contest is not None
+    assert first.contest is not None
+    assert stale.contest.candidates == fresh.contest.candidates
+    assert stale.contest.candidates[0].judged < first.contest.candidates[0].judged
+
+
 def test_a_budget_out_of_reach_says_what_is_reachable(small: Small, digits: Data, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"energy=0.02 cannot be reached.*still needs energy=0\.\d+") as caught:
         run(small, digits, tmp_path / "run", replace(SETTINGS, budgets=(Budget("energy", 0.02),)))
@@ -242,7 +296,10 @@ def test_what_cannot_be_done_shows_before_the_training(digits: Data, tmp_path: P
 def test_a_module_with_weights_of_a_file_goes_on(small: Small, digits: Data, tmp_path: Path) -> None:
     """The module's own first weights, which are others in each process, do not matter."""
     save_weights(tmp_path / "weights.pt", small, {})
-    first = run(Small(), digits, tmp_path / "run", plan={"inner": 16}, weights=tmp_path / "weights.pt")
+    mine = Small()
+    before = mine.stem.weight.clone()
+    first = run(mine, digits, tmp_path / "run", plan={"inner": 16}, weights=tmp_path / "weights.pt")
+    assert torch.equal(mine.stem.weight, before), "the given module was changed"
     again = run(Small(), digits, tmp_path / "run", plan={"inner": 16}, weights=tmp_path / "weights.pt", resume=True)
     assert again.after == first.after
 
