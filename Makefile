@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format bench parity references wheel clean
+.PHONY: demo test slow lint format bench parity references experiments wheel clean
 
 demo: $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
 	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level mid
@@ -47,6 +47,9 @@ parity: $(DEV)  ## mid against timeloop-model, count by count; needs Timeloop on
 
 references: $(DEV)  ## mid's search against timeloop-mapper's recorded answers; needs no Timeloop
 	$(BIN)/python -m benchmarks.references compare
+
+experiments: $(DEV)  ## the agent against its baselines on Fashion-MNIST; hours, but what is interrupted goes on
+	$(BIN)/python -m benchmarks.experiments
 
 wheel: $(DEV)  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build
