@@ -4,8 +4,9 @@
 DDPG: Lillicrap et al., ICLR 2016 (arXiv:1509.02971). Its use for pruning (one episode a walk through the network, the final
 reward written to every step, a moving average subtracted, truncated normal noise that decays by the episode): He et al., "AMC",
 ECCV 2018 (arXiv:1802.03494). Ours: the executed action is learned from, not the proposed one; rewards are divided by their
-spread; some episodes explore around the best one so far instead of around the policy, and the noise does not end, without which
-a few hundred episodes do not beat as many random ones; every random number comes from one generator, so that a run repeats and
+spread; most episodes explore around the best one so far instead of around the policy, and the noise does not end, without which
+a few hundred episodes hardly beat as many random ones; smaller networks learn in larger steps and more of them, without which
+the policy itself does not get good in so few episodes; every random number comes from one generator, so that a run repeats and
 resumes bit for bit on one machine.
 """
 
@@ -46,18 +47,18 @@ class Hyperparameters:
     """
 
     warmup: int = 100
-    hidden: int = 300
-    actor_rate: float = 1e-4
+    hidden: int = 128
+    actor_rate: float = 1e-3
     critic_rate: float = 1e-3
     discount: float = 1.0
     target_rate: float = 0.01
     batch_size: int = 64
     replay_episodes: int = 100
-    updates: int = 1
+    updates: int = 4
     noise: float = 0.5
     noise_decay: float = 0.95
-    least_noise: float = 0.08
-    around_best: float = 0.5
+    least_noise: float = 0.12
+    around_best: float = 0.8
     baseline_decay: float = 0.95
 
 

@@ -14,15 +14,14 @@ from hwflow.pruning.agent import Agent, Hyperparameters, Step
 from hwflow.pruning.budget import Budget
 from hwflow.pruning.environment import PruningEnv
 
-CHANNELS = (64, 64, 64, 64)
 QUICK = Hyperparameters(warmup=20, hidden=64, replay_episodes=60)
 
 
-def environment(budgets: tuple[Budget, ...] = ()) -> PruningEnv:
-    costs = chain_costs(CHANNELS)
-    targets = dict(zip((g.name for g in costs.groups), (0.875, 0.25, 0.75, 0.375), strict=True))
-    accuracy = nearness(targets, {g.name: g.channels for g in costs.groups})
-    return PruningEnv(costs, accuracy, budgets or (Budget("macs", 1.0),))
+def environment(shares: tuple[float, ...] = (0.875, 0.25, 0.75, 0.375)) -> PruningEnv:
+    """Groups of 64 channels; a plan is the better the nearer it is to these shares."""
+    costs = chain_costs((64,) * len(shares))
+    targets = dict(zip((g.name for g in costs.groups), shares, strict=True))
+    return PruningEnv(costs, nearness(targets, {g.name: g.channels for g in costs.groups}), (Budget("macs", 1.0),))
 
 
 def episode(env: PruningEnv, agent: Agent, *, explore: bool = True) -> tuple[list[float], float]:
@@ -41,17 +40,21 @@ def episode(env: PruningEnv, agent: Agent, *, explore: bool = True) -> tuple[lis
     return actions, reward
 
 
-def test_it_learns_a_toy() -> None:
-    """Four groups whose best shares differ: it finds all of them, which as many random plans do not, and its policy is near."""
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_learns_a_toy(seed: int) -> None:
+    """Eight groups whose best shares differ: it comes far nearer to them than as many random plans, and its policy has learned
+    from that: it beats keeping half of everything, which is where an untrained one stands."""
+    shares = (0.875, 0.25, 0.75, 0.375, 0.5, 1.0, 0.125, 0.625)
 
     def rewards(settings: Hyperparameters) -> tuple[list[float], float]:
-        env = environment()
-        agent = Agent(env.observation_space.shape[0], settings, seed=0)
-        return [episode(env, agent)[1] for _ in range(200)], episode(env, agent, explore=False)[1]
+        env = environment(shares)
+        agent = Agent(env.observation_space.shape[0], settings, seed=seed)
+        return [episode(env, agent)[1] for _ in range(150)], episode(env, agent, explore=False)[1]
 
-    (found, policy), (drawn, _) = rewards(QUICK), rewards(replace(QUICK, warmup=201))
-    assert max(found) == 1.0 > max(drawn)
-    assert policy > 0.9 > np.mean(drawn)
+    (found, policy), (drawn, untrained) = rewards(QUICK), rewards(replace(QUICK, warmup=151))
+    assert 1 - max(found) < 0.5 * (1 - max(drawn))
+    assert np.mean(found[-50:]) > np.mean(drawn) + 0.08
+    assert policy > untrained + 0.01
 
 
 def test_the_same_seed_gives_the_same_actions() -> None:
