@@ -17,6 +17,9 @@ from hwflow.errors import InputError
 
 Unit = Literal["pJ", "normalized"]
 
+RAM_ROWS = 64
+"""Register files of at least so many rows are costed as RAM: CACTI models arrays from this depth on."""
+
 
 @dataclass(frozen=True)
 class PartEnergy:
@@ -38,7 +41,7 @@ class PartEnergy:
 class EnergyTable:
     """Energies of all parts of one accelerator, by part name.
 
-    `source` is what rows carry: "recorded", "accelergy" or "normalized", with the estimators that answered.
+    `source` is what rows carry: "recorded", "fitted", "accelergy" or "normalized", with the estimators that answered.
     """
 
     unit: Unit
@@ -80,29 +83,53 @@ def normalized(accelerator: Accelerator) -> EnergyTable:
 
 
 def recorded(accelerator: Accelerator) -> EnergyTable | None:
-    """The shipped energies, recorded from Accelergy, or None where any part of the accelerator was never recorded.
+    """The shipped energies, recorded from Accelergy, or None where any part of the accelerator was never recorded."""
+    parts: dict[str, PartEnergy] = {}
+    for part in costed_parts(accelerator):
+        found = recorded_part(part, accelerator)
+        if found is None:
+            return None
+        parts[part.name] = found
+    return EnergyTable("pJ", f"recorded (Accelergy: {estimators_of(parts)})", parts, recorded_provenance())
+
+
+def recorded_part(part: Memory | MacUnit, accelerator: Accelerator) -> PartEnergy | None:
+    """What was recorded of one part, or None.
 
     Entries are found by what a part *is* (`part_key`), not by its name: a variant that only changes the number of PEs or a
     bandwidth keeps recorded energies, and one that changes a memory's size does not.
     """
-    library, provenance = _library()
-    parts: dict[str, PartEnergy] = {}
-    for part in _parts(accelerator):
-        found = library.get(part_key(part, accelerator))
-        if found is None:
-            return None
-        parts[part.name] = found
-    estimators = "+".join(sorted({name for p in parts.values() for name in p.estimator.split("+")}))
-    return EnergyTable("pJ", f"recorded (Accelergy: {estimators})", parts, provenance)
+    return _library()[0].get(part_key(part, accelerator))
+
+
+def recorded_provenance() -> Mapping[str, Any]:
+    """When, with what and by which command the shipped energies were recorded."""
+    return _library()[1]
 
 
 def unrecorded(accelerator: Accelerator) -> list[str]:
     """The parts of `accelerator` for which no energy was recorded, by name."""
-    library, _ = _library()
-    return [p.name for p in _parts(accelerator) if part_key(p, accelerator) not in library]
+    return [part.name for part in costed_parts(accelerator) if recorded_part(part, accelerator) is None]
 
 
-def _parts(accelerator: Accelerator) -> tuple[Memory | MacUnit, ...]:
+def estimators_of(parts: Mapping[str, PartEnergy]) -> str:
+    """The estimators that answered for any of the parts, each once, joined by "+"."""
+    return "+".join(sorted({name for part in parts.values() for name in part.estimator.split("+")}))
+
+
+def chip_area_um2(accelerator: Accelerator, table: EnergyTable) -> float | None:
+    """Area of all memories and MAC units on the chip, in square micrometres, or None where the area of one is unknown.
+
+    The sum over parts of instances x area of one; DRAM is off the chip; wires, control and pads are in no table.
+    """
+    instances = {level.name: level.instances for level in accelerator.levels if level.memory is not None}
+    instances[accelerator.mac.name] = accelerator.mac_units
+    areas = [(table.parts[p.name].area_um2, instances[p.name]) for p in costed_parts(accelerator) if p is not accelerator.dram]
+    return None if any(one is None for one, _ in areas) else sum(one * count for one, count in areas if one is not None)
+
+
+def costed_parts(accelerator: Accelerator) -> tuple[Memory | MacUnit, ...]:
+    """What has energies: memories, outermost first, and the MAC unit."""
     return (*accelerator.memories, accelerator.mac)
 
 

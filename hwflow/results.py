@@ -98,7 +98,8 @@ class LayerCost:
 class NetworkCost:
     """Costs of all layers of a network, one row an occurrence, with totals.
 
-    Totals assume that every layer reads its inputs from and writes its outputs to DRAM.
+    Totals assume that every layer reads its inputs from and writes its outputs to DRAM. `area_um2` is the chip's
+    (`hwflow.energy.chip_area_um2`), or None where it is not known.
     """
 
     network: str
@@ -110,6 +111,7 @@ class NetworkCost:
     not_counted: Mapping[str, int] = field(default_factory=dict)
     other_traffic_bytes: float | None = None
     mac_units: int | None = None
+    area_um2: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def _sum(self, values: list[Any]) -> Any:
@@ -188,6 +190,7 @@ class NetworkCost:
                 "dram_bytes": self.dram_bytes,
                 "utilization": self.utilization,
                 "other_traffic_bytes": self.other_traffic_bytes,
+                "area_um2": self.area_um2,
             },
             "layers": [r.row() for r in self.rows],
             "not_counted": dict(self.not_counted),

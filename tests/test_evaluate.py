@@ -133,15 +133,11 @@ def test_auto_prefers_recorded_and_names_it() -> None:
     assert energies.energy_table(ACC.with_({"pe_array.rows": 4}), "recorded").unit == "pJ"
 
 
-def test_a_variant_without_accelergy_is_normalised_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_energies_that_cannot_be_had_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "find_engine", _no_engine)
     monkeypatch.setattr("shutil.which", lambda name: None)
     variant = ACC.with_({"global_buffer.size_kib": 64, "global_buffer.banks": 16})
-    cost = hwflow.estimate(NET, variant, store=False)
-    assert cost.energy_pj is None
-    assert cost.energy_normalized
-    assert "no energies are recorded for global_buffer, and Accelergy is not installed" in cost.rows[0].energy_source
-    with pytest.raises(InputError, match=r"no recorded energies for global_buffer.*Use accelergy"):
+    with pytest.raises(InputError, match=r"no recorded energies for global_buffer.*Use auto or fitted"):
         energies.energy_table(variant, "recorded")
     with pytest.raises(ToolMissing):
         energies.energy_table(variant, "accelergy")
@@ -158,15 +154,10 @@ def test_accelergy_is_asked_once_for_an_accelerator(store: Store, monkeypatch: p
     monkeypatch.setattr(engines, "find_engine", lambda name=None, tools=(): FakeEngine())
     monkeypatch.setattr("shutil.which", lambda name: None)
     variant = ACC.with_({"global_buffer.size_kib": 64, "global_buffer.banks": 16})
-    first = energies.energy_table(variant, store=store)
+    first = energies.energy_table(variant, "accelergy", store=store)
     assert (first.unit, first.source, first.provenance) == ("pJ", "accelergy (Fake)", {"accelergy": "1"})
     assert energies.energy_table(variant, "accelergy", store=store) == first
     assert asked == ["eyeriss"]
-
-
-def test_fitted_says_what_to_use_instead() -> None:
-    with pytest.raises(InputError, match=r"comes with sweeps.*Use accelergy where it is installed, or normalized"):
-        hwflow.estimate(NET, ACC, energy="fitted")
 
 
 def test_the_source_of_a_cached_row_is_that_of_the_caller(store: Store) -> None:
@@ -177,15 +168,24 @@ def test_the_source_of_a_cached_row_is_that_of_the_caller(store: Store) -> None:
         assert hwflow.estimate(NET, ACC, energy="normalized", store=store).energy_sources == ("normalized, for a reason",)
 
 
-def test_layers_have_their_own_word_widths_and_units_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "find_engine", _no_engine)
-    monkeypatch.setattr("shutil.which", lambda name: None)
+def test_layers_have_their_own_word_widths_and_units_do_not_mix() -> None:
     net = Network("mixed", (SMALL, SMALL.with_(name="narrow", bits=Bits(4, 4, 4))))
     wide, narrow = hwflow.estimate(net, ACC, store=False).rows
     assert narrow.dram_bytes < wide.dram_bytes
-    assert (wide.energy_unit, narrow.energy_unit) == ("normalized", "normalized")
-    assert wide.energy_source == narrow.energy_source
-    assert hwflow.estimate(NET, ACC, store=False).rows[0].energy_unit == "pJ"
+    assert (wide.energy_unit, narrow.energy_unit) == ("pJ", "pJ")
+    assert narrow.energy_source.startswith(f"{wide.energy_source}, but mac fitted (held-out error ")
+    odd = ACC.with_({"global_buffer.width_bits": 4096, "global_buffer.size_kib": 128})
+    beyond = hwflow.estimate(net, odd, store=False).rows
+    assert [row.energy_unit for row in beyond] == ["normalized", "normalized"]
+    assert beyond[0].energy_source == beyond[1].energy_source
+
+
+def test_one_chip_without_energies_brings_all_to_normalised_units() -> None:
+    odd = ACC.with_({"global_buffer.width_bits": 4096, "global_buffer.size_kib": 128})
+    tables = energies.energy_tables([ACC, odd])
+    assert {table.unit for table in tables.values()} == {"normalized"}
+    assert len({table.source for table in tables.values()}) == 1
+    assert energies.energy_table(ACC).unit == "pJ"
 
 
 # Fine and fallback ---------------------------------------------------------------------------------------------------

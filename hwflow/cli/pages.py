@@ -73,6 +73,8 @@ def _lines(cost: NetworkCost) -> list[str]:
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
     lines.append(f"Energies: {'; '.join(about['energy']['sources'])}{unit}.")
+    if cost.area_um2 is not None:
+        lines.append(f"Area of memories and MAC units {number(cost.area_um2 / 1e6, 3)} mm2, without DRAM, wires and control.")
     lines.append(f"{about['assumption'][0].upper()}{about['assumption'][1:]}.")
     if cost.not_counted:
         listed = ", ".join(f"{kind} x{n}" for kind, n in cost.not_counted.items())

@@ -52,7 +52,7 @@ def estimate(
         level: coarse, mid or fine.
         dataflow: a name or a YAML file; None takes the accelerator's own.
         objective: what the mapping search minimises.
-        energy: auto, recorded, accelergy or normalized; see `hwflow.cost.energies`.
+        energy: auto, recorded, fitted, accelergy or normalized; see `hwflow.cost.energies`.
         mapper: at fine, whose mapping Timeloop judges: hwflow's, or the one that timeloop-mapper searches.
         engine: at fine, native, container or pytimeloop; None takes the first that answers.
         effort: a factor on how long mappings are searched.

@@ -1,7 +1,8 @@
-"""Which energies an estimate uses: recorded, Accelergy's own, or normalised units. Every row says which.
+"""Which energies an estimate uses: recorded, fitted, Accelergy's own, or normalised units. Every row says which.
 
-`auto` takes the recorded energies where every part of the accelerator has been recorded (presets, and variants that change no
-memory), otherwise Accelergy where it is installed, otherwise normalised units. (Energies fitted for variants come with sweeps.)
+`auto` takes what was recorded of a part (presets, and what variants leave alone of them), fits the parts that were not, and
+answers in normalised units where a part is outside what was characterised. It never runs Accelergy: a result must not depend
+on what is installed. `fitted` fits all parts, so that a sweep over sizes has no step where a recorded one lies among them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from hwflow.accelerator import Accelerator
 from hwflow.cost.pool import Task, run
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded, unrecorded
-from hwflow.errors import HwflowError, InputError, ToolMissing, not_found
+from hwflow.errors import HwflowError, InputError, not_found
 from hwflow.store import Store, key_of
 
 if TYPE_CHECKING:
     from hwflow.timeloop.engine import Engine
 
-Source = Literal["auto", "recorded", "accelergy", "normalized"]
+Source = Literal["auto", "recorded", "fitted", "accelergy", "normalized"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 KIND = "energy"
@@ -37,7 +38,7 @@ def energy_table(
         store: keeps what Accelergy answers.
 
     Raises:
-        InputError: for an unknown source, or `recorded` where a part was never recorded.
+        InputError: for an unknown source, `recorded` where a part was never recorded, `fitted` where one is out of range.
         ToolMissing: for `accelergy` where it is not installed.
         ToolError: where Accelergy fails, or a dummy estimator answered.
     """
@@ -51,7 +52,8 @@ def energy_tables(
 
     One network can need several chips where its layers differ in word widths.
     """
-    _check(source)
+    if source not in SOURCES:
+        raise not_found("energy source", source, SOURCES)
     tables: dict[str, EnergyTable] = {}
     for accelerator in accelerators:
         if accelerator.fingerprint not in tables:
@@ -62,37 +64,30 @@ def energy_tables(
     return tables
 
 
-def _check(source: str) -> None:
-    if source == "fitted":
-        raise InputError(
-            "--energy fitted is not available yet: the fitted model for variants of the presets comes with sweeps. "
-            "Use accelergy where it is installed, or normalized; auto chooses between them."
-        )
-    if source not in SOURCES:
-        raise not_found("energy source", source, SOURCES)
-
-
 def _one(accelerator: Accelerator, source: str, engine: str | None, store: Store | None) -> EnergyTable:
     if source == "normalized":
         return normalized(accelerator)
-    if source in ("auto", "recorded"):
-        table = recorded(accelerator)
-        if table is not None:
-            return table
-        missing = ", ".join(unrecorded(accelerator))
-        if source == "recorded":
-            raise InputError(
-                f"accelerator {accelerator.name} has no recorded energies for {missing}: only the presets' own parts have. "
-                "Use accelergy where it is installed, or normalized."
-            )
-        try:
-            return _from_accelergy(accelerator, engine, store)
-        except ToolMissing:
-            plain = normalized(accelerator)
-            return replace(
-                plain, source=f"{plain.source}: no energies are recorded for {missing}, and Accelergy is not installed"
-            )
-    return _from_accelergy(accelerator, engine, store)
+    if source == "accelergy":
+        return _from_accelergy(accelerator, engine, store)
+    if source == "fitted":
+        from hwflow.fitting import fitted
+
+        return fitted(accelerator)
+    table = recorded(accelerator)
+    if table is not None:
+        return table
+    if source == "recorded":
+        raise InputError(
+            f"accelerator {accelerator.name} has no recorded energies for {', '.join(unrecorded(accelerator))}: only the "
+            "presets' own parts have. Use auto or fitted, or accelergy where it is installed."
+        )
+    from hwflow.fitting import OutOfRange, completed
+
+    try:
+        return completed(accelerator)
+    except OutOfRange as error:
+        plain = normalized(accelerator)
+        return replace(plain, source=f"{plain.source}: {str(error).split('. ')[0]}")
 
 
 def _from_accelergy(accelerator: Accelerator, engine: str | None, store: Store | None) -> EnergyTable:

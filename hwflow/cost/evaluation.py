@@ -15,7 +15,7 @@ from hwflow.cost import coarse, energies, pool, work
 from hwflow.cost.pool import Progress, Task
 from hwflow.cost.records import cost_from_data, mapping_from_data
 from hwflow.dataflow import constrain
-from hwflow.energy import EnergyTable
+from hwflow.energy import EnergyTable, chip_area_um2
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network
@@ -52,7 +52,7 @@ class Options:
             "objective": ("energy", "latency", "edp"),
             "mapper": ("hwflow", "timeloop"),
             "fallback": get_args(Fallback),
-            "energy": (*energies.SOURCES, "fitted"),
+            "energy": energies.SOURCES,
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
@@ -296,8 +296,16 @@ def _assemble(
         not_counted=network.not_counted,
         other_traffic_bytes=other,
         mac_units=accelerator.mac_units if accelerator else None,
+        area_um2=_area_um2(plan),
         provenance=_provenance(plan, options, level, rows, reason),
     )
+
+
+def _area_um2(plan: Plan) -> float | None:
+    """The chip's area; where layers differ in word widths, of the chip that serves the widest."""
+    areas = [chip_area_um2(chip.accelerator, chip.table) for chip in plan.chips.values()]
+    known = [area for area in areas if area is not None]
+    return max(known) if known and len(known) == len(areas) else None
 
 
 def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[LayerCost], reason: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class HwflowWarning(UserWarning):
 @contextlib.contextmanager
 def opened(store: Store | bool, notify: Notify | None) -> Iterator[tuple[Store | None, Notify]]:
     """The store to use, and where its notices go at the end."""
-    tell = notify or _warn
+    tell = notify or warn
     cache = Store() if store is True else store or None
     told = len(cache.notices) if cache else 0
     try:
@@ -31,5 +31,6 @@ def opened(store: Store | bool, notify: Notify | None) -> Iterator[tuple[Store |
                 cache.close()
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Where notices go that nobody wants to be told of."""
     warnings.warn(text, HwflowWarning, stacklevel=5)

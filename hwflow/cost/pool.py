@@ -59,7 +59,7 @@ def run(
     """
     board = _Board(tasks, store or _NoStore(), progress)
     parallel = jobs if len(board.pending) >= _WORTH_A_POOL else 1
-    with _executor(parallel) as executor:
+    with workers(parallel) as executor:
         try:
             board.work(executor, parallel)
         finally:
@@ -185,13 +185,25 @@ class _Inline(Executor):
         return future
 
 
+class _Pool(ProcessPoolExecutor):
+    """Its processes start deaf to Ctrl-C, which `_settle` ends: Python complains of one that comes before."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextlib.contextmanager
-def _executor(jobs: int) -> Iterator[Executor]:
+def workers(jobs: int) -> Iterator[Executor]:
+    """`jobs` processes to give work to; one job is this process itself. They end with the block, tools that they run too."""
     if jobs <= 1:
         yield _Inline()
         return
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_settle)
+    pool = _Pool(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_settle)
     try:
         yield pool
     except BaseException:
@@ -212,6 +224,7 @@ _busy = False
 def _settle() -> None:
     """Be quiet when interrupted, and do not outlive the process that started this one."""
     signal.signal(signal.SIGINT, _interrupted)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()

@@ -7,21 +7,19 @@ estimator answered looks like any other, so the summaries, which name the estima
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hwflow.accelerator import Accelerator, MacUnit, Memory
 from hwflow.data import folder, read_yaml
-from hwflow.energy import EnergyTable, PartEnergy
+from hwflow.energy import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
 from hwflow.errors import InputError, ToolError
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.running import run_tool
 from hwflow.timeloop.templates import fill
 
 LIMIT_S = 600.0
-RAM_ROWS = 64
-"""Register files of at least so many rows are costed as RAM: CACTI models arrays from this depth on."""
 
 _STORAGE = ("read", "write", "update", "leak")
 _COMPUTE = ("compute", "leak")
@@ -41,13 +39,28 @@ def characterise(
         ToolMissing: Accelergy is not here.
         ToolError: it failed (no plug-in answers for a part), wrote rubbish, or a dummy answered; naming the part.
     """
-    parts: list[Memory | MacUnit] = [*accelerator.memories, accelerator.mac]
+    what = f"Accelergy on accelerator {accelerator.name}"
+    process = accelerator.technology_nm, accelerator.cycle_s
+    found = characterise_parts(costed_parts(accelerator), *process, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    versions = {"accelergy": engine.version("accelergy"), "engine": engine.name}
+    return EnergyTable("pJ", f"accelergy ({estimators_of(found)})", found, versions)
+
+
+def characterise_parts(
+    parts: Sequence[Memory | MacUnit],
+    technology_nm: float,
+    cycle_s: float,
+    engine: Engine,
+    *,
+    what: str,
+    allow_dummy: bool = False,
+    limit_s: float = LIMIT_S,
+) -> dict[str, PartEnergy]:
+    """The same for loose parts that share a process, by name; `what` is being done, for errors. Raises as `characterise`."""
     files = {
-        "accelergy.yaml": fill("accelergy.yaml.j2", _input(accelerator, parts)),
+        "accelergy.yaml": fill("accelergy.yaml.j2", _input(parts, technology_nm, cycle_s)),
         "components.yaml": (folder("arch_templates") / "timeloop" / "components.yaml").read_text(encoding="utf-8"),
     }
-    argv = ["accelergy", *files]
-    what = f"Accelergy on accelerator {accelerator.name}"
 
     def read(place: Path) -> dict[str, PartEnergy]:
         found = read_tables(place, parts)
@@ -55,10 +68,7 @@ def characterise(
             _refuse_dummies(found)
         return found
 
-    found, _ = run_tool(argv, files, engine, limit_s=limit_s, read=read, what=what)
-    estimators = "+".join(sorted({name for part in found.values() for name in part.estimator.split("+")}))
-    versions = {"accelergy": engine.version("accelergy"), "engine": engine.name}
-    return EnergyTable("pJ", f"accelergy ({estimators})", found, versions)
+    return run_tool(["accelergy", *files], files, engine, limit_s=limit_s, read=read, what=what)[0]
 
 
 def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, PartEnergy]:
@@ -72,7 +82,7 @@ def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, Par
     answered = [_entries(place / f"{kind}_summary.yaml", f"{kind}_summary", "table_summary") for kind in ("ERT", "ART")]
     result = {}
     for part in parts:
-        actions = {str(a["name"]): a["energy"] for a in _of(energies, part.name, place / "ERT.yaml")["actions"]}
+        actions = _actions(_of(energies, part.name, place / "ERT.yaml"), part.name)
         rows = [_of(summary, part.name, place / "ERT_summary.yaml") for summary in answered]
         names = sorted({name for row in rows for name in _estimators(row)})
         if not names:
@@ -84,7 +94,7 @@ def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, Par
         try:
             values = {a: float(actions[a]) for a in wanted}
             area = float(_of(areas, part.name, place / "ART.yaml")["area"])
-        except (TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ToolError(f"ERT.yaml, ART.yaml: an energy or area of {part.name} is no number: {error}.") from None
         if not all(math.isfinite(v) and v >= 0 for v in (*values.values(), area)):
             raise ToolError(f"ERT.yaml, ART.yaml: an energy or area of {part.name} is negative or no number: {values}, {area}.")
@@ -97,9 +107,9 @@ def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, Par
 # Input ---------------------------------------------------------------------------------------------------------------
 
 
-def _input(accelerator: Accelerator, parts: Iterable[Memory | MacUnit]) -> dict[str, Any]:
+def _input(parts: Iterable[Memory | MacUnit], technology_nm: float, cycle_s: float) -> dict[str, Any]:
     entries = [{"name": part.name, **_component(part)} for part in parts]
-    return {"technology_nm": f"{accelerator.technology_nm:g}", "cycle_s": accelerator.cycle_s, "parts": entries}
+    return {"technology_nm": f"{technology_nm:g}", "cycle_s": cycle_s, "parts": entries}
 
 
 def _component(part: Memory | MacUnit) -> dict[str, Any]:
@@ -153,8 +163,15 @@ def _of(rows: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
     return row
 
 
+def _actions(row: dict[str, Any], name: str) -> dict[str, Any]:
+    try:
+        return {str(action["name"]): action["energy"] for action in row["actions"]}
+    except (KeyError, TypeError) as error:
+        raise ToolError(f"ERT.yaml: the actions of {name} are not a list of names and energies: {error}.") from None
+
+
 def _estimators(row: dict[str, Any]) -> list[str]:
     listed = row.get("primitive_estimation(s)") or row.get("primitive_estimations") or []
-    if isinstance(listed, str):
-        return [listed]
+    if not isinstance(listed, list):
+        return [str(listed)]
     return [str(item.get("estimator", item)) if isinstance(item, dict) else str(item) for item in listed]
