@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from hwflow.results import NetworkCost
 
 _FORMATS = ("table", "json", "csv")
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE.html", help="Also write a page with figures and tables."),
+]
 
 
 def estimate(
@@ -46,6 +53,7 @@ def estimate(
     strict: args.StrictOption = False,
     form: args.FormatOption = "table",
     output: args.OutputOption = None,
+    html: HtmlOption = None,
     jobs: args.JobsOption = None,
 ) -> None:
     """Energy, cycles, utilisation and DRAM traffic, layer by layer."""
@@ -70,6 +78,8 @@ def estimate(
     chip = args.load_accelerator(accelerator, changes) if accelerator else None
     net = args.load_network(network, input_shape, batch, bits)
     cost = _evaluated([(net, chip)], options, f"{net.name} at {options.level}")[0]
+    if html is not None:
+        _write_page([_Costed(net, chip, options, cost)], html)
     if form == "table":
         deliver(pages.estimate_page(cost), output)
     else:
@@ -99,6 +109,7 @@ def compare(
     strict: args.StrictOption = False,
     form: args.FormatOption = "table",
     output: args.OutputOption = None,
+    html: HtmlOption = None,
     jobs: args.JobsOption = None,
 ) -> None:
     """Levels, accelerators or dataflows side by side, with the rank correlation of their layers.
@@ -115,6 +126,7 @@ def compare(
     flows: list[str | None] = [*args.listed("--dataflows", dataflows)] if dataflows is not None else [None]
     named = args.listed("--levels", levels)
     variants: list[Variant] = []
+    costed: list[_Costed] = []
     for chip, level, flow in itertools.product(chips, named, flows):
         if level == "coarse" and flow != flows[0]:
             continue  # no mapping, so no dataflow: once is enough
@@ -132,6 +144,9 @@ def compare(
         label = f"{net.name} on {chip.name} at {level}"
         cost = _evaluated([(net, chip)], options, label)[0]
         variants.append(pages.Variant(chip.name, level, None if level == "coarse" else flow or chip.dataflow, cost))
+        costed.append(_Costed(net, chip, options, cost))
+    if html is not None:
+        _write_page(costed, html)
     if form == "table":
         deliver(pages.compare_page(net, variants), output)
     elif form == "json":
@@ -159,6 +174,33 @@ def _evaluated(pairs: list[tuple[Network, Accelerator | None]], options: Options
         for notice in store.notices:
             say(notice)
         store.close()
+
+
+@dataclass(frozen=True)
+class _Costed:
+    """What was asked, and the answer."""
+
+    network: Network
+    chip: Accelerator | None
+    options: Options
+    cost: NetworkCost
+
+
+def _write_page(found: list[_Costed], file: Path) -> None:
+    """The report; energies are looked up again, to be split by tensor."""
+    from hwflow.console import say
+    from hwflow.cost.evaluation import plan_for
+    from hwflow.reporting import write_costs
+    from hwflow.reporting.ways import way
+    from hwflow.store import Store
+
+    ways = []
+    with contextlib.closing(Store()) as store:
+        for one in found:
+            plan = plan_for(one.network, one.chip, one.options, store)
+            tables = [plan.chip(layer).table for layer in one.network] if one.chip else []
+            ways.append(way(one.cost, one.chip, tables))
+    say(f"wrote {write_costs(ways, file)}")
 
 
 def _comparison_csv(variants: list[Variant]) -> str:

@@ -9,15 +9,25 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that 'hwflow prune -o' wrote.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR|FILE.json",
+            help="A folder that 'hwflow prune' or 'hwflow sweep' wrote, or a file of 'hwflow estimate|compare --format json'.",
+            show_default=False,
+        ),
+    ],
     *,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE.html", help="The file to write; by default DIR/report.html."),
+        typer.Option("-o", "--output", metavar="FILE.html", help="The page; by default DIR/report.html or FILE.html."),
+    ] = None,
+    static: Annotated[
+        Path | None, typer.Option("--static", metavar="DIR", help="Also write every figure as PNG and SVG, for papers.")
     ] = None,
 ) -> None:
-    """Write a finished run's results as one HTML page, with figures and tables, which can be read and sent around alone."""
+    """Write results as one HTML page, with figures and tables, which can be read and sent around alone."""
     from hwflow.console import say
     from hwflow.reporting import write_report
 
-    say(f"wrote {write_report(folder, output)}")
+    say(f"wrote {write_report(source, output, static=static)}{f', and its figures to {static}' if static else ''}")

@@ -10,7 +10,7 @@ import functools
 import html
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -108,7 +108,41 @@ class Choice:
     kind: ClassVar[str] = "choice"
 
 
-Block = Text | Tiles | Table | Figure | Beside | Choice
+@dataclass(frozen=True)
+class Chooser:
+    """Designs to choose from: the least of one quantity among those that keep limits on the others.
+
+    Attributes:
+        quantities: names and units of what is known of a design, in the order of its `values`.
+        groups: what can be compared, each with its designs.
+        start: the quantity that is minimised at first.
+        headings: of the design's `setting`.
+    """
+
+    quantities: Sequence[tuple[str, str]]
+    groups: Mapping[str, Sequence[Design]]
+    headings: Sequence[str]
+    start: str
+    kind: ClassVar[str] = "chooser"
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the page's script reads."""
+        rows = {name: [[d.name, d.values, d.setting, d.command] for d in group] for name, group in self.groups.items()}
+        return {"quantities": self.quantities, "headings": self.headings, "groups": _finite(rows)}
+
+
+@dataclass(frozen=True)
+class Design:
+    """One of a chooser's designs: `values` in the units of its quantities, `setting` in the order of its headings."""
+
+    name: str
+    values: Sequence[float | None]
+    setting: Sequence[str]
+    command: str
+
+
+Block = Text | Tiles | Table | Figure | Beside | Choice | Chooser
 
 
 @dataclass(frozen=True)
@@ -128,6 +162,10 @@ class Page:
     top: Sequence[Block]
     sections: Sequence[Section] = field(default_factory=tuple)
 
+    @property
+    def _chooses(self) -> bool:
+        return any(isinstance(block, Chooser) for section in self.sections for block in section.blocks)
+
     def html(self) -> str:
         """One file with everything in it.
 
@@ -146,6 +184,7 @@ class Page:
                 number=itertools.count(1).__next__,
                 style=Markup((place / "page.css").read_text(encoding="utf-8")),
                 script=Markup((place / "page.js").read_text(encoding="utf-8")),
+                chooser=Markup((place / "chooser.js").read_text(encoding="utf-8")) if self._chooses else "",
                 plotly=Markup(_plotly()),
             )
         )
@@ -166,6 +205,14 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     return {"title": {"text": title}, "automargin": True, **more}
 
 
+def wide_axis(title: str, values: Iterable[float | None]) -> dict[str, Any]:
+    """An axis that is logarithmic where the values span more than a factor of thirty; narrower ones leave it without ticks."""
+    known = [value for value in values if value is not None and value > 0]
+    wide = bool(known) and max(known) > _WIDE * min(known)
+    return axis(title, type="log", dtick=1) if wide else axis(title)
+
+
+_WIDE = 30
 _TEMPLATE = Path(__file__).with_name("template")
 
 

@@ -2,6 +2,7 @@
 
 Methods are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), parts of a chip from Paul Tol's "muted"
 (https://sronpersonalpages.nl/~pault/); both can be told apart with any common colour blindness. Some are lighter on dark.
+Fifths run from blue, the best, over grey to orange.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ THEMES: Mapping[str, Mapping[str, str]] = {
         "part-7": "#117733",
         "part-8": "#999933",
         "part-9": "#aa4499",
+        "fifth-1": "#0072b2",
+        "fifth-2": "#4d9ecf",
+        "fifth-3": "#a9a9a9",
+        "fifth-4": "#e0a04a",
+        "fifth-5": "#c05a00",
     },
     "dark": {
         "ground": "#12161c",
@@ -56,6 +62,11 @@ THEMES: Mapping[str, Mapping[str, str]] = {
         "part-7": "#4faf74",
         "part-8": "#b5b85a",
         "part-9": "#d58bc8",
+        "fifth-1": "#4ab4f5",
+        "fifth-2": "#3b7fae",
+        "fifth-3": "#77808c",
+        "fifth-4": "#a8752c",
+        "fifth-5": "#e07b28",
     },
 }
 
@@ -76,3 +87,8 @@ def parts(splits: Iterable[Iterable[str]]) -> dict[str, str]:
     ordered = sorted((list(split) for split in splits), key=len, reverse=True)
     names = dict.fromkeys(name for split in ordered for name in split)
     return {name: f"@part-{i % _PARTS + 1}" for i, name in enumerate(names)}
+
+
+def several(count: int) -> list[str]:
+    """Colours for so many things that have none of their own; beyond nine they repeat."""
+    return [f"@part-{i % _PARTS + 1}" for i in range(count)]

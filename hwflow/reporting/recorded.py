@@ -14,6 +14,7 @@ from hwflow.errors import InputError
 from hwflow.results import LEVELS, LevelName
 
 _Kind = TypeVar("_Kind")
+_GONE = ", though the run is finished; its folder is not complete"
 
 
 def _known(value: object) -> object:
@@ -43,6 +44,7 @@ class Totals(Record):
     edp_pj_s: Known = None
     dram_bytes: Known = None
     utilization: Known = None
+    area_um2: Known = None
 
 
 class LayerRecord(Record):
@@ -252,14 +254,17 @@ def read_run(folder: Path) -> Run:
         InputError: where there is none, it is not finished, or one of its files is damaged: which.
     """
     if not (folder / "config.json").exists():
-        missing = "has no config.json" if folder.is_dir() else "does not exist"
-        raise InputError(f"{folder} is no pruning run's folder: it {missing}. Give the folder that 'hwflow prune -o' wrote.")
+        missing = "has neither config.json nor records.jsonl" if folder.is_dir() else "does not exist"
+        raise InputError(
+            f"{folder} is neither a run's nor a sweep's folder: it {missing}. Give what 'hwflow prune -o' or 'hwflow sweep -o' "
+            "wrote, or a file that 'hwflow estimate --format json -o' did."
+        )
     if not (folder / "metrics.json").exists():
         raise InputError(
             f"{folder} holds a pruning run that is not finished: it has no metrics.json{_so_far(folder)}. The same "
             "'hwflow prune' command with --resume goes on where it was, and writes the report at its end."
         )
-    asked = _parse(folder / "config.json", _text(folder / "config.json"), dict[str, Any])
+    asked = _read(folder / "config.json", dict[str, Any])
     config = _read(folder / "config.json", Config)
     searched = config.plan is None
     run = Run(
@@ -290,23 +295,25 @@ def _so_far(folder: Path) -> str:
 
 
 def _read(file: Path, kind: type[_Kind]) -> _Kind:
-    return _parse(file, _text(file), kind)
+    return parsed(file, text_of(file, _GONE), kind)
 
 
 def _lines(file: Path) -> tuple[Episode, ...]:
-    return tuple(_parse(file, line, Episode, f"line {i}") for i, line in enumerate(_text(file).splitlines(), start=1))
+    return tuple(parsed(file, line, Episode, f"line {i}") for i, line in enumerate(text_of(file, _GONE).splitlines(), start=1))
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path, missing: str = "; check the path") -> str:
+    """A file's content; `missing` ends the sentence that says there is none."""
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"{file} does not exist, though the run is finished; its folder is not complete.") from None
+        raise InputError(f"{file} does not exist{missing}.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {error}.") from error
 
 
-def _parse(file: Path, text: str, kind: type[_Kind], where: str = "") -> _Kind:
+def parsed(file: Path, text: str, kind: type[_Kind], where: str = "") -> _Kind:
+    """JSON as what it should be; `where` in the file it stands, for the error that names file and field."""
     try:
         return TypeAdapter(kind).validate_python(json.loads(text))
     except ValidationError as error:

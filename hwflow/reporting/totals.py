@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwflow.reporting.layer_costs import energy_of
+from hwflow.reporting.layer_rows import energy_of
 from hwflow.reporting.recorded import BudgetRecord, Known, Run, Totals
 from hwflow.results import LevelName
 

@@ -1,32 +1,77 @@
-"""`write_report`: a folder in, a page out."""
+"""`write_report`: a folder in, a page out. `write_costs`: the same for estimates that are at hand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwflow.data import write_text
+from hwflow.errors import InputError
+
+if TYPE_CHECKING:
+    from hwflow.reporting.blocks import Page
+    from hwflow.reporting.ways import Way
 
 
-def write_report(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Write the report of a finished pruning run as one HTML file, which needs nothing else to be read; equal folders give
-    equal bytes.
+def write_report(source: str | Path, output: str | Path | None = None, *, static: str | Path | None = None) -> Path:
+    """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        folder: what `hwflow prune -o` wrote.
-        output: the file; by default `report.html` in the folder.
+        source: what `hwflow prune -o` or `hwflow sweep -o` wrote (a folder), or `hwflow estimate` or `hwflow compare` with
+            `--format json -o` (a file).
+        output: the file; by default `report.html` in the folder, or the file's name with `.html`.
+        static: a folder for the figures as PNG and SVG files, too.
 
     Returns:
         The file that was written.
 
     Raises:
-        InputError: where the folder is missing or holds no finished run, or a file of it is damaged.
+        InputError: where the source is missing, is nothing of these or not finished, or a file of it is damaged.
+        MissingDependency: where plotly is not installed, pyarrow for a sweep's folder, or matplotlib for `static`.
+        HwflowError: where the file cannot be written.
+    """
+    place = Path(source)
+    file = (place / "report.html" if place.is_dir() else place.with_suffix(".html")) if output is None else Path(output)
+    page = _page(place)
+    if static is not None:
+        from hwflow.reporting.static import write_figures
+
+        write_figures(page, Path(static))
+    write_text(file, page.html())
+    return file
+
+
+def write_costs(ways: Sequence[Way], output: str | Path) -> Path:
+    """Write the report of one estimate, or of several ways to cost one network side by side; see `hwflow.reporting.way`.
+
+    Raises:
         MissingDependency: where plotly is not installed.
         HwflowError: where the file cannot be written.
     """
-    from hwflow.reporting.pruned import page
-    from hwflow.reporting.recorded import read_run
-
-    place = Path(folder)
-    file = place / "report.html" if output is None else Path(output)
-    write_text(file, page(read_run(place)).html())
+    file = Path(output)
+    write_text(file, costs_page(ways).html())
     return file
+
+
+def costs_page(ways: Sequence[Way]) -> Page:
+    """The page of one estimate or of a comparison."""
+    from hwflow.reporting import compared, estimated
+
+    if not ways:
+        raise InputError("a report of costs needs at least one estimate.")
+    return estimated.page(ways[0]) if len(ways) == 1 else compared.page(ways)
+
+
+def _page(source: Path) -> Page:
+    if source.is_file():
+        from hwflow.reporting.ways import read_ways
+
+        return costs_page(read_ways(source))
+    from hwflow.reporting import pruned, swept
+    from hwflow.reporting.recorded import read_run
+    from hwflow.reporting.sweep_folder import is_sweep, read_sweep
+
+    if is_sweep(source):
+        return swept.page(read_sweep(source))
+    return pruned.page(read_run(source))

@@ -7,66 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from folders import read_json, write_json, write_run
+from reading import Read, strings
 
 from hwflow import cli
 from hwflow.errors import InputError, MissingDependency
 from hwflow.reporting import write_report
 from hwflow.reporting.palette import METHODS, THEMES
 from hwflow.reporting.values import counted, listed, number, prefix, quantities, quantity, share_of, spread
-
-VOID = {"meta", "input", "link", "br"}
-
-
-class Read(HTMLParser):
-    """A page as a reader has it: its text, its tables by caption, what its figures hold, and all its tags."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.text, self.tags, self.figures = "", [], []
-        self.tables: dict[str, list[list[str]]] = {}
-        self.open: list[str] = []
-        self.feed(file.read_text(encoding="utf-8"))
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self._rows: list[list[str]] = []
-        elif tag == "tr":
-            self._rows.append([])
-        elif tag in ("td", "th"):
-            self._rows[-1].append("")
-        elif tag == "caption":
-            self._caption = ""
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        if tag == "table":
-            self.tables[self._caption] = self._rows
-
-    def handle_data(self, data: str) -> None:
-        inside = self.open[-1] if self.open else ""
-        if inside == "script":
-            if self.tags[-1][1].get("type") == "application/json":
-                self.figures.append(json.loads(data, parse_constant=pytest.fail))
-            return
-        if inside == "style":
-            return
-        data = data.replace("\u00a0", " ")
-        self.text += data
-        if "caption" in self.open:
-            self._caption += data
-        elif "td" in self.open or "th" in self.open:
-            self._rows[-1][-1] += data
 
 
 def report(folder: Path) -> Read:
@@ -221,17 +174,6 @@ def test_a_reward_of_its_own_has_a_curve_of_its_own(run: Path) -> None:
 # Safety and form -----------------------------------------------------------------------------------------------------
 
 
-def strings(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from strings(item)
-    elif isinstance(value, str):
-        yield value
-
-
 def test_names_are_text_wherever_they_stand(run: Path) -> None:
     evil = "</script><script>alert(1)</script><b onclick='x'>&"
     for file in ("config", "plan", "costs", "comparison", "metrics"):
@@ -299,9 +241,12 @@ def test_plotly_knows_every_property_of_the_figures(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_or_another(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no pruning run's folder: it does not exist"):
+    with pytest.raises(InputError, match="is neither a run's nor a sweep's folder: it does not exist"):
         write_report(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"it has no config\.json\. Give the folder that 'hwflow prune -o' wrote"):
+    with pytest.raises(
+        InputError,
+        match=r"neither config\.json nor records\.jsonl\. Give what 'hwflow prune -o' or 'hwflow sweep -o'",
+    ):
         write_report(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -390,7 +335,7 @@ def test_the_command_says_what_is_wrong_in_one_paragraph(tmp_path: Path, capsys:
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", str(tmp_path)])
     assert ended.value.code == 2
-    assert re.fullmatch(r"hwflow: .* is no pruning run's folder: .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"hwflow: .* is neither a run's nor a sweep's folder: .*\n", capsys.readouterr().err)
 
 
 def test_reports_need_no_torch(run: Path) -> None:

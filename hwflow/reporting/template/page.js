@@ -41,8 +41,7 @@
     Plotly.react(plot, coloured(data), coloured(whole), {
       responsive: true,
       displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-      toImageButtonOptions: { format: "png", scale: 2, filename: fileName(plot) },
+      modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]], // saving has buttons of its own
     });
     plot.dataset.theme = dark() ? "dark" : "light";
   };
@@ -75,7 +74,7 @@
   }
 
   // A heading sorts ascending, then descending, then puts the rows back into their own order. Missing values come last.
-  for (const table of document.querySelectorAll("table")) {
+  for (const table of document.querySelectorAll("table:not([data-part])")) {
     const body = table.tBodies[0];
     const own = [...body.rows];
     const headings = [...table.tHead.rows[0].cells];
