@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format bench parity references experiments wheel clean
+.PHONY: demo test slow lint format docs fuzz oldest bench parity references characterise experiments wheel clean
 
 demo: $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
 	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level mid
@@ -36,6 +36,24 @@ format: $(DEV)  ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DEV)  ## build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
+INPUTS ?= 100000
+fuzz: $(DEV)  ## broken inputs for every parser, INPUTS of them each
+	HWFLOW_FUZZ=$(INPUTS) $(BIN)/python -m pytest -n auto tests/fuzz
+
+# What needs no PyTorch. Warnings of old packages are not ours.
+OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py,$(wildcard tests/network/test_*.py)) tests/cost tests/timeloop tests/reporting \
+    $(addprefix tests/test_,accelerator.py cli.py coarse.py data.py evaluate.py layers.py mapping.py store.py)
+oldest: $(DEV)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(VENV)/oldest
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --extra onnx --python $(VENV)/oldest/bin/python pyproject.toml \
+	    --output-file $(VENV)/oldest.txt
+	$(VENV)/oldest/bin/python -m pip install --quiet --requirement $(VENV)/oldest.txt --editable . pytest pytest-xdist hypothesis
+	$(VENV)/oldest/bin/python -m pytest -n auto -W default -m "not slow and not timeloop" $(OLDEST_TESTS)
+
 bench: $(DEV)  ## how fast the levels answer, and how good mappings are; says what is left out, and how to have it
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.versus_timeloop
@@ -47,6 +65,10 @@ parity: $(DEV)  ## mid against timeloop-model, count by count; needs Timeloop on
 
 references: $(DEV)  ## mid's search against timeloop-mapper's recorded answers; needs no Timeloop
 	$(BIN)/python -m benchmarks.references compare
+
+characterise: $(DEV)  ## what energies of variants are fitted on; needs Accelergy, and hours, but what is interrupted goes on
+	$(BIN)/python -m benchmarks.characterise record
+	$(BIN)/python -m benchmarks.characterise fit runs/characterise.jsonl
 
 experiments: $(DEV)  ## the agent against its baselines on Fashion-MNIST; hours, but what is interrupted goes on
 	$(BIN)/python -m benchmarks.experiments

@@ -56,7 +56,8 @@ def searches(layers: Sequence[Layer], chip: Accelerator, table: EnergyTable) -> 
     shares = [new / old for (_, old), (_, new) in zip(found[False], found[True], strict=True)]
     gained = [share for share in shares if share < 0.999]
     if gained:
-        yield f"ragged tiles lower the EDP of {len(gained)} of them, in the mean to {statistics.geometric_mean(gained):.3f} of it"
+        mean = statistics.geometric_mean(gained)
+        yield f"ragged tiles lower the EDP of {len(gained)} of them, in the mean to {mean:.3f} of it"
 
 
 def analysis_rate(layer: Layer, accelerator: Accelerator, count: int = 20000) -> float:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hwflow.pruning import Budget, PruneResult, load_pruned, prune
     from hwflow.results import LayerCost, NetworkCost
     from hwflow.store import Store
+    from hwflow.sweeping import sweep
     from hwflow.training import Recipe, load_weights, train
 
 __version__ = "0.1.0"
@@ -59,6 +60,7 @@ _HOME = {
     "hwflow.pruning": ("Budget", "PruneResult", "load_pruned", "prune"),
     "hwflow.results": ("LayerCost", "NetworkCost"),
     "hwflow.store": ("Store",),
+    "hwflow.sweeping": ("sweep",),
     "hwflow.training": ("Recipe", "load_weights", "train"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -98,6 +100,7 @@ __all__ = [
     "load_weights",
     "map_layer",
     "prune",
+    "sweep",
     "train",
     "zoo",
 ]

@@ -13,6 +13,7 @@ import yaml
 from hwflow.errors import HwflowError, InputError
 
 _PACKAGE = Path(__file__).resolve().parent
+_REPEATED = 10
 
 
 def folder(name: str) -> Path:
@@ -44,12 +45,29 @@ def read_yaml(path: str | Path, what: str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{what}: {path} cannot be read: {error}.") from error
     try:
-        return yaml.load(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)
+        elements = _expanded(content, {})
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"{what}: {path}{where} is not valid YAML: {problem}.") from error
+    except (ValueError, TypeError, RecursionError) as error:  # of dates that do not exist, numbers of 5000 digits, wrong tags
+        raise InputError(f"{what}: {path} is not valid YAML: {error}.") from error
+    if elements > _REPEATED * (len(text) + 1000):  # written out, it could not have more elements than characters
+        raise InputError(f"{what}: {path} repeats its parts by aliases, over and over; write out what it means.")
+    return content
+
+
+def _expanded(content: Any, counted: dict[int, int]) -> int:
+    """Elements with every alias written out; without end, that is very many, where something contains itself."""
+    if not isinstance(content, (dict, list)):
+        return 1
+    if id(content) not in counted:
+        counted[id(content)] = 2**63
+        parts = [*content, *content.values()] if isinstance(content, dict) else content
+        counted[id(content)] = 1 + sum(_expanded(part, counted) for part in parts)
+    return counted[id(content)]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -22,6 +22,8 @@ OPTIONAL = {
     "pillow": "prune",
     "onnxscript": "prune",
     "plotly": "report",
+    "matplotlib": "report",
+    "pyarrow": "report",
 }
 """Optional packages that this version uses, and the extra that installs each."""
 

@@ -242,7 +242,9 @@ def _factors(loops: tuple[Loop, ...]) -> dict[str, str]:
 
 def _keeps(entry: MappingABC[str, Any], default: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     named = {word: entry.get(word) or [] for word in ("keep", "bypass")}
-    for names in named.values():
+    for word, names in named.items():
+        if not isinstance(names, list):
+            raise InputError(f"mapping: {entry.get('target')}: {word} is {names!r}; it must be a list of tensors.")
         for name in names:
             if name not in TIMELOOP_TENSORS.values():
                 raise not_found(f"tensor at {entry.get('target')} in the mapping", str(name), TIMELOOP_TENSORS.values())
@@ -263,7 +265,7 @@ def _loops(entry: dict[str, Any] | None) -> Iterator[Loop]:
     for dim, bound, residual in re.findall(r"([A-Za-z]+)\s*=?\s*(\d+)(?:\s*,\s*(\d+))?", text):
         if dim not in DIMS:
             raise not_found("dimension in the mapping", dim, DIMS)
-        if int(bound) < 1:
+        if max(len(bound), len(residual)) > 18 or int(bound) < 1:
             raise InputError(
                 f"mapping: {entry.get('target')}: {dim}={bound}: a factor is at least 1; write out the rest of {dim}."
             )

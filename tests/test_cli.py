@@ -223,7 +223,11 @@ def test_a_file_that_cannot_be_written_is_an_error(hw: Run, tiny: str, tmp_path:
         (["estimate", "resnet18", "-a", "eyeriss", "--bits", "8"], ["--bits is '8'", "8,16"]),
         (["estimate", "resnet18", "--input", "3by224"], ["--input is '3by224'", "1x3x224x224"]),
         (["estimate", "resnet18", "--format", "yaml"], ["--format is 'yaml'; allowed: table, json, csv"]),
-        (["estimate", "resnet18", "-a", "eyeriss", "--energy", "fitted"], ["comes with sweeps"]),
+        (["estimate", "resnet18", "-a", "eyeriss", "--energy", "fited"], ["unknown energy 'fited'", "Did you mean 'fitted'"]),
+        (
+            ["estimate", "resnet18", "-a", "eyeriss", "--energy", "fitted", "--set", "global_buffer.width_bits=4096"],
+            ["no energies are fitted for global_buffer", "width_bits (=4096) is outside 4 to 2048"],
+        ),
         (["estimate", "resnet18", "-a", "eyeriss", "--jobs", "0"], ["jobs is 0"]),
         (["compare", "resnet18", "-a", "eyeriss,simbas"], ["Did you mean 'simba'"]),
         (["compare", "resnet18", "-a", ","], ["--accelerator is empty"]),
@@ -563,10 +567,9 @@ def test_doctor_sees_a_cache_that_cannot_be_written(hw: Run, tmp_path: Path, mon
 def test_help_and_version(hw: Run) -> None:
     code, out, _ = hw("--help")
     assert code == 0
-    for name in ("estimate", "compare", "map", "render", "train", "prune", "report", "list", "cache", "doctor"):
+    for name in ("estimate", "compare", "map", "render", "train", "prune", "sweep", "report", "list", "cache", "doctor"):
         assert f"  {name} " in out
-    assert "  sweep " not in out  # not there yet, so not offered
-    assert "--html" not in hw("estimate", "--help")[1]
+    assert "--html" in hw("estimate", "--help")[1]
     assert hw("--version")[1].startswith("hwflow 0.")
 
 

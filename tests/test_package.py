@@ -21,9 +21,9 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in PACKAGE.rglob("*.py")
 }
 
-DATA = {"accelerator", "data", "dataflow", "energy", "errors", "layers", "mapping", "parts", "results"}
+DATA = {"accelerator", "data", "dataflow", "energy", "errors", "fitting", "layers", "mapping", "parts", "ranking", "results"}
 STORE = {"store", "_cachefile", "_owner"}
-TOP = {"cli", "console", "doctor", "ranking", "__main__"}
+TOP = {"cli", "console", "doctor", "__main__"}
 SCRIPTS = {"hwflow.timeloop._pytimeloop_run", "hwflow.timeloop.record"}  # run by themselves, imported by nothing
 HEAVY = {"torch", "pandas", "plotly", "numpy", "onnx", "jinja2", "rich"}
 
@@ -47,8 +47,12 @@ ALLOWED = {
     "training": {"data types", "datasets", "network", "store", "training"},
     "cost": {"data types", "network", "timeloop", "store", "cost"},
     "pruning": {"data types", "network", "store", "datasets", "training", "cost", "pruning", "reporting"},
+    "sweeping": {"data types", "network", "store", "cost", "pruning", "sweeping"},
     "reporting": {"data types", "reporting"},
-    "top": {"data types", "network", "timeloop", "store", "datasets", "training", "cost", "pruning", "reporting", "top"},
+    "top": {
+        *{"data types", "network", "timeloop", "store", "datasets", "training"},
+        *{"cost", "pruning", "sweeping", "reporting", "top"},
+    },
 }
 
 
@@ -108,6 +112,7 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
         "prune",
         "sweep",
         "train",
+        "write_costs",
         "write_report",
         "zoo",
     }
@@ -126,6 +131,10 @@ def loaded(program: str) -> set[str]:
         ("import hwflow", HEAVY | {"pydantic", "yaml", "typer"}),
         ("import hwflow.datasets as d; d.DATASETS", HEAVY | {"sklearn", "PIL"}),
         ("import hwflow.reporting as r; r.write_report", HEAVY),
+        (
+            "import hwflow.sweeping as s; s.run",
+            {"torch", "pandas", "plotly", "onnx", "rich", "pyarrow", "pymoo", "scipy", "ray"},
+        ),
         ("import hwflow.cost; hwflow.cost.estimate", {"torch", "pandas", "plotly", "onnx", "rich"}),
         (
             "import hwflow; hwflow.estimate(hwflow.zoo('resnet20'), level='coarse', store=False)",
@@ -150,6 +159,7 @@ def test_imports_cost_nothing_that_is_not_used(program: str, unwanted: set[str])
         ["list", "datasets"],
         ["train", "--help"],
         ["report", "--help"],
+        ["sweep", "--help"],
         ["estimate", "--help"],
     ],
 )
@@ -260,6 +270,6 @@ def test_the_readme_names_existing_targets_and_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"^ +make (\w+)", text, re.MULTILINE)) | {"demo", "test", "lint", "format", "bench", "wheel"}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    known = {"estimate", "compare", "map", "render", "train", "prune", "list", "cache", "doctor"}
+    known = {"estimate", "compare", "map", "render", "train", "prune", "report", "sweep", "list", "cache", "doctor"}
     used = set(re.findall(r"(?:^    |^\$ |`)hwflow ([a-z]+)", text, re.MULTILINE))
     assert used == known

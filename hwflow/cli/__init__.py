@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from hwflow import __version__
-from hwflow.cli import costs, house, maps, pruning, report, training
+from hwflow.cli import costs, house, maps, pruning, report, sweeps, training
 from hwflow.errors import HwflowError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ app.command("map")(maps.show)
 app.command("render")(maps.render)
 app.command("train")(training.train)
 app.command("prune")(pruning.prune)
+app.command("sweep")(sweeps.sweep)
 app.command("report")(report.report)
 app.command("list")(house.listing)
 app.add_typer(house.cache, name="cache")

@@ -40,7 +40,7 @@ ObjectiveOption = Annotated[
     str, typer.Option("--objective", metavar="energy|latency|edp", help="What the mapping search minimises.")
 ]
 EnergyOption = Annotated[
-    str, typer.Option("--energy", metavar="auto|recorded|accelergy|normalized", help="Where energies come from.")
+    str, typer.Option("--energy", metavar="auto|recorded|fitted|accelergy|normalized", help="Where energies come from.")
 ]
 MapperOption = Annotated[
     str, typer.Option("--mapper", metavar="hwflow|timeloop", help="At fine: whose mapping is judged. timeloop searches itself.")

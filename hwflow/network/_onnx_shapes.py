@@ -65,7 +65,7 @@ def infer(model: Any, path: Path) -> Shapes:
     del graph.value_info[:]  # what a tool wrote there holds for the batch size that it saw
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
-    values = _small_values(graph, path.parent)
+    values = _small_values(graph, path)
     while True:
         try:
             inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
@@ -78,19 +78,22 @@ def infer(model: Any, path: Path) -> Shapes:
     return shapes
 
 
-def _small_values(graph: Any, folder: Path) -> dict[str, npt.NDArray[Any]]:
+def _small_values(graph: Any, path: Path) -> dict[str, npt.NDArray[Any]]:
     """Values of small initializers; the others are emptied, since only their shapes matter."""
     values = {}
     for tensor in graph.initializer:
         small = math.prod(tensor.dims) <= _SMALL
         if small and external_data_helper.uses_external_data(tensor):
             try:
-                external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+                external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
                 tensor.data_location = onnx.TensorProto.DEFAULT
             except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError):
                 small = False  # a weight whose file was not given along
         if small:
-            values[tensor.name] = numpy_helper.to_array(tensor)
+            try:
+                values[tensor.name] = numpy_helper.to_array(tensor)
+            except Exception as error:  # what onnx raises on damaged tensors is not bounded
+                raise ImportFailed(f"{path}: the initializer {tensor.name!r} is damaged: {error}.") from error
         else:
             bare = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             tensor.CopyFrom(bare)

@@ -156,7 +156,7 @@ def plan_from_file(path: Path) -> dict[str, int]:
     found = read_json(path / "plan.json" if path.is_dir() else path)
     try:
         return {str(row["name"]): int(row["kept"]) for row in found["groups"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is no plan: it must hold groups, each with a name and the channels kept.") from error
 
 
@@ -170,7 +170,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; it is a file that a finished pruning run leaves.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
 
 

@@ -6,6 +6,7 @@ of accesses come from the XML, and each is checked against the other, so that a 
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field, replace
@@ -180,7 +181,9 @@ def _value(text: str, key: str, where: str, separator: str = ":") -> float:
 
 def _number(text: str, where: str, key: str) -> float:
     try:
-        return float(text.split(maxsplit=1)[0])
+        if math.isfinite(found := float(text.split(maxsplit=1)[0])):
+            return found
+        raise ValueError(text)
     except (ValueError, IndexError):
         raise ToolError(f"{where}: {key} is {text!r}; a number was expected.") from None
 

@@ -1,0 +1,8 @@
+"""Sweeps: networks costed on many accelerators, into a folder that can be continued."""
+
+from __future__ import annotations
+
+from hwflow.sweeping.description import Description, load_description
+from hwflow.sweeping.running import Interrupted, SweepResult, run, sweep
+
+__all__ = ["Description", "Interrupted", "SweepResult", "load_description", "run", "sweep"]

@@ -1,0 +1,93 @@
+"""`Case`: a network as every design is asked to run it, with its batch and word widths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hwflow.errors import InputError
+from hwflow.layers import Layer
+from hwflow.network import Network, model_zoo
+from hwflow.network.load import load
+from hwflow.store import key_of
+from hwflow.sweeping.description import Description, NetworkSpec
+from hwflow.sweeping.space import located
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network. `bits`: of weights and activations, as asked; None is the accelerator's own."""
+
+    network: Network
+    bits: tuple[int, int] | None
+
+    @property
+    def batch(self) -> int:
+        """Of the first layer, which stands for all."""
+        return self.network.layers[0].N
+
+    @cached_property
+    def distinct(self) -> tuple[Layer, ...]:
+        """One layer of each shape, in order, under names that stand for any of them: "{layer 0}", "{layer 1}", ..."""
+        different = {identity(layer): layer for layer in self.network}
+        return tuple(layer.with_(name=f"{{layer {i}}}") for i, layer in enumerate(different.values()))
+
+    @cached_property
+    def widths(self) -> tuple[Layer, ...]:
+        """One layer of each word width."""
+        return tuple({layer.bits: layer for layer in self.distinct}.values())
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of what is costed."""
+        return key_of([(layer.name, layer.type, layer.key) for layer in self.network])
+
+
+def identity(layer: Layer) -> tuple[object, ...]:
+    """What two layers share that get one answer: the shape, and how errors call its type."""
+    return (layer.type, *layer.key)
+
+
+def cases_of(description: Description, folder: Path) -> tuple[Case, ...]:
+    """All networks of a sweep file with all their batches and word widths; files are named relative to `folder`.
+
+    Raises:
+        InputError: for a network that cannot be had, and where two have one name.
+        ImportFailed, MissingDependency: as `hwflow.network.load`, and as `hwflow.load_pruned` for plans.
+    """
+    cases = []
+    for bits in description.bits:
+        for batch in description.batch:
+            networks = list(_networks(description, folder, batch))
+            for name, times in Counter(network.name for network in networks).items():
+                if times > 1:
+                    raise InputError(f"networks: {times} of them are called {name!r}; results are told apart by the name.")
+            cases += [Case(network.with_bits(*bits) if bits else network, bits) for network in networks]
+    return tuple(cases)
+
+
+def _networks(description: Description, folder: Path, batch: int | None) -> Iterator[Network]:
+    for spec in description.networks:
+        yield _named(spec, folder, batch)
+    for plan in description.plans:
+        yield _pruned(folder / plan, batch)
+
+
+def _named(spec: NetworkSpec, folder: Path, batch: int | None) -> Network:
+    shape = spec.input
+    if shape is not None and batch is not None:
+        shape, batch = (batch, *shape[1:]), None
+    return load(located(spec.network, folder, list(model_zoo.NAMES)), input_shape=shape, batch=batch)
+
+
+def _pruned(folder: Path, batch: int | None) -> Network:
+    from hwflow.pruning import load_pruned
+    from hwflow.pruning.folder import read_json
+
+    config: dict[str, Any] = read_json(folder / "config.json")
+    shape = (batch or 1, *config["input_shape"])
+    return Network.from_torch(load_pruned(folder), shape, name=f"{config['network']} pruned in {folder.name}")

@@ -1,0 +1,268 @@
+"""`Coverage`: from designs to finished points: each layer once on each chip, each point once in the records.
+
+Designs come in an order in which one chip's points stand together, so its layers are costed together, and what is known of it
+can be forgotten soon after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hwflow.accelerator import Accelerator
+from hwflow.cost.evaluation import Options
+from hwflow.cost.pool import Progress
+from hwflow.cost.records import cost_from_data
+from hwflow.errors import InputError
+from hwflow.results import LevelName, NetworkCost
+from hwflow.sweeping.cases import Case, identity
+from hwflow.sweeping.costing import Answer, Costed, Failure, Unit, cost_unit, failure
+from hwflow.sweeping.records import Records
+from hwflow.sweeping.runners import Runner
+from hwflow.sweeping.space import Design, Space
+
+TOTALS = ("energy_pj", "energy_normalized", "cycles", "latency_s", "edp_pj_s", "utilization", "dram_bytes")
+
+_REMEMBERED = 50_000  # answers; chips that follow one another are alike in few of them, and the store knows the rest
+
+_NAME = "{layer}"
+
+_Key = tuple[object, ...]
+
+
+@dataclass(eq=False)
+class Point:
+    """One design with one case at one level, while it is costed."""
+
+    number: int
+    design: Design
+    case: Case
+    level: LevelName
+    accelerator: Accelerator | None = None
+    missing: set[_Key] = field(default_factory=set)
+    answers: dict[_Key, Costed | Failure] = field(default_factory=dict)
+    computed: int = 0
+
+
+@dataclass
+class Counts:
+    """What this run has done.
+
+    Attributes:
+        points, failed: how many were finished, and of these without an answer.
+        layers: rows of these points; `asked` of them were no repetition, and of those `computed` were in no store.
+    """
+
+    points: int = 0
+    layers: int = 0
+    asked: int = 0
+    computed: int = 0
+    failed: int = 0
+
+
+class Coverage:
+    """Costs designs one after the other, by a runner, into the records."""
+
+    def __init__(
+        self,
+        space: Space,
+        cases: Sequence[Case],
+        levels: Sequence[LevelName],
+        options: Options,
+        records: Records,
+        runner: Runner,
+        *,
+        keep: bool,
+        expected: int,
+        progress: Progress | None,
+        notify: Callable[[str], None],
+    ) -> None:
+        self.counts, self.points = Counts(), 0
+        self._space, self._cases, self._levels, self._options = space, cases, levels, options
+        self._records, self._runner, self._keep = records, runner, keep
+        self._progress, self._notify, self._expected = progress, notify, expected
+        self._known: OrderedDict[_Key, Costed | Failure] = OrderedDict()
+        self._waiting: dict[_Key, list[Point]] = {}
+        self._chips: set[tuple[int, tuple[int, ...]]] = set()
+        self._told: set[str] = set()
+        self._start = time.monotonic()
+
+    def cover(self, designs: Iterable[Design]) -> list[list[int]]:
+        """Cost all points of the designs that have none yet; gives the points' numbers, by design."""
+        numbers: list[list[int]] = []
+        with contextlib.closing(self._runner(self._units(designs, numbers))) as answers:  # type: ignore[type-var]
+            for unit, answer in answers:
+                self._learn(unit, answer)
+        return numbers
+
+    def _points_of(self, design: Design) -> Iterator[Point]:
+        """In order; coarse knows no dataflow, so it answers for a chip once."""
+        chip = (design.entry, design.values)
+        for level in self._levels:
+            if level == "coarse" and chip in self._chips:
+                continue
+            for case in self._cases:
+                yield Point(self.points, design, case, level)
+                self.points += 1
+        self._chips.add(chip)
+
+    def _units(self, designs: Iterable[Design], numbers: list[list[int]]) -> Iterator[Unit]:
+        for design in designs:
+            points = list(self._points_of(design))
+            numbers.append([point.number for point in points])
+            points = [point for point in points if not self._records.finished(point.number)]
+            if not points:
+                continue
+            try:
+                accelerator = self._space.accelerator(design)
+            except InputError as error:
+                for point in points:
+                    self._fail(point, failure(error))
+                continue
+            for point in points:
+                point.accelerator = accelerator
+                unit = self._ask(point)
+                if unit is None:
+                    continue
+                if point.level == "coarse":  # microseconds: not worth the way to a worker
+                    self._learn(unit, cost_unit(unit))
+                else:
+                    yield unit
+
+    def _ask(self, point: Point) -> Unit | None:
+        """Note what a point needs; gives what of it nobody has been asked for yet."""
+        assert point.accelerator is not None
+        coarse = point.level == "coarse"
+        dataflow = None if coarse else self._space.dataflows[point.design.dataflow]
+        options = replace(self._options, level=point.level, dataflow=dataflow)
+        layers = point.case.distinct
+        whole = Unit(point.accelerator, layers, point.case.widths, options, self._keep and not coarse)
+        new = []
+        for key, layer in zip(_keys(whole), layers, strict=True):
+            if key in self._known:
+                point.answers[identity(layer)] = self._known[key]
+            else:
+                point.missing.add(key)
+                if key not in self._waiting:
+                    new.append(layer)
+                self._waiting.setdefault(key, []).append(point)
+        if not point.missing:
+            self._finish(point)
+        return replace(whole, layers=tuple(new)) if new else None
+
+    def _learn(self, unit: Unit, answer: Answer) -> None:
+        self.counts.computed += answer.computed
+        self.counts.asked += len(unit.layers)
+        for text in answer.notices:
+            if text not in self._told:
+                self._told.add(text)
+                self._notify(text)
+        for key, layer, answered in zip(_keys(unit), unit.layers, answer.layers, strict=True):
+            found = answered
+            if isinstance(found, Failure):  # a reason belongs to all layers of the shape
+                found = replace(found, reason=found.reason.replace(layer.name, _NAME))
+            self._known[key] = found
+            for point in self._waiting.pop(key):
+                point.answers[identity(layer)] = found
+                point.missing.discard(key)
+                if not point.missing:
+                    self._finish(point)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+    # A point's record -------------------------------------------------------------------------------------------------
+
+    def _finish(self, point: Point) -> None:
+        rows, area = [], None
+        for layer in point.case.network:
+            found = point.answers[identity(layer)]
+            if isinstance(found, Failure):
+                self._fail(point, replace(found, reason=found.reason.replace(_NAME, layer.name)))
+                return
+            rows.append(cost_from_data(found.row, layer))
+            area = found.area_um2
+        assert point.accelerator is not None
+        chip, name = point.accelerator, point.case.network.name
+        cost = NetworkCost(name, chip.name, point.level, point.case.batch, tuple(rows), mac_units=chip.mac_units)
+        totals = {
+            **{name: getattr(cost, name) for name in TOTALS},
+            "area_um2": area,
+            "energy_source": "; ".join(cost.energy_sources),
+            "engine": "; ".join(dict.fromkeys(row.engine for row in rows)),
+            "seconds": sum({identity(row.layer): row.seconds for row in rows}.values()),
+        }
+        layers = [
+            {
+                "layer": row.layer.name,
+                "type": row.layer.type,
+                "macs": row.layer.macs,
+                "params": row.layer.params,
+                "energy_pj": row.energy_pj,
+                "energy_normalized": row.energy_normalized,
+                "cycles": row.cycles,
+                "latency_s": row.latency_s,
+                "utilization": row.utilization,
+                "bound_by": row.bound_by,
+                "dram_bytes": row.dram_bytes,
+                "energy_source": row.energy_source,
+                "energy_by_part": dict(row.energy_by_level),
+            }
+            for row in rows
+        ]
+        self._add(point, {"status": "ok", "reason": "", "passing": False, **totals, "layers": layers})
+
+    def _fail(self, point: Point, why: Failure) -> None:
+        self.counts.failed += 1
+        self._add(point, {"status": "failed", "reason": why.reason, "passing": why.passing, "layers": []})
+
+    def _add(self, point: Point, outcome: Mapping[str, Any]) -> None:
+        case, design = point.case, point.design
+        head = {
+            "point": point.number,
+            "network": case.network.name,
+            "accelerator": self._space.label(design),
+            "base": self._space.entries[design.entry].name,
+            "fields": self._space.fields(design),
+            "dataflow": None if point.level == "coarse" else self._space.dataflow(design),
+            "level": point.level,
+            "batch": case.batch,
+            "bits": ",".join(map(str, case.bits)) if case.bits else None,
+            "macs": case.network.macs,
+            "params": case.network.params,
+        }
+        self._records.add({**head, **outcome})
+        self.counts.points += 1
+        self.counts.layers += len(outcome["layers"])
+        if self._progress is not None:
+            self._progress(len(self._records), max(self._expected, len(self._records)), self._pace())
+
+    def _pace(self) -> str:
+        counts, seconds = self.counts, max(time.monotonic() - self._start, 1e-3)
+        rate = counts.points / seconds
+        left = max(self._expected - len(self._records), 0) / rate
+        failed = f", {counts.failed} failed" if counts.failed else ""
+        hits = counts.asked - counts.computed
+        return f"{rate:.1f} points/s, {_clock(left)} left, {counts.computed:,} layers computed, {hits:,} from the cache{failed}"
+
+
+def reasons(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Why points failed, and how many."""
+    return Counter(record["reason"] for record in records if record["status"] == "failed")
+
+
+def _keys(unit: Unit) -> list[_Key]:
+    """What the answers to a unit's layers depend on, within one sweep."""
+    asked, chip = unit.options, unit.accelerator
+    dataflow = None if asked.level == "coarse" else asked.dataflow or chip.dataflow
+    head = (chip.fingerprint, asked.level, dataflow, tuple(layer.bits for layer in unit.widths))
+    return [(head, identity(layer)) for layer in unit.layers]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

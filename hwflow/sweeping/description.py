@@ -1,0 +1,180 @@
+"""`Description`: a sweep file, read and validated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from hwflow.accelerator import explain
+from hwflow.data import read_yaml
+from hwflow.errors import InputError, not_found
+from hwflow.parts import Positive
+from hwflow.results import LevelName
+
+OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s", "dram_bytes", "area_um2")
+"""What nsga2 can minimise: columns of the results."""
+
+_MOST = 100_000  # values of one field; a range with more is a slip
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, content: Any) -> Any:
+        if isinstance(content, Mapping):
+            for name in content:
+                if name not in cls.model_fields:
+                    raise ValueError(str(not_found("field", str(name), cls.model_fields)).rstrip("."))
+        return content
+
+
+def _named(field: str) -> BeforeValidator:
+    """A bare text is short for a mapping with this field alone."""
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise ValueError("it must be a list")
+    if not value:
+        raise ValueError("it is empty; give at least one")
+    if any(v in value[:i] for i, v in enumerate(value)):
+        raise ValueError("it names something twice")
+    return value
+
+
+_Listed = BeforeValidator(_listed)
+
+
+def expand(value: Any) -> tuple[Any, ...]:
+    """The values of one field: of a list, of {from, to, step} with both ends, of {log2: [8, 64]} (8 16 32 64), or one.
+
+    Raises:
+        ValueError: where there is none, or one stands twice.
+    """
+    if isinstance(value, Mapping):
+        if set(value) == {"from", "to", "step"}:
+            return _range(*(_number(name, value[name]) for name in ("from", "to", "step")))
+        if set(value) == {"log2"} and isinstance(value["log2"], list) and len(value["log2"]) == 2:
+            return _doubling(*(_number("log2", end) for end in value["log2"]))
+        raise ValueError("it must be a value, a list, a range {from: 8, to: 32, step: 8} or doublings {log2: [8, 64]}")
+    if isinstance(value, list):
+        values = tuple(_listed(value))
+        if any(isinstance(v, Mapping) for v in values):
+            raise ValueError("its list must hold values, not mappings")
+        return values
+    return (value,)
+
+
+def _number(name: str, value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+        raise ValueError(f"{name} (={value!r}) must be a number")
+    return value
+
+
+def _range(first: float, last: float, step: float) -> tuple[int | float, ...]:
+    if step <= 0:
+        raise ValueError(f"step (={step}) must be above 0")
+    if first > last:
+        raise ValueError(f"its range is empty: from (={first}) is above to (={last})")
+    steps = (last - first) / step + 1e-9
+    if steps >= _MOST:
+        raise ValueError(f"its range has {steps + 1:,.0f} values; the most is {_MOST:,}: make step (={step}) larger")
+    count = math.floor(steps) + 1
+    if all(isinstance(v, int) for v in (first, step)):
+        return tuple(first + i * step for i in range(count))
+    return tuple(float(f"{first + i * step:.12g}") for i in range(count))  # 0.1 + 0.2 is meant to be 0.3
+
+
+def _doubling(first: float, last: float) -> tuple[int | float, ...]:
+    if first < 1e-9:
+        raise ValueError(f"log2 must begin above 0, not with {first}")
+    if first > last:
+        raise ValueError(f"its range is empty: log2 begins with {first}, above its end {last}")
+    return tuple(first * 2**i for i in range(math.floor(math.log2(last) - math.log2(first) + 1e-9) + 1))
+
+
+class NetworkSpec(_Strict):
+    """What `hwflow.network.load` takes; `input` is the shape, batch included."""
+
+    network: Annotated[str, Field(min_length=1)]
+    input: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+
+
+class AcceleratorSpec(_Strict):
+    """An accelerator, the values of its fields, and what must hold between them."""
+
+    base: Annotated[str, Field(min_length=1)]
+    set: dict[str, Annotated[tuple[Any, ...], BeforeValidator(expand)]] = {}
+    where: Annotated[str, Field(min_length=1)] | None = None
+
+
+class Sample(_Strict):
+    """Which designs are costed: all, or `points` of them. A design is a chip with a dataflow."""
+
+    method: Literal["grid", "random", "lhs", "nsga2"] = "grid"
+    points: Positive | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    objectives: Annotated[tuple[str, ...], _Listed] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Sample:
+        if (self.points is None) != (self.method == "grid"):
+            raise ValueError(
+                "a grid costs every design: leave points out"
+                if self.method == "grid"
+                else f"points is missing: {self.method} needs the number of designs to cost"
+            )
+        if self.objectives is not None and self.method != "nsga2":
+            raise ValueError(f"objectives are of the method nsga2, not of {self.method}: leave them out")
+        for name in self.objectives or ():
+            if name not in OBJECTIVES:
+                raise ValueError(str(not_found("objective", name, OBJECTIVES)).rstrip("."))
+        return self
+
+
+class Description(_Strict):
+    """A sweep file (design section 5). None among `dataflows`, `batch` and `bits` is what chip and network have themselves."""
+
+    networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
+    plans: Annotated[tuple[str, ...], _Listed] = ()
+    accelerators: Annotated[tuple[Annotated[AcceleratorSpec, _named("base")], ...], _Listed]
+    levels: Annotated[tuple[LevelName, ...], _Listed] = ("mid",)
+    dataflows: Annotated[tuple[str | None, ...], _Listed] = (None,)
+    batch: Annotated[tuple[Positive | None, ...], _Listed] = (None,)
+    bits: Annotated[tuple[tuple[Positive, Positive] | None, ...], _Listed] = (None,)
+    sample: Sample = Sample()
+    objective: str = "edp"
+    energy: str = "auto"
+    mapper: str = "hwflow"
+    engine: str | None = None
+    effort: int = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> Description:
+        if not self.networks and not self.plans:
+            raise ValueError("networks is missing: name at least one network, or a pruning run's folder in plans")
+        if self.sample.method == "nsga2" and len(self.levels) > 1:
+            raise ValueError(f"nsga2 searches at one level, and levels names {', '.join(self.levels)}: leave one")
+        return self
+
+
+def load_description(path: str | Path) -> Description:
+    """The sweep file at `path`.
+
+    Raises:
+        InputError: naming the field, its value and what is allowed.
+    """
+    content = read_yaml(path, "sweep file")
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: a sweep file is a mapping of fields, not {type(content).__name__}.")
+    try:
+        return Description.model_validate(content)
+    except ValidationError as error:
+        raise InputError(explain(error, content, str(path))) from None

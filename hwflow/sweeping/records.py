@@ -1,0 +1,190 @@
+"""A sweep's folder, and `records.jsonl` in it, the truth: one line a point, only ever appended to.
+
+sweep.yaml       the sweep file as it was run
+records.jsonl    first what the file's names stood for, then every point as it was finished, with its layers' rows
+results.parquet, results.csv, layers.parquet    made of the records, whenever a run ends
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hwflow.data import read_yaml, write_bytes
+from hwflow.errors import HwflowError, InputError, MissingDependency
+
+FORMAT = 1
+_SYNC_S = 1.0
+"""How often lines are forced to the disk. A killed process loses nothing that it has written; a power cut at most so much."""
+
+
+class Records:
+    """The lines of `records.jsonl`; where a point stands there twice, the later line holds."""
+
+    def __init__(self, handle: BinaryIO, path: Path) -> None:
+        self._handle, self._path, self._synced = handle, path, time.monotonic()
+        self._places: dict[int, int] = {}
+        self._passing: set[int] = set()
+        self.header: dict[str, Any] | None = None
+        self._read()
+
+    def finished(self, point: int) -> bool:
+        """Whether it need not be costed again: all but those that failed for a reason which may be gone by now."""
+        return point in self._places and point not in self._passing
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """All records, in the order of their points."""
+        return (self[point] for point in sorted(self._places))
+
+    def __getitem__(self, point: int) -> dict[str, Any]:
+        self._handle.seek(self._places[point])
+        record: dict[str, Any] = json.loads(self._handle.readline())
+        return record
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """One finished point."""
+        self._note(record, self._write(record))
+
+    def begin(self, header: Mapping[str, Any]) -> None:
+        """The first line."""
+        self.header = dict(header)
+        self._write(header)
+        self.sync()
+
+    def sync(self) -> None:
+        """Have all lines on the disk."""
+        with self._writing():
+            os.fsync(self._handle.fileno())
+        self._synced = time.monotonic()
+
+    def _note(self, record: Mapping[str, Any], place: int) -> None:
+        point = int(record["point"])
+        self._places[point] = place
+        (self._passing.add if record["passing"] else self._passing.discard)(point)
+
+    def _write(self, content: Mapping[str, Any]) -> int:
+        line = json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        with self._writing():
+            place = self._handle.seek(0, os.SEEK_END)
+            self._handle.write(line)
+            self._handle.flush()
+        if time.monotonic() - self._synced > _SYNC_S:
+            self.sync()
+        return place
+
+    def _read(self) -> None:
+        """Where each point is; a last line that was torn by a kill goes."""
+        place = 0
+        for number, line in enumerate(self._handle, 1):
+            if not line.endswith(b"\n"):
+                with self._writing():
+                    self._handle.truncate(place)
+                return
+            try:
+                content = json.loads(line)
+                if number == 1:
+                    self.header = content
+                else:
+                    self._note(content, place)
+            except (ValueError, KeyError, TypeError):
+                raise InputError(
+                    f"{self._path}, line {number} is damaged: remove the line, and its point is costed again; or name another "
+                    "folder."
+                ) from None
+            place += len(line)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise HwflowError(
+                f"cannot write {self._path}: {error.strerror or error}. What is there already is kept."
+            ) from error
+
+
+@contextlib.contextmanager
+def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Records]:
+    """Begin the sweep of `file` in `folder`, or go on with it. Meanwhile no other run can.
+
+    Raises:
+        InputError: where the folder holds something else, or another sweep: it lists what differs.
+        HwflowError: where nothing can be written.
+        MissingDependency: where filelock is not installed.
+    """
+    try:
+        from filelock import FileLock, Timeout
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            'sweeps need the package filelock, which is not installed here: pip install "hwflow[sweep]"'
+        ) from error
+    path = folder / "records.jsonl"
+    if folder.exists() and (not folder.is_dir() or (not path.exists() and _content(folder))):
+        raise InputError(f"{folder} is no sweep's folder and is not empty: name another, or a new one.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", blocking=False)
+        with contextlib.suppress(NotImplementedError):  # a file system without locks: then there is none
+            lock.acquire()
+    except Timeout:
+        raise InputError(f"another run is writing in {folder}: wait until it has ended, or name another folder.") from None
+    except OSError as error:
+        raise HwflowError(f"cannot write in {folder}: {error.strerror or error}.") from error
+    try:
+        with _open(path) as handle:
+            records = Records(handle, path)
+            _begin(records, folder, file, json.loads(json.dumps(header)))
+            yield records
+    finally:
+        lock.release(force=True)
+
+
+def _content(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir() if entry.name not in (".lock", "sweep.yaml")]
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "r+b" if path.exists() else "w+b")
+    except OSError as error:
+        raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any]) -> None:
+    copy = folder / "sweep.yaml"
+    if records.header is None:
+        write_bytes(copy, file.read_bytes())
+        records.begin(header)
+        return
+    changed = differences(read_yaml(copy, "sweep file"), read_yaml(file, "sweep file"))
+    changed += differences(records.header, header)
+    if changed:
+        more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
+        raise InputError(
+            f"{folder} holds another sweep than {file}, which cannot be continued by it: {'; '.join(changed[:6])}{more}. Name "
+            "another folder (layers that were costed already are in the cache), or run the sweep.yaml in the folder."
+        )
+
+
+def differences(before: Any, now: Any, path: str = "") -> list[str]:
+    """What differs between two plain descriptions, as `field was old, now is new`."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        head = f"{path}." if path else ""
+        names = dict.fromkeys([*before, *now])
+        return [text for name in names for text in differences(before.get(name), now.get(name), f"{head}{name}")]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return [text for i, (old, new) in pairs for text in differences(old, new, f"{path}[{i}]")]
+    return [] if before == now else [f"{path} was {_shown(before)}, now is {_shown(now)}"]
+
+
+def _shown(value: Any) -> str:
+    return "not there" if value is None else str(value)

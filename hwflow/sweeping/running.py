@@ -1,0 +1,260 @@
+"""`run`: a sweep from its file to its tables."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwflow.cost import coarse
+from hwflow.cost.evaluation import Options
+from hwflow.cost.opening import Notify, warn
+from hwflow.cost.pool import Progress
+from hwflow.errors import InputError
+from hwflow.sweeping import records as record_files
+from hwflow.sweeping import runners
+from hwflow.sweeping.cases import Case, cases_of, identity
+from hwflow.sweeping.costing import Unit, cost_unit
+from hwflow.sweeping.coverage import Counts, Coverage, reasons
+from hwflow.sweeping.description import Description, load_description
+from hwflow.sweeping.records import Records
+from hwflow.sweeping.sampling import count, draw
+from hwflow.sweeping.searching import Values, search
+from hwflow.sweeping.space import Design, Space, space_of
+from hwflow.sweeping.tables import check_installed, read_results, write_tables
+
+if TYPE_CHECKING:
+    import pandas
+
+MANY = 10_000
+"""Points from which on a sweep must be confirmed."""
+
+_OBJECTIVES = ("energy_pj", "latency_s", "area_um2")
+_TASTED = 3  # layers by which the time is judged
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a run left: the folder, how many points its tables have, why points failed, and what this run did.
+
+    `expected` is the number of points of the whole sweep, before the search ended the most there can be.
+    """
+
+    folder: Path
+    points: int
+    expected: int
+    failures: Counter[str]
+    counts: Counts
+    seconds: float
+
+    def frame(self) -> pandas.DataFrame:
+        """The results, one row a point."""
+        return read_results(self.folder)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after the tables of what was finished were written."""
+
+    def __init__(self, result: SweepResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+def sweep(
+    path: str | Path,
+    folder: str | Path,
+    *,
+    runner: runners.RunnerName = "local",
+    address: str | None = None,
+    jobs: int = 1,
+    yes: bool = False,
+    store: bool = True,
+    progress: Progress | None = None,
+    notify: Notify | None = None,
+) -> pandas.DataFrame:
+    """Cost networks on many accelerators, as a sweep file asks for, into a folder; a folder that holds a part is continued.
+
+    Args:
+        path: the sweep file.
+        folder: where the records and tables go.
+        runner: local processes, or a Ray cluster.
+        address: of the Ray cluster; without it, one is started on this machine.
+        jobs: processes; above 1, call it below `if __name__ == "__main__":`.
+        yes: whether more than `MANY` points are meant.
+        store: whether layers are looked for, and kept, in the user's store.
+        progress: told what is done; see `hwflow.cost.pool.Progress`.
+        notify: told in a sentence what a user should know; None warns.
+
+    Returns:
+        `results.parquet`: a row a point, failed ones included (`status`, `reason`).
+
+    Raises:
+        InputError: where the file cannot be used, or the folder holds another sweep.
+        MissingDependency: where a package of the extra `sweep` or `ray` is needed and missing.
+        HwflowError: where nothing can be written, or no Ray cluster answers.
+    """
+    return run(
+        path,
+        folder,
+        runner=runner,
+        address=address,
+        jobs=jobs,
+        yes=yes,
+        store=store,
+        progress=progress,
+        notify=notify,
+    ).frame()
+
+
+def run(
+    path: str | Path,
+    folder: str | Path,
+    *,
+    runner: str = "local",
+    address: str | None = None,
+    jobs: int = 1,
+    yes: bool = False,
+    store: bool = True,
+    progress: Progress | None = None,
+    notify: Notify | None = None,
+) -> SweepResult:
+    """`sweep`, with what else is known at its end."""
+    start = time.monotonic()
+    check_installed()
+    file, place = Path(path), Path(folder)
+    asked = load_description(file)
+    options = _options(asked, jobs)
+    opening = runners.opened(runner, address, jobs)
+    space, cases = space_of(asked, file.parent), cases_of(asked, file.parent)
+    designs = asked.sample.points if asked.sample.points is not None else count(space)
+    expected = _expected(asked, space, cases, space.size if designs is None else designs)
+    if expected > MANY and not yes:
+        raise InputError(_too_many(file, space, cases, asked, options, expected, jobs))
+    with record_files.opened(place, file, _header(space, cases)) as records:
+        coverage: Coverage | None = None
+
+        def result() -> SweepResult:
+            records.sync()
+            write_tables(place, space, records)
+            counts = coverage.counts if coverage else Counts()
+            return SweepResult(place, len(records), expected, reasons(records), counts, time.monotonic() - start)
+
+        try:
+            with opening as costing:
+                coverage = Coverage(
+                    space,
+                    cases,
+                    asked.levels,
+                    options,
+                    records,
+                    costing,
+                    keep=store,
+                    expected=expected,
+                    progress=progress,
+                    notify=notify or warn,
+                )
+                _carry_out(asked, space, coverage, records)
+        except KeyboardInterrupt:
+            raise Interrupted(result()) from None
+        return result()
+
+
+def _carry_out(asked: Description, space: Space, coverage: Coverage, records: Records) -> None:
+    sample = asked.sample
+    if sample.method == "grid":
+        coverage.cover(space.designs())
+        return
+    assert sample.points is not None
+    if sample.method != "nsga2":
+        coverage.cover(draw(space, sample.method, sample.points, sample.seed))
+        return
+    names = sample.objectives or _OBJECTIVES
+
+    def cover(designs: Sequence[Design]) -> list[Values]:
+        return [_objectives([records[n] for n in numbers], names) for numbers in coverage.cover(designs)]
+
+    search(space, points=sample.points, seed=sample.seed, objectives=len(names), cover=cover)
+
+
+def _objectives(points: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Values:
+    """A design's objectives: of each the geometric mean over networks, so that none weighs more for being large (ours)."""
+    if any(point["status"] != "ok" for point in points):
+        return None
+    for name in names:
+        if any(point[name] is None for point in points):
+            raise InputError(
+                f"sample.objectives: {name} is not known of {points[0]['accelerator']}, whose energies are "
+                f"{points[0]['energy_source']}. Name other objectives, or other energies (energy: fitted, accelergy)."
+            )
+    return tuple(math.exp(sum(math.log(point[name]) for point in points) / len(points)) for name in names)
+
+
+def _options(asked: Description, jobs: int) -> Options:
+    """What every point is asked for, but its level and dataflow."""
+    Options(jobs=jobs)  # refuses what is no number of jobs
+    return Options(
+        objective=asked.objective,  # type: ignore[arg-type]
+        energy=asked.energy,
+        mapper=asked.mapper,  # type: ignore[arg-type]
+        engine=asked.engine,
+        effort=asked.effort,
+    )
+
+
+def _expected(asked: Description, space: Space, cases: Sequence[Case], designs: int) -> int:
+    """Points of so many designs; coarse, which knows no dataflow, answers once for all of a chip's."""
+    chips = -(-designs // len(space.dataflows)) if asked.sample.method == "grid" else designs
+    return sum((chips if level == "coarse" else designs) * len(cases) for level in asked.levels)
+
+
+def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:
+    """What the names of the file stand for: a folder is continued only where they still mean the same."""
+    from hwflow.cost import mid
+    from hwflow.dataflow import load_dataflow
+
+    networks = {_named(case): case.content for case in cases}
+    flows = {f for entry in space.entries for f in (*space.dataflows, entry.base.dataflow) if f}
+    return {
+        "format": record_files.FORMAT,
+        "versions": {"coarse": coarse.VERSION, "mid": mid.VERSION},
+        "content of networks": networks,
+        "content of accelerators": {entry.name: entry.base.fingerprint for entry in space.entries},
+        "content of dataflows": {name: load_dataflow(name).model_dump(mode="json")["rules"] for name in sorted(flows)},
+    }
+
+
+def _named(case: Case) -> str:
+    widths = f", bits {case.bits[0]},{case.bits[1]}" if case.bits else ""
+    return f"{case.network.name} at batch {case.batch}{widths}"
+
+
+def _too_many(
+    file: Path, space: Space, cases: Sequence[Case], asked: Description, options: Options, points: int, jobs: int
+) -> str:
+    seconds = _foreseen(space, cases, asked, options, points) / jobs
+    time_text = f"{seconds / _DAY_S:,.1f} days" if seconds > _DAY_S else f"{seconds / 60:,.0f} minutes"
+    return (
+        f"{file} describes up to {points:,} points ({space.size:,} designs, {len(cases)} networks, levels "
+        f"{', '.join(asked.levels)}), about {time_text} with {jobs} job(s), judged by a few layers of the first design. "
+        "If that is meant, say --yes (yes=True). If not, narrow the fields' values, or cost a sample of the designs: "
+        "sample: {method: lhs, points: 200}."
+    )
+
+
+def _foreseen(space: Space, cases: Sequence[Case], asked: Description, options: Options, points: int) -> float:
+    """Processor seconds, from what a few layers take on the first design, each layer of the networks counted once a design."""
+    first = next(itertools.islice(space.designs(), 1))
+    layers = list({identity(layer): layer for case in cases for layer in case.distinct}.values())
+    tasted = tuple(layers[:: max(1, len(layers) // _TASTED)][:_TASTED])
+    total = 0.0
+    for level in asked.levels:
+        begin = time.perf_counter()
+        cost_unit(Unit(space.accelerator(first), tasted, tasted, replace(options, level=level), keep=False))
+        total += (time.perf_counter() - begin) / len(tasted) * len(layers)
+    return total * points / len(cases) / len(asked.levels)

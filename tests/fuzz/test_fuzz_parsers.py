@@ -1,0 +1,283 @@
+"""Whatever a file holds, a parser answers or raises one of hwflow's own errors, within a second of CPU time.
+
+200 inputs a parser in the quick suite; `make fuzz` takes 100,000, CI 2,000 (HWFLOW_FUZZ).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mutations import damaged, garbled
+
+from hwflow.accelerator import Accelerator, presets
+from hwflow.data import read_yaml
+from hwflow.dataflow import constrain, dataflows, load_dataflow
+from hwflow.errors import HwflowError, InputError
+from hwflow.layers import Layer
+from hwflow.mapping import Mapping
+from hwflow.network import Network, from_yaml, zoo
+from hwflow.timeloop import parse
+from hwflow.timeloop.accelergy import read_tables
+
+OUTPUTS = Path(__file__).resolve().parents[1] / "timeloop" / "outputs"
+INPUTS = int(os.environ.get("HWFLOW_FUZZ", "200"))
+LIMIT_S = 1.0
+Parser = Callable[[Path], object]
+
+fuzzed = settings(
+    max_examples=INPUTS,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+SEEDS = st.integers(0, 2**64 - 1)
+
+
+@pytest.fixture(autouse=True)
+def alarm() -> Iterator[None]:
+    """SIGVTALRM counts CPU time, so a busy machine does not look like a hang."""
+
+    def hung(*_: object) -> None:
+        raise AssertionError(f"the parser took more than {LIMIT_S} s of CPU time")
+
+    before = signal.signal(signal.SIGVTALRM, hung)
+    yield
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    signal.signal(signal.SIGVTALRM, before)
+
+
+def survives(parser: Parser, path: Path, content: bytes) -> None:
+    """Nothing but an answer or one of hwflow's errors, which says something."""
+    path.write_bytes(content)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
+    message = "answered"
+    try:
+        parser(path)
+    except HwflowError as error:
+        message = str(error)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    assert message.strip()
+
+
+def described(path: Path) -> object:
+    chip = Accelerator.from_dict(read_yaml(path, "accelerator"), "fuzz.yaml")
+    return chip.levels, chip.mac_units, chip.fingerprint, constrain(chip)
+
+
+def constrained(path: Path) -> object:
+    return constrain(Accelerator.load("eyeriss"), load_dataflow(path))
+
+
+def mapped(path: Path) -> object:
+    # AlexNet's third layer, grouped as in Caffe, is what the recorded mapping is of
+    return Mapping.from_timeloop(path, Layer("conv3", C=3, M=8, P=4, Q=4, R=3, S=3), Accelerator.load("eyeriss"))
+
+
+def swept(path: Path) -> object:
+    from hwflow.sweeping.description import load_description
+
+    return load_description(path)
+
+
+def layer_list() -> bytes:
+    return yaml.safe_dump(
+        {
+            "name": "net",
+            "layers": [
+                {"name": "a", "C": 3, "M": 8, "P": 4, "Q": 4, "R": 3, "S": 3, "strides": [2, 2], "bits": {"weights": 8}},
+                {"name": "b", "type": "matmul", "G": 2, "P": 5, "C": 4, "M": 3},
+            ],
+            "other": [{"name": "relu", "type": "Relu", "words_in": 5, "words_out": 5}],
+        }
+    ).encode()
+
+
+SWEEP = b"""
+networks: [resnet20]
+accelerators:
+  - base: eyeriss
+    set: {global_buffer.size_kib: [32, 64], pe_array.rows: {from: 8, to: 32, step: 8}, pe_array.columns: {log2: [8, 64]}}
+    where: "pe_array.rows * pe_array.columns <= 512"
+levels: [coarse, mid]
+batch: [1]
+sample: {method: lhs, points: 20, seed: 0}
+"""
+
+LAUGHS = "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}' if before else 'x'] * 8)}]\n"
+    for before, name in itertools.pairwise(("", "a", "b", "c", "layers", "hierarchy", "rules", "name", "mapping", "networks"))
+).encode()
+"""Nine lists, each of eight times the one before: 8^9 elements for whoever writes them out."""
+
+YAML: dict[str, tuple[Parser, Callable[[], bytes]]] = {
+    "accelerator": (described, presets()["eyeriss"].read_bytes),
+    "variant": (
+        described,
+        lambda: b"base: eyeriss\nname: x\npe_array: {rows: 8}\nglobal_buffer.size_kib: 64\nsources: {a: b}\n",
+    ),
+    "dataflow": (constrained, dataflows()["row_stationary"].read_bytes),
+    "layers": (from_yaml.read, layer_list),
+    "mapping": (mapped, (OUTPUTS / "eyeriss" / "timeloop-mapper.map.yaml").read_bytes),
+    "sweep": (swept, lambda: SWEEP),
+}
+
+
+@pytest.mark.parametrize("name", sorted(YAML))
+@fuzzed
+@given(seed=SEEDS)
+def test_yaml(name: str, seed: int, tmp_path: Path) -> None:
+    parser, whole = YAML[name]
+    content = whole()
+    if seed % 2:
+        broken = garbled(content, seed)
+    else:
+        broken = yaml.dump(damaged(yaml.safe_load(content), seed), Dumper=yaml.SafeDumper, allow_unicode=True).encode()
+    survives(parser, tmp_path / "fuzz.yaml", broken)
+
+
+@pytest.mark.parametrize("name", sorted(YAML))
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 5_000,
+        b"{a: " * 5_000,
+        b"a: " + b"9" * 5000,
+        b"a: 2001-99-99",
+        b"a: 0x_",
+        b"!!map [a]",
+        b"? [1]\n: 2",
+        b"a: &a [*a]",
+        LAUGHS,
+    ],
+    ids=[
+        "nested lists",
+        "nested mappings",
+        "5000 digits",
+        "no date",
+        "no number",
+        "tag",
+        "list as key",
+        "in itself",
+        "a billion laughs",
+    ],
+)
+def test_yaml_that_is_made_to_break_readers(name: str, content: bytes, tmp_path: Path) -> None:
+    survives(YAML[name][0], tmp_path / "fuzz.yaml", content)
+    with pytest.raises(HwflowError):
+        YAML[name][0](tmp_path / "fuzz.yaml")
+
+
+@fuzzed
+@given(seed=SEEDS)
+def test_statistics_of_timeloop(seed: int, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    place.mkdir(exist_ok=True)
+    name = "timeloop-model.stats.txt" if seed % 2 else "timeloop-model.map+stats.xml"
+    for file in ("timeloop-model.stats.txt", "timeloop-model.map+stats.xml"):
+        (place / file).write_bytes((OUTPUTS / "tiny" / file).read_bytes())
+    survives(
+        lambda _: parse.read_stats(place, "timeloop-model"), place / name, garbled((OUTPUTS / "tiny" / name).read_bytes(), seed)
+    )
+
+
+@fuzzed
+@given(seed=SEEDS)
+def test_tables_of_accelergy(seed: int, tmp_path: Path) -> None:
+    chip = Accelerator.load("eyeriss")
+    parts = [*chip.memories, chip.mac]
+    actions = [{"name": name, "energy": 1.5, "arguments": {}} for name in ("read", "write", "update", "leak", "compute")]
+    summary = [{"name": f"s.{p.name}", "primitive_estimation(s)": [{"estimator": "x"}]} for p in parts]
+    whole = {
+        "ERT": {"ERT": {"version": "0.4", "tables": [{"name": f"s.{p.name}", "actions": actions} for p in parts]}},
+        "ART": {"ART": {"version": "0.4", "tables": [{"name": f"s.{p.name}", "area": 10.0} for p in parts]}},
+        "ERT_summary": {"ERT_summary": {"table_summary": summary}},
+        "ART_summary": {"ART_summary": {"table_summary": summary}},
+    }
+    for name, content in whole.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert set(read_tables(tmp_path, parts)) == {p.name for p in parts}
+    name = sorted(whole)[seed % len(whole)]
+    broken = yaml.dump(damaged(whole[name], seed), Dumper=yaml.SafeDumper).encode()
+    survives(lambda _: read_tables(tmp_path, parts), tmp_path / f"{name}.yaml", broken)
+
+
+@fuzzed
+@given(seed=SEEDS)
+def test_plans(seed: int, tmp_path: Path) -> None:
+    pytest.importorskip("filelock", reason="comes with the extra prune")
+    from hwflow.pruning.folder import plan_from_file
+
+    whole = {"network": "n", "groups": [{"name": "a", "channels": 16, "kept": 8, "producers": ["a"]}], "left_out": {}}
+    broken = (
+        garbled(json.dumps(whole).encode(), seed)
+        if seed % 2
+        else json.dumps(damaged(whole, seed), default=str, skipkeys=True).encode()
+    )
+    survives(plan_from_file, tmp_path / "plan.json", broken)
+
+
+def model() -> Any:
+    onnx = pytest.importorskip("onnx", reason="comes with the extra onnx")
+    make = onnx.helper
+    shapes = {"x": [1, 3, 8, 8], "y": None}
+    values = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    stored = [
+        make.make_tensor("w", onnx.TensorProto.FLOAT, [4, 3, 3, 3], [0.0] * 108),
+        make.make_tensor("f", onnx.TensorProto.FLOAT, [256, 5], [0.0] * 1280),
+        make.make_tensor("s", onnx.TensorProto.INT64, [2], [1, 256]),
+    ]
+    nodes = [
+        make.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        make.make_node("Relu", ["c"], ["r"]),
+        make.make_node("Reshape", ["r", "s"], ["t"]),
+        make.make_node("Gemm", ["t", "f"], ["y"]),
+    ]
+    return make.make_model(
+        make.make_graph(nodes, "g", values[:1], values[1:], stored), opset_imports=[make.make_opsetid("", 17)]
+    )
+
+
+@fuzzed
+@given(seed=SEEDS)
+def test_onnx(seed: int, tmp_path: Path) -> None:
+    whole = model()
+    read: Parser = Network.from_onnx
+    content = whole.SerializeToString()
+    if seed % 2:
+        survives(read, tmp_path / "fuzz.onnx", garbled(content, seed))
+        return
+    from google.protobuf import json_format
+
+    broken = damaged(json_format.MessageToDict(whole), seed)
+    try:
+        rebuilt = json_format.ParseDict(broken, type(whole)()).SerializeToString()
+    except Exception:  # what protobuf itself cannot hold cannot be in a file
+        rebuilt = garbled(content, seed)
+    survives(read, tmp_path / "fuzz.onnx", rebuilt)
+
+
+def test_what_the_mutations_start_from_is_whole(tmp_path: Path) -> None:
+    for name, (parser, whole) in YAML.items():
+        if name == "mapping":
+            continue
+        path = tmp_path / f"{name}.yaml"
+        path.write_bytes(whole())
+        assert parser(path)
+    model_path = tmp_path / "whole.onnx"
+    model_path.write_bytes(model().SerializeToString())
+    assert [layer.name for layer in Network.from_onnx(model_path).layers]
+    assert zoo("resnet20").layers
+    with pytest.raises(InputError):
+        from_yaml.read(tmp_path / "nothing.yaml")
