@@ -45,7 +45,7 @@ fuzz: $(DEV)  ## broken inputs for every parser, INPUTS of them each
 	HWFLOW_FUZZ=$(INPUTS) $(BIN)/python -m pytest -n auto tests/fuzz
 
 # What needs no PyTorch. Warnings of old packages are not ours.
-OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py,$(wildcard tests/network/test_*.py)) tests/cost tests/timeloop tests/reporting \
+OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py %_load.py,$(wildcard tests/network/test_*.py)) tests/cost tests/timeloop \
     $(addprefix tests/test_,accelerator.py cli.py coarse.py data.py evaluate.py layers.py mapping.py store.py)
 oldest: $(DEV)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(VENV)/oldest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -15,6 +16,7 @@ from hwflow.cost import coarse
 from hwflow.cost.evaluation import Options
 from hwflow.cost.opening import Notify, warn
 from hwflow.cost.pool import Progress
+from hwflow.energy import unrecorded
 from hwflow.errors import InputError
 from hwflow.sweeping import records as record_files
 from hwflow.sweeping import runners
@@ -136,6 +138,12 @@ def run(
     expected = _expected(asked, space, cases, space.size if designs is None else designs)
     if expected > MANY and not yes:
         raise InputError(_too_many(file, space, cases, asked, options, expected, jobs))
+    tell = notify or warn
+    if asked.energy == "auto" and (parts := _unlike(space)):
+        tell(
+            f"the energies of {', '.join(parts)} are recorded for some of the swept values and fitted for the others, which "
+            "can differ by the fit's error. energy: fitted prices all alike."
+        )
     with record_files.opened(place, file, _header(space, cases)) as records:
         coverage: Coverage | None = None
 
@@ -157,7 +165,7 @@ def run(
                     keep=store,
                     expected=expected,
                     progress=progress,
-                    notify=notify or warn,
+                    notify=tell,
                 )
                 _carry_out(asked, space, coverage, records)
         except KeyboardInterrupt:
@@ -211,6 +219,20 @@ def _expected(asked: Description, space: Space, cases: Sequence[Case], designs: 
     """Points of so many designs; coarse, which knows no dataflow, answers once for all of a chip's."""
     chips = -(-designs // len(space.dataflows)) if asked.sample.method == "grid" else designs
     return sum((chips if level == "coarse" else designs) * len(cases) for level in asked.levels)
+
+
+def _unlike(space: Space) -> list[str]:
+    """Parts that have recorded energies at some values of a swept field, the others as they are, and none at others."""
+    found: dict[str, None] = {}
+    for entry in space.entries:
+        for field, values in entry.fields.items():
+            without: list[set[str]] = []
+            for value in values:
+                with contextlib.suppress(InputError):  # this value alone makes no chip
+                    without.append(set(unrecorded(entry.base.with_({field: value}))))
+            if without:
+                found |= dict.fromkeys(sorted(set.union(*without) - set.intersection(*without)))
+    return list(found)
 
 
 def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:

@@ -124,6 +124,20 @@ def test_the_end_says_what_was_done(sweep_file: Sweep, tmp_path: Path, capsys: p
     assert err == f"hwflow: wrote {tmp_path / 'out'}\n"
 
 
+@pytest.mark.parametrize(
+    ("size", "energy", "told"), [([54, 108], "auto", True), ([54, 108], "fitted", False), ([54, 64], "auto", False)]
+)
+def test_parts_that_are_priced_in_two_ways_are_told(
+    sweep_file: Sweep, tmp_path: Path, size: list[int], energy: str, told: bool
+) -> None:
+    """eyeriss has 108 KiB: only for that size energies are recorded."""
+    said: list[str] = []
+    path = sweep_file(accelerators=swept(global_buffer__size_kib=size, pe_array__rows=[4, 8]), energy=energy, levels=["coarse"])
+    sources = set(run(path, tmp_path / "out", store=False, notify=said.append).frame()["energy_source"])
+    assert (len(sources) == 2) is told
+    assert [text.startswith("the energies of global_buffer are recorded for some") for text in said] == [True] * told
+
+
 # Continuing ----------------------------------------------------------------------------------------------------------
 
 
