@@ -231,7 +231,7 @@ def _unlike(space: Space) -> list[str]:
                 with contextlib.suppress(InputError):  # this value alone makes no chip
                     without.append(set(unrecorded(entry.base.with_({field: value}))))
             if without:
-                found |= dict.fromkeys(sorted(set.union(*without) - set.intersection(*without)))
+                found |= dict.fromkeys(sorted(without[0].union(*without) - without[0].intersection(*without)))
     return list(found)
 
 
