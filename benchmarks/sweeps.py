@@ -55,7 +55,7 @@ def sample(folder: Path, method: str, seed: int, names: tuple[str, ...], options
         "networks": [options.network],
         "accelerators": [ACCELERATOR],
         "levels": [options.level],
-        "energy": "auto" if names == WITH_AREA else "normalized",
+        "energy": "fitted" if names == WITH_AREA else "normalized",
         "sample": chosen,
     }
     file = folder / f"{method}-{seed}.yaml"
