@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hwflow.sweeping import SweepResult
 
 _REASONS = 5
+_SMALL = 0.1  # below it, three decimals would say too little
 _SHOWN = (
     ("energy_pj", "energy (uJ)", 1e-6),
     ("energy_normalized", "energy (normalized, M)", 1e-6),
@@ -82,7 +83,8 @@ def _page(file: Path, result: SweepResult) -> Page:
         for column, heading, factor in _SHOWN:
             if group[column].notna().any():
                 best = group[group[column] == group[column].min()].iloc[0]
-                value = number(float(best[column]) * factor, 3)
+                least = float(best[column]) * factor
+                value = number(least, 3) if least >= _SMALL else f"{least:.3g}"
                 rows.append([*map(str, named), heading, value, str(best["point"]), str(best["accelerator"])])
     headings = ["network", "level", "least", "value", "point", "accelerator"]
     counts = result.counts

@@ -29,7 +29,7 @@ TOTALS = ("energy_pj", "energy_normalized", "cycles", "latency_s", "edp_pj_s", "
 
 _REMEMBERED = 50_000  # answers; chips that follow one another are alike in few of them, and the store knows the rest
 
-_NAME = "{layer}"
+_NAME, _CHIP = "{layer}", "{accelerator}"  # stand for the names in reasons: answers are shared between those of other names
 
 _Key = tuple[object, ...]
 
@@ -42,7 +42,7 @@ class Point:
     design: Design
     case: Case
     level: LevelName
-    accelerator: Accelerator | None = None
+    accelerator: Accelerator | None = None  # named `_CHIP`
     missing: set[_Key] = field(default_factory=set)
     answers: dict[_Key, Costed | Failure] = field(default_factory=dict)
     computed: int = 0
@@ -54,7 +54,8 @@ class Counts:
 
     Attributes:
         points, failed: how many were finished, and of these without an answer.
-        layers: rows of these points; `asked` of them were no repetition, and of those `computed` were in no store.
+        layers: of these points, but for chips that cannot be; `asked` of them were no repetition, and of those `computed` were
+            in no store.
     """
 
     points: int = 0
@@ -114,7 +115,7 @@ class Coverage:
         for design in designs:
             points = list(self._points_of(design))
             numbers.append([point.number for point in points])
-            points = [point for point in points if not self._records.finished(point.number)]
+            points = [point for point in points if not self._records.finished(self._head(point))]
             if not points:
                 continue
             try:
@@ -123,6 +124,7 @@ class Coverage:
                 for point in points:
                     self._fail(point, failure(error))
                 continue
+            accelerator = accelerator.model_copy(update={"name": _CHIP})
             for point in points:
                 point.accelerator = accelerator
                 unit = self._ask(point)
@@ -181,7 +183,9 @@ class Coverage:
         for layer in point.case.network:
             found = point.answers[identity(layer)]
             if isinstance(found, Failure):
-                self._fail(point, replace(found, reason=found.reason.replace(_NAME, layer.name)))
+                called = self._space.entries[point.design.entry].base.name
+                reason = found.reason.replace(_NAME, layer.name).replace(_CHIP, called)
+                self._fail(point, replace(found, reason=reason))
                 return
             rows.append(cost_from_data(found.row, layer))
             area = found.area_um2
@@ -219,9 +223,10 @@ class Coverage:
         self.counts.failed += 1
         self._add(point, {"status": "failed", "reason": why.reason, "passing": why.passing, "layers": []})
 
-    def _add(self, point: Point, outcome: Mapping[str, Any]) -> None:
+    def _head(self, point: Point) -> dict[str, Any]:
+        """What a record says of a point before it is costed."""
         case, design = point.case, point.design
-        head = {
+        return {
             "point": point.number,
             "network": case.network.name,
             "accelerator": self._space.label(design),
@@ -234,9 +239,11 @@ class Coverage:
             "macs": case.network.macs,
             "params": case.network.params,
         }
-        self._records.add({**head, **outcome})
+
+    def _add(self, point: Point, outcome: Mapping[str, Any]) -> None:
+        self._records.add({**self._head(point), **outcome})
         self.counts.points += 1
-        self.counts.layers += len(outcome["layers"])
+        self.counts.layers += len(point.case.network.layers) if point.accelerator else 0
         if self._progress is not None:
             self._progress(len(self._records), max(self._expected, len(self._records)), self._pace())
 

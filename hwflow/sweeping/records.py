@@ -29,13 +29,19 @@ class Records:
     def __init__(self, handle: BinaryIO, path: Path) -> None:
         self._handle, self._path, self._synced = handle, path, time.monotonic()
         self._places: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
         self._passing: set[int] = set()
         self.header: dict[str, Any] | None = None
         self._read()
 
-    def finished(self, point: int) -> bool:
-        """Whether it need not be costed again: all but those that failed for a reason which may be gone by now."""
-        return point in self._places and point not in self._passing
+    def finished(self, head: Mapping[str, Any]) -> bool:
+        """Whether a point need not be costed again: all but those that failed for a reason which may be gone by now.
+
+        A search goes another way where such a point is answered after all. Its later numbers then stand for other designs than
+        in the records, so what a record was asked must be what is asked now.
+        """
+        point = head["point"]
+        return self._asked.get(point) == _asked(head) and point not in self._passing
 
     def __len__(self) -> int:
         return len(self._places)
@@ -67,6 +73,7 @@ class Records:
 
     def _note(self, record: Mapping[str, Any], place: int) -> None:
         point = int(record["point"])
+        self._asked[point] = _asked(record)
         self._places[point] = place
         (self._passing.add if record["passing"] else self._passing.discard)(point)
 
@@ -91,14 +98,14 @@ class Records:
             try:
                 content = json.loads(line)
                 if number == 1:
-                    self.header = content
+                    self.header = {"format": content["format"], **content}
                 else:
                     self._note(content, place)
             except (ValueError, KeyError, TypeError):
-                raise InputError(
-                    f"{self._path}, line {number} is damaged: remove the line, and its point is costed again; or name another "
-                    "folder."
-                ) from None
+                remedy = "remove the line, and its point is costed again; or name another folder"
+                if number == 1:
+                    remedy = "it says what was swept. Name another folder; layers that were costed already are in the cache"
+                raise InputError(f"{self._path}, line {number} is damaged: {remedy}.") from None
             place += len(line)
 
     @contextlib.contextmanager
@@ -139,12 +146,21 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Reco
     except OSError as error:
         raise HwflowError(f"cannot write in {folder}: {error.strerror or error}.") from error
     try:
-        with _open(path) as handle:
+        handle = _open(path)
+        try:
             records = Records(handle, path)
             _begin(records, folder, file, json.loads(json.dumps(header)))
             yield records
+        finally:
+            with contextlib.suppress(OSError):  # what a full disk refused is tried once more, and was told already
+                handle.close()
     finally:
         lock.release(force=True)
+
+
+def _asked(record: Mapping[str, Any]) -> int:
+    """What a point stands for, small enough to be kept of millions."""
+    return hash(tuple(record[name] for name in ("network", "accelerator", "dataflow", "level", "batch", "bits")))
 
 
 def _content(folder: Path) -> list[str]:

@@ -192,7 +192,9 @@ def _check(accelerator: Accelerator, field: str, values: Sequence[Any], where: s
     adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
     for value in values:
         try:
-            adapter.validate_python(value)
+            valid = adapter.validate_python(value)
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise InputError(f"{where}: {field} is {value!r}: {message}.") from None
+        if isinstance(value, str) and valid != value:  # it would be no number to `where`, and a text in the tables
+            raise InputError(f"{where}: {field} is {value!r}, a text: write {valid!r}, without quotes.")

@@ -50,6 +50,7 @@ def test_values_of_a_field(value: Any, values: tuple[Any, ...]) -> None:
         ({"accelerators": swept(pe_aray__rows=[4])}, "unknown part in field 'pe_aray.rows'"),
         ({"accelerators": swept(pe_array__rows=[])}, r"accelerators\[0\]\.set\.pe_array\.rows.* is empty"),
         ({"accelerators": swept(pe_array__rows=[4, "many"])}, "pe_array.rows is 'many': .*valid integer"),
+        ({"accelerators": swept(pe_array__rows=[4, "8"])}, "pe_array.rows is '8', a text: write 8, without quotes"),
         ({"accelerators": swept(pe_array__rows=[4, 0])}, "pe_array.rows is 0: .*greater than or equal to 1"),
         ({"accelerators": swept(pe_array__rows={"from": 9, "to": 8, "step": 1})}, r"empty: from \(=9\) is above to \(=8\)"),
         ({"accelerators": swept(pe_array__rows={"from": 8, "to": 9, "step": 0})}, r"step \(=0\) must be above 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 import hwflow
 from hwflow import cli
 from hwflow.accelerator import Accelerator
-from hwflow.errors import InputError
+from hwflow.data import folder as resources
+from hwflow.errors import HwflowError, InputError
 from hwflow.network import Network
 from hwflow.sweeping import Interrupted, costing, coverage, run, runners, running, searching
 from hwflow.sweeping.costing import Answer, Unit, cost_unit
@@ -103,6 +105,28 @@ def test_what_fails_is_told_and_stops_nothing(sweep_file: Sweep, tmp_path: Path)
     assert result.failures.total() == 10
 
 
+def test_reasons_name_their_own_chip_however_far_the_sweep_had_come(sweep_file: Sweep, tmp_path: Path) -> None:
+    """Two names of one chip share its answers; what one is told must not hang on who was costed in this run."""
+    preset = resources("arch_templates") / "accelerators" / "eyeriss.yaml"
+    (tmp_path / "copy.yaml").write_text(preset.read_text().replace("name: eyeriss", "name: copy", 1))
+    fields = {"global_buffer.size_kib": [0.0078125], "global_buffer.buffering": [3]}
+    path = sweep_file(accelerators=[{"base": base, "set": fields} for base in ("eyeriss", "copy.yaml")], levels=["mid"])
+    frame = hwflow.sweep(path, tmp_path / "out", store=False)
+    assert [text.split(":")[0] for text in frame["reason"]] == [
+        f"layer {layer} has no mapping on {chip}" for chip in ("eyeriss", "copy") for layer in ("conv1", "first")
+    ]
+    whole = tables(tmp_path / "out")
+    cut(tmp_path / "out", 2)
+    hwflow.sweep(path, tmp_path / "out", store=False)
+    assert tables(tmp_path / "out") == whole
+
+
+def test_layers_of_failed_points_count_as_layers(sweep_file: Sweep, tmp_path: Path) -> None:
+    result = run(sweep_file(accelerators=FAILING, levels=["mid"]), tmp_path / "out", store=False)
+    assert result.counts.failed == 6
+    assert (result.counts.layers, result.counts.asked) == (4 * 5, 4 * 3)
+
+
 def test_a_sweep_in_which_all_fails_exits_with_1(sweep_file: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = sweep_file(accelerators=swept(global_buffer__size_kib=[0.001]))
     with pytest.raises(SystemExit) as ended:
@@ -122,6 +146,15 @@ def test_the_end_says_what_was_done(sweep_file: Sweep, tmp_path: Path, capsys: p
     assert "20 points, 0 failed." in out
     assert "40.0 % were deduplicated" in out
     assert err == f"hwflow: wrote {tmp_path / 'out'}\n"
+
+
+def test_small_values_keep_three_digits(sweep_file: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = sweep_file(networks=["other.yaml"], accelerators=["tpu_like"], levels=["coarse"])
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", str(path), "-o", str(tmp_path / "out"), "--jobs", "1"])
+    latency_ms = 1e3 * pd.read_csv(tmp_path / "out" / "results.csv")["latency_s"][0]
+    assert latency_ms < 1e-2
+    assert f"{latency_ms:.3g}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -201,6 +234,31 @@ def test_a_damaged_record_is_named(sweep_file: Sweep, tmp_path: Path) -> None:
     (out / "records.jsonl").write_text("".join([*lines[:3], "{torn\n", *lines[4:]]))
     with pytest.raises(InputError, match=r"records.jsonl, line 4 is damaged: remove the line"):
         hwflow.sweep(sweep_file(), out, store=False)
+
+
+def test_a_damaged_first_line_is_not_to_be_removed(sweep_file: Sweep, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hwflow.sweep(sweep_file(), out, store=False)
+    lines = (out / "records.jsonl").read_text().splitlines(keepends=True)
+    for first in (["garbage\n"], []):
+        (out / "records.jsonl").write_text("".join([*first, *lines[1:]]))
+        with pytest.raises(InputError, match=r"records.jsonl, line 1 is damaged: it says what was swept. Name another folder"):
+            hwflow.sweep(sweep_file(), out, store=False)
+
+
+def test_what_no_longer_fits_on_the_disk_is_told_and_the_rest_is_kept(sweep_file: Sweep, tmp_path: Path) -> None:
+    path = sweep_file()
+    hwflow.sweep(path, tmp_path / "whole", store=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
+    try:
+        with pytest.raises(HwflowError, match=r"cannot write .*records.jsonl: File too large. What is there already is kept"):
+            hwflow.sweep(path, tmp_path / "out", store=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    result = run(path, tmp_path / "out", store=False)
+    assert 0 < result.counts.points < 20
+    assert tables(tmp_path / "out") == tables(tmp_path / "whole")
 
 
 def test_an_interruption_leaves_tables_and_goes_on(sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +363,28 @@ def test_a_search_whose_objective_is_unknown_is_refused(sweep_file: Sweep, tmp_p
     sample = {**SEARCH["sample"], "objectives": ["energy_pj"]}
     with pytest.raises(InputError, match=r"sample.objectives: energy_pj is not known of eyeriss\("):
         hwflow.sweep(sweep_file(**{**SEARCH, "sample": sample}), tmp_path / "out", store=False)
+
+
+def test_a_search_that_goes_another_way_takes_no_old_design_for_a_new_one(
+    sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool fails in the first generation, and answers when the search is continued: then other designs follow."""
+    path = sweep_file(**SEARCH)
+    hwflow.sweep(path, tmp_path / "whole", store=False)
+    calls: list[Unit] = []
+
+    def broken(unit: Unit) -> Answer:
+        calls.append(unit)
+        return costing.lost(unit, costing.failure(MemoryError("no room"))) if len(calls) < 8 else cost_unit(unit)
+
+    monkeypatch.setattr(coverage, "cost_unit", broken)
+    hwflow.sweep(path, tmp_path / "out", store=False)
+    assert list(pd.read_csv(tmp_path / "out" / "results.csv")["accelerator"]) != list(
+        pd.read_csv(tmp_path / "whole" / "results.csv")["accelerator"]
+    )
+    monkeypatch.setattr(coverage, "cost_unit", cost_unit)
+    hwflow.sweep(path, tmp_path / "out", store=False)
+    assert tables(tmp_path / "out") == tables(tmp_path / "whole")
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
