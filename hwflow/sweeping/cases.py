@@ -56,7 +56,7 @@ def cases_of(description: Description, folder: Path) -> tuple[Case, ...]:
     """All networks of a sweep file with all their batches and word widths; files are named relative to `folder`.
 
     Raises:
-        InputError: for a network that cannot be had, and where two have one name.
+        InputError: for a network that cannot be had, and where two have one name, or one comes twice.
         ImportFailed, MissingDependency: as `hwflow.network.load`, and as `hwflow.load_pruned` for plans.
     """
     cases = []
@@ -67,6 +67,9 @@ def cases_of(description: Description, folder: Path) -> tuple[Case, ...]:
                 if times > 1:
                     raise InputError(f"networks: {times} of them are called {name!r}; results are told apart by the name.")
             cases += [Case(network.with_bits(*bits) if bits else network, bits) for network in networks]
+    for (name, batch, _), times in Counter((case.network.name, case.batch, case.bits) for case in cases).items():
+        if times > 1:
+            raise InputError(f"batch, bits: {name} at batch {batch} comes {times} times; null is the network's own batch.")
     return tuple(cases)
 
 

@@ -134,7 +134,7 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Reco
             'sweeps need the package filelock, which is not installed here: pip install "hwflow[sweep]"'
         ) from error
     path = folder / "records.jsonl"
-    if folder.exists() and (not folder.is_dir() or (not path.exists() and _content(folder))):
+    if folder.exists() and (not folder.is_dir() or (not path.exists() and _content(folder, file))):
         raise InputError(f"{folder} is no sweep's folder and is not empty: name another, or a new one.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,8 +163,12 @@ def _asked(record: Mapping[str, Any]) -> int:
     return hash(tuple(record[name] for name in ("network", "accelerator", "dataflow", "level", "batch", "bits")))
 
 
-def _content(folder: Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir() if entry.name not in (".lock", "sweep.yaml")]
+def _content(folder: Path, file: Path) -> list[str]:
+    """What is in a folder without records, but for what a sweep of this file can have left there that was killed at once."""
+    names = {entry.name for entry in folder.iterdir()} - {".lock"}
+    if "sweep.yaml" in names and (folder / "sweep.yaml").read_bytes() == file.read_bytes():
+        names.remove("sweep.yaml")
+    return sorted(names)
 
 
 def _open(path: Path) -> BinaryIO:

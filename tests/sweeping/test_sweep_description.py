@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hwflow.errors import InputError
+from hwflow.sweeping.cases import cases_of
 from hwflow.sweeping.constraint import Constraint
 from hwflow.sweeping.description import expand, load_description
 from hwflow.sweeping.sampling import count, draw
@@ -158,3 +159,10 @@ def test_a_sample_that_a_constraint_all_but_forbids_is_refused(sweep_file: Sweep
     accelerators = [{**accelerators[0], "where": "pe_array.rows == 1 and pe_array.columns == 1"}]
     with pytest.raises(InputError, match="where allows too few of 4,000,000"):
         draw(space(sweep_file(accelerators=accelerators)), "random", 2, 0)
+
+
+def test_a_batch_that_comes_twice_is_refused(sweep_file: Sweep) -> None:
+    """null is the network's own batch, which is 1 here."""
+    path = sweep_file(batch=[None, 1])
+    with pytest.raises(InputError, match=r"batch, bits: tiny at batch 1 comes 2 times"):
+        cases_of(load_description(path), path.parent)

@@ -218,13 +218,13 @@ def test_a_changed_file_says_what_changed(sweep_file: Sweep, tmp_path: Path) -> 
         hwflow.sweep(path, out, store=False)
 
 
-def test_folders_that_are_something_else_are_left_alone(sweep_file: Sweep, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "thesis.tex").write_text("x")
+@pytest.mark.parametrize("name", ["thesis.tex", "sweep.yaml"])
+def test_folders_that_are_something_else_are_left_alone(sweep_file: Sweep, tmp_path: Path, name: str) -> None:
+    (out := tmp_path / "out").mkdir()
+    (out / name).write_text("x")
     with pytest.raises(InputError, match="is no sweep's folder and is not empty"):
         hwflow.sweep(sweep_file(), out, store=False)
-    assert [p.name for p in out.iterdir()] == ["thesis.tex"]
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [(name, "x")]
 
 
 def test_a_damaged_record_is_named(sweep_file: Sweep, tmp_path: Path) -> None:
