@@ -21,7 +21,10 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in PACKAGE.rglob("*.py")
 }
 
-DATA = {"accelerator", "data", "dataflow", "energy", "errors", "fitting", "layers", "mapping", "parts", "ranking", "results"}
+DATA = {
+    *{"accelerator", "data", "dataflow", "energy", "errors", "fitting", "folders", "layers", "mapping", "parts", "ranking"},
+    "results",
+}
 STORE = {"store", "_cachefile", "_owner"}
 TOP = {"cli", "console", "doctor", "__main__"}
 SCRIPTS = {"hwflow.timeloop._pytimeloop_run", "hwflow.timeloop.record"}  # run by themselves, imported by nothing

@@ -22,12 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
-
 from hwflow.data import write_text
 from hwflow.errors import HwflowError, InputError
+from hwflow.folders import differences, held
 from hwflow.pruning.groups import Grouping
-from hwflow.pruning.settings import differences
 
 _FORMAT = 1
 _LOCK = ".lock"
@@ -54,26 +52,14 @@ class Folder:
                 not ended.
             HwflowError: where nothing can be written.
         """
-        lock = FileLock(self.checkpoints / _LOCK, blocking=False)
-        if self.checkpoints.is_dir():
-            self._acquire(lock)
-        try:
+        with contextlib.ExitStack() as lock:
+            begun = self.checkpoints.is_dir()
+            if begun:
+                lock.enter_context(held(self.path, self.checkpoints / _LOCK, "prune"))
             self._begin(json.loads(json.dumps({"format": _FORMAT, **config})), resume=resume)
-            self._acquire(lock)
+            if not begun:
+                lock.enter_context(held(self.path, self.checkpoints / _LOCK, "prune"))
             yield
-        finally:
-            lock.release(force=True)
-
-    def _acquire(self, lock: BaseFileLock) -> None:
-        try:
-            with contextlib.suppress(NotImplementedError):  # a file system without locks: then there is none
-                lock.acquire()
-        except Timeout:
-            raise InputError(
-                f"another run is writing in {self.path}: wait until it has ended, or name another folder."
-            ) from None
-        except OSError as error:
-            raise HwflowError(f"cannot write {lock.lock_file}: {error.strerror or error}.") from error
 
     def _begin(self, config: dict[str, Any], *, resume: bool) -> None:
         file = self.path / "config.json"

@@ -118,15 +118,3 @@ def settings_of(
     levels: Any = (level,) if isinstance(level, str) else tuple(level)
     seeds: Any = tuple(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
     return Settings(levels=levels, budgets=budgets, metric=metric, seeds=seeds)
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two plain descriptions, as `field: old, now new`."""
-    found = []
-    for name in dict.fromkeys([*before, *now]):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append(f"{prefix}{name} was {old!r}, now is {new!r}")
-    return found

@@ -79,7 +79,7 @@ def _table(ways: Sequence[Way]) -> Table:
                 Cell(number(None if totals.latency_s is None else totals.latency_s / slow[0]), totals.latency_s),
                 _ratio(totals.latency_s, first.costs.totals.latency_s),
                 percent_cell(totals.utilization),
-                Cell(number((totals.dram_bytes or 0) / 1e6), totals.dram_bytes),
+                Cell(number(None if totals.dram_bytes is None else totals.dram_bytes / 1e6), totals.dram_bytes),
                 Cell(area_text(totals.area_um2), totals.area_um2),
                 *(_rank(way, first, metric) for metric in ("energy", "latency")),
             ]

@@ -198,10 +198,12 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def _sources(points: Sequence[Point], asked: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Networks are named in the tables, and may be files in the sweep file, whose order the points keep."""
-    names, named = list(dict.fromkeys(point.row.network for point in points)), asked.get("networks")
-    if not isinstance(named, list) or len(named) != len(names):
+    """Networks are named in the tables, and may be files in the sweep file, whose order the points keep, pruned ones last."""
+    names = list(dict.fromkeys(point.row.network for point in points))
+    named, plans = asked.get("networks") or [], asked.get("plans") or []
+    if not isinstance(named, list) or not isinstance(plans, list) or len(named) + len(plans) != len(names):
         return {}
+    named = [*named, *(f"{plan}/model.onnx" for plan in plans)]
     found = {}
     for name, one in zip(names, named, strict=True):
         spec, shape = (one.get("network"), one.get("input")) if isinstance(one, Mapping) else (one, None)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hwflow.data import read_yaml, write_bytes
-from hwflow.errors import HwflowError, InputError, MissingDependency
+from hwflow.errors import HwflowError, InputError
+from hwflow.folders import differences, held
 
 FORMAT = 1
 _SYNC_S = 1.0
@@ -127,25 +128,14 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Reco
         HwflowError: where nothing can be written.
         MissingDependency: where filelock is not installed.
     """
-    try:
-        from filelock import FileLock, Timeout
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'sweeps need the package filelock, which is not installed here: pip install "hwflow[sweep]"'
-        ) from error
     path = folder / "records.jsonl"
     if folder.exists() and (not folder.is_dir() or (not path.exists() and _content(folder, file))):
         raise InputError(f"{folder} is no sweep's folder and is not empty: name another, or a new one.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", blocking=False)
-        with contextlib.suppress(NotImplementedError):  # a file system without locks: then there is none
-            lock.acquire()
-    except Timeout:
-        raise InputError(f"another run is writing in {folder}: wait until it has ended, or name another folder.") from None
     except OSError as error:
         raise HwflowError(f"cannot write in {folder}: {error.strerror or error}.") from error
-    try:
+    with held(folder, folder / ".lock", "sweep"):
         handle = _open(path)
         try:
             records = Records(handle, path)
@@ -154,8 +144,6 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Reco
         finally:
             with contextlib.suppress(OSError):  # what a full disk refused is tried once more, and was told already
                 handle.close()
-    finally:
-        lock.release(force=True)
 
 
 def _asked(record: Mapping[str, Any]) -> int:
@@ -192,19 +180,3 @@ def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any]) -
             f"{folder} holds another sweep than {file}, which cannot be continued by it: {'; '.join(changed[:6])}{more}. Name "
             "another folder (layers that were costed already are in the cache), or run the sweep.yaml in the folder."
         )
-
-
-def differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """What differs between two plain descriptions, as `field was old, now is new`."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        head = f"{path}." if path else ""
-        names = dict.fromkeys([*before, *now])
-        return [text for name in names for text in differences(before.get(name), now.get(name), f"{head}{name}")]
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = enumerate(zip(before, now, strict=True))
-        return [text for i, (old, new) in pairs for text in differences(old, new, f"{path}[{i}]")]
-    return [] if before == now else [f"{path} was {_shown(before)}, now is {_shown(now)}"]
-
-
-def _shown(value: Any) -> str:
-    return "not there" if value is None else str(value)

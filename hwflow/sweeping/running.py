@@ -170,6 +170,9 @@ def run(
                 _carry_out(asked, space, coverage, records)
         except KeyboardInterrupt:
             raise Interrupted(result()) from None
+        except InputError:  # of a search whose objective a design does not have
+            result()
+            raise
         return result()
 
 

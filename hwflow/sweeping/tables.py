@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.data import write_bytes
-from hwflow.errors import MissingDependency
+from hwflow.errors import InputError, MissingDependency
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.space import Space
 
@@ -73,6 +73,7 @@ def write_tables(folder: Path, space: Space, records: Records) -> None:
 
     Raises:
         HwflowError: where one cannot be written.
+        InputError: where a record is damaged.
     """
     import pyarrow as pa
     import pyarrow.csv
@@ -92,10 +93,18 @@ def write_tables(folder: Path, space: Space, records: Records) -> None:
         pa.parquet.ParquetWriter(files["layers.parquet"], layers) as rows,
     ):
         for block in _blocks(records):
-            table = pa.Table.from_pylist([_flat(record, texts) for record in block], results)
+            try:
+                table = pa.Table.from_pylist([_flat(record, texts) for record in block], results)
+                below = pa.Table.from_pylist([row for record in block for row in _layers(record)], layers)
+            except (pa.ArrowException, AttributeError, KeyError, TypeError) as error:
+                first, last = block[0]["point"], block[-1]["point"]
+                raise InputError(
+                    f"{folder / 'records.jsonl'} is damaged, in a point from {first} to {last}: {error}. Name another folder; "
+                    "layers that were costed already are in the cache."
+                ) from error
             points.write_table(table)
             lines.write_table(table)
-            rows.write_table(pa.Table.from_pylist([row for record in block for row in _layers(record)], layers))
+            rows.write_table(below)
     for name, content in files.items():
         write_bytes(folder / name, content.getbuffer())
 

@@ -43,6 +43,11 @@ def schema(pages: dict[str, str], name: str) -> Any:
     return found
 
 
+def misfits(content: Any, against: Any) -> list[str]:
+    """What of a file its schema does not allow."""
+    return [error.message for error in jsonschema.Draft202012Validator(against).iter_errors(content)]
+
+
 def test_all_public_names_are_in_the_reference(pages: dict[str, str]) -> None:
     listed = {line.rpartition(".")[2] for line in pages["python.md"].splitlines() if line.startswith("::: ")}
     assert listed == set(hwflow.__all__)
@@ -58,13 +63,17 @@ def test_every_option_of_every_command_is_in_the_reference(pages: dict[str, str]
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_presets_that_describe_a_whole_chip_fit_the_published_schema(name: str, pages: dict[str, str]) -> None:
     content = yaml.safe_load(presets()[name].read_text(encoding="utf-8"))
-    if "base" not in content:
-        jsonschema.validate(content, schema(pages, "accelerator"))
+    if "base" in content:
+        pytest.skip("a variant of another preset, which the schema of whole chips is not for")
+    assert misfits(content, schema(pages, "accelerator")) == []
+    assert misfits({**content, "clok_mhz": 1}, schema(pages, "accelerator"))
 
 
 @pytest.mark.parametrize("name", sorted(dataflows()))
 def test_shipped_dataflows_fit_the_published_schema(name: str, pages: dict[str, str]) -> None:
-    jsonschema.validate(yaml.safe_load(dataflows()[name].read_text(encoding="utf-8")), schema(pages, "dataflow"))
+    content = yaml.safe_load(dataflows()[name].read_text(encoding="utf-8"))
+    assert misfits(content, schema(pages, "dataflow")) == []
+    assert misfits({**content, "rulez": []}, schema(pages, "dataflow"))
 
 
 def test_a_layer_list_that_hwflow_writes_fits_the_published_schema(pages: dict[str, str], tmp_path: Path) -> None:
@@ -83,7 +92,10 @@ def test_a_layer_list_that_hwflow_writes_fits_the_published_schema(pages: dict[s
 def test_results_fit_the_published_schema(accelerator: str | None, level: Any, energy: str, pages: dict[str, str]) -> None:
     chip = None if accelerator is None else hwflow.Accelerator.load(accelerator)
     cost = hwflow.estimate(hwflow.zoo("resnet20"), chip, level=level, energy=energy)
-    jsonschema.validate(json.loads(cost.to_json()), schema(pages, "result"))
+    content = json.loads(cost.to_json())
+    assert misfits(content, schema(pages, "result")) == []
+    del content["totals"]
+    assert misfits(content, schema(pages, "result"))
 
 
 def test_every_key_of_a_result_is_explained(pages: dict[str, str]) -> None:

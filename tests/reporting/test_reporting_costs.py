@@ -219,4 +219,5 @@ def test_plotly_knows_every_property(page: Read, compared: tuple[Path, dict[str,
     graph_objects = pytest.importorskip("plotly.graph_objects")
     for one in (*page.figures, *Read(compared[0] / "c.html").figures):
         text = re.sub(r'"@([\w-]+)[^"]*"', lambda name: json.dumps(THEMES["light"][name[1]]), json.dumps(one))
-        graph_objects.Figure(json.loads(text))
+        drawn = graph_objects.Figure(json.loads(text))  # which refuses what it does not know
+        assert [trace.type for trace in drawn.data] == [trace["type"] for trace in one["data"]]

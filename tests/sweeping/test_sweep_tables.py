@@ -1,0 +1,44 @@
+"""The tables of sweeps that end otherwise than well, and what the page makes of pruned networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Sweep, swept
+
+import hwflow
+from hwflow.errors import InputError
+from hwflow.reporting.sweep_folder import Point as Shown
+from hwflow.reporting.sweep_folder import PointRecord, _sources
+
+
+def test_a_record_of_wrong_types_is_named(sweep_file: Sweep, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hwflow.sweep(sweep_file(levels=["coarse"]), out, store=False)
+    records = out / "records.jsonl"
+    lines = records.read_text().splitlines(keepends=True)
+    records.write_text("".join([*lines[:2], lines[2].replace('"cycles":', '"cycles":"many","was":', 1), *lines[3:]]))
+    with pytest.raises(InputError, match=r"records\.jsonl is damaged, in a point from 0 to \d+: .*Name another folder"):
+        hwflow.sweep(sweep_file(levels=["coarse"]), out, store=False)
+
+
+def test_a_search_that_must_end_leaves_its_tables(sweep_file: Sweep, tmp_path: Path) -> None:
+    path = sweep_file(
+        accelerators=swept(pe_array__rows=[4, 6, 8, 10, 12, 14], pe_array__columns=[4, 6, 8, 10, 12]),
+        sample={"method": "nsga2", "points": 8, "objectives": ["energy_pj"]},
+        levels=["coarse"],
+    )
+    with pytest.raises(InputError, match="energy_pj is not known"):
+        hwflow.sweep(path, tmp_path / "out", store=False)
+    assert len(pd.read_parquet(tmp_path / "out" / "results.parquet")) > 0
+
+
+def test_a_pruned_network_is_shown_by_its_onnx_file() -> None:
+    rows = [
+        PointRecord(point=i, network=name, accelerator="eyeriss", level="mid", status="ok")
+        for i, name in enumerate(("resnet20", "resnet20 pruned in a"))
+    ]
+    found = _sources([Shown(row, {}) for row in rows], {"networks": ["resnet20"], "plans": ["runs/a"]})
+    assert found == {"resnet20": ["resnet20"], "resnet20 pruned in a": ["runs/a/model.onnx"]}
