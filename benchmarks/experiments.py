@@ -1,15 +1,18 @@
-"""The pruning experiments of docs/experiments.md: `python -m benchmarks.experiments` (`make experiments`) runs what is missing.
+"""The pruning experiments of the documentation: `python -m benchmarks.experiments` (`make experiments`) runs what is missing.
 
 Every run is one `hwflow` command, which it prints. What was interrupted goes on, what is complete is left alone; so hours of
-work can be spread over many calls. At the end come the tables, which `--tables` gives alone. One thread each, so that two runs
-side by side do not wait for one another: accuracies are the same bits only for one number of threads.
+work can be spread over many calls. At the end come the tables of docs/pages/explanation/pruning-measured.md; `--tables FOLDER`
+gives them alone, of the runs in a folder, and `--record FOLDER` copies there what they are made of. One thread each, so that
+two runs side by side do not wait for one another: accuracies are the same bits only for one number of threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from typing import Any
 
 DATA = "fashion-mnist"
 HERE = Path("runs/experiments")
+KEPT = ("config.json", "comparison.json", "metrics.json", "plan.json", "tuning.json")
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,13 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=None, metavar="NAME", help="run these only")
-    parser.add_argument("--tables", action="store_true", help="run nothing")
+    parser.add_argument("--tables", type=Path, default=None, metavar="FOLDER", help="run nothing")
+    parser.add_argument("--record", type=Path, default=None, metavar="FOLDER", help="run nothing")
     asked = parser.parse_args()
     if unknown := set(asked.only or ()) - {run.name for run in RUNS}:
         parser.error(f"there is no run {', '.join(sorted(unknown))}; there are {', '.join(run.name for run in RUNS)}")
     for run in RUNS:
-        if asked.tables or run.done or (asked.only is not None and run.name not in asked.only):
+        if asked.tables or asked.record or run.done or (asked.only is not None and run.name not in asked.only):
             continue
         print(" ".join(run.command), flush=True)
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
@@ -95,15 +100,30 @@ def main() -> None:
         if code:  # it has said why
             sys.exit(code)
     for run in RUNS:
-        if run.done and not run.name.endswith(".pt"):
-            print(table(run))
+        if asked.record and run.done:
+            record(HERE / run.name, asked.record / run.name)
+        folder = (asked.tables or HERE) / run.name
+        if (folder / "metrics.json").exists():
+            print(table(run, folder))
 
 
-def table(run: Run) -> str:
+def record(run: Path, folder: Path) -> None:
+    """What the tables are made of, and every plan that was tried."""
+    if run.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            if (run / name).exists():
+                shutil.copyfile(run / name, folder / name)
+        if (run / "log.jsonl").exists():
+            log = gzip.compress((run / "log.jsonl").read_bytes(), mtime=0)
+            (folder / "log.jsonl.gz").write_bytes(log)
+
+
+def table(run: Run, folder: Path) -> str:
     """The comparison and the fine-tuned network of one run, in Markdown."""
-    metrics = json.loads((HERE / run.name / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     lines = [f"### {run.name}", "", f"`{' '.join(('hwflow', *run.arguments, '-o', str(HERE / run.name)))}`", ""]
-    file = HERE / run.name / "comparison.json"
+    file = folder / "comparison.json"
     if file.exists():
         lines += _comparison(json.loads(file.read_text(encoding="utf-8")))
     before, after = metrics["before"], metrics["after"]

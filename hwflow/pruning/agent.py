@@ -7,7 +7,7 @@ ECCV 2018 (arXiv:1802.03494). Ours: the executed action is learned from, not the
 spread; most episodes explore around the best one so far instead of around the policy, and the noise does not end, without which
 a few hundred episodes hardly beat as many random ones; smaller networks learn in larger steps and more of them, without which
 the policy itself does not get good in so few episodes; every random number comes from one generator, so that a run repeats and
-resumes bit for bit on one machine.
+resumes bit for bit on one machine. Which of several walks becomes an episode, `hwflow.pruning.foresight` decides.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Hyperparameters:
         noise: standard deviation of the exploration's noise after warm-up, on actions in [0, 1].
         noise_decay: factor on it, an episode.
         least_noise: what it does not fall below.
+        imagined: walks that an episode after warm-up begins with, of which the most promising one is executed and measured.
         around_best: share of the episodes after warm-up that explore around the best episode's actions.
         baseline_decay: weight of the past in the moving average of rewards that is subtracted.
     """
@@ -58,6 +59,7 @@ class Hyperparameters:
     noise: float = 0.5
     noise_decay: float = 0.95
     least_noise: float = 0.12
+    imagined: int = 16
     around_best: float = 0.8
     baseline_decay: float = 0.95
 

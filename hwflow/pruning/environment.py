@@ -49,7 +49,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (gymnasium's own declaration)
 
     def __init__(self, costs: PlanCosts, accuracy: Accuracy, budgets: Sequence[Budget] = (), *, metric: str = "energy") -> None:
-        self.costs, self.budgets, self._accuracy = costs, tuple(budgets), accuracy
+        self.costs, self.budgets, self.accuracy = costs, tuple(budgets), accuracy
         self._watched = tuple(b.metric for b in self.budgets) or (metric,)
         self._full = costs.full
         whole = costs.totals(self._full)
@@ -78,7 +78,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """Nothing decided."""
         super().reset(seed=seed, options=options)
         self.decided, self._completion, self._last = (), self._cheapest, 1.0
-        return self._observe(), {}
+        return self.observe(), {}
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Decide the next group.
@@ -93,9 +93,9 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         reward = 0.0
         if done:
             info["plan"] = self.costs.plan(self.decided)
-            info["accuracy"] = self._accuracy(info["plan"])
+            info["accuracy"] = self.accuracy(info["plan"])
             reward = self.worth(info["plan"], info["accuracy"])
-        return self._observe(), reward, done, False, info
+        return self.observe(), reward, done, False, info
 
     def worth(self, plan: dict[str, int], accuracy: float) -> float:
         """The reward of a finished plan."""
@@ -148,7 +148,8 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         totals = self.costs.totals(widths)
         return np.array([self.costs.metric(totals, name) for name in self._watched])
 
-    def _observe(self) -> Observation:
+    def observe(self) -> Observation:
+        """What is known before the next group is decided, [feature]."""
         place = min(len(self.decided), len(self.costs.groups) - 1)
         now = self._values((*self.decided, *self._full[len(self.decided) :])) / self._whole
         least = self._values(self._completion) / self._whole

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import NamedTuple
 
 from hwflow.errors import InputError
 from hwflow.pruning.agent import Agent, Hyperparameters, Step
 from hwflow.pruning.environment import PruningEnv
+from hwflow.pruning.foresight import Foresight
 from hwflow.training import checkpoint as files
 
 OnEpisode = Callable[["Episode"], None]
@@ -75,7 +74,7 @@ def explore(
         if on_episode:
             on_episode(episode)
     while len(done) < episodes:
-        done.append(_episode(env, agent, len(done) + 1))
+        done.append(_episode(env, agent, done))
         if checkpoint is not None:
             text = json.dumps([asdict(episode) for episode in done])
             files.save(checkpoint, {"identity": whole, "episodes": text, "agent": agent.state()})
@@ -122,17 +121,41 @@ def replay(env: PruningEnv, plan: dict[str, int]) -> dict[str, int]:
     return env.costs.plan(env.decided)
 
 
-def _episode(env: PruningEnv, agent: Agent, number: int) -> Episode:
+def _episode(env: PruningEnv, agent: Agent, done: Sequence[Episode]) -> Episode:
+    """One plan is measured, and learned from: after the warm-up the most promising one of several imagined walks."""
     noise = agent.noise if agent.warm else None
+    walks = [_walk(env, agent) for _ in range(agent.settings.imagined if agent.warm else 1)]
+    tried = {tuple(episode.plan.values()) for episode in done}
+    walks = [walk for walk in walks if tuple(walk.plan.values()) not in tried] or walks[:1]
+    if len(walks) > 1 and done:
+        foresight = Foresight([_shares(env, e.plan) for e in done], [e.accuracy for e in done])
+        walks.sort(key=lambda walk: -env.worth(walk.plan, foresight.hoped(_shares(env, walk.plan))))
+    steps, plan = walks[0]
+    accuracy = env.accuracy(plan)
+    reward = env.worth(plan, accuracy)
+    agent.learn(steps, reward)
+    return Episode(len(done) + 1, reward, accuracy, noise, plan)
+
+
+class _Walk(NamedTuple):
+    """A plan, and how the agent came to it."""
+
+    steps: list[Step]
+    plan: dict[str, int]
+
+
+def _walk(env: PruningEnv, agent: Agent) -> _Walk:
+    """One walk of the agent; nothing is measured."""
     agent.begin()
     observation, _ = env.reset()
     steps: list[Step] = []
-    done, reward = False, 0.0
-    info: dict[str, Any] = {}
-    while not done:
-        action = agent.act(observation)
-        following, reward, done, _, info = env.step(np.array([action], dtype=np.float32))
-        steps.append(Step(observation, info["action"], following, done))
+    for group in env.costs.groups:
+        width = env.decide(agent.act(observation))
+        following = env.observe()
+        steps.append(Step(observation, width / group.channels, following, len(steps) + 1 == len(env.costs.groups)))
         observation = following
-    agent.learn(steps, reward)
-    return Episode(number, reward, info["accuracy"], noise, info["plan"])
+    return _Walk(steps, env.costs.plan(env.decided))
+
+
+def _shares(env: PruningEnv, plan: Mapping[str, int]) -> list[float]:
+    return [plan[group.name] / group.channels for group in env.costs.groups]

@@ -92,15 +92,17 @@ def test_a_ray_cluster_of_which_a_worker_is_killed(sweep_file: Sweep, tmp_path: 
     pytest.importorskip("ray")
     path, out = sweep_file(accelerators=CHIPS, networks=["tiny.yaml", "resnet20"]), tmp_path / "out"
     run(path, tmp_path / "whole", jobs=2, store=False)
-    process = subprocess.Popen(command(path, out, "--runner", "ray"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    half, busy = len(lines(tmp_path / "whole")) // 2, list[int]()
-    while not busy and process.poll() is None:
-        if len(lines(out)) >= half:
-            busy = [pid for pid, title in descendants(process.pid) if title.startswith("ray::cost_unit")]
-        time.sleep(0.02)
-    assert busy, "no worker was seen at work"
-    os.kill(busy[0], signal.SIGKILL)
-    stdout, stderr = process.communicate(timeout=500)
+    with subprocess.Popen(
+        command(path, out, "--runner", "ray"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        half, busy = len(lines(tmp_path / "whole")) // 2, list[int]()
+        while not busy and process.poll() is None:
+            if len(lines(out)) >= half:
+                busy = [pid for pid, title in descendants(process.pid) if title.startswith("ray::cost_unit")]
+            time.sleep(0.02)
+        assert busy, "no worker was seen at work"
+        os.kill(busy[0], signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=500)
     assert process.returncode == 0, stderr
     assert "failed" in stdout
     assert tables(out) == tables(tmp_path / "whole")
