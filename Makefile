@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format docs fuzz oldest bench parity references characterise experiments wheel clean
+.PHONY: demo test slow lint format docs fuzz fuzz-guided oldest extras bench parity references characterise experiments wheel clean
 
 demo: $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
 	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level mid
@@ -44,6 +44,11 @@ INPUTS ?= 100000
 fuzz: $(DEV)  ## broken inputs for every parser, INPUTS of them each
 	HWFLOW_FUZZ=$(INPUTS) $(BIN)/python -m pytest -n auto tests/fuzz
 
+SECONDS ?= 60
+fuzz-guided: $(DEV)  ## the same parsers under atheris, guided by coverage, SECONDS each; no part of CI
+	$(PIP) install "atheris>=3"
+	$(BIN)/python tests/fuzz/guided.py --seconds $(SECONDS)
+
 # What needs no PyTorch. Warnings of old packages are not ours.
 OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py %_load.py,$(wildcard tests/network/test_*.py)) tests/cost tests/timeloop \
     $(addprefix tests/test_,accelerator.py cli.py coarse.py data.py evaluate.py layers.py mapping.py store.py)
@@ -72,6 +77,10 @@ characterise: $(DEV)  ## what energies of variants are fitted on; needs Accelerg
 
 experiments: $(DEV)  ## the agent against its baselines on Fashion-MNIST; hours, but what is interrupted goes on
 	$(BIN)/python -m benchmarks.experiments
+
+PYTHONS ?= python3.11,python3.12,python3.13
+extras: $(DEV)  ## the wheel with each extra alone, in empty environments of every Python; downloads, and takes a while
+	$(BIN)/python tests/extras.py --pythons $(PYTHONS)
 
 wheel: $(DEV)  ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build

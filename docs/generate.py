@@ -116,6 +116,7 @@ _TITLES = {
     "network": "Networks",
     "layers": "Layers",
     "accelerator": "Accelerators",
+    "timeloop": "Timeloop's files",
     "dataflow": "Dataflows",
     "mapping": "Mappings",
     "energy": "Energies",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hwflow.results import LayerCost, NetworkCost
     from hwflow.store import Store
     from hwflow.sweeping import sweep
+    from hwflow.timeloop.bringing import from_timeloop
     from hwflow.training import Recipe, load_weights, train
 
 __version__ = "0.1.0"
@@ -61,6 +62,7 @@ _HOME = {
     "hwflow.results": ("LayerCost", "NetworkCost"),
     "hwflow.store": ("Store",),
     "hwflow.sweeping": ("sweep",),
+    "hwflow.timeloop.bringing": ("from_timeloop",),
     "hwflow.training": ("Recipe", "load_weights", "train"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -94,6 +96,7 @@ __all__ = [
     "estimate",
     "estimate_many",
     "from_datasets",
+    "from_timeloop",
     "load_data",
     "load_dataflow",
     "load_pruned",

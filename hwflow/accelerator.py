@@ -30,7 +30,8 @@ class Level:
     """A storage level as the loop-nest analysis and Timeloop see it, with the spatial boundary below it.
 
     A two-dimensional fan-out is two boundaries: its columns below the memory above it, its rows below a level of its own
-    that stores nothing (`memory` is None), so that one loop dimension can lie on both axes.
+    that stores nothing (`memory` is None), so that one loop dimension can lie on both axes. `cluster`: so many instances are
+    one physical array, and an access of any of them pays for all of it (Timeloop's `cluster_size`).
     """
 
     name: str
@@ -42,6 +43,7 @@ class Level:
     axis: Literal["X", "Y"] | None = None
     array: str | None = None
     spatial_dims: tuple[Dim, ...] = ()
+    cluster: int = 1
 
 
 class Accelerator(BaseModel):
@@ -289,13 +291,13 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
             allowed = [f for f in model.model_fields if f not in ("name", "kind")]
             if rest not in allowed:
                 raise not_found(f"field of {where}", path, [f"{head}.{f}" for f in allowed])
-            if rest in ("size_kib", "size_words"):
-                part.pop("size_kib", None)
-                part.pop("size_words", None)
             if value is None:
                 part.pop(rest, None)
-            else:
-                part[rest] = value
+                return
+            if rest in ("size_kib", "size_words"):  # two ways to say one thing: the last one holds
+                part.pop("size_kib", None)
+                part.pop("size_words", None)
+            part[rest] = value
             return
     raise not_found(f"part in field {path!r} of {where}", head, _parts(content))
 

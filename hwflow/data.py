@@ -44,18 +44,27 @@ def read_yaml(path: str | Path, what: str) -> Any:
         raise InputError(f"{what} {path}: there is no such file; check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{what}: {path} cannot be read: {error}.") from error
+    return parse_yaml(text, f"{what}: {path}")
+
+
+def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
+    """The content of a YAML text; `where` names it in errors, `loader` is a `SafeLoader` that may know more tags.
+
+    Raises:
+        InputError: where it is no YAML, with the line, or repeats its parts without end.
+    """
     try:
-        content = yaml.load(text, Loader=_Loader)
+        content = yaml.load(text, Loader=loader or SafeLoader)
         elements = _expanded(content, {})
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"{what}: {path}{where} is not valid YAML: {problem}.") from error
+        raise InputError(f"{where}{place} is not valid YAML: {problem}.") from error
     except (ValueError, TypeError, RecursionError) as error:  # of dates that do not exist, numbers of 5000 digits, wrong tags
-        raise InputError(f"{what}: {path} is not valid YAML: {error}.") from error
+        raise InputError(f"{where} is not valid YAML: {error}.") from error
     if elements > _REPEATED * (len(text) + 1000):  # written out, it could not have more elements than characters
-        raise InputError(f"{what}: {path} repeats its parts by aliases, over and over; write out what it means.")
+        raise InputError(f"{where} repeats its parts by aliases, over and over; write out what it means.")
     return content
 
 
@@ -70,7 +79,7 @@ def _expanded(content: Any, counted: dict[int, int]) -> int:
     return counted[id(content)]
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """The safe loader, refusing a key that stands twice in one mapping: plain YAML would drop the first in silence."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:

@@ -13,6 +13,7 @@ from hwflow.accelerator import Accelerator, Fanout, Level, explain, presets
 from hwflow.data import folder, read_yaml
 from hwflow.errors import InputError, not_found
 from hwflow.layers import DIMS, Dim
+from hwflow.native import TimeloopAccelerator
 from hwflow.parts import Name
 
 
@@ -114,6 +115,8 @@ def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) 
     Raises:
         InputError: where the dataflow does not fit the accelerator; lists the pairs that are legal.
     """
+    if isinstance(accelerator, TimeloopAccelerator):
+        return _written(accelerator, dataflow)
     chosen = dataflow if isinstance(dataflow, Dataflow) else load_dataflow(dataflow or accelerator.dataflow)
     if not chosen.fits(accelerator):
         raise InputError(_misfit(chosen, accelerator))
@@ -133,6 +136,16 @@ def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) 
             spatial = tuple(d for d in (DIMS if allowed is None else allowed) if d in level.spatial_dims)
         result.append(LevelConstraint(level, temporal, rule.innermost, spatial))
     return tuple(result)
+
+
+def _written(accelerator: TimeloopAccelerator, dataflow: Dataflow | str | None) -> tuple[LevelConstraint, ...]:
+    if dataflow is not None:
+        name = dataflow.name if isinstance(dataflow, Dataflow) else dataflow
+        raise InputError(
+            f"dataflow {name!r}: the constraints of {accelerator.name} are those of its Timeloop files; leave the dataflow out."
+        )
+    found = [(level, accelerator.limits[level.name]) for level in accelerator.levels]
+    return tuple(LevelConstraint(level, own.temporal, own.innermost, own.spatial) for level, own in found)
 
 
 def _roles(accelerator: Accelerator) -> set[str]:

@@ -7,7 +7,7 @@ loops of its dimension outside it, where it has its `residual`. (Timeloop calls 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +178,7 @@ class Mapping:
             found = by_level[level.name]
             keeps = _keeps(found.get("datatype", {}), level.memory.keeps if level.memory else ())
             levels.append(
-                LevelMapping(level.name, _loops(found.get("temporal")), _loops(found.get("spatial")), keeps, level.axis)
+                LevelMapping(level.name, loops_of(found.get("temporal")), loops_of(found.get("spatial")), keeps, level.axis)
             )
         return cls(tuple(levels))
 
@@ -195,10 +195,10 @@ class Mapping:
             rest = [n for n in names if n not in keep]
             entries.append({"target": mapped.level, "type": "datatype", "keep": keep, "bypass": rest})
         for mapped in self.levels:
-            entries.append({"target": mapped.level, "type": "temporal", **_factors(mapped.temporal)})
+            entries.append({"target": mapped.level, "type": "temporal", **factors_of(mapped.temporal)})
             if mapped.axis is not None:
                 split = len(DIMS) if mapped.axis == "X" else 0
-                entries.append({"target": mapped.level, "type": "spatial", **_factors(mapped.spatial), "split": split})
+                entries.append({"target": mapped.level, "type": "spatial", **factors_of(mapped.spatial), "split": split})
         return entries
 
     def to_timeloop(self, path: str | Path) -> None:
@@ -234,7 +234,8 @@ def _as_loops(loops: Iterable[tuple[Dim, int] | Loop]) -> tuple[Loop, ...]:
     return tuple(Loop(*loop) for loop in loops)
 
 
-def _factors(loops: tuple[Loop, ...]) -> dict[str, str]:
+def factors_of(loops: Sequence[Loop]) -> dict[str, str]:
+    """Factors and permutation of a directive: the innermost loop first, dimensions without a loop last."""
     present = {loop.dim: str(loop) for loop in loops}
     order = [loop.dim for loop in reversed(loops)] + [d for d in DIMS if d not in present]
     return {"factors": " ".join(present.get(d, f"{d}=1") for d in DIMS), "permutation": "".join(order)}
@@ -255,7 +256,7 @@ def _keeps(entry: MappingABC[str, Any], default: tuple[Tensor, ...]) -> tuple[Te
     )
 
 
-def _loops(entry: dict[str, Any] | None) -> Iterator[Loop]:
+def loops_of(entry: MappingABC[str, Any] | None) -> Iterator[Loop]:
     """Loops of one directive, outermost first, those of bound 1 left out."""
     if entry is None:
         return

@@ -59,6 +59,14 @@ def test_a_size_may_be_given_in_the_other_unit() -> None:
     assert variant["weight_spad"].words == 256  # type: ignore[union-attr]
 
 
+def test_a_size_in_words_replaces_one_in_kib_and_is_a_difference_that_makes_the_variant_again() -> None:
+    eyeriss = Accelerator.load("eyeriss")
+    variant = eyeriss.with_({"global_buffer.size_words": 2048})
+    assert variant["global_buffer"].size_kib is None  # type: ignore[union-attr]
+    assert eyeriss.with_(variant.differences(eyeriss)) == variant
+    assert variant.with_(eyeriss.differences(variant)) == eyeriss
+
+
 def test_narrower_words_keep_the_bytes() -> None:
     eight = EYERISS.with_bits(Bits(8, 8, 8))
     for wide, narrow in zip(EYERISS.memories, eight.memories, strict=True):

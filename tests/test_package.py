@@ -23,6 +23,7 @@ MODULES = {
 
 DATA = {
     *{"accelerator", "data", "dataflow", "energy", "errors", "fitting", "folders", "layers", "mapping", "parts", "ranking"},
+    "native",
     "results",
 }
 STORE = {"store", "_cachefile", "_owner"}
@@ -109,6 +110,7 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
         "estimate_many",
         "evaluate",
         "from_datasets",
+        "from_timeloop",
         "load_data",
         "load_weights",
         "map_layer",

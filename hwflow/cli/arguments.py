@@ -26,6 +26,18 @@ NetworkArgument = Annotated[
 AcceleratorOption = Annotated[
     str, typer.Option("--accelerator", "-a", metavar="ACC", help="A preset ('hwflow list accelerators') or a YAML file.")
 ]
+TimeloopArchOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--timeloop-arch",
+        metavar="FILE",
+        help="Instead of --accelerator: an architecture in Timeloop's format; again for its classes, variables, ...",
+    ),
+]
+TimeloopConstraintsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--timeloop-constraints", metavar="FILE", help="Constraints in Timeloop's format, beside the architecture's."),
+]
 DataflowOption = Annotated[
     str | None, typer.Option("--dataflow", metavar="NAME", help="A dataflow or a YAML file; by default the accelerator's own.")
 ]
@@ -75,6 +87,29 @@ def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
 
     accelerator = Accelerator.load(spec)
     return accelerator.with_(_fields(changes)) if changes else accelerator
+
+
+def load_chip(
+    spec: str | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
+) -> Accelerator | None:
+    """The accelerator of `--accelerator` or of `--timeloop-arch`, or None; what mid has not as the files have it is told."""
+    if not files:
+        if constraints:
+            raise InputError("--timeloop-constraints means nothing without --timeloop-arch; name the architecture, too.")
+        return load_accelerator(spec, changes) if spec else None
+    if spec:
+        raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
+    if changes:
+        raise InputError("--set changes no Timeloop files; change the value in them.")
+    from hwflow.console import say
+    from hwflow.timeloop.bringing import from_timeloop
+
+    chip = from_timeloop(list(files), constraints=list(constraints or ()))
+    for note in chip.notes:
+        say(f"{chip.name}: {note}")
+    for refusal in chip.refusals:
+        say(f"{chip.name}: mid cannot answer for {refusal}")
+    return chip
 
 
 def cores(jobs: int | None, mapper: str = "hwflow") -> int:

@@ -35,6 +35,8 @@ def estimate(
         str | None,
         typer.Option("--accelerator", "-a", metavar="ACC", help="A preset ('hwflow list accelerators') or a YAML file."),
     ] = None,
+    timeloop_arch: args.TimeloopArchOption = None,
+    timeloop_constraints: args.TimeloopConstraintsOption = None,
     level: Annotated[
         str | None,
         typer.Option("--level", metavar="coarse|mid|fine", help="By default mid; coarse where no accelerator is given."),
@@ -62,8 +64,9 @@ def estimate(
     from hwflow.cost.evaluation import Options
 
     args.chosen("--format", form, _FORMATS)
+    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     options = Options(
-        level=level or ("mid" if accelerator else "coarse"),  # type: ignore[arg-type]
+        level=level or ("mid" if chip else "coarse"),  # type: ignore[arg-type]
         dataflow=dataflow,
         objective=objective,  # type: ignore[arg-type]
         energy=energy,
@@ -73,9 +76,8 @@ def estimate(
         fallback=args.fallback_of(fallback, strict),  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper if level == "fine" else "hwflow"),
     )
-    if accelerator is None:
+    if chip is None:
         _needs_no_accelerator({"--dataflow": dataflow, "--set": changes}, energy)
-    chip = args.load_accelerator(accelerator, changes) if accelerator else None
     net = args.load_network(network, input_shape, batch, bits)
     cost = _evaluated([(net, chip)], options, f"{net.name} at {options.level}")[0]
     if html is not None:

@@ -50,9 +50,9 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
         shared = math.prod(level.fanout for level in nest.levels[: inner + 1])
         memory = nest.levels[inner].memory
         assert memory is not None
-        part = table.parts[memory.name]
+        part, block = table.parts[memory.name], memory.block_words * nest.levels[inner].cluster
         if not operands_travel(nest):
-            energy += layer.macs / shared / memory.block_words * (part.update if tensor == "outputs" else part.read)
+            energy += layer.macs / shared / block * (part.update if tensor == "outputs" else part.read)
         if memory is not acc.dram:
             dram = table.parts[acc.dram.name]
             energy += _touched(nest, t) / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)

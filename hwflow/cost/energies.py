@@ -16,6 +16,7 @@ from hwflow.accelerator import Accelerator
 from hwflow.cost.pool import Task, run
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded, unrecorded
 from hwflow.errors import HwflowError, InputError, not_found
+from hwflow.native import TimeloopAccelerator
 from hwflow.store import Store, key_of
 
 if TYPE_CHECKING:
@@ -65,10 +66,12 @@ def energy_tables(
 
 
 def _one(accelerator: Accelerator, source: str, engine: str | None, store: Store | None) -> EnergyTable:
-    if source == "normalized":
-        return normalized(accelerator)
     if source == "accelergy":
         return _from_accelergy(accelerator, engine, store)
+    if isinstance(accelerator, TimeloopAccelerator):
+        return _of_classes(accelerator, source)
+    if source == "normalized":
+        return normalized(accelerator)
     if source == "fitted":
         from hwflow.fitting import fitted
 
@@ -88,6 +91,27 @@ def _one(accelerator: Accelerator, source: str, engine: str | None, store: Store
     except OutOfRange as error:
         plain = normalized(accelerator)
         return replace(plain, source=f"{plain.source}: {str(error).split('. ')[0]}")
+
+
+def _of_classes(accelerator: TimeloopAccelerator, source: str) -> EnergyTable:
+    """Energies of the parts as they are built, where their classes are known; without Accelergy that is all there is."""
+    if accelerator.unpriced and source in ("recorded", "fitted"):
+        raise InputError(
+            f"accelerator {accelerator.name} has no {source} energies: {'; '.join(accelerator.unpriced.values())}. Use auto, "
+            "which then answers in normalised units, or accelergy where it is installed."
+        )
+    if accelerator.unpriced and source == "auto":
+        plain = normalized(accelerator.physical)
+        return replace(plain, source=f"{plain.source}: {next(iter(accelerator.unpriced.values()))}")
+    table = _one(accelerator.physical, source, None, None)
+    parts = {name: _share(part, accelerator.clusters.get(name, 1)) for name, part in table.parts.items()}
+    whose = "" if table.unit == "normalized" else "; of hwflow's own components, not of the files' classes"
+    return replace(table, source=table.source + whose, parts=parts)
+
+
+def _share(part: PartEnergy, cluster: int) -> PartEnergy:
+    """The area of one instance of an array that several share."""
+    return part if cluster == 1 or part.area_um2 is None else replace(part, area_um2=part.area_um2 / cluster)
 
 
 def _from_accelergy(accelerator: Accelerator, engine: str | None, store: Store | None) -> EnergyTable:

@@ -18,6 +18,7 @@ from hwflow.dataflow import constrain
 from hwflow.energy import EnergyTable, chip_area_um2
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
 from hwflow.layers import Bits, Layer
+from hwflow.native import TimeloopAccelerator
 from hwflow.network import Network
 from hwflow.results import LEVELS, LayerCost, LevelName, NetworkCost
 from hwflow.store import Store
@@ -325,6 +326,8 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
             "fingerprint": plan.accelerator.fingerprint,
             "changes": _changes(plan.accelerator),
         }
+    if isinstance(plan.accelerator, TimeloopAccelerator):
+        content["timeloop_files"] = {"notes": list(plan.accelerator.notes), "refusals": list(plan.accelerator.refusals)}
     if level != "coarse" and plan.accelerator is not None:
         content |= {
             "dataflow": options.dataflow or plan.accelerator.dataflow,

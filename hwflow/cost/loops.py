@@ -135,7 +135,7 @@ class Loops(Scores):
     def _candidates(self, state: Partial, closed: Floats, k: int, cut: float) -> Places:
         """Of the tiles of level k's room, those that are worth a jump."""
         room = self.rooms[k]
-        keep = np.ones(len(room), dtype=np.bool_)
+        keep = self.from_above[k][room]
         fixed = self.lattice.bits(~self.temporal[k])
         if fixed:
             keep &= np.isin(self.lattice.masks[room] & fixed, self.lattice.masks[state.place] & fixed)

@@ -37,6 +37,7 @@ from hwflow.cost.ragged import Walk
 from hwflow.energy import EnergyTable
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
 from hwflow.mapping import LevelMapping, Loop, Mapping
+from hwflow.native import TimeloopAccelerator
 
 __all__ = ["OUTPUTS", "Batch", "Bools", "Floats", "Ints", "Keeps", "Nest", "Verdict"]
 
@@ -80,6 +81,8 @@ class Nest:
     """Everything about a layer and an accelerator that does not depend on the mapping, and the analysis itself."""
 
     def __init__(self, layer: Layer, accelerator: Accelerator, table: EnergyTable, keeps: Keeps | None = None) -> None:
+        if isinstance(accelerator, TimeloopAccelerator):
+            accelerator.check()
         self.layer, self.accelerator, self.table = layer, accelerator, table
         self.levels = accelerator.levels[::-1]
         self.sizes = np.array([layer.dims[d] for d in DIMS], dtype=np.int64)
@@ -222,6 +225,9 @@ class Nest:
                 + np.ceil(fills[k] / block).sum(axis=0) * part.write
                 + np.ceil(updates[k] / block).sum(axis=0) * part.update
             )
+            if level.cluster > 1:  # whose accesses the instances at work in one array share
+                clusters = level.instances // level.cluster
+                per_instance = per_instance * (np.minimum(nest.most[k], clusters) / nest.most[k])
             level_energy[k] = per_instance * nest.at_work[k]
             omitted += per_instance * nest.cut_off[k]
             read_demand = (nest.shared(reads[k], k) / compute_cycles).sum(axis=0)

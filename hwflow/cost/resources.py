@@ -55,7 +55,7 @@ def resources_of(nest: Nest, transfers: list[Transfer]) -> list[Resource]:
         memory = level.memory
         if memory is None:
             continue
-        part, block = table.parts[memory.name], memory.block_words
+        part, block = table.parts[memory.name], memory.block_words * level.cluster
         reads, writes = (Resource(k, 1.0, *(np.zeros(number) for _ in range(4))) for _ in range(2))
         for p, transfer in enumerate(transfers):
             sums = transfer.tensor == OUTPUTS

@@ -49,6 +49,8 @@ class Tables:
         idle: product of the extents along which a tensor stays the same, [tensor, tile]; `span`: of all, [tile].
         volume: words of each tensor in a tile, [tensor, tile].
         fits: for each level whether a tile fits it and every level above, [tile]; `rooms`: those that do.
+        from_here: for each level whether its temporal loops and the loops above it can complete a tile, [tile];
+            `from_above`: the latter alone.
         ways: for each level with a fan-out the tiles that its spatial loops can span.
         orders: for each level.
     """
@@ -79,6 +81,7 @@ class Tables:
         self._price()
         self.fits = self._fits()
         self.rooms = [np.flatnonzero(f) for f in self.fits]
+        self.from_here, self.from_above = self._completable(rules)
 
     def _windows(self) -> list[tuple[int, tuple[int, int], tuple[int, int]]]:
         """Axis, its two dimensions and their coefficients, of each sliding window."""
@@ -192,6 +195,24 @@ class Tables:
                 fits = fits & (self.volume[self.nest.keep[k]].sum(axis=0) <= room)
             result.append(fits)
         return result[::-1]
+
+    def _completable(self, rules: Sequence[LevelConstraint]) -> tuple[list[Bools], list[Bools]]:
+        """A dimension that no loop above a level may have must be whole below it, or the search keeps what leads nowhere."""
+        later = np.zeros(len(DIMS), dtype=np.bool_)
+        here: list[Bools] = []
+        above: list[Bools] = []
+        for k in reversed(range(self.count)):
+            above.append(self._whole_along(~later))
+            later = later | self.temporal[k]
+            here.append(self._whole_along(~later))
+            if k in self.ways:
+                later = later | np.array([d in rules[k].spatial for d in DIMS])
+        return here[::-1], above[::-1]
+
+    def _whole_along(self, dims: Bools) -> Bools:
+        """Which tiles have all of these dimensions."""
+        bits = self.lattice.bits(dims)
+        return np.asarray((self.lattice.masks & bits) == bits)
 
     # Windows ---------------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,8 @@ class Tilings(Loops):
         for begin in range(0, state.size, step):
             block = state.take(slice(begin, begin + step))
             rows, columns = np.nonzero((masks[places] & ~masks[self.whole - block.place][:, None]) == 0)
-            fits = np.flatnonzero(self.fits[k][block.place[rows] + places[columns]])
+            wider = block.place[rows] + places[columns]
+            fits = np.flatnonzero(self.fits[k][wider] & self.from_here[k][wider])
             rows, columns = rows[fits], columns[fits]
             if math.isfinite(cut) and k and not self.sound:  # most are too dear even if all of the fan-out shared every word
                 over, tiles = places[columns], block.place[rows] + places[columns]

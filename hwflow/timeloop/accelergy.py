@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hwflow.accelerator import Accelerator, MacUnit, Memory
 from hwflow.data import folder, read_yaml
 from hwflow.energy import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
 from hwflow.errors import InputError, ToolError
+from hwflow.native import TimeloopAccelerator
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.running import run_tool
 from hwflow.timeloop.templates import fill
@@ -40,8 +42,11 @@ def characterise(
         ToolError: it failed (no plug-in answers for a part), wrote rubbish, or a dummy answered; naming the part.
     """
     what = f"Accelergy on accelerator {accelerator.name}"
-    process = accelerator.technology_nm, accelerator.cycle_s
-    found = characterise_parts(costed_parts(accelerator), *process, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    process, parts = (accelerator.technology_nm, accelerator.cycle_s), costed_parts(accelerator)
+    if isinstance(accelerator, TimeloopAccelerator):
+        found = _characterise_written(accelerator, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    else:
+        found = characterise_parts(parts, *process, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
     versions = {"accelergy": engine.version("accelergy"), "engine": engine.name}
     return EnergyTable("pJ", f"accelergy ({estimators_of(found)})", found, versions)
 
@@ -61,7 +66,45 @@ def characterise_parts(
         "accelergy.yaml": fill("accelergy.yaml.j2", _input(parts, technology_nm, cycle_s)),
         "components.yaml": (folder("arch_templates") / "timeloop" / "components.yaml").read_text(encoding="utf-8"),
     }
+    return _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
 
+
+def _characterise_written(
+    accelerator: TimeloopAccelerator, engine: Engine, *, what: str, allow_dummy: bool, limit_s: float
+) -> dict[str, PartEnergy]:
+    """The same for the user's own classes and attributes, one instance of each part."""
+    parts = costed_parts(accelerator)
+    entries = [
+        {
+            "name": part.name,
+            "class": accelerator.written[part.name].kind,
+            "attributes": accelerator.written[part.name].attributes,
+            "actions": ("compute",) if isinstance(part, MacUnit) else _STORAGE,
+        }
+        for part in parts
+    ]
+    process = {"technology_nm": f"{accelerator.technology_nm:g}", "cycle_s": accelerator.cycle_s}
+    files = {
+        "accelergy.yaml": fill("accelergy.yaml.j2", {**process, "parts": entries}),
+        "components.yaml": accelerator.components,
+    }
+    found = _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    shares = accelerator.clusters
+    return {
+        name: replace(part, area_um2=part.area_um2 / shares[name]) if name in shares and part.area_um2 else part
+        for name, part in found.items()
+    }
+
+
+def _run(
+    files: dict[str, str],
+    parts: Sequence[Memory | MacUnit],
+    engine: Engine,
+    *,
+    what: str,
+    allow_dummy: bool,
+    limit_s: float,
+) -> dict[str, PartEnergy]:
     def read(place: Path) -> dict[str, PartEnergy]:
         found = read_tables(place, parts)
         if not allow_dummy:
@@ -88,11 +131,11 @@ def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, Par
         if not names:
             raise ToolError(f"ERT_summary.yaml and ART_summary.yaml name no estimator for {part.name}.")
         wanted = _COMPUTE if isinstance(part, MacUnit) else _STORAGE
-        missing = [a for a in wanted if a not in actions]
+        missing = [a for a in wanted if a not in actions and (a, wanted) != ("leak", _COMPUTE)]  # which nothing charges
         if missing:
             raise ToolError(f"ERT.yaml has no energy for {', '.join(missing)} of {part.name}.")
         try:
-            values = {a: float(actions[a]) for a in wanted}
+            values = {a: float(actions.get(a, 0.0)) for a in wanted}
             area = float(_of(areas, part.name, place / "ART.yaml")["area"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ToolError(f"ERT.yaml, ART.yaml: an energy or area of {part.name} is no number: {error}.") from None

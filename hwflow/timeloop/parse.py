@@ -17,6 +17,8 @@ from hwflow.data import read_yaml
 from hwflow.errors import InputError, ToolError
 from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
+from hwflow.native import TimeloopAccelerator
+from hwflow.timeloop.translating import mapping_of
 
 _COUNTS = {
     "Scalar reads (per-instance)": "reads",
@@ -92,7 +94,10 @@ def read_mapping(folder: Path, layer: Layer, accelerator: Accelerator) -> Mappin
     _text(path, "the mapping that was found")
     try:
         content = read_yaml(path, "mapping")
-        mapping = Mapping.from_directives(content["mapping"], accelerator)
+        if isinstance(accelerator, TimeloopAccelerator):
+            mapping = mapping_of(content["mapping"], accelerator)
+        else:
+            mapping = Mapping.from_directives(content["mapping"], accelerator)
         mapping.check(layer, accelerator)
     except (InputError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).replace(str(path), path.name)

@@ -16,7 +16,9 @@ from hwflow.energy import EnergyTable
 from hwflow.errors import InputError
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
+from hwflow.native import TimeloopAccelerator
 from hwflow.timeloop.templates import fill
+from hwflow.timeloop.translating import directives_of, energies_of
 
 Objective = Literal["energy", "latency", "edp"]
 METRICS: dict[str, str] = {"energy": "energy", "latency": "delay", "edp": "edp"}
@@ -61,16 +63,20 @@ def render(
     if objective not in METRICS:
         raise InputError(f"objective is {objective!r}; allowed: {', '.join(METRICS)}.")
     files = {
-        "architecture.yaml": fill("architecture.yaml.j2", _architecture(accelerator)),
+        "architecture.yaml": _architecture_text(accelerator),
         "problem.yaml": fill("problem.yaml.j2", _problem(layer)),
         "ERT.yaml": fill("ERT.yaml.j2", {"unit": table.unit, "parts": _energies(accelerator, table)}),
         "ART.yaml": fill("ART.yaml.j2", {"parts": _energies(accelerator, table)}),
     }
+    own = accelerator if isinstance(accelerator, TimeloopAccelerator) else None
+    if own:
+        files |= own.extra
     if mapping is not None:
         mapping.check(layer, accelerator)
         files["mapping.yaml"] = fill("mapping.yaml.j2", {"directives": _directives(mapping, accelerator)})
         return files
-    files["constraints.yaml"] = fill("constraints.yaml.j2", {"targets": _targets(constraints)})
+    targets = list(own.targets) if own else _targets(constraints)
+    files["constraints.yaml"] = fill("constraints.yaml.j2", {"targets": targets})
     settings = {"metric": METRICS[objective], "search": search or SearchSettings()}
     files["mapper.yaml"] = fill("mapper.yaml.j2", settings)
     return files
@@ -82,6 +88,12 @@ def command(files: dict[str, str]) -> list[str]:
 
 
 # Architecture --------------------------------------------------------------------------------------------------------
+
+
+def _architecture_text(accelerator: Accelerator) -> str:
+    if isinstance(accelerator, TimeloopAccelerator):
+        return accelerator.architecture
+    return fill("architecture.yaml.j2", _architecture(accelerator))
 
 
 def _architecture(accelerator: Accelerator) -> dict[str, Any]:
@@ -188,6 +200,8 @@ def _ones(allowed: tuple[Dim, ...]) -> dict[str, str]:
 
 def _directives(mapping: Mapping, accelerator: Accelerator) -> list[dict[str, Any]]:
     """Without the spatial directives of fan-outs of 1, for which Timeloop knows no spatial level."""
+    if isinstance(accelerator, TimeloopAccelerator):
+        return directives_of(mapping, accelerator)
     spread = {level.name for level in accelerator.levels if level.fanout > 1}
     return [d for d in mapping.directives() if d["type"] != "spatial" or d["target"] in spread]
 
@@ -197,6 +211,8 @@ def _directives(mapping: Mapping, accelerator: Accelerator) -> list[dict[str, An
 
 def _energies(accelerator: Accelerator, table: EnergyTable) -> list[dict[str, Any]]:
     """One entry a component, the empty levels included: for a component that is missing Timeloop takes numbers of its own."""
+    if isinstance(accelerator, TimeloopAccelerator):
+        return energies_of(accelerator, table)
     entries = []
     for level in accelerator.levels:
         actions = dict.fromkeys(("read", "write", "update", "leak"), 0.0)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from hwflow.accelerator import Accelerator, presets
 from hwflow.cost import mapper, mid
 from hwflow.cost.nest import Batch, Nest, Verdict
-from hwflow.dataflow import LevelConstraint, constrain
+from hwflow.dataflow import LevelConstraint, constrain, load_dataflow
 from hwflow.energy import EnergyTable, PartEnergy, normalized
 from hwflow.layers import DIMS, Layer
 
+ROOT = Path(__file__).resolve().parents[2]
 OBJECTIVES = get_args(mapper.Objective)
 
 
@@ -248,3 +250,14 @@ def test_where_links_decide_no_order_of_the_fanout_is_better(layer: Layer, objec
     found = mapper.search(nest, constrain(chip), objective=objective)
     assert found is not None
     assert value(nest.evaluate(found.batch), objective)[0] <= best * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("kernel", [5, 7, 11])
+def test_a_dimension_that_no_memory_may_loop_over_is_spread_whole(kernel: int) -> None:
+    """Of the fullest ways to use 12 rows of PEs none has a kernel of 5 rows; the search must not end without a mapping."""
+    chip = Accelerator.load("eyeriss")
+    layer = Layer("k", C=48, M=16, P=13, Q=13, R=3, S=kernel)
+    constraints = constrain(chip, load_dataflow(ROOT / "benchmarks" / "chip_rows.yaml"))
+    found = mapper.search(Nest(layer, chip, normalized(chip)), constraints, objective="edp")
+    assert found is not None
+    assert found.batch.spatial[:, DIMS.index("S"), 0].prod() == kernel

@@ -1,0 +1,251 @@
+"""Timeloop's input files as a user writes them: YAML with the tags of its front end, Jinja in a sandbox, several files as one.
+
+Files are text of someone else: YAML is read with the safe loader, templates cannot run code, and what they include must lie
+in the folders of the files that were given.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from hwflow.data import SafeLoader, parse_yaml
+from hwflow.errors import InputError
+
+TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
+
+_IGNORED = {
+    "problem": "the layers are the network's",
+    "mapper": "searches take hwflow's settings (--effort)",
+    "mapspace": "searches take hwflow's settings (--effort)",
+    "ERT": "energies are those of --energy",
+    "ART": "areas are those of --energy",
+    "globals": "hwflow sets Timeloop's environment",
+}
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d{1,3}")  # which plain YAML 1.1 takes for a text
+_DUMPED = ("dumped_by_timeloop_front_end",)
+
+
+class Tagged(dict[str, Any]):
+    """A mapping with a tag of Timeloop's front end: `!Component {name: ...}`."""
+
+    tag: str = ""
+
+
+class Quoted(str):
+    """A text in quotes, which is never an expression."""
+
+    __slots__ = ()
+
+
+@dataclass
+class Input:
+    """What all files together say.
+
+    Attributes:
+        where: the files, for errors.
+        architecture: the content of `architecture:`.
+        targets: constraints on mappings, of all sections whose names end in "constraints".
+        components: classes of components.
+        variables: what expressions can name.
+        sparse: the content of `sparse_optimizations:`, or None.
+        ignored: sections that mean nothing to hwflow, and why.
+    """
+
+    where: str
+    architecture: dict[str, Any] | None = None
+    targets: list[Any] = field(default_factory=list)
+    components: list[Any] = field(default_factory=list)
+    variables: dict[str, Any] = field(default_factory=dict)
+    sparse: Any = None
+    ignored: dict[str, str] = field(default_factory=dict)
+
+
+def read_files(files: Sequence[str | Path]) -> Input:
+    """All files as one input; a folder stands for its `*.yaml`.
+
+    Raises:
+        InputError: naming the file and the field, where one is missing, no YAML, or says twice what can be said once.
+    """
+    paths = [path for given in files for path in _listed(Path(given))]
+    found = Input(", ".join(str(path) for path in files))
+    folders = tuple({path.resolve().parent for path in paths})
+    for path in paths:
+        content = _Reader(folders).read(path)
+        if not isinstance(content, Mapping):
+            raise InputError(f"{path}: Timeloop's input is a mapping of sections such as architecture:, not {_kind(content)}.")
+        for name, section in content.items():
+            _add(found, str(name), section, path)
+    if found.architecture is None:
+        raise InputError(
+            f"{found.where}: none of the files has a section architecture:, which says what the chip is. Give the file that "
+            "has it (--timeloop-arch)."
+        )
+    return found
+
+
+def _listed(given: Path) -> list[Path]:
+    return sorted(given.glob("*.yaml")) if given.is_dir() else [given]
+
+
+def _add(found: Input, name: str, section: Any, path: Path) -> None:
+    if name == "architecture":
+        if found.architecture is not None:
+            raise InputError(f"{path}: architecture: stands in two of the files {found.where}; give one.")
+        found.architecture = dict(_mapping(section, f"{path}: architecture"))
+    elif name.endswith("constraints") or name == "mapping":
+        found.targets += _targets(section, f"{path}: {name}")
+    elif name in ("components", "compound_components"):
+        classes = _mapping(section, f"{path}: {name}").get("classes") or []
+        if not isinstance(classes, list) or not all(isinstance(c, Mapping) for c in classes):
+            raise InputError(f"{path}: {name}.classes is {_kind(classes)}; it must be a list of classes.")
+        found.components += classes
+    elif name == "variables":
+        found.variables |= _mapping(section, f"{path}: variables")
+    elif name == "sparse_optimizations":
+        found.sparse = section
+    elif name not in _DUMPED and section:
+        found.ignored[name] = _IGNORED.get(name, "hwflow knows no such section")
+
+
+def _targets(section: Any, where: str) -> list[Any]:
+    """The list of constraints, which stands under `targets` or by itself."""
+    listed = section.get("targets", section.get("constraints")) if isinstance(section, Mapping) else section
+    if listed is None:
+        return []
+    if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
+        raise InputError(f"{where} is {_kind(listed)}; it must be a list of constraints, each with target and type.")
+    flat = []
+    for item in listed:
+        inner = item.get("constraints")
+        inner = inner if isinstance(inner, list) else [item]
+        for one in inner:
+            if not isinstance(one, Mapping):
+                raise InputError(f"{where}: {one!r} is no constraint with target and type.")
+            attributes = one.get("attributes") or {}
+            merged = {**item, **one, **_mapping(attributes, f"{where}: attributes")}
+            flat.append({key: value for key, value in merged.items() if key not in ("attributes", "constraints")})
+    return flat
+
+
+def _mapping(section: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(section, Mapping):
+        raise InputError(f"{where} is {_kind(section)}; it must be a mapping.")
+    return section
+
+
+def _kind(content: Any) -> str:
+    return "empty" if content is None else f"a {type(content).__name__}"
+
+
+# One file ------------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads one file and what it includes."""
+
+    def __init__(self, folders: tuple[Path, ...], depth: int = 0) -> None:
+        self._folders, self._depth, self._included = folders, depth, dict[str, Any]()
+
+    def read(self, path: Path) -> Any:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise InputError(f"Timeloop's input {path}: there is no such file; check the path.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"Timeloop's input: {path} cannot be read: {error}.") from error
+        if "{{" in text or "{%" in text:
+            text = self._filled(text, path)
+        return parse_yaml(text, f"Timeloop's input: {path}", self._loader(path))
+
+    def _filled(self, text: str, path: Path) -> str:
+        environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+        environment.globals = {
+            "cwd": lambda: str(path.resolve().parent),
+            "add_to_path": lambda folder: "",
+            "path_exists": lambda name: bool(self._paths(name, path)),
+            "include": lambda name, key="": self._include(name, key, path),
+            "include_all": lambda name, key="": self._include(name, key, path, every=True),
+        }
+        try:
+            return environment.from_string(text).render()
+        except InputError:
+            raise
+        except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise InputError(
+                f"Timeloop's input: {path}: its template cannot be filled in: {error}. Of a template's functions hwflow has "
+                "cwd, path_exists, add_to_path, include and include_all, and no variables from outside; give the files that "
+                "it would include one by one."
+            ) from error
+
+    def _paths(self, name: str, path: Path) -> list[Path]:
+        """What a name in a template stands for, within the folders that the user named."""
+        found = []
+        for folder in (path.resolve().parent, *self._folders):
+            found = [Path(one).resolve() for one in sorted(glob.glob(str(folder / str(name))))]
+            if found:
+                break
+        for one in found:
+            if not any(one.is_relative_to(folder) for folder in self._folders):
+                raise InputError(
+                    f"Timeloop's input: {path} includes {name}, which is outside of the folders of the files that were given; "
+                    "give that file, too."
+                )
+        return found
+
+    def _include(self, name: str, key: str, path: Path, *, every: bool = False) -> str:
+        paths = self._paths(name, path)
+        if not paths or (len(paths) > 1 and not every) or self._depth > 8:
+            reason = "includes itself" if self._depth > 8 else f"includes {name}, which is {len(paths)} files"
+            raise InputError(f"Timeloop's input: {path} {reason}; an include is one file, include_all any number.")
+        contents = [_at(_Reader(self._folders, self._depth + 1).read(one), key, one) for one in paths]
+        merged = [item for c in contents for item in (c if isinstance(c, list) else [c])] if every else contents[0]
+        self._included[str(len(self._included))] = merged
+        return f"!included {len(self._included) - 1}"
+
+    def _loader(self, path: Path) -> type[Any]:
+        included = self._included
+
+        class Loader(SafeLoader):
+            """The safe loader with the tags of Timeloop's front end, and merged keys (`<<`)."""
+
+            def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+                merged = any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value)
+                plain = yaml.constructor.SafeConstructor.construct_mapping
+                return plain(self, node, deep) if merged else super().construct_mapping(node, deep)
+
+        def text(loader: Any, node: yaml.ScalarNode) -> str | float:
+            value = str(loader.construct_scalar(node))
+            if node.style in ("'", '"'):
+                return Quoted(value)
+            return float(value) if _NUMBER.fullmatch(value) else value
+
+        def tagged(loader: Any, node: yaml.Node) -> Tagged:
+            if not isinstance(node, yaml.MappingNode):
+                raise yaml.constructor.ConstructorError(None, None, f"{node.tag} needs a mapping", node.start_mark)
+            content = Tagged(loader.construct_mapping(node, deep=True))
+            content.tag = node.tag[1:].capitalize()
+            return content
+
+        Loader.add_constructor("tag:yaml.org,2002:str", text)
+        Loader.add_constructor("!included", lambda loader, node: included[str(loader.construct_scalar(node))])
+        for tag in TAGS:
+            Loader.add_constructor(f"!{tag}", tagged)
+            Loader.add_constructor(f"!{tag.lower()}", tagged)
+        return Loader
+
+
+def _at(content: Any, key: str, path: Path) -> Any:
+    for step in filter(None, str(key).split(".")):
+        if not isinstance(content, Mapping) or step not in content:
+            raise InputError(f"Timeloop's input: {path} has no section {key}, which another file includes.")
+        content = content[step]
+    return content

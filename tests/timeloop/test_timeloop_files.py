@@ -1,0 +1,330 @@
+"""Timeloop's own files as accelerators: reading, lowering, deriving, and what is refused with which words."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import hwflow
+from hwflow.cli import app
+from hwflow.cost import energies, mid
+from hwflow.cost.energies import energy_table
+from hwflow.dataflow import constrain
+from hwflow.energy import normalized
+from hwflow.errors import InputError
+from hwflow.layers import Bits, Layer
+from hwflow.mapping import Mapping
+from hwflow.native import TimeloopAccelerator
+from hwflow.timeloop.expressions import Unreadable, value_of
+from hwflow.timeloop.parse import read_mapping
+from hwflow.timeloop.render import SearchSettings, render
+from hwflow.timeloop.translating import directives_of, mapping_of
+
+DESIGNS = Path(__file__).parents[1] / "data" / "timeloop_designs"
+OFFICIAL = ("eyeriss_like", "simba_like", "simple_weight_stationary", "simple_output_stationary")
+NATIVE = (DESIGNS / "two_forms_native.yaml").read_text(encoding="utf-8")
+NODES = (DESIGNS / "two_forms_nodes.yaml").read_text(encoding="utf-8")
+LAYER = Layer("conv", C=16, M=24, P=14, Q=14, R=3, S=3)
+SAME = ("hierarchy", "places", "limits", "clusters", "unit", "technology_nm", "clock_mhz", "unpriced", "refusals")
+
+
+def chip(name: str) -> TimeloopAccelerator:
+    return hwflow.from_timeloop(DESIGNS / f"{name}.yaml")
+
+
+def brought(text: str, folder: Path, *replaced: tuple[str, str]) -> TimeloopAccelerator:
+    for old, new in replaced:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    (folder / "mine.yaml").write_text(text, encoding="utf-8")
+    return hwflow.from_timeloop(folder / "mine.yaml")
+
+
+# Two forms -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_hwflow_lowers_the_official_designs_as_pytimeloop_does(name: str, tmp_path: Path) -> None:
+    lowered = json.loads(gzip.decompress((DESIGNS / "lowered.json.gz").read_bytes()))[name]
+    theirs = brought(json.dumps(lowered), tmp_path)
+    for field in SAME:
+        assert getattr(chip(name), field) == getattr(theirs, field), field
+
+
+def test_both_forms_are_one_chip() -> None:
+    nodes, native = chip("two_forms_nodes"), chip("two_forms_native")
+    for field in SAME:
+        assert getattr(nodes, field) == getattr(native, field), field
+    assert [part.name for part in nodes.hierarchy] == ["DRAM", "buffer", "column", "weights", "sums", "mac"]
+    assert nodes.dram.word_bits == 8
+    assert nodes.words_per_cycle(nodes.dram) == 6.4
+    assert nodes.mac_units == 6
+    assert set(nodes.limits["inter_column_spatial"].spatial) == {"C", "G", "M", "Q"}
+    assert nodes.limits["weights"].innermost == ("R", "S")
+    assert nodes.limits["sums"].temporal == ()
+
+
+def test_what_the_official_designs_are() -> None:
+    eyeriss, simba = chip("eyeriss_like"), chip("simba_like")
+    assert [level.name for level in eyeriss.levels] == [
+        *("DRAM", "shared_glb", "inter_PE_column_spatial", "inter_PE_spatial", "ifmap_spad", "weights_spad", "psum_spad")
+    ]
+    assert [(level.fanout, level.axis) for level in eyeriss.levels][2:4] == [(14, "X"), (12, "Y")]
+    assert eyeriss.limits["psum_spad"].temporal == ("G", "M")
+    assert simba.clusters == {"PEWeightRegs": 64}
+    assert {level.name: level.cluster for level in simba.levels}["PEWeightRegs"] == 64
+    assert not eyeriss.refusals
+    assert not simba.refusals
+
+
+def test_an_axis_that_nothing_can_use_is_told() -> None:
+    """The official simple designs use 16 of their 256 PEs: pytimeloop puts fixed dimensions before the split."""
+    accelerator = chip("simple_weight_stationary")
+    assert any("no dimension can lie on its meshX of 16" in note for note in accelerator.notes)
+    found = mid.map_layer(LAYER, accelerator, constrain(accelerator), normalized(accelerator.physical))
+    assert found.cost.utilization is not None
+    assert found.cost.utilization <= 1 / 16
+
+
+def test_files_can_lie_apart_and_include_one_another(tmp_path: Path) -> None:
+    head, _, tail = NODES.partition("architecture:\n")
+    variables = head.partition("variables:")[2].strip()
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / "a.yaml").write_text(f"variables: {variables}\n", encoding="utf-8")
+    (parts / "b.yaml").write_text(f"architecture:\n{tail}", encoding="utf-8")
+    top = tmp_path / "top.yaml.jinja2"
+    top.write_text("architecture: {{ include('parts/b.yaml', 'architecture') }}\n", encoding="utf-8")
+    whole = chip("two_forms_nodes")
+    for files in ([parts / "b.yaml", parts / "a.yaml"], [parts], [top, parts / "a.yaml"]):
+        assert hwflow.from_timeloop(files).hierarchy == whole.hierarchy
+
+
+def test_constraints_can_come_from_another_file(tmp_path: Path) -> None:
+    plain, _, constraints = NATIVE.partition("architecture_constraints:\n")
+    (tmp_path / "arch.yaml").write_text(plain, encoding="utf-8")
+    (tmp_path / "constraints.yaml").write_text(f"mapspace_constraints:\n{constraints}", encoding="utf-8")
+    found = hwflow.from_timeloop(tmp_path / "arch.yaml", constraints=tmp_path / "constraints.yaml")
+    assert found.limits == chip("two_forms_native").limits
+    assert found.name == tmp_path.name
+
+
+# Using it ------------------------------------------------------------------------------------------------------------
+
+
+def test_its_identity_is_its_content(tmp_path: Path) -> None:
+    one, same = chip("two_forms_native"), brought(NATIVE, tmp_path)
+    assert one.fingerprint == same.fingerprint
+    other = brought(NATIVE, tmp_path, ("attributes: {width: 1, depth: 1, datawidth: 1}", "attributes: {width: 2, depth: 1}"))
+    assert other.fingerprint != one.fingerprint  # nothing that mid sees, but Timeloop's input
+    assert other.hierarchy == one.hierarchy
+
+
+def test_fine_runs_the_architecture_as_it_is_written() -> None:
+    accelerator = chip("eyeriss_like")
+    table = energy_table(accelerator, store=None)
+    best = mid.map_layer(LAYER, accelerator, constrain(accelerator), table)
+    files = render(LAYER, accelerator, (), table, mapping=best.mapping)
+    assert files["architecture.yaml"] == accelerator.architecture
+    assert "update_fifo_depth: 2" in files["architecture.yaml"]
+    assert "inter_PE_column_spatial" in files["mapping.yaml"]
+    assert all(f"{name}[1..168]" in files["ERT.yaml"] for name in ("ifmap_spad", "mac"))
+    searched = render(LAYER, accelerator, constrain(accelerator), table, search=SearchSettings())
+    assert 'target: "psum_spad"' in searched["constraints.yaml"]
+    assert "NCPQRSM" in searched["constraints.yaml"]
+
+
+@pytest.mark.parametrize("name", [*OFFICIAL, "two_axes", "many_fanouts"])
+def test_a_mapping_survives_the_way_through_timeloops_levels(name: str, tmp_path: Path) -> None:
+    accelerator = chip(name).model_copy(update={"refusals": ()})
+    best = mid.map_layer(LAYER, accelerator, constrain(accelerator), normalized(accelerator.physical))
+    entries = directives_of(best.mapping, accelerator)
+    assert mapping_of(entries, accelerator) == best.mapping
+    (tmp_path / "timeloop-mapper.map.yaml").write_text(json.dumps({"mapping": entries}), encoding="utf-8")
+    assert read_mapping(tmp_path, LAYER, accelerator) == best.mapping
+    assert Mapping.from_directives(best.mapping.directives(), accelerator) == best.mapping
+
+
+def test_energies_say_whose_they_are() -> None:
+    accelerator = chip("simba_like")
+    table = energy_table(accelerator, "fitted", store=None)
+    assert "of hwflow's own components, not of the files' classes" in table.source
+    registers = table.parts["PEWeightRegs"]  # one array of 512 bit for 64 instances
+    assert registers.read == energies.energy_table(accelerator.physical, "fitted", store=None).parts["PEWeightRegs"].read
+    assert accelerator.physical["PEWeightRegs"].width_bits == 512  # type: ignore[union-attr]
+
+
+def test_an_unknown_class_has_no_fitted_energies(tmp_path: Path) -> None:
+    accelerator = brought(NATIVE, tmp_path, ("subclass: smartbuffer_RF", "subclass: my_cells"))
+    table = energy_table(accelerator, store=None)
+    assert table.unit == "normalized"
+    assert "the class 'my_cells' of weights is none that hwflow knows energies of" in table.source
+    with pytest.raises(InputError, match="my_cells"):
+        energy_table(accelerator, "fitted", store=None)
+
+
+def test_what_the_files_say_cannot_be_set() -> None:
+    accelerator = chip("two_forms_native")
+    with pytest.raises(InputError, match=r"comes from Timeloop's files, so buffer\.size_kib cannot be set"):
+        accelerator.with_({"buffer.size_kib": 4})
+    with pytest.raises(InputError, match="change datawidth in the files"):
+        accelerator.with_bits(Bits(8, 8, 8))
+    with pytest.raises(InputError, match="are those of its Timeloop files"):
+        constrain(accelerator, "flexible")
+
+
+# What mid refuses ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        (
+            ("permutation: RS}", "permutation: RS, no_reuse: [Weights]}"),
+            "hwflow knows no no_reuse",
+        ),
+        (("factors: N=1 P=1 Q=1,", "factors: N=1 P=1 Q=1 R=3,"), "no fixed factors but 1, so not R=3"),
+        (("factors: N=1 P=1 Q=1,", "factors: N=1 P=1 Q=1 R<=3,"), "no fixed factors but 1, so not R<=3"),
+        (("permutation: RS}", "permutation: R_S}"), "no forced outermost loops, so not _S"),
+        (("read_bandwidth: 2,", "read_bandwidth: 2, power_gated_at: x, network_read: n,"), "weights.network_read (=n)"),
+        (("n_banks: 4", "n_banks: 4, min_utilization: 0.5"), "buffer.min_utilization (=0.5)"),
+        (
+            ("architecture_constraints:", "sparse_optimizations: {targets: [{name: x}]}\narchitecture_constraints:"),
+            "sparse_opt",
+        ),
+    ],
+)
+def test_mid_refuses_what_would_change_its_numbers(replaced: tuple[str, str], words: str, tmp_path: Path) -> None:
+    accelerator = brought(NATIVE, tmp_path, replaced)
+    assert any(words in refusal for refusal in accelerator.refusals), accelerator.refusals
+    with pytest.raises(InputError, match="mid cannot answer for it") as error:
+        hwflow.estimate(hwflow.Network("one", (LAYER,)), accelerator, store=False)
+    assert words in str(error.value)
+    assert "--mapper timeloop" in str(error.value)
+    assert hwflow.estimate(hwflow.Network("one", (LAYER,)), accelerator, level="coarse", store=False).level == "coarse"
+
+
+def test_two_axes_of_one_fanout_are_refused_where_both_can_be_used(tmp_path: Path) -> None:
+    text = (DESIGNS / "two_axes.yaml").read_text(encoding="utf-8")
+    assert any("fan: one fan-out with two axes, both of which" in refusal for refusal in brought(text, tmp_path).refusals)
+    assert not brought(text, tmp_path, ("permutation: CGMN, split: 2", "permutation: CGMN, split: 0")).refusals
+    free = brought(text, tmp_path, (", permutation: CGMN, split: 2}", "}"))
+    assert any("no split says which dimensions lie on X" in refusal for refusal in free.refusals)
+
+
+# Errors --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        (("version: 0.4", "version: 0.3"), "architecture.version is '0.3'; hwflow reads 0.4"),
+        (("architecture:", "architektur:"), "none of the files has a section architecture:"),
+        (("subtree:", "subtrees:"), "architecture has neither subtree: (native) nor nodes:"),
+        (("class: regfile", "class: shelf"), "sums.class is 'shelf', which Timeloop knows neither as a memory"),
+        (("{target: sums, type: bypass", "{target: summs, type: bypass"), "Did you mean 'sums'?"),
+        (("factors: N=1 P=1 Q=1,", "factors: N=1 P=1 K=1,"), "unknown dimension"),
+        (("keep: [Outputs]", "keep: [Output]"), "Did you mean 'Outputs'?"),
+        (("width: 16, depth: 96", "width: 20, depth: 96"), "weights.width (=20) is no whole multiple of its words of 8 bits"),
+        (("width: 16, depth: 96", "width: 16, depth: many"), "weights.depth is 'many'; it must be a whole number"),
+        (("width: 16, depth: 96", "width: 16"), "weights has no size"),
+        (('technology: "45nm", ', ""), "the technology of buffer is ''"),
+        (("global_cycle_seconds: 2e-9", "global_cycle_seconds: soon"), "global_cycle_seconds is 'soon'"),
+        (("name: buffer", "name: sums"), "the name 'sums' stands twice"),
+        (("PE[0..5]", "PE[5..0]"), "is no name of a component"),
+        (("class: DRAM", "class: SRAM"), "the outermost memory, is a SRAM"),
+    ],
+)
+def test_errors_name_file_field_and_value(replaced: tuple[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        brought(NATIVE, tmp_path, replaced)
+    assert words in str(error.value)
+    assert "mine.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        (("  - !Parallel", "  - !Pipelined"), "!Pipelined is not known to hwflow. Lower the files with pytimeloop"),
+        (("factors_only: [M=1]", "maximize_dims: [[M]]"), "maximize_dims is not known to hwflow's reader"),
+        (("{keep: [Outputs]}", "{bypass: [Weights]}"), "none keeps Outputs"),
+        (("spatial: {meshX: 6}", "spatial: {meshX: x}"), "column.spatial.meshX is 'x'"),
+        (("  - !Container\n    name: column", "  - name: column"), "has no tag"),
+        (("depth: ceil(15.5)", "depth: ceil(15.5 * rows)"), "sums.depth is 'ceil(15.5 * rows)'"),
+        (("depth: ceil(15.5)", "depth: __import__('os').getpid()"), "sums.depth is"),
+        (("class: intmac", "class: intmac, class: intmac"), "the key 'class' stands twice"),
+    ],
+)
+def test_errors_of_nodes(replaced: tuple[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        brought(NODES, tmp_path, replaced)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: {{ include('../secret.yaml') }}", "outside of the folders of the files that were given"),
+        ("a: {{ ''.__class__.__mro__ }}", "its template cannot be filled in"),
+        ("a: {{ architecture }}", "'architecture' is undefined"),
+        ("a: {{ include('none.yaml') }}", "which is 0 files"),
+        ("a: {{ include('mine.yaml') }}", "includes itself"),
+        ("- 1", "is a mapping of sections"),
+        ("a: !Unknown {}", "is not valid YAML"),
+    ],
+)
+def test_templates_are_kept_in_their_place(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("secret: 1\n", encoding="utf-8")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"mine\.yaml") as error:
+        brought(text, folder)
+    assert words in str(error.value)
+
+
+def test_expressions_are_arithmetic_only() -> None:
+    names = {"a": 3, "b": 2.5, "t": "45nm"}
+    assert value_of("ceil(a * b) // 2 ** 2 + max(1, a) % 2", names) == 3
+    assert value_of("a if b > 2 and not a == 4 else 0", names) == 3
+    assert value_of("t", names) == "45nm"
+    for text in (
+        "c",
+        "a.real",
+        "().__class__",
+        "open('x')",
+        "2 ** 10 ** 10",
+        "a and",
+        "[1]",
+        "'x' * 9",
+        "1 / 0",
+        "(-8) ** 0.5",
+    ):
+        with pytest.raises(Unreadable):
+            value_of(text, names)
+
+
+# The command line ----------------------------------------------------------------------------------------------------
+
+
+def test_estimate_takes_files(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("name: one\nlayers: [{name: a, C: 4, M: 6, P: 8, Q: 8, R: 3, S: 3}]\n", encoding="utf-8")
+    arch = ["--timeloop-arch", str(DESIGNS / "simple_weight_stationary.yaml")]
+    done = CliRunner().invoke(app, ["estimate", str(tmp_path / "one.yaml"), *arch, "--format", "json"])
+    assert done.exit_code == 0, done.output
+    assert "simple_weight_stationary: inter_PE_spatial: no dimension can lie on its meshX of 16" in done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["accelerator"] == "simple_weight_stationary"
+    assert any("meshX of 16" in note for note in answer["provenance"]["timeloop_files"]["notes"])
+    for more, words in (
+        (["--accelerator", "eyeriss"], "both name a chip"),
+        (["--set", "dram.width_bits=8"], "--set changes no Timeloop files"),
+    ):
+        wrong = CliRunner().invoke(app, ["estimate", str(tmp_path / "one.yaml"), *arch, *more])
+        assert isinstance(wrong.exception, InputError)
+        assert words in str(wrong.exception)
+    alone = CliRunner().invoke(app, ["estimate", str(tmp_path / "one.yaml"), "--timeloop-constraints", "c.yaml"])
+    assert "means nothing without --timeloop-arch" in str(alone.exception)
