@@ -50,7 +50,7 @@ def allowed(
     """What is allowed at every level; `fanouts`: columns and rows below each, outermost level first.
 
     Raises:
-        InputError: naming a target that is not there, or a constraint that stands twice.
+        InputError: naming a target that is not there, a constraint that stands twice, or two that contradict.
     """
     result = {name: Allowed() for name in fanouts}
     seen = set()
@@ -62,6 +62,9 @@ def allowed(
             raise InputError(f"{where}: {one.target} has two {kind} constraints; make them one.")
         seen.add((one.target, kind))
         _apply(one, kind, result[one.target], fanouts[one.target], verdicts)
+    for name, level in result.items():
+        if both := [TIMELOOP_TENSORS[t] for t in level.keep if t in level.bypass]:
+            raise InputError(f"{where}: {name} must both keep and bypass {', '.join(both)}; take out one of the two.")
     return result
 
 

@@ -7,6 +7,7 @@ counterpart in hwflow are refusals, so that mid never answers with other numbers
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 import re
@@ -54,6 +55,17 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "energy": (),
 }
 """Attributes that change Timeloop's numbers and have no counterpart in hwflow, with the values at which they change nothing."""
+
+_WORDS = ("word_bits", "word_width", "datawidth")
+_READ = (
+    *_NEUTRAL,
+    *_WORDS,
+    *("width", "memory_width", "data_storage_width", "block_size", "n_words", "cluster_size"),
+    *("entries", "depth", "memory_depth", "data_storage_depth", "sizeKB", "num_banks", "n_banks", "multiple_buffering"),
+    *("read_bandwidth", "write_bandwidth", "shared_bandwidth", "meshX", "meshY", "instances"),
+    *("type", "technology", "global_cycle_seconds", "multiplier_width", "adder_width"),
+)
+"""Attributes that mean something to Timeloop or hwflow; what is nearly one of them is misspelt."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,7 @@ def _levels(
     where = found.where
     assert found.architecture is not None
     storage, macs = [], []
-    for component in components(found.architecture, where):
+    for component in components(found.architecture, found.variables, where):
         if is_class(component.kind, STORAGE):
             storage.append(component)
         elif is_class(component.kind, COMPUTE):
@@ -261,7 +273,7 @@ def _memory(level: _Level, cycle_s: float, where: str, unpriced: dict[str, str],
     }
     if first:
         kind = component.attributes.get("type")
-        part |= {"kind": "dram", "dram_type": kind if kind in _DRAMS else "LPDDR4"}
+        part |= {"kind": "dram", "dram_type": str(kind) if kind in _DRAMS else "LPDDR4"}
         if kind not in _DRAMS:
             unpriced[name] = f"{name}.type is {kind!r}, which is none of {', '.join(_DRAMS)}"
         if "DRAM" not in component.kind:
@@ -345,6 +357,13 @@ def _unknown(component: Component, verdicts: Verdicts) -> None:
         value = component.attributes.get(key)
         if value is not None and value not in neutral:
             verdicts.refusals.append(f"{component.name}.{key} (={value})")
+    if not any(key in component.attributes for key in (*_WORDS, "multiplier_width")):
+        verdicts.notes.append(
+            f"{component.name} has no datawidth: its words are taken to have {_WORD_BITS} bits, as Timeloop does"
+        )
+    for key in component.attributes:
+        if key not in _READ and (meant := difflib.get_close_matches(str(key), _READ, 1, 0.85)):
+            verdicts.notes.append(f"{component.name}.{key} means nothing to Timeloop; did you mean {meant[0]}?")
     depth = component.attributes.get("depth", component.attributes.get("entries"))
     if component.kind == "DRAM" and depth is not None:
         verdicts.notes.append(f"{component.name} holds everything at mid, whatever its depth (={depth}); fine observes it")
@@ -370,13 +389,15 @@ def _technology(parts: Sequence[Component], where: str, unpriced: dict[str, str]
 
 
 def _cycle_s(parts: Sequence[Component], where: str, verdicts: Verdicts) -> float:
-    given = {value for part in parts if (value := part.inherited.get("global_cycle_seconds")) is not None}
+    given = {str(v): v for part in parts if (v := part.inherited.get("global_cycle_seconds")) is not None}
     if len(given) > 1:
-        raise InputError(f"{where}: global_cycle_seconds has several values, {sorted(map(str, given))}; give one for the chip.")
+        raise InputError(
+            f"{where}: global_cycle_seconds has several values, {', '.join(sorted(given))}; give one for the chip."
+        )
     if not given:
         verdicts.notes.append(f"global_cycle_seconds is not given: a cycle is taken to last {_CYCLE_S:g} s")
         return _CYCLE_S
-    value = given.pop()
+    (value,) = given.values()
     try:
         cycle_s = float(value)
     except (TypeError, ValueError):

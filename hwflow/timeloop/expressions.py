@@ -78,8 +78,7 @@ def _value(node: ast.AST, names: Mapping[str, Any]) -> Any:
         case ast.Name(id=name):
             raise Unreadable(f"{name!r} is not known")
         case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-            one, other = _number(_value(left, names)), _number(_value(right, names))
-            return _power(one, other) if isinstance(op, ast.Pow) else _BINARY[type(op)](one, other)
+            return bounded(_BINARY[type(op)], _value(left, names), _value(right, names))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             return _UNARY[type(op)](_number(_value(operand, names)))
         case ast.BoolOp(op=ast.And(), values=parts):
@@ -94,6 +93,19 @@ def _value(node: ast.AST, names: Mapping[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_number(_value(argument, names)) for argument in arguments))
     raise Unreadable(f"{ast.unparse(node)!r} is none of numbers, names, arithmetic, comparisons and {', '.join(_FUNCTIONS)}")
+
+
+def bounded(operation: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    """One step of arithmetic on two numbers, whose result is a size of a chip and no larger.
+
+    Raises:
+        Unreadable: where it is larger, or one of them is no number.
+    """
+    first, second = _number(one), _number(other)
+    result = _power(first, second) if operation is operator.pow else operation(first, second)
+    if abs(result) > _LARGEST:
+        raise Unreadable("it is too large")
+    return result
 
 
 def _number(value: Any) -> float:

@@ -7,6 +7,7 @@ in the folders of the files that were given.
 from __future__ import annotations
 
 import glob
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from hwflow.data import SafeLoader, parse_yaml
 from hwflow.errors import InputError
+from hwflow.timeloop.expressions import bounded
 
 TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
 
@@ -118,7 +120,11 @@ def _add(found: Input, name: str, section: Any, path: Path) -> None:
 
 def _targets(section: Any, where: str) -> list[Any]:
     """The list of constraints, which stands under `targets` or by itself."""
-    listed = section.get("targets", section.get("constraints")) if isinstance(section, Mapping) else section
+    listed = section
+    if isinstance(section, Mapping):
+        listed = section.get("targets", section.get("constraints"))
+        if unknown := [str(key) for key in section if key not in ("version", "targets", "constraints")]:
+            raise InputError(f"{where} has {', '.join(unknown)}; its constraints stand in a list, targets.")
     if listed is None:
         return []
     if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
@@ -149,6 +155,18 @@ def _kind(content: Any) -> str:
 # One file ------------------------------------------------------------------------------------------------------------
 
 
+_BOUNDED = {"**": operator.pow, "*": operator.mul}
+
+
+class _Sandbox(SandboxedEnvironment):
+    """The sandbox, in which numbers are those of expressions: `9**9**9` and `"a" * 10**10` are refused."""
+
+    intercepted_binops = frozenset(_BOUNDED)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # Jinja's names
+        return bounded(_BOUNDED[operator], left, right)
+
+
 class _Reader:
     """Reads one file and what it includes."""
 
@@ -167,7 +185,7 @@ class _Reader:
         return parse_yaml(text, f"Timeloop's input: {path}", self._loader(path))
 
     def _filled(self, text: str, path: Path) -> str:
-        environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+        environment = _Sandbox(undefined=StrictUndefined, autoescape=False)
         environment.globals = {
             "cwd": lambda: str(path.resolve().parent),
             "add_to_path": lambda folder: "",
@@ -179,9 +197,10 @@ class _Reader:
             return environment.from_string(text).render()
         except InputError:
             raise
-        except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # whatever the methods of texts and lists raise, which a template can call
             raise InputError(
-                f"Timeloop's input: {path}: its template cannot be filled in: {error}. Of a template's functions hwflow has "
+                f"Timeloop's input: {path}: its template cannot be filled in: "
+                f"{str(error) or type(error).__name__}. Of a template's functions hwflow has "
                 "cwd, path_exists, add_to_path, include and include_all, and no variables from outside; give the files that "
                 "it would include one by one."
             ) from error

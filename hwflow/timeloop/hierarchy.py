@@ -65,9 +65,7 @@ class Component:
         """The first attribute of these names as a whole number, or None; `where` is for errors."""
         for key in keys:
             if (value := self.attributes.get(key)) is not None:
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 1:
-                    raise InputError(f"{where}: {self.name}.{key} is {value!r}; it must be a whole number of at least 1.")
-                return int(value)
+                return whole_of(value, f"{where}: {self.name}.{key}")
         return None
 
     def number(self, where: str, key: str) -> float | None:
@@ -75,18 +73,35 @@ class Component:
         value = self.attributes.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _LARGEST:
             raise InputError(f"{where}: {self.name}.{key} is {value!r}; it must be a number above 0.")
         return float(value)
 
 
-def components(architecture: Mapping[str, Any], where: str) -> list[Component]:
-    """The tree's components, outermost first.
+_LARGEST = 2**63
+
+
+def whole_of(value: Any, place: str) -> int:
+    """A whole number of at least 1, which Timeloop can hold; `place` is for the error."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < _LARGEST or value != int(value):
+        raise InputError(f"{place} is {value!r}; it must be a whole number of at least 1.")
+    return int(value)
+
+
+def components(architecture: Mapping[str, Any], variables: Mapping[str, Any], where: str) -> list[Component]:
+    """The tree's components, outermost first; `variables` are attributes that all inherit.
 
     Raises:
         InputError: naming the part of the tree that is not what Timeloop reads.
     """
-    return list(_walk(architecture, {}, 1, where))
+    if architecture.get("local"):
+        raise InputError(
+            f"{where}: architecture.local stands outside of subtree:, where Timeloop reads nothing; move it there."
+        )
+    return list(_walk(architecture, variables, 1, where))
+
+
+_COMPONENT = ("name", "class", "subclass", "attributes", "enabled", "required_actions")
 
 
 def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, where: str) -> Iterator[Component]:
@@ -100,9 +115,15 @@ def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, whe
         own = content.get("attributes") or {}
         if not isinstance(own, Mapping) or not isinstance(content.get("class"), str):
             raise InputError(f"{where}: {name} needs a class and a mapping of attributes.")
-        instances = own.get("instances", times * range_)
+        for key in content:
+            if key not in _COMPONENT:
+                raise InputError(
+                    f"{where}: {name}.{key} is not known there; a component has {', '.join(_COMPONENT)}, and all else in its "
+                    "attributes."
+                )
+        instances = whole_of(own.get("instances", times * range_), f"{where}: {name}.instances")
         subclass = content.get("subclass")
-        yield Component(name, str(content["class"]), subclass and str(subclass), int(instances), dict(own), {**around, **own})
+        yield Component(name, str(content["class"]), subclass and str(subclass), instances, dict(own), {**around, **own})
     subtrees = node.get("subtree") or []
     if not isinstance(subtrees, list) or len(subtrees) > 1 or not all(isinstance(s, Mapping) for s in subtrees):
         raise InputError(f"{where}: architecture: subtree is no list of one subtree, which is all that Timeloop reads.")
@@ -113,7 +134,7 @@ def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, whe
 
 def _split(name: Any, where: str) -> tuple[str, int]:
     """A name and the length of its range: `PE[0..13]` is 14 of PE."""
-    found = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d{1,9})\.\.(\d{1,9})\])?", str(name))
+    found = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d{1,18})\.\.(\d{1,18})\])?", str(name))
     if found is None or (found[2] and int(found[3]) < int(found[2])):
         raise InputError(f"{where}: {name!r} is no name of a component: letters, digits, _ and a range such as [0..13].")
     return found[1], int(found[3]) - int(found[2]) + 1 if found[2] else 1
@@ -151,6 +172,7 @@ class Constraint:
         return {re.match(r"[A-Za-z]+", text)[0] for text in self.texts}  # type: ignore[index]
 
 
+_FACTOR = r"([A-Za-z]+)\s*(<=|>=|=)?\s*(\d+)"
 _FIELDS = {"target", "name", "type", "factors", "permutation", "split", "keep", "bypass"}
 
 
@@ -165,14 +187,15 @@ def constraint_of(content: Mapping[str, Any], where: str) -> Constraint:
     factors, bounds, texts = dict[Dim, int](), list[str](), list[str]()
     given = content.get("factors") or []
     text = " ".join(map(str, given)) if isinstance(given, (list, tuple)) else str(given)
-    for match in re.finditer(r"([A-Za-z]+)\s*(<=|>=|=)?\s*(\d+)", text.partition("#")[0]):
+    text = text.partition("#")[0]
+    for match in re.finditer(_FACTOR, text):
         dim = _dim(match[1], place)
         texts.append(f"{dim}{match[2] or '='}{match[3]}")
         if match[2] in ("<=", ">="):
             bounds.append(texts[-1])
         else:
             factors[dim] = int(match[3][:18])
-    if text.strip() and not texts:
+    if re.sub(_FACTOR, "", text).strip(" ,\n\t"):  # `C=word`, `C=1.5`: Timeloop would pass over it
         raise InputError(f"{place}: factors is {given!r}; it must be a list such as [C=1, M=1].")
     order = content.get("permutation") or ""
     letters = [str(d) for d in order] if isinstance(order, (list, tuple)) else list(str(order).partition("#")[0])

@@ -8,7 +8,6 @@ attributes go to all that follows, and dimensions whose factor is 1 come first i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from hwflow.layers import DIMS, TENSORS
 from hwflow.mapping import TIMELOOP_TENSORS
 from hwflow.timeloop.expressions import Unreadable, value_of
 from hwflow.timeloop.files import Input, Quoted, Tagged
-from hwflow.timeloop.hierarchy import COMPUTE, STORAGE, Constraint, constraint_of, is_class
+from hwflow.timeloop.hierarchy import COMPUTE, STORAGE, Constraint, constraint_of, is_class, whole_of
 
 ALL = tuple(TIMELOOP_TENSORS[t] for t in TENSORS)
 REMEDY = "Lower the files with pytimeloop, whose runs write parsed-processed-input.yaml, and give hwflow that file instead"
@@ -42,6 +41,7 @@ def lower(found: Input) -> None:
     """
     assert found.architecture is not None
     variables = _evaluated(found.variables, {}, f"{found.where}: variables")
+    _known(found.architecture, "architecture", ("version", "nodes"), found.where)
     walk = _Walk(found.where, variables)
     leaves = list(walk.leaves(found.architecture.get("nodes"), parallel=False))
     _attach(found, leaves)
@@ -51,6 +51,10 @@ def lower(found: Input) -> None:
         "subtree": [{"name": top, "attributes": {k: v for k, v in variables.items() if k != "version"}, "local": local}],
     }
     found.targets = targets
+
+
+_CONTAINER = ("name", "attributes", "spatial", "constraints", "enabled")
+_COMPONENT = (*_CONTAINER, "class", "subclass", "required_actions")
 
 
 class _Walk:
@@ -68,9 +72,14 @@ class _Walk:
                     f"{self.where}: architecture.nodes: {content!r} has no tag; a node is !Container, !Component, !Parallel or "
                     "!Hierarchical."
                 )
+            if not isinstance(content.get("enabled", True), bool):
+                raise InputError(
+                    f"{self.where}: {content.get('name')}.enabled is {content['enabled']!r}; it must be true or false."
+                )
             if content.get("enabled", True) is False or tag == "Nothing":
                 continue
             if tag in ("Parallel", "Hierarchical"):
+                _known(content, f"!{tag}", ("nodes", "enabled"), self.where)
                 if parallel:
                     raise InputError(f"{self.where}: a !{tag} inside a !Parallel is not known to hwflow. {REMEDY}.")
                 inner = list(self.leaves(content.get("nodes"), parallel=tag == "Parallel"))
@@ -83,9 +92,7 @@ class _Walk:
             name = content.get("name")
             if not isinstance(name, str):
                 raise InputError(f"{self.where}: a !{tag} has the name {name!r}; every node needs one.")
-            for odd in ("networks",):
-                if content.get(odd):
-                    raise InputError(f"{self.where}: {name}.{odd} is not known to hwflow. {REMEDY}.")
+            _known(content, name, _CONTAINER if tag == "Container" else _COMPONENT, self.where)
             if parallel and (tag == "Container" or _fanout(content, name, self.where, self.names) != (1, 1)):
                 raise InputError(f"{self.where}: {name} is a fan-out inside a !Parallel, which Timeloop cannot express.")
             yield _Node(name, content, tag == "Container", self._own(content, name))
@@ -156,6 +163,13 @@ class _Walk:
             targets += _own_targets(node, kind, self.where)
         first = leaves[0]
         return local, targets, f"{first.name}_top_level" if first.container else "top_level"
+
+
+def _known(content: Mapping[str, Any], name: str, fields: tuple[str, ...], where: str) -> None:
+    """Refuse what would be passed over: a misspelt field, sparse optimisations, scales of energies, networks."""
+    for key, value in content.items():
+        if key not in fields and value not in (None, [], {}):
+            raise InputError(f"{where}: {name}.{key} is not known to hwflow, which reads {', '.join(fields)}. {REMEDY}.")
 
 
 def _placed(name: str, kind: str, attributes: Mapping[str, Any], mesh: tuple[int, int]) -> dict[str, Any]:
@@ -250,17 +264,19 @@ def _tensors(names: Any) -> list[str]:
     return list(ALL) if "*" in listed else [str(n) for n in listed]
 
 
+_AXES = ("meshX", "meshY")
+
+
 def _fanout(content: Mapping[str, Any], name: str, where: str, names: Mapping[str, Any]) -> tuple[int, int]:
     spatial = content.get("spatial") or {}
     if not isinstance(spatial, Mapping):
         raise InputError(f"{where}: {name}.spatial is {spatial!r}; it must be {{meshX: ..., meshY: ...}}.")
+    if not set(spatial) <= set(_AXES):
+        raise InputError(f"{where}: {name}.spatial names {', '.join(map(str, spatial))}; it knows {' and '.join(_AXES)} only.")
     sizes = _evaluated(spatial, names, f"{where}: {name}.spatial")
     found = []
-    for axis in ("meshX", "meshY"):
-        size = sizes.get(axis, 1)
-        if isinstance(size, bool) or not isinstance(size, (int, float)) or size != math.floor(size) or not 1 <= size < 2**31:
-            raise InputError(f"{where}: {name}.spatial.{axis} is {size!r}; it must be a whole number of at least 1.")
-        found.append(int(size))
+    for axis in _AXES:
+        found.append(whole_of(sizes.get(axis, 1), f"{where}: {name}.spatial.{axis}"))
     return found[0], found[1]
 
 
@@ -278,6 +294,8 @@ def _evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any], where: s
                 result = value  # a name such as LPDDR4; where a number is needed, its absence is an error there
         elif isinstance(value, Quoted):
             result = str(value)
+        if isinstance(result, float) and result.is_integer() and abs(result) < 2**53:
+            result = int(result)  # of `192 / 2`; Timeloop takes 96.0 for no whole number
         known[str(key)] = found[str(key)] = result
     return found
 

@@ -216,6 +216,25 @@ def test_two_axes_of_one_fanout_are_refused_where_both_can_be_used(tmp_path: Pat
     assert any("no split says which dimensions lie on X" in refusal for refusal in free.refusals)
 
 
+def test_misspelt_attributes_and_widths_by_default_are_told(tmp_path: Path) -> None:
+    found = brought(NATIVE, tmp_path, ("attributes: {datawidth: 8, width: 16", "attributes: {datawdith: 8, width: 16"))
+    assert "weights.datawdith means nothing to Timeloop; did you mean datawidth?" in found.notes
+    assert any("weights has no datawidth: its words are taken to have 16 bits" in note for note in found.notes)
+    assert found["weights"].word_bits == 16  # type: ignore[union-attr]
+
+
+def test_variables_hold_for_the_native_form(tmp_path: Path) -> None:
+    head = 'variables: {technology: "45nm", global_cycle_seconds: 2e-9}\n'
+    found = brought(head + NATIVE, tmp_path, ('    attributes: {technology: "45nm", global_cycle_seconds: 2e-9}\n', ""))
+    assert (found.technology_nm, found.clock_mhz) == (45, pytest.approx(500))
+
+
+def test_a_whole_quotient_is_a_whole_number_for_timeloop(tmp_path: Path) -> None:
+    found = brought(NODES, tmp_path, ("depth: 96", "depth: 192 / 2"))
+    assert "depth: 96\n" in found.architecture
+    assert found.hierarchy == chip("two_forms_nodes").hierarchy
+
+
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +256,18 @@ def test_two_axes_of_one_fanout_are_refused_where_both_can_be_used(tmp_path: Pat
         (("name: buffer", "name: sums"), "the name 'sums' stands twice"),
         (("PE[0..5]", "PE[5..0]"), "is no name of a component"),
         (("class: DRAM", "class: SRAM"), "the outermost memory, is a SRAM"),
+        (("depth: 96", "depth: .inf"), "weights.depth is inf; it must be a whole number"),
+        (("depth: 96", "depth: .nan"), "weights.depth is nan; it must be a whole number"),
+        (("read_bandwidth: 2", f"read_bandwidth: 1{'0' * 400}"), "it must be a number above 0"),
+        (("n_banks: 4", "n_banks: 4, instances: 0"), "buffer.instances is 0; it must be a whole number"),
+        (("n_banks: 4", "n_banks: 4, instances: many"), "buffer.instances is 'many'; it must be a whole number"),
+        (("global_cycle_seconds: 2e-9", "global_cycle_seconds: [1]"), "global_cycle_seconds is [1]"),
+        (("class: regfile, attributes", "class: regfile, n_banks: 4, attributes"), "sums.n_banks is not known there"),
+        (("factors: N=1 P=1 Q=1,", "factors: N=1 P=1 Q=word,"), "factors is 'N=1 P=1 Q=word'"),
+        (("factors: N=1 P=1 Q=1,", "factors: N=1 P=1 Q=1.5,"), "factors is 'N=1 P=1 Q=1.5'"),
+        (("keep: [Inputs, Outputs]", "keep: [Inputs, Weights]"), "buffer must both keep and bypass Weights"),
+        (("  targets:", "  target:"), "has target; its constraints stand in a list, targets"),
+        (("  subtree:", "  local: [{name: more, class: SRAM}]\n  subtree:"), "architecture.local stands outside of subtree:"),
     ],
 )
 def test_errors_name_file_field_and_value(replaced: tuple[str, str], words: str, tmp_path: Path) -> None:
@@ -257,6 +288,20 @@ def test_errors_name_file_field_and_value(replaced: tuple[str, str], words: str,
         (("depth: ceil(15.5)", "depth: ceil(15.5 * rows)"), "sums.depth is 'ceil(15.5 * rows)'"),
         (("depth: ceil(15.5)", "depth: __import__('os').getpid()"), "sums.depth is"),
         (("class: intmac", "class: intmac, class: intmac"), "the key 'class' stands twice"),
+        (("spatial: {meshX: 6}", "spatial: {meshX: .inf}"), "column.spatial.meshX is inf"),
+        (("spatial: {meshX: 6}", "spatial: {meshX: 6, meshy: 2}"), "column.spatial names meshX, meshy"),
+        (
+            ("    constraints: {dataspace: {keep_only", "    constraint: {dataspace: {keep_only"),
+            "buffer.constraint is not known",
+        ),
+        (("class: regfile", "class: regfile\n      sparse_optimizations: {a: 1}"), "sums.sparse_optimizations is not known"),
+        (("class: regfile", "class: regfile\n      energy_scale: 7"), "sums.energy_scale is not known to hwflow"),
+        (("class: regfile", "class: regfile\n      enabled: word < 4"), "sums.enabled is 'word < 4'"),
+        (
+            ("  nodes:\n  - !Container {name: system", "  attributes: {x: 1}\n  nodes:\n  - !Container {name: system"),
+            "architecture.attr",
+        ),
+        (("depth: ceil(15.5)", f"depth: {'*'.join(['2**255'] * 99)}"), "sums.depth is '2**255*"),
     ],
 )
 def test_errors_of_nodes(replaced: tuple[str, str], words: str, tmp_path: Path) -> None:
@@ -272,6 +317,10 @@ def test_errors_of_nodes(replaced: tuple[str, str], words: str, tmp_path: Path) 
         ("a: {{ ''.__class__.__mro__ }}", "its template cannot be filled in"),
         ("a: {{ architecture }}", "'architecture' is undefined"),
         ("a: {{ include('none.yaml') }}", "which is 0 files"),
+        ("a: {{ [].pop() }}", "pop from empty list"),
+        ("a: {{ ''.encode('none') }}", "unknown encoding"),
+        ("a: {{ 9 ** (9 ** (9 ** 9)) }}", "is too large"),
+        ("a: {{ 'a' * 10 ** 12 }}", "'a' is no number"),
         ("a: {{ include('mine.yaml') }}", "includes itself"),
         ("- 1", "is a mapping of sections"),
         ("a: !Unknown {}", "is not valid YAML"),
