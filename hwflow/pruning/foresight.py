@@ -57,11 +57,10 @@ class Foresight:
             self._weights, self._inverse = np.zeros(len(values)), np.eye(len(values))
 
     def hoped(self, shares: Sequence[float]) -> float:
-        """The accuracy expected of a plan that keeps these shares, [group], and one standard deviation more; in [0, 1]."""
+        """The accuracy expected of a plan that keeps these shares, [group], and one standard deviation more; it can exceed 1."""
         near = np.exp(-0.5 * _apart(np.log(np.asarray(shares, dtype=np.float64))[None], self._places)[0] / self._length**2)
         variance = max(self._amplitude * (1.0 - float(near @ self._inverse @ near)), 0.0)
-        hoped = self._mean + self._deviation * (float(near @ self._weights) + float(np.sqrt(variance)))
-        return min(max(hoped, 0.0), 1.0)
+        return self._mean + self._deviation * (float(near @ self._weights) + float(np.sqrt(variance)))
 
 
 def _apart(a: Floats, b: Floats) -> Floats:

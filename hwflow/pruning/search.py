@@ -129,7 +129,9 @@ def _episode(env: PruningEnv, agent: Agent, done: Sequence[Episode]) -> Episode:
     walks = [walk for walk in walks if tuple(walk.plan.values()) not in tried] or walks[:1]
     if len(walks) > 1 and done:
         foresight = Foresight([_shares(env, e.plan) for e in done], [e.accuracy for e in done])
-        walks.sort(key=lambda walk: -env.worth(walk.plan, foresight.hoped(_shares(env, walk.plan))))
+        hopes = [foresight.hoped(_shares(env, walk.plan)) for walk in walks]
+        worths = [env.worth(walk.plan, min(max(hope, 0.0), 1.0)) for walk, hope in zip(walks, hopes, strict=True)]
+        walks = [walks[max(range(len(walks)), key=lambda i: (worths[i], hopes[i]))]]
     steps, plan = walks[0]
     accuracy = env.accuracy(plan)
     reward = env.worth(plan, accuracy)
