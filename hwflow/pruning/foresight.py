@@ -57,7 +57,7 @@ class Foresight:
             self._weights, self._inverse = np.zeros(len(values)), np.eye(len(values))
 
     def hoped(self, shares: Sequence[float]) -> float:
-        """The accuracy expected of a plan that keeps these shares, [group], and one standard deviation more; it can exceed 1."""
+        """The accuracy expected of a plan that keeps these shares, [group], and a standard deviation more; it can exceed 1."""
         near = np.exp(-0.5 * _apart(np.log(np.asarray(shares, dtype=np.float64))[None], self._places)[0] / self._length**2)
         variance = max(self._amplitude * (1.0 - float(near @ self._inverse @ near)), 0.0)
         return self._mean + self._deviation * (float(near @ self._weights) + float(np.sqrt(variance)))
