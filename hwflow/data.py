@@ -61,7 +61,8 @@ def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"{where}{place} is not valid YAML: {problem}.") from error
-    except (ValueError, TypeError, RecursionError) as error:  # of dates that do not exist, numbers of 5000 digits, wrong tags
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        # PyYAML's, of dates that do not exist, numbers of 5000 digits, tags that do not fit: `!!int ""`, `!!bool x`
         raise InputError(f"{where} is not valid YAML: {error}.") from error
     if elements > _REPEATED * (len(text) + 1000):  # written out, it could not have more elements than characters
         raise InputError(f"{where} repeats its parts by aliases, over and over; write out what it means.")

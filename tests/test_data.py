@@ -85,3 +85,10 @@ def test_shipped_folders_exist() -> None:
 
 def _fails(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("text", ['a: !!int ""', "a: !!bool x", "a: !!timestamp x", 'a: !!float ""'])
+def test_a_tag_that_does_not_fit_its_value_is_an_error_of_the_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="is not valid YAML"):
+        read_yaml(tmp_path / "a.yaml", "accelerator")
