@@ -256,6 +256,10 @@ def _keeps(entry: MappingABC[str, Any], default: tuple[Tensor, ...]) -> tuple[Te
     )
 
 
+# From the first letter of a word only: a long word without a number would be tried from each of its letters otherwise.
+_FACTOR = re.compile(r"(?<![A-Za-z])([A-Za-z]+)\s*(?:=\s*)?(\d+)(?:\s*,\s*(\d+))?")
+
+
 def loops_of(entry: MappingABC[str, Any] | None) -> Iterator[Loop]:
     """Loops of one directive, outermost first, those of bound 1 left out."""
     if entry is None:
@@ -263,7 +267,7 @@ def loops_of(entry: MappingABC[str, Any] | None) -> Iterator[Loop]:
     text = entry.get("factors", "")
     text = " ".join(map(str, text)) if isinstance(text, list) else str(text)
     loops: dict[str, Loop] = {}
-    for dim, bound, residual in re.findall(r"([A-Za-z]+)\s*=?\s*(\d+)(?:\s*,\s*(\d+))?", text):
+    for dim, bound, residual in re.findall(_FACTOR, text):
         if dim not in DIMS:
             raise not_found("dimension in the mapping", dim, DIMS)
         if max(len(bound), len(residual)) > 18 or int(bound) < 1:

@@ -172,7 +172,7 @@ class Constraint:
         return {re.match(r"[A-Za-z]+", text)[0] for text in self.texts}  # type: ignore[index]
 
 
-_FACTOR = r"([A-Za-z]+)\s*(<=|>=|=)?\s*(\d+)"
+_FACTOR = r"(?<![A-Za-z])([A-Za-z]+)\s*(<=|>=|=)?\s*(\d+)"
 _FIELDS = {"target", "name", "type", "factors", "permutation", "split", "keep", "bypass"}
 
 
