@@ -37,14 +37,21 @@ def read_yaml(path: str | Path, what: str) -> Any:
     Raises:
         InputError: where the file is missing, unreadable or no YAML; with the line.
     """
-    path = Path(path)
+    return parse_yaml(read_text(path, what), f"{what}: {path}")
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """The content of a text file; `what` names its purpose in errors.
+
+    Raises:
+        InputError: where the file is missing or unreadable.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{what} {path}: there is no such file; check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{what}: {path} cannot be read: {error}.") from error
-    return parse_yaml(text, f"{what}: {path}")
 
 
 def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:

@@ -24,6 +24,7 @@ MODULES = {
 DATA = {
     *{"accelerator", "data", "dataflow", "energy", "errors", "fitting", "folders", "layers", "mapping", "parts", "ranking"},
     "native",
+    "operators",
     "results",
 }
 STORE = {"store", "_cachefile", "_owner"}

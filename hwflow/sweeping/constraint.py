@@ -7,31 +7,17 @@ and nothing else. A dotted name is a field's name; no attribute of any object is
 from __future__ import annotations
 
 import ast
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from hwflow.errors import InputError, not_found
+from hwflow.operators import ARITHMETIC, COMPARISONS, UNARY
 
-_ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
 _COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
+    **COMPARISONS,
     ast.In: lambda one, many: one in many,
     ast.NotIn: lambda one, many: one not in many,
 }
-_UNARY: dict[type[ast.AST], Callable[[Any], Any]] = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos}
 _ALLOWED = "fields, numbers, texts, lists, + - * / // %, comparisons, in, and, or, not"
 
 
@@ -83,9 +69,9 @@ class Constraint:
         match node:
             case ast.BoolOp(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts):
                 children: list[ast.expr] = parts
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
                 children = [operand]
-            case ast.BinOp(op=op, left=left, right=right) if type(op) in _ARITHMETIC:
+            case ast.BinOp(op=op, left=left, right=right) if type(op) in ARITHMETIC:
                 children = [left, right]
             case ast.Compare(ops=ops, left=left, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
                 children = [left, *others]
@@ -108,13 +94,13 @@ class Constraint:
             case ast.Name() | ast.Attribute():
                 return values[str(_dotted(node))]
             case ast.BinOp(op=op, left=left, right=right):
-                return _ARITHMETIC[type(op)](_number(self._value(left, values)), _number(self._value(right, values)))
+                return ARITHMETIC[type(op)](_number(self._value(left, values)), _number(self._value(right, values)))
             case ast.BoolOp(op=ast.And(), values=parts):
                 return all(self._value(part, values) for part in parts)
             case ast.BoolOp(values=parts):
                 return any(self._value(part, values) for part in parts)
             case ast.UnaryOp(op=op, operand=operand):
-                return _UNARY[type(op)](self._value(operand, values))
+                return UNARY[type(op)](self._value(operand, values))
             case ast.Compare(ops=ops, left=left, comparators=others):
                 numbers = [self._value(part, values) for part in (left, *others)]
                 return all(_COMPARISONS[type(op)](numbers[i], numbers[i + 1]) for i, op in enumerate(ops))

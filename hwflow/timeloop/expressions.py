@@ -11,24 +11,9 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
-_COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], bool]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
-_UNARY: dict[type[ast.AST], Callable[[Any], Any]] = {ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos}
+from hwflow.operators import ARITHMETIC, COMPARISONS, UNARY
+
+_BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {**ARITHMETIC, ast.Pow: operator.pow}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
     "ceil": math.ceil,
@@ -79,15 +64,15 @@ def _value(node: ast.AST, names: Mapping[str, Any]) -> Any:
             raise Unreadable(f"{name!r} is not known")
         case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
             return bounded(_BINARY[type(op)], _value(left, names), _value(right, names))
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
-            return _UNARY[type(op)](_number(_value(operand, names)))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
+            return UNARY[type(op)](_number(_value(operand, names)))
         case ast.BoolOp(op=ast.And(), values=parts):
             return all(_value(part, names) for part in parts)
         case ast.BoolOp(values=parts):
             return any(_value(part, names) for part in parts)
-        case ast.Compare(ops=ops, left=left, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
+        case ast.Compare(ops=ops, left=left, comparators=others) if all(type(op) in COMPARISONS for op in ops):
             values = [_value(part, names) for part in (left, *others)]
-            return all(_COMPARISONS[type(op)](values[i], values[i + 1]) for i, op in enumerate(ops))
+            return all(COMPARISONS[type(op)](values[i], values[i + 1]) for i, op in enumerate(ops))
         case ast.IfExp(test=test, body=body, orelse=otherwise):
             return _value(body if _value(test, names) else otherwise, names)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:

@@ -18,7 +18,7 @@ import yaml
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from hwflow.data import SafeLoader, parse_yaml
+from hwflow.data import SafeLoader, parse_yaml, read_text
 from hwflow.errors import InputError
 from hwflow.timeloop.expressions import bounded
 
@@ -174,12 +174,7 @@ class _Reader:
         self._folders, self._depth, self._included = folders, depth, dict[str, Any]()
 
     def read(self, path: Path) -> Any:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise InputError(f"Timeloop's input {path}: there is no such file; check the path.") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"Timeloop's input: {path} cannot be read: {error}.") from error
+        text = read_text(path, "Timeloop's input")
         if "{{" in text or "{%" in text:
             text = self._filled(text, path)
         return parse_yaml(text, f"Timeloop's input: {path}", self._loader(path))
