@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.cost.nesting import Nesting, Step
 from hwflow.cost.passes import Passes, residuals
-from hwflow.cost.ragged import Nesting, Step
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -32,6 +32,7 @@ import numpy as np
 from hwflow.accelerator import Accelerator
 from hwflow.cost import links
 from hwflow.cost.batch import Batch, Bools, Floats, Ints, Spans
+from hwflow.cost.disjoint import DisjointWalk
 from hwflow.cost.projection import Shape
 from hwflow.cost.ragged import Walk
 from hwflow.energy import EnergyTable
@@ -176,7 +177,8 @@ class Nest:
             if with_links:
                 for b in np.flatnonzero(nest.ragged):
                     if k == 0 or self.keep[k - 1, t] or nest.fan[k, b] > 1:  # otherwise the bypass below replaces it
-                        walk = Walk(nest.nesting(int(b)), projection.coefficients, k)
+                        way = Walk if k == 0 or projection.windows else DisjointWalk
+                        walk = way(nest.nesting(int(b)), projection.coefficients, k)
                         content[k, b], weighted[k, b], link[k, b] = walk.crossing()
             if with_links and nest.spreads[k]:
                 shared = links.transfers(projection, nest, k, np.flatnonzero((nest.fan[k] > 1) & ~nest.ragged))

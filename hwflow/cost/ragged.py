@@ -15,35 +15,15 @@ the others are taken to be like it, so that a ragged loop inside a spatial loop 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hwflow.layers import DIMS
+from hwflow.cost.nesting import Crossing, Nesting, Step, Vector, terms
 
-Vector = tuple[int, ...]
 Box = tuple[Vector, Vector]
 """Lowest corner and the corner just outside the highest."""
-
-
-class Step(NamedTuple):
-    """One loop of a nest. `level` counts from the innermost."""
-
-    dim: int
-    bound: int
-    residual: int
-    spatial: bool
-    level: int
-
-
-class Crossing(NamedTuple):
-    """Words between a level and what lies below it: read above, delivered from above, and handed on by neighbours."""
-
-    reads: float
-    delivered: float
-    links: float
 
 
 class _Fan(NamedTuple):
@@ -74,71 +54,21 @@ class _Held(NamedTuple):
         return self._replace(tile=tile, origin=_minus(self.origin, shift) if self.origin else ())
 
 
-class Nesting:
-    """The loops of one mapping, innermost first, with what they span; shared by the walks of all tensors."""
-
-    def __init__(self, steps: Sequence[Sequence[Step]]) -> None:
-        """`steps`: for each level, the innermost first, its loops (spatial before temporal), bounds above 1 only."""
-        self.steps: list[Step] = []
-        self.top: list[int] = []
-        for k, level in enumerate(steps):
-            self.steps += level
-            if not any(not s.spatial for s in level):
-                self.steps.append(Step(len(DIMS) - 1, 1, 1, False, k))
-            self.top.append(len(self.steps) - 1)
-        self.stride: list[int] = []
-        self.full: list[Vector] = []
-        self.last: list[Vector] = []
-        full, last = [1] * len(DIMS), [1] * len(DIMS)
-        for s in self.steps:
-            self.stride.append(full[s.dim])
-            last[s.dim] += full[s.dim] * (s.residual - 1)
-            full[s.dim] *= s.bound
-            self.full.append(tuple(full))
-            self.last.append(tuple(last))
-        self.inside: list[bool] = []
-        ragged: set[int] = set()
-        for s in self.steps:
-            self.inside.append(s.dim in ragged)
-            if s.residual != s.bound:
-                ragged.add(s.dim)
-        self.ragged = sorted(ragged)
-
-    def counted(self, level: int) -> int:
-        """The loop that delivers to what lies below `level`: its outermost spatial one, or else its innermost temporal one."""
-        first = self.top[level - 1] + 1 if level else 0
-        spatial = sum(s.spatial and s.level == level for s in self.steps)
-        return first + max(spatial - 1, 0)
-
-    def iterations(self, step: Step, i: int, last: bool) -> list[tuple[int, int]]:
-        """The iterations that Timeloop runs, with their weights."""
-        end = step.residual if last else step.bound
-        if end == 1:
-            return [(0, 1)]
-        if not (last and self.inside[i]):
-            return [(0, 1), (1, end - 1)]
-        if step.residual == step.bound:
-            return [(0, 1), (1, end - 2), (end - 1, 1)][:: 1 if end > 2 else 2]
-        middle = [(1, end - 3)] if end > 3 else []
-        return [(0, 1), *middle, *([(end - 2, 1)] if end > 2 else []), (end - 1, 1)]
-
-
 class Walk:
     """One tensor's way through a nest, as seen from one boundary."""
 
     def __init__(self, nesting: Nesting, coefficients: npt.NDArray[np.int64], level: int) -> None:
         self.nesting, self.level = nesting, level
-        self.coefficients = [[(d, int(c)) for d, c in enumerate(row) if c] for row in coefficients]
+        self.coefficients = terms(coefficients)
         self.goal = nesting.counted(level)
         self.below = nesting.top[level - 1] if level else -1
         self.moves = [tuple(int(c) for c in coefficients[:, s.dim] * nesting.stride[i]) for i, s in enumerate(nesting.steps)]
         self.known: dict[tuple[int, int, _Held], tuple[_Held, Crossing]] = {}
         self.fans: dict[Vector, _Fan] = {}
-        self.bit = {d: 1 << n for n, d in enumerate(nesting.ragged)}
 
     def crossing(self) -> Crossing:
         """Over the whole layer, for one instance of the level."""
-        return self.run(len(self.nesting.steps) - 1, (1 << len(self.bit)) - 1, _Held())[1]
+        return self.run(len(self.nesting.steps) - 1, self.nesting.all_last, _Held())[1]
 
     def run(self, i: int, last: int, held: _Held) -> tuple[_Held, Crossing]:
         """Loop `i`, with the ragged dimensions in the bits of `last` in their last pass: what is then held, what crossed."""
@@ -151,29 +81,24 @@ class Walk:
             elif i == self.goal:
                 found = self.spread(i, last, held)
             else:
-                found = self.run(i - 1, self.entered(step, last, 0), held)
+                found = self.run(i - 1, self.nesting.entered(step, last, 0), held)
             self.known[key] = found
         return found
-
-    def entered(self, step: Step, last: int, at: int) -> int:
-        """Which dimensions are in their last pass inside iteration `at`."""
-        bit = self.bit.get(step.dim, 0)
-        return last & ~bit if at + 1 < step.residual else last
 
     def loop(self, i: int, step: Step, last: int, held: _Held) -> tuple[_Held, Crossing]:
         """A temporal loop further out."""
         reads = delivered = links = 0.0
         before = 0
-        for at, weight in self.nesting.iterations(step, i, self.is_last(step, last)):
+        for at, weight in self.nesting.iterations(step, i, self.nesting.is_last(step, last)):
             held = held.seen_from(self.moves[i], at - before)
-            held, crossed = self.run(i - 1, self.entered(step, last, at), held)
+            held, crossed = self.run(i - 1, self.nesting.entered(step, last, at), held)
             reads, delivered = reads + weight * crossed.reads, delivered + weight * crossed.delivered
             links, before = links + weight * crossed.links, at
         return held.seen_from(self.moves[i], -before), Crossing(reads, delivered, links)
 
     def count(self, i: int, step: Step, last: int, held: _Held) -> tuple[_Held, Crossing]:
         """The temporal loop directly above the tile."""
-        final = self.is_last(step, last)
+        final = self.nesting.is_last(step, last)
         if i == 0:  # the arithmetic: every iteration asks for its operands
             times = float(step.residual if final else step.bound)
             return held, Crossing(times, times, 0.0)
@@ -181,29 +106,20 @@ class Walk:
         before = 0
         for at, weight in self.nesting.iterations(step, i, final):
             held = held.seen_from(self.moves[i], at - before)
-            held, delta = self.visit(self.entered(step, last, at), held)
+            held, delta = self.visit(self.nesting.entered(step, last, at), held)
             deltas.append((_size(delta), weight))
             before = at
-        end = step.residual if final else step.bound
-        if final and self.nesting.inside[i] and end > 2 and (step.residual == step.bound or end > 3):
+        if self.nesting.repeats(i, final):
             deltas[2] = (deltas[1][0], 1)
         total = float(sum(size * weight for size, weight in deltas))
         return held.seen_from(self.moves[i], -before), Crossing(total, total, 0.0)
-
-    def is_last(self, step: Step, last: int) -> bool:
-        """Whether this loop is in the last pass of its dimension (of a perfect one it does not matter)."""
-        return bool(last & self.bit.get(step.dim, 0))
 
     # At the boundary -------------------------------------------------------------------------------------------------
 
     def visit(self, last: int, held: _Held) -> tuple[_Held, tuple[Box, ...]]:
         """The tile below, at the place where the walk stands: what of it is new, by Timeloop's rules of reuse."""
-        full, rest = self.nesting.full[self.below], self.nesting.last[self.below]
         origin = (0,) * len(self.coefficients)
-        high = tuple(
-            1 + sum(c * ((rest if last & self.bit.get(d, 0) else full)[d] - 1) for d, c in axis) for axis in self.coefficients
-        )
-        tile: Box = (origin, high)
+        tile: Box = (origin, self.nesting.sides(self.coefficients, self.below, last))
         if held.tile is None:
             return held._replace(tile=tile), (tile,)
         motion = tuple(map(_centre_step, *held.tile, *tile))
@@ -214,11 +130,10 @@ class Walk:
 
     def spread(self, i: int, last: int, held: _Held) -> tuple[_Held, Crossing]:
         """The fan-out: the first instance's delta, its copies, and what their neighbours have."""
-        steps = [self.nesting.steps[j] for j in range(i, self.below, -1)]
-        ends = tuple(s.residual if self.is_last(s, last) else s.bound for s in steps)
-        inside = last
-        for s in steps:
-            inside = self.entered(s, inside, 0)
+        loops = range(i, self.below, -1)
+        ends, inside = self.nesting.ends(loops, last), last
+        for j in loops:
+            inside = self.nesting.entered(self.nesting.steps[j], inside, 0)
         if self.level:
             held, delta = self.visit(inside, held)
         else:

@@ -14,8 +14,11 @@ from test_nest_by_hand import FLAT, ROW, cost, counts
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import mid
+from hwflow.cost.batch import Spans
+from hwflow.cost.disjoint import DisjointWalk
 from hwflow.cost.nest import Batch, Nest
 from hwflow.cost.passes import residuals
+from hwflow.cost.ragged import Walk
 from hwflow.layers import DIMS, Layer
 from hwflow.mapping import Loop, Mapping
 from hwflow.results import LayerCost
@@ -172,3 +175,15 @@ def test_bounds_that_do_not_walk_over_the_layer_are_told_apart() -> None:
     batch, legal = Batch(temporal, np.ones_like(temporal), order, ((), ())).with_residuals(nest.sizes)
     assert legal.tolist() == [True, False, False, True]
     assert batch.ragged[legal].tolist() == [True, False]
+
+
+@thorough
+@given(triples(ragged=True))
+def test_disjoint_tiles_are_counted_as_by_the_walk(triple: Triple) -> None:
+    layer, accelerator, mapping = triple
+    nest = Nest(layer, accelerator, energies(accelerator))
+    nesting = Spans(nest.batch_of(mapping), nest.sizes, exact=True).nesting(0) if mapping.ragged else None
+    for shape in nest.shapes if nesting is not None else ():
+        for level in range(1, len(nest.levels)) if not shape.windows else ():
+            disjoint, walked = (way(nesting, shape.coefficients, level).crossing() for way in (DisjointWalk, Walk))
+            assert disjoint == walked
