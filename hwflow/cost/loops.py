@@ -172,8 +172,10 @@ class Loops(Scores):
         """Which tiles of level k's room no multiple beats; for each tensor, which none beats along the dimensions irrelevant to
         it, and the place of each tile's part along these, [tile]."""
         room = self.rooms[k]
-        costs = np.full((len(TENSORS) * len(self.levels), self.lattice.size), np.inf)
-        costs[:, room] = self.opened(k).reshape(len(costs), -1)
+        opened = self.opened(k).reshape(-1, len(room))
+        opened = opened[opened.any(axis=1) | (np.arange(len(opened)) == 0)]  # what costs nothing anywhere decides nothing
+        costs = np.full((len(opened), self.lattice.size), np.inf)
+        costs[:, room] = opened
         beaten = np.zeros((len(DIMS), self.lattice.size), dtype=np.bool_)
         idle = np.zeros((len(TENSORS), self.lattice.size), dtype=np.intp)
         for d, _, exponent, stride in self.lattice.axes:
