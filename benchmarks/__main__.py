@@ -51,7 +51,8 @@ def searches(layers: Sequence[Layer], chip: Accelerator, table: EnergyTable) -> 
         ms = sorted(1e3 * seconds for seconds, _ in results)
         yield (
             f"mid, new shapes of {', '.join(SHAPES)}, {'ragged tiles too' if ragged else 'perfect factors'}: {len(ms)}, median "
-            f"{statistics.median(ms):.1f} ms, {sum(m < 20 for m in ms)} below 20 ms, longest {ms[-1]:.0f} ms"
+            f"{statistics.median(ms):.1f} ms, mean {statistics.mean(ms):.1f} ms, {sum(m < 20 for m in ms)} below 20 ms, "
+            f"longest {ms[-1]:.0f} ms"
         )
     shares = [new / old for (_, old), (_, new) in zip(found[False], found[True], strict=True)]
     gained = [share for share in shares if share < 0.999]
