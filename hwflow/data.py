@@ -14,6 +14,8 @@ from hwflow.errors import HwflowError, InputError
 
 _PACKAGE = Path(__file__).resolve().parent
 _REPEATED = 10
+_LEVELS = 100
+_BITS = 10_000
 
 
 def folder(name: str) -> Path:
@@ -58,11 +60,15 @@ def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
     """The content of a YAML text; `where` names it in errors, `loader` is a `SafeLoader` that may know more tags.
 
     Raises:
-        InputError: where it is no YAML, with the line, or repeats its parts without end.
+        InputError: where it is no YAML, with the line, repeats its parts without end, or nests them too deep.
     """
     try:
         content = yaml.load(text, Loader=loader or SafeLoader)
-        elements = _expanded(content, {})
+        elements, levels = _measured(content, {})
+    except yaml.reader.ReaderError as error:
+        character = chr(error.character)
+        line = text.count("\n", 0, text.find(character)) + 1
+        raise InputError(f"{where}, line {line} is not valid YAML: the character {character!r} is not allowed.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -73,18 +79,27 @@ def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
         raise InputError(f"{where} is not valid YAML: {error}.") from error
     if elements > _REPEATED * (len(text) + 1000):  # written out, it could not have more elements than characters
         raise InputError(f"{where} repeats its parts by aliases, over and over; write out what it means.")
+    if levels > _LEVELS:
+        raise InputError(f"{where} has {levels} lists and mappings within one another; hwflow reads {_LEVELS} at most.")
     return content
 
 
-def _expanded(content: Any, counted: dict[int, int]) -> int:
-    """Elements with every alias written out; without end, that is very many, where something contains itself."""
-    if not isinstance(content, (dict, list)):
-        return 1
-    if id(content) not in counted:
-        counted[id(content)] = 2**63
+def _measured(content: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Elements with every alias written out, and the levels of lists and mappings; elements are very many, where something
+    contains itself."""
+    if isinstance(content, int) and content.bit_length() > _BITS:  # Python would refuse to print it
+        raise ValueError(f"it has a whole number of more than {_BITS} bits")
+    if not isinstance(content, (dict, list, tuple)):  # tuples are those of `!!pairs`
+        return 1, 0
+    if id(content) not in known:
+        known[id(content)] = 2**63, 0
         parts = [*content, *content.values()] if isinstance(content, dict) else content
-        counted[id(content)] = 1 + sum(_expanded(part, counted) for part in parts)
-    return counted[id(content)]
+        measured = [_measured(part, known) for part in parts]
+        known[id(content)] = (
+            1 + sum(elements for elements, _ in measured),
+            1 + max((levels for _, levels in measured), default=0),
+        )
+    return known[id(content)]
 
 
 class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -45,10 +45,19 @@ class MissingDependency(HwflowError, ImportError):
     """An optional Python package is needed; the message says which extra installs it."""
 
 
+def shown(value: object) -> str:
+    """A value as errors show it: cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+_SHOWN = 200
+
+
 def not_found(kind: str, name: str, known: Iterable[str], hint: str = "", *, spellings: Iterable[str] = ()) -> InputError:
     """An `InputError` for an unknown name: lists what is known, proposes the nearest spelling (of those or of `spellings`)."""
     choices = sorted(known)
     near = difflib.get_close_matches(name, [*choices, *spellings], n=1, cutoff=0.5)
     meant = f" Did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(choices) if choices else "none"
-    return InputError(f"unknown {kind} {name!r}.{meant} Known: {listed}.{' ' + hint if hint else ''}")
+    return InputError(f"unknown {kind} {shown(name)}.{meant} Known: {listed}.{' ' + hint if hint else ''}")

@@ -19,13 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from hwflow import cli, map_layer
+from hwflow import cli, estimate, from_timeloop, map_layer
 from hwflow.accelerator import Accelerator
 from hwflow.cli.nests import Neighbour, map_page
+from hwflow.cli.pages import Variant, compare_page
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
-from hwflow.network import zoo
+from hwflow.network import Network, zoo
+
+WRITTEN = str(Path(__file__).parent / "data" / "timeloop_designs" / "simple_weight_stationary.yaml")
+"""Of its 256 PEs its own constraints leave 16."""
 
 SMALL = """
 name: tiny
@@ -231,6 +236,14 @@ def test_a_file_that_cannot_be_written_is_an_error(hw: Run, tiny: str, tmp_path:
         (["estimate", "resnet18", "-a", "eyeriss", "--jobs", "0"], ["jobs is 0"]),
         (["compare", "resnet18", "-a", "eyeriss,simbas"], ["Did you mean 'simba'"]),
         (["compare", "resnet18", "-a", ","], ["--accelerator is empty"]),
+        (["compare", "resnet18"], ["no chip is named", "--accelerator", "--timeloop-arch"]),
+        (["compare", "resnet18", "-a", "eyeriss", "--timeloop-constraints", "c"], ["means nothing without --timeloop-arch"]),
+        (["compare", "resnet18", "--timeloop-arch", WRITTEN, "--set", "clock_mhz=1"], ["--set changes no Timeloop files"]),
+        (["map", "resnet18", "--layer", "fc"], ["no chip is named", "--accelerator", "--timeloop-arch"]),
+        (["map", "resnet18", "--layer", "fc", "-a", "eyeriss", "--timeloop-arch", WRITTEN], ["both name a chip"]),
+        (["render", "resnet18", "-o", "never_written"], ["no chip is named", "--accelerator", "--timeloop-arch"]),
+        (["render", "resnet18", "-a", "eyeriss", "--timeloop-arch", WRITTEN, "-o", "never_written"], ["both name a chip"]),
+        (["estimate", "resnet18", "-a", ""], ["unknown accelerator ''"]),
         (["map", "resnet18", "--layer", "layer1.0.conv9", "-a", "eyeriss"], ["layer1.0.conv9", "layer1.0.conv1"]),
         (["list", "network"], ["unknown list 'network'. Did you mean 'networks'"]),
     ],
@@ -418,6 +431,15 @@ def test_compare_puts_side_by_side(hw: Run, tiny: str) -> None:
     assert "asked_level,dataflow," in hw("compare", tiny, "-a", "eyeriss", "--format", "csv")[1]
 
 
+def test_compare_says_whose_mappings_it_compares() -> None:
+    network = Network("tiny", (Layer("conv", C=3, M=8, P=8, Q=8, R=3, S=3),))
+    mid = estimate(network, Accelerator.load("eyeriss"), store=False)
+    fine = replace(mid, level="fine", provenance={**mid.provenance, "mapper": "timeloop"})
+    page = compare_page(network, [Variant("eyeriss", cost.level, "row_stationary", cost) for cost in (mid, fine)])
+    told = [line for line in page.lines if "timeloop-mapper" in line]
+    assert told == ["eyeriss/fine/row_stationary: mappings of timeloop-mapper's own search."]
+
+
 def test_map_prints_the_nest_and_writes_it_for_timeloop(hw: Run, tmp_path: Path) -> None:
     target = tmp_path / "map.yaml"
     code, out, err = hw("map", "resnet20", "--layer", "layer1.0.conv1", "-a", "eyeriss", "-o", str(target))
@@ -517,6 +539,62 @@ def test_render_writes_a_folder_a_distinct_layer(hw: Run, tiny: str, tmp_path: P
     assert program == ("timeloop-model" if mapper == "hwflow" else "timeloop-mapper")
     assert set(inputs) == files - {"command.txt"}
     assert {"ERT.yaml", "ART.yaml", "problem.yaml", "architecture.yaml"} <= files
+
+
+# A chip of Timeloop's files --------------------------------------------------------------------------------------------
+
+
+def test_compare_takes_files_beside_an_accelerator(hw: Run, tiny: str) -> None:
+    ways = [*("compare", tiny, "-a", "eyeriss", "--set", "clock_mhz=100"), "--timeloop-arch", WRITTEN, "--format", "json"]
+    code, out, err = hw(*ways)
+    assert code == 0
+    assert "meshX of 16" in err
+    variants = json.loads(out)["variants"]
+    assert [(v["accelerator"], v["asked_level"], v["dataflow"]) for v in variants] == [
+        ("eyeriss", "coarse", None),
+        ("eyeriss", "mid", "row_stationary"),
+        ("simple_weight_stationary", "coarse", None),
+        ("simple_weight_stationary", "mid", "as written"),
+    ]
+    own = json.loads(hw("compare", tiny, "--timeloop-arch", WRITTEN, "--format", "json")[1])["variants"]
+    assert own[0]["energy_ratio"] == own[0]["latency_ratio"] == 1
+    for alone, beside in zip(own, variants[2:], strict=True):
+        assert alone["cost"]["totals"] == beside["cost"]["totals"]
+    changed = variants[1]["cost"]["totals"]
+    assert changed["latency_s"] == pytest.approx(changed["cycles"] / 100e6), "--set is for the named accelerator"
+    estimated = json.loads(hw("estimate", tiny, "--timeloop-arch", WRITTEN, "--format", "json")[1])
+    assert estimated["totals"] == own[1]["cost"]["totals"]
+
+
+def test_map_takes_files_and_counts_units_that_nothing_can_use(hw: Run, odd: str, tmp_path: Path) -> None:
+    target = tmp_path / "map.yaml"
+    code, out, _ = hw("map", odd, "--layer", "conv", "--timeloop-arch", WRITTEN, "--quick", "-o", str(target))
+    assert code == 0
+    assert cells(out, "usable MAC units")[2:4] == ["16", "256"]
+    shares = [float(cells(out, name)[-1]) / 100 for name in ("PE rows", "passes of M", "cycles computing")]
+    total = float(cells(out, "utilisation (product)")[-1]) / 100
+    assert total == pytest.approx(math.prod(shares) / 16, abs=0.002)
+    chip = from_timeloop(WRITTEN)
+    mapping = Mapping.from_timeloop(target, Layer("conv", C=8, M=37, P=8, Q=8, R=3, S=3), chip)
+    assert str(mapping) in out
+    assert hw("render", odd, "--timeloop-arch", WRITTEN, "-o", str(tmp_path / "run"))[0] == 0
+    rendered = [yaml.safe_load(path.read_text())["mapping"] for path in (tmp_path / "run" / "conv" / "mapping.yaml", target)]
+    assert rendered[0] == rendered[1]
+    assert (tmp_path / "run" / "conv" / "architecture.yaml").read_text() == chip.architecture
+
+
+def test_what_mid_refuses_of_files_is_rendered_for_timeloops_own_search(hw: Run, tiny: str, tmp_path: Path) -> None:
+    text = Path(WRITTEN).read_text()
+    (tmp_path / "half.yaml").write_text(text.replace("depth: 16384", "depth: 16384, min_utilization: 0.5"))
+    asked = ["render", tiny, "--timeloop-arch", str(tmp_path / "half.yaml"), "-o", str(tmp_path / "run")]
+    code, _, err = hw(*asked)
+    assert code == 2
+    assert "mid cannot answer for" in err
+    assert not (tmp_path / "run").exists()
+    code, _, err = hw(*asked, "--mapper", "timeloop")
+    assert code == 0
+    assert "min_utilization: 0.5" in (tmp_path / "run" / "conv1" / "architecture.yaml").read_text()
+    assert "inter_PE_spatial" in (tmp_path / "run" / "conv1" / "constraints.yaml").read_text()
 
 
 def test_lists(hw: Run) -> None:

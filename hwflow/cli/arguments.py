@@ -24,7 +24,8 @@ NetworkArgument = Annotated[
     ),
 ]
 AcceleratorOption = Annotated[
-    str, typer.Option("--accelerator", "-a", metavar="ACC", help="A preset ('hwflow list accelerators') or a YAML file.")
+    str | None,
+    typer.Option("--accelerator", "-a", metavar="ACC", help="A preset ('hwflow list accelerators') or a YAML file."),
 ]
 TimeloopArchOption = Annotated[
     list[Path] | None,
@@ -96,8 +97,8 @@ def load_chip(
     if not files:
         if constraints:
             raise InputError("--timeloop-constraints means nothing without --timeloop-arch; name the architecture, too.")
-        return load_accelerator(spec, changes) if spec else None
-    if spec:
+        return None if spec is None else load_accelerator(spec, changes)
+    if spec is not None:
         raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
     if changes:
         raise InputError("--set changes no Timeloop files; change the value in them.")
@@ -110,6 +111,30 @@ def load_chip(
     for refusal in chip.refusals:
         say(f"{chip.name}: mid cannot answer for {refusal}")
     return chip
+
+
+def load_needed_chip(
+    spec: str | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
+) -> Accelerator:
+    """`load_chip` for commands that need one."""
+    chip = load_chip(spec, changes, files, constraints)
+    if chip is None:
+        raise InputError(_NO_CHIP)
+    return chip
+
+
+def load_chips(
+    specs: str | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
+) -> list[Accelerator]:
+    """All accelerators of `--accelerator`, which alone `--set` changes, and after them that of `--timeloop-arch`."""
+    named = [] if specs is None else [load_accelerator(spec, changes) for spec in listed("--accelerator", specs)]
+    brought = load_chip(None, None if named else changes, files, constraints)
+    if not named and brought is None:
+        raise InputError(_NO_CHIP)
+    return named if brought is None else [*named, brought]
+
+
+_NO_CHIP = "no chip is named; give --accelerator, a preset ('hwflow list accelerators') or a YAML file, or --timeloop-arch."
 
 
 def cores(jobs: int | None, mapper: str = "hwflow") -> int:

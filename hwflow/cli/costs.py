@@ -31,10 +31,7 @@ HtmlOption = Annotated[
 def estimate(
     network: args.NetworkArgument,
     *,
-    accelerator: Annotated[
-        str | None,
-        typer.Option("--accelerator", "-a", metavar="ACC", help="A preset ('hwflow list accelerators') or a YAML file."),
-    ] = None,
+    accelerator: args.AcceleratorOption = None,
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     level: Annotated[
@@ -91,7 +88,18 @@ def estimate(
 def compare(
     network: args.NetworkArgument,
     *,
-    accelerator: Annotated[str, typer.Option("--accelerator", "-a", metavar="ACC[,ACC...]", help="Presets or YAML files.")],
+    accelerator: Annotated[
+        str | None, typer.Option("--accelerator", "-a", metavar="ACC[,ACC...]", help="Presets or YAML files.")
+    ] = None,
+    timeloop_arch: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--timeloop-arch",
+            metavar="FILE",
+            help="Instead of --accelerator, or beside it: an architecture in Timeloop's format; again for its classes, ...",
+        ),
+    ] = None,
+    timeloop_constraints: args.TimeloopConstraintsOption = None,
     levels: Annotated[
         str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Of coarse, mid and fine.")
     ] = "coarse,mid",
@@ -124,7 +132,7 @@ def compare(
 
     args.chosen("--format", form, _FORMATS)
     net = args.load_network(network, input_shape, batch, bits)
-    chips = [args.load_accelerator(spec, changes) for spec in args.listed("--accelerator", accelerator)]
+    chips = args.load_chips(accelerator, changes, timeloop_arch, timeloop_constraints)
     flows: list[str | None] = [*args.listed("--dataflows", dataflows)] if dataflows is not None else [None]
     named = args.listed("--levels", levels)
     variants: list[Variant] = []

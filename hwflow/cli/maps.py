@@ -21,7 +21,9 @@ def show(
     network: args.NetworkArgument,
     *,
     layer: Annotated[str, typer.Option("--layer", metavar="NAME", help="The layer, as 'hwflow estimate' names it.")],
-    accelerator: args.AcceleratorOption,
+    accelerator: args.AcceleratorOption = None,
+    timeloop_arch: args.TimeloopArchOption = None,
+    timeloop_constraints: args.TimeloopConstraintsOption = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
     batch: args.BatchOption = None,
@@ -42,7 +44,7 @@ def show(
     from hwflow.cost.occupancy import shares
     from hwflow.dataflow import constrain
 
-    chip = args.load_accelerator(accelerator, changes)
+    chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     found_layer = args.load_network(network, input_shape, batch, bits)[layer]
 
     def ask(one: Layer) -> MapResult:
@@ -63,7 +65,7 @@ def show(
     for text in dict.fromkeys(told):
         say(text)
     bound_by, cycles = found.cost.bound_by or "", found.cost.cycles or 0
-    parts = shares(found_layer, constrain(chip, dataflow), found.mapping, cycles, bound_by)
+    parts = shares(found_layer, chip, constrain(chip, dataflow), found.mapping, cycles, bound_by)
     deliver(map_page(found, chip.name, objective, dataflow or chip.dataflow, parts, beside))
     if output is not None:
         found.mapping.to_timeloop(output)
@@ -73,8 +75,10 @@ def show(
 def render(
     network: args.NetworkArgument,
     *,
-    accelerator: args.AcceleratorOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to.")],
+    accelerator: args.AcceleratorOption = None,
+    timeloop_arch: args.TimeloopArchOption = None,
+    timeloop_constraints: args.TimeloopConstraintsOption = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
     batch: args.BatchOption = None,
@@ -92,7 +96,7 @@ def render(
     from hwflow.cost.rendering import write_inputs
     from hwflow.store import Store
 
-    chip = args.load_accelerator(accelerator, changes)
+    chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     net = args.load_network(network, input_shape, batch, bits)
     options = Options(
         dataflow=dataflow,

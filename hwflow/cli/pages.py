@@ -110,6 +110,7 @@ def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
     lines = [
         f"Ratios and ranks are against the first; ranks are Spearman's correlations over the {len(network)} layers.",
         *(f"{_label(v)}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
+        *(f"{_label(v)}: mappings of timeloop-mapper's own search." for v in variants if _searched_by_timeloop(v)),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
     tables = [*_by_layer(network, variants), Table(headings, rows)]
@@ -162,6 +163,10 @@ def _named(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[st
 
 def _label(variant: Variant) -> str:
     return "/".join([variant.accelerator, variant.answered, *([variant.dataflow] if variant.dataflow else [])])
+
+
+def _searched_by_timeloop(variant: Variant) -> bool:
+    return variant.cost.provenance.get("mapper") == "timeloop"
 
 
 def _millions(value: float | None) -> float | None:

@@ -33,6 +33,8 @@ def prune(
         str | None,
         typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
     ] = None,
+    timeloop_arch: args.TimeloopArchOption = None,
+    timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
     level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed.")] = "mid",
     levels: Annotated[
@@ -130,9 +132,9 @@ def prune(
         tuning=replace(default_tuning(loaded, module), **tuning),
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
-    chip = args.load_accelerator(accelerator, changes) if accelerator else None
+    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     if chip is None and (changes or set(settings.levels) != {"coarse"}):
-        raise InputError("--accelerator is missing: only --level coarse does without one.")
+        raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     try:
         with progress(f"{network} on {data}") as bar:
             result = pruning.prune(

@@ -1,7 +1,8 @@
 """Where an array's cycles go: the utilisation of a mapping as a product of shares, and why each is not whole.
 
 MACs / (cycles x MAC units) is, exactly, the product of what is spread over each axis of the fan-outs over the axis's size, of
-each dimension's size over the size to which ragged loops pad it, and of compute cycles over all cycles.
+each dimension's size over the size to which ragged loops pad it, and of compute cycles over all cycles. Where a user's own
+constraints leave an axis to nobody, it is no level of a mapping: the MAC units that can be reached come first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwflow.accelerator import Level
+from hwflow.accelerator import Accelerator, Level
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, Dim, Layer
 from hwflow.mapping import Mapping
@@ -35,7 +36,12 @@ class Share:
 
 
 def shares(
-    layer: Layer, constraints: Sequence[LevelConstraint], mapping: Mapping, cycles: int, bound_by: str
+    layer: Layer,
+    accelerator: Accelerator,
+    constraints: Sequence[LevelConstraint],
+    mapping: Mapping,
+    cycles: int,
+    bound_by: str,
 ) -> tuple[Share, ...]:
     """The factors of the utilisation of a mapping: axes of fan-outs from the outside in, ragged dimensions, waiting.
 
@@ -43,7 +49,12 @@ def shares(
         constraints: of the dataflow on the accelerator, outermost level first, as `mapping` has its levels.
         cycles, bound_by: of the mapping's cost.
     """
-    result, padded = [], dict.fromkeys(DIMS, 1)
+    result: list[Share] = []
+    usable = math.prod(rule.level.fanout for rule in constraints)
+    if usable < accelerator.mac_units:
+        why = "the constraints let nothing lie on the axis of the others"
+        result.append(Share("usable MAC units", "", usable, accelerator.mac_units, why))
+    padded = dict.fromkeys(DIMS, 1)
     ragged: dict[Dim, list[str]] = {d: [] for d in DIMS}
     computing = math.prod(loop.bound for mapped in mapping.levels for loop in mapped.temporal)
     for mapped, rule in zip(mapping.levels, constraints, strict=True):

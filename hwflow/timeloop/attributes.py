@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwflow.errors import InputError
+from hwflow.errors import InputError, shown
 from hwflow.layers import Tensor
 from hwflow.timeloop.allowing import Verdicts
 from hwflow.timeloop.hierarchy import Component
@@ -51,12 +51,14 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Attributes that change Timeloop's numbers and have no counterpart in hwflow, with the values at which they change nothing."""
 
 _WORDS = ("word_bits", "word_width", "datawidth")
+_BANDWIDTHS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth")
 _READ = (
     *_NEUTRAL,
     *_WORDS,
     *("width", "memory_width", "data_storage_width", "block_size", "n_words", "cluster_size"),
     *("entries", "depth", "memory_depth", "data_storage_depth", "sizeKB", "num_banks", "n_banks", "multiple_buffering"),
-    *("read_bandwidth", "write_bandwidth", "shared_bandwidth", "meshX", "meshY", "instances"),
+    *_BANDWIDTHS,
+    *("meshX", "meshY", "instances"),
     *("type", "technology", "global_cycle_seconds", "multiplier_width", "adder_width"),
 )
 """Attributes that mean something to Timeloop or hwflow; what is nearly one of them is misspelt."""
@@ -175,17 +177,19 @@ def note_unknown(component: Component, verdicts: Verdicts) -> None:
     depth = component.attributes.get("depth", component.attributes.get("entries"))
     if component.kind == "DRAM" and depth is not None:
         verdicts.notes.append(f"{component.name} holds everything at mid, whatever its depth (={depth}); fine observes it")
+    if "DRAM" in component.kind and not any(component.attributes.get(key) for key in _BANDWIDTHS):
+        verdicts.notes.append(f"{component.name} has no bandwidth: it is infinitely fast, as in Timeloop")
 
 
 def technology_of(parts: Sequence[Component], where: str, unpriced: dict[str, str]) -> float:
     """The chip's technology in nm: that of its arithmetic. Parts of another one have no fitted energies."""
     found: dict[str, float] = {}
     for part in parts:
-        text = str(part.inherited.get("technology", ""))
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:nm)?", text)
+        given = part.inherited.get("technology", "")
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:nm)?", str(given))
         if match is None or not 1 <= float(match[1]) <= 1000:
             raise InputError(
-                f'{where}: the technology of {part.name} is {text!r}; it must be a length such as "45nm". Give it in the '
+                f'{where}: the technology of {part.name} is {shown(given)}; it must be a length such as "45nm". Give it in the '
                 'attributes of a container around it, or as variables: {technology: "45nm"} in a file (--timeloop-arch again).'
             )
         found[part.name] = float(match[1])
@@ -198,7 +202,7 @@ def technology_of(parts: Sequence[Component], where: str, unpriced: dict[str, st
 
 def cycle_of(parts: Sequence[Component], where: str, verdicts: Verdicts) -> float:
     """How long a cycle lasts, in seconds."""
-    given = {str(v): v for part in parts if (v := part.inherited.get("global_cycle_seconds")) is not None}
+    given = {shown(v): v for part in parts if (v := part.inherited.get("global_cycle_seconds")) is not None}
     if len(given) > 1:
         raise InputError(
             f"{where}: global_cycle_seconds has several values, {', '.join(sorted(given))}; give one for the chip."
@@ -209,13 +213,14 @@ def cycle_of(parts: Sequence[Component], where: str, verdicts: Verdicts) -> floa
     (value,) = given.values()
     try:
         cycle_s = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         cycle_s = math.nan
     if not 1e-15 <= cycle_s <= 1:
-        raise InputError(f"{where}: global_cycle_seconds is {value!r}; it must be a number of seconds such as 1e-9.")
+        raise InputError(f"{where}: global_cycle_seconds is {shown(value)}; it must be a number of seconds such as 1e-9.")
     return cycle_s
 
 
 def plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Without what means nothing to Accelergy."""
-    return {key: value for key, value in attributes.items() if value is not None and key not in ("meshX", "meshY", "version")}
+    unread = ("meshX", "meshY", "version")
+    return {str(key): value for key, value in attributes.items() if value is not None and key not in unread}

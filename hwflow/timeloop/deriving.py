@@ -70,7 +70,7 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
         "description": f"from Timeloop's files {where}",
         "technology_nm": technology_of([*kept[1:], mac], where, unpriced),
         "clock_mhz": 1e-6 / cycle_s,
-        "dataflow": "timeloop",
+        "dataflow": "as written",
         "hierarchy": parts,
         "architecture": written({"architecture": settled(found.architecture)}),
         "targets": tuple(target_of(one) for one in constraints),
@@ -191,7 +191,7 @@ def _place(level: _Level, memory: str | None, array: str | None) -> Place:
 
 def _array_name(level: str, memory: str, taken: set[str]) -> str:
     """A fan-out's name: its container's, which pytimeloop puts between two words."""
-    plain = re.sub(r"^inter_(\w+)_spatial$", r"\1", level)
+    plain = re.sub(r"^inter_([A-Za-z_]\w*)_spatial$", r"\1", level)
     candidates = [plain] if level != memory else []
     candidates += [f"{memory}_array", *(f"{memory}_array_{n}" for n in range(2, 100))]
     return next(name for name in candidates if name not in taken)

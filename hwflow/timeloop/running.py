@@ -26,6 +26,7 @@ _REASONS = re.compile(
     r"segmentation|no such file|cannot |can not |unable|not found|denied"
 )
 _STAMP = re.compile(r"^[\d-]+ [\d:,]+ [A-Z]+\s+")
+_ASIDE = re.compile(r"^[\d-]+ [\d:,]+ (INFO|WARNING)\b")
 _UNMAPPABLE = re.compile(r"(?i)no valid mappings found|couldn't map level")
 _SHOWN = 4
 _LONG = 300
@@ -80,7 +81,8 @@ def run_timeloop(
 
 def tool_words(output: str) -> list[str]:
     """The first lines in which a tool says what went wrong, each once, without the time of day, cut at a readable length."""
-    lines = [re.sub(r"\s+", " ", _STAMP.sub("", line)).strip() for line in output.splitlines() if _REASONS.search(line)]
+    telling = [line for line in output.splitlines() if _REASONS.search(line) and not _ASIDE.match(line)]
+    lines = [re.sub(r"\s+", " ", _STAMP.sub("", line)).strip() for line in telling]
     return [line[:_LONG] for line in dict.fromkeys(lines)][:_SHOWN]
 
 

@@ -26,7 +26,7 @@ ACC = Accelerator.load("eyeriss")  # 12 rows x 14 columns
 def test_shares_multiply_to_the_utilisation(triple: tuple[Layer, Accelerator, Mapping]) -> None:
     layer, chip, mapping = triple
     cost = mid.analyse(layer, chip, mapping, energies(chip))
-    found = shares(layer, constrain(chip), mapping, cost.cycles or 0, cost.bound_by or "")
+    found = shares(layer, chip, constrain(chip), mapping, cost.cycles or 0, cost.bound_by or "")
     assert math.prod(s.value for s in found) == pytest.approx(cost.utilization, rel=1e-12)
     assert all((s.value < 1) == bool(s.why) for s in found)
     assert all(0 < s.value <= 1 for s in found)
@@ -34,7 +34,7 @@ def test_shares_multiply_to_the_utilisation(triple: tuple[Layer, Accelerator, Ma
 
 def best(layer: Layer, chip: Accelerator = ACC) -> dict[str, Share]:
     found = mid.map_layer(layer, chip, constrain(chip), normalized(chip))
-    parts = shares(layer, constrain(chip), found.mapping, found.cost.cycles or 0, found.cost.bound_by or "")
+    parts = shares(layer, chip, constrain(chip), found.mapping, found.cost.cycles or 0, found.cost.bound_by or "")
     return {s.name: s for s in parts}
 
 
@@ -62,7 +62,7 @@ def mapped(columns: Loop, above: int) -> Mapping:
 
 
 def by_hand(layer: Layer, mapping: Mapping, cycles: int, bound_by: str) -> dict[str, Share]:
-    return {s.name: s for s in shares(layer, constrain(ACC), mapping, cycles, bound_by)}
+    return {s.name: s for s in shares(layer, ACC, constrain(ACC), mapping, cycles, bound_by)}
 
 
 def test_a_shorter_last_pass_is_a_share_of_its_own() -> None:

@@ -9,22 +9,29 @@ import datetime
 import os
 import random
 import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import hwflow
 from benchmarks import parity
 from benchmarks.parity_cases import Case, random_mapping
+from hwflow import cli
 from hwflow.cost import energies, mid
+from hwflow.cost.fine import layer_cost
 from hwflow.dataflow import constrain
 from hwflow.energy import EnergyTable, PartEnergy
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.native import TimeloopAccelerator
+from hwflow.network import Network, from_yaml
 from hwflow.timeloop.bringing import from_timeloop
 from hwflow.timeloop.engine import find_engine
+from hwflow.timeloop.parse import read_stats
+from hwflow.timeloop.process import clean_environment
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDED = DATA / "brought.json.gz"
@@ -98,6 +105,28 @@ def test_timeloop_gives_the_same_numbers_now(name: str) -> None:
     engine = find_engine("native")
     report = compared([(case, parity.judged(case, engine)) for case in drawn(name, 1)])
     assert not report.wrong, "\n".join(report.lines())
+
+
+@pytest.mark.timeloop
+@needs_timeloop
+@pytest.mark.parametrize("mapper", ["hwflow", "timeloop"])
+def test_what_render_writes_gives_by_hand_what_estimate_says(mapper: Any, tmp_path: Path) -> None:
+    accelerator, layer = chip("two_forms_nodes"), Layer("small", C=4, M=6, P=8, R=3)
+    from_yaml.write(Network("one", (layer,)), tmp_path / "one.yaml")
+    asked = ["render", str(tmp_path / "one.yaml"), "--timeloop-arch", str(DATA / "timeloop_designs" / "two_forms_nodes.yaml")]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*asked, "--mapper", mapper, "-o", str(tmp_path)])
+    assert not ended.value.code
+    folder = tmp_path / layer.name
+    argv = (folder / "command.txt").read_text().split()
+    subprocess.run(argv, cwd=folder, env=clean_environment(), capture_output=True, check=True)
+    found = Mapping.from_timeloop(
+        folder / ("mapping.yaml" if mapper == "hwflow" else "timeloop-mapper.map.yaml"), layer, accelerator
+    )
+    table = energies.energy_table(accelerator, store=None)
+    by_hand = layer_cost(layer, accelerator, found, table, read_stats(folder, argv[0]), engine="by hand", seconds=0)
+    said = hwflow.estimate(Network("one", (layer,)), accelerator, level="fine", mapper=mapper, store=False).rows[0]
+    assert (by_hand.energy, by_hand.cycles, by_hand.accesses) == (said.energy, said.cycles, said.accesses)
 
 
 def _case(record: dict[str, Any]) -> tuple[Case, parity.Numbers]:

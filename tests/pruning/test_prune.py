@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import hwflow
+from hwflow import cli
 from hwflow.datasets import Data, load_data
 from hwflow.errors import InputError
 from hwflow.pruning.agent import Hyperparameters
@@ -31,6 +32,9 @@ SETTINGS = Settings(
     proxy=ProxySettings(samples=60, batches=2, batch_size=60),
     tuning=TUNING,
 )
+
+
+DESIGNS = Path(__file__).resolve().parents[1] / "data" / "timeloop_designs"
 
 
 class Small(nn.Module):
@@ -302,6 +306,35 @@ def test_a_module_with_weights_of_a_file_goes_on(small: Small, digits: Data, tmp
     assert torch.equal(mine.stem.weight, before), "the given module was changed"
     again = run(Small(), digits, tmp_path / "run", plan={"inner": 16}, weights=tmp_path / "weights.pt", resume=True)
     assert again.after == first.after
+
+
+def test_the_command_prunes_for_a_chip_of_timeloops_files(
+    small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(tmp_path / "weights.pt", small, {})
+    arch = tmp_path / "chip.yaml"
+    arch.write_text((DESIGNS / "two_forms_native.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+
+    def prune(*more: str) -> tuple[int, str]:
+        model = [f"{Small.__module__}:Small", "--data", "digits", "--weights", str(tmp_path / "weights.pt")]
+        way = ["--timeloop-arch", str(arch), "--plan", "uniform", "--epochs", "1", "--device", "cpu", "--jobs", "1"]
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["prune", *model, *way, "-o", str(tmp_path / "run"), *more])
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    assert prune()[0] == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    chip = hwflow.from_timeloop(arch)
+    assert (config["accelerator"], config["accelerator_identity"]) == ("chip", chip.fingerprint)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    before = hwflow.estimate(hwflow.Network.from_torch(Small(), (1, 1, 8, 8)), chip, objective="energy", store=False)
+    assert metrics["before"]["mid"]["energy_pj"] == pytest.approx(before.energy_pj)
+    assert metrics["after"]["mid"]["energy_pj"] <= 0.5 * metrics["before"]["mid"]["energy_pj"]
+    assert prune("--resume")[0] == 0
+    arch.write_text(arch.read_text().replace("global_cycle_seconds: 2e-9", "global_cycle_seconds: 4e-9"))
+    code, words = prune("--resume")
+    assert code == 2
+    assert "accelerator" in words
 
 
 def test_plans_are_judged_after_a_few_steps_where_asked(small: Small, digits: Data, tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ def test_the_environment_is_cleared_of_timeloops_variables_only(monkeypatch: pyt
 def test_words_are_the_first_of_each_kind_without_times() -> None:
     output = "fine\n2026-11-21 11:05:04 ERROR       Can not find an energy estimator for x\nERROR:  a   b\nERROR: a b\n"
     assert tool_words(output) == ["Can not find an energy estimator for x", "ERROR: a b"]
+    assert tool_words("2026-11-21 11:05:04 INFO        | CACTI executable not found at /one/of/many\n" + output)[0][:3] == "Can"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
