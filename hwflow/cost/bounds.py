@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwflow.cost.filling import least_cycles
+from hwflow.cost.lattice import divisors
 from hwflow.cost.nest import Nest
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
@@ -41,8 +42,10 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
     else:
         parallel = 1
         for constraint in constraints:
-            allowed = math.prod(layer.dims[d] for d in constraint.spatial)
-            parallel *= max((n for n in range(1, constraint.level.fanout + 1) if allowed % n == 0), default=1)
+            evenly = {1}
+            for d in constraint.spatial:
+                evenly = {n * f for n in evenly for f in divisors(layer.dims[d]) if n * f <= constraint.level.fanout}
+            parallel *= max(evenly)
         cycles = layer.macs / parallel
     cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):

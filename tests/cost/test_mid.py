@@ -71,3 +71,14 @@ def test_a_memory_too_small_for_anything_is_named(chip: Accelerator) -> None:
     tiny = chip.with_({"buffer.size_words": 2})
     with pytest.raises(NotMappable, match=r"buffer holds 2 word\(s\), but keeps 3 tensors. Make buffer larger"):
         mid.map_layer(LAYER, tiny, constrain(tiny), normalized(tiny))
+
+
+def test_an_array_far_larger_than_the_layer_costs_no_more_to_search(chip: Accelerator) -> None:
+    layer = Layer("k", C=6, M=10, P=7)
+    costs = []
+    for columns in (6 * 10 * 7, 2**40):  # nobody waits for a loop over the latter
+        wide = chip.with_({"pes.columns": columns, "buffer.size_words": 2**16})
+        found = mid.map_layer(layer, wide, constrain(wide, "flexible"), energies(wide))
+        costs.append((found.cost.energy, found.cost.cycles, found.bound))
+    assert costs[0] == costs[1]
+    assert costs[0][1] == 1
