@@ -141,6 +141,19 @@ class _Node:
         self._shapes = shapes
         self._path = path
 
+    def input(self, position: int) -> str:
+        """The name of an input that must be there."""
+        return self._tensor(self.inputs, position, "input")
+
+    def output(self) -> str:
+        """The name of the result."""
+        return self._tensor(self.outputs, 0, "output")
+
+    def _tensor(self, names: list[str], position: int, kind: str) -> str:
+        if position >= len(names) or not names[position]:
+            raise self.failure(f"its {kind} {position + 1} is missing, so this is no whole ONNX file; export the model again")
+        return names[position]
+
     def shape(self, tensor: str) -> tuple[int, ...]:
         shape = self._shapes.known(tensor)
         if shape is None:
@@ -157,7 +170,7 @@ class _Node:
         return int(self._attributes[name].i) if name in self._attributes else default
 
     def text(self, name: str) -> str:
-        return self._attributes[name].s.decode() if name in self._attributes else ""
+        return self._attributes[name].s.decode(errors="replace") if name in self._attributes else ""
 
     def size(self, position: int) -> int:
         """Elements of an optional input that is a constant."""
@@ -179,7 +192,7 @@ def _row(node: Any, shapes: Shapes, path: Path) -> Layer:
 
 
 def _conv(node: _Node, weights: int = 1, bias: int | None = 2) -> Layer:
-    x, w = node.inputs[0], node.inputs[weights]
+    x, w = node.input(0), node.input(weights)
     if not node.fixed(w):
         raise node.failure("its weights are computed from the input")
     shape = node.shape(w)
@@ -187,7 +200,7 @@ def _conv(node: _Node, weights: int = 1, bias: int | None = 2) -> Layer:
     return convolution(
         node.name,
         node.shape(x),
-        node.shape(node.outputs[0]),
+        node.shape(node.output()),
         shape,
         strides=node.ints("strides", ones),
         dilations=node.ints("dilations", ones),
@@ -198,12 +211,12 @@ def _conv(node: _Node, weights: int = 1, bias: int | None = 2) -> Layer:
 
 
 def _matmul(node: _Node, right: int = 1) -> Layer:
-    a, b = node.inputs[0], node.inputs[right]
+    a, b = node.input(0), node.input(right)
     return product(node.name, node.shape(a), node.shape(b), left_fixed=node.fixed(a), right_fixed=node.fixed(b))
 
 
 def _gemm(node: _Node) -> Layer:
-    a, b = node.inputs[:2]
+    a, b = node.input(0), node.input(1)
     left, right = node.shape(a), node.shape(b)
     return product(
         node.name,
@@ -219,7 +232,7 @@ def _einsum(node: _Node) -> Layer:
     equation = node.text("equation")
     if len(node.inputs) != 2:
         raise node.failure(f"{equation!r} has {len(node.inputs)} operands; hwflow expresses products of two")
-    a, b = node.inputs
+    a, b = node.input(0), node.input(1)
     return einsum(node.name, equation, node.shape(a), node.shape(b), left_fixed=node.fixed(a), right_fixed=node.fixed(b))
 
 

@@ -397,6 +397,7 @@ def test_functions_of_the_model_are_looked_into(path: Path) -> None:
         ),
         ([helper.make_node("Einsum", ["x"], ["y"], equation="ijkl->lkji")], r"node 'y' \(Einsum\): .*has 1 operands"),
         ([helper.make_node("Conv", ["x", "x"], ["y"])], r"node 'y' \(Conv\): its weights are computed from the input"),
+        ([helper.make_node("Conv", ["x"], ["y"])], r"node 'y' \(Conv\): its input 2 is missing"),
         ([helper.make_node("Relu", ["x"], ["y"])], "holds no convolution, linear layer or matrix product"),
     ],
 )
