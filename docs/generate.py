@@ -12,8 +12,10 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, get_type_hints
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from pydantic import BaseModel, TypeAdapter
@@ -133,11 +135,12 @@ _TITLES = {
 
 
 def python() -> str:
-    """All public names, by the part of the package where they live."""
+    """All public names, by the part of the package where they live; read, not imported, so that no extra is needed."""
+    package = griffe.load("hwflow", search_paths=[Path(hwflow.__file__).parents[1]], resolve_aliases=True)
     homes: dict[str, list[str]] = {}
     for name in hwflow.__all__:
-        found = getattr(hwflow, name)
-        homes.setdefault(found.__module__.split(".")[1], []).append(f"{found.__module__}.{found.__qualname__}")
+        path = package[name].canonical_path
+        homes.setdefault(path.split(".")[1], []).append(path)
     unknown = set(homes) - set(_TITLES)
     if unknown:
         raise ValueError(f"public names of {', '.join(sorted(unknown))}: _TITLES in docs/generate.py has no title for them")

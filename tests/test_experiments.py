@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import ablation
 from benchmarks.experiments import RUNS, table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,3 +61,15 @@ def test_the_log_holds_every_plan_and_the_best_of_them_was_chosen(run: Any) -> N
 def test_fine_tuned_accuracy_is_within_half_a_point_of_the_unpruned_network(run: Any) -> None:
     metrics = read(run.name, "metrics.json")
     assert metrics["after"]["accuracy"] > metrics["before"]["accuracy"] - 0.005
+
+
+@pytest.mark.slow
+def test_the_ablation_compares_every_way_on_a_model_that_knows_the_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["ablation", "--seeds", "1", "--episodes", "12"])
+    ablation.main()
+    first, *rows = capsys.readouterr().out.splitlines()
+    assert float(first.rsplit(" ", 1)[1]) > 0.95
+    assert [row[:38].rstrip() for row in rows] == [*ablation.WAYS, "random plans"]
+    assert all(42 < float(row.split("mean ")[1].split(" %")[0]) < 94 for row in rows)
