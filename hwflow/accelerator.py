@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,8 +20,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hwflow.data import folder, read_yaml
-from hwflow.errors import InputError, not_found
+from hwflow.data import folder, parse_yaml, read_text, read_yaml
+from hwflow.errors import InputError, not_found, shown
 from hwflow.layers import DIMS, TENSORS, Bits, Dim
 from hwflow.parts import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
 
@@ -100,7 +101,13 @@ class Accelerator(BaseModel):
         if text in presets():
             return _preset(presets()[text])
         if text.endswith((".yaml", ".yml")) or "/" in text:
-            return cls.from_dict(read_yaml(text, "accelerator"), text)
+            content = read_text(text, "accelerator")
+            if re.search(r"^architecture\s*:", content, re.MULTILINE):
+                raise InputError(
+                    f"accelerator {text} is an architecture in Timeloop's format, not hwflow's; give it with --timeloop-arch "
+                    "(in Python: hwflow.from_timeloop)."
+                )
+            return cls.from_dict(parse_yaml(content, f"accelerator: {text}"), text)
         raise not_found("accelerator", text, presets(), "Or give the path of a YAML file that describes one.")
 
     @classmethod
@@ -340,8 +347,8 @@ def explain(error: ValidationError, content: Any, where: str) -> str:
         whole = item["type"] == "missing" or (
             item["type"] == "value_error" and not isinstance(item["input"], (int, float, str))
         )
-        shown = "" if whole else f" is {item['input']!r}"
-        problems.append(f"{label}{shown}: {message}")
+        value = "" if whole else f" is {shown(item['input'])}"
+        problems.append(f"{label}{value}: {message}")
     return f"{where}: " + "; ".join(problems) + "."
 
 

@@ -52,7 +52,9 @@ def read_text(path: str | Path, what: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{what} {path}: there is no such file; check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what}: {path} is no text: {error}. Give a text file in UTF-8.") from error
+    except OSError as error:
         raise InputError(f"{what}: {path} cannot be read: {error}.") from error
 
 
@@ -89,7 +91,7 @@ def _measured(content: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int
     contains itself."""
     if isinstance(content, int) and content.bit_length() > _BITS:  # Python would refuse to print it
         raise ValueError(f"it has a whole number of more than {_BITS} bits")
-    if not isinstance(content, (dict, list, tuple)):  # tuples are those of `!!pairs`
+    if not isinstance(content, (dict, list, tuple, set)):  # tuples are those of `!!pairs`, sets of `!!set`
         return 1, 0
     if id(content) not in known:
         known[id(content)] = 2**63, 0

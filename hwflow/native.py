@@ -154,5 +154,5 @@ class TimeloopAccelerator(Accelerator):
         if self.refusals:
             raise InputError(
                 f"accelerator {self.name}: mid cannot answer for it: {'; '.join(self.refusals)}. Change that in the files, or "
-                "let Timeloop search: --level fine --mapper timeloop --strict."
+                "let Timeloop search: hwflow estimate --level fine --mapper timeloop --strict."
             )

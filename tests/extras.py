@@ -49,6 +49,11 @@ COMMANDS: dict[str, list[str]] = {
 TORCH = {"prune"}
 
 
+def runs(python: str) -> bool:
+    """Whether there is such a Python; pyenv puts commands on PATH for all that it has, of which few may run."""
+    return shutil.which(python) is not None and not subprocess.run([python, "-V"], capture_output=True, check=False).returncode
+
+
 def tried(wheel: Path, python: str, extra: str, place: Path) -> str:
     """An empty string, or the command that failed with the end of what it printed."""
     here = place / f"{Path(python).name}-{extra}"
@@ -92,8 +97,8 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "build", "--outdir", folder, str(ROOT)], check=True, capture_output=True)
         (wheel,) = place.glob("*.whl")
         for python in pythons:
-            if shutil.which(python) is None:
-                print(f"{python:10}  left out: not on PATH", flush=True)
+            if not runs(python):
+                print(f"{python:10}  left out: not on PATH, or it does not run", flush=True)
                 continue
             for extra in sorted(options.extras.split(","), key=list(COMMANDS).index):  # sweep before report, which shows it
                 if extra in TORCH and python != pythons[0]:

@@ -130,6 +130,21 @@ def test_wrong_fields_are_named(field: str, value: object, text: str) -> None:
         EYERISS.with_({field: value})
 
 
+@pytest.mark.parametrize("name", ["two_forms_native", "two_forms_nodes"])
+def test_timeloops_own_files_are_told_apart(name: str) -> None:
+    path = Path(__file__).parent / "data" / "timeloop_designs" / f"{name}.yaml"
+    with pytest.raises(
+        InputError, match=r"is an architecture in Timeloop's format, not hwflow's; give it with --timeloop-arch"
+    ):
+        Accelerator.load(path)
+
+
+def test_values_that_are_long_are_cut_in_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"clock_mhz is \[0, 0.*\.\.\.: ") as caught:
+        EYERISS.with_({"clock_mhz": [0] * 300})
+    assert len(str(caught.value)) < 400
+
+
 def test_one_of_ones_own_from_a_preset(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: eyeriss\nname: mine\nglobal_buffer: {size_kib: 64}\npe_array.rows: 24\nclock_mhz: 400\n")

@@ -237,6 +237,7 @@ def test_a_file_that_cannot_be_written_is_an_error(hw: Run, tiny: str, tmp_path:
         (["compare", "resnet18", "-a", "eyeriss,simbas"], ["Did you mean 'simba'"]),
         (["compare", "resnet18", "-a", ","], ["--accelerator is empty"]),
         (["compare", "resnet18"], ["no chip is named", "--accelerator", "--timeloop-arch"]),
+        (["compare", "resnet18", "-a", "eyeris", "-a", "simba"], ["unknown accelerator 'eyeris'"]),
         (["compare", "resnet18", "-a", "eyeriss", "--timeloop-constraints", "c"], ["means nothing without --timeloop-arch"]),
         (["compare", "resnet18", "--timeloop-arch", WRITTEN, "--set", "clock_mhz=1"], ["--set changes no Timeloop files"]),
         (["map", "resnet18", "--layer", "fc"], ["no chip is named", "--accelerator", "--timeloop-arch"]),

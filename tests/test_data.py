@@ -92,3 +92,20 @@ def test_a_tag_that_does_not_fit_its_value_is_an_error_of_the_file(text: str, tm
     (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="is not valid YAML"):
         read_yaml(tmp_path / "a.yaml", "accelerator")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 0x" + "f" * 5000, r"a\.yaml is not valid YAML: it has a whole number of more than 10000 bits"),
+        ("a: !!set {? 0x" + "f" * 5000 + "}", r"a\.yaml is not valid YAML: it has a whole number of more than 10000 bits"),
+        ("a: " + "[" * 101 + "]" * 101, r"a\.yaml has 102 lists and mappings within one another; hwflow reads 100 at most"),
+        ("a: é\nb: \x07", r"a\.yaml, line 2 is not valid YAML: the character '\\x07' is not allowed"),
+        ("a0: &a0 x\n" + "".join(f"a{n + 1}: &a{n + 1} !!pairs [{f'k: *a{n}, ' * 9}]\n" for n in range(9)), "by aliases"),
+    ],
+    ids=["a number that cannot be printed", "the same in a set", "nested", "a character", "pairs"],
+)
+def test_what_no_reader_can_go_on_with_is_refused_at_once(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=words):
+        read_yaml(tmp_path / "a.yaml", "accelerator")

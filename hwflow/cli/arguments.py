@@ -124,10 +124,11 @@ def load_needed_chip(
 
 
 def load_chips(
-    specs: str | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
+    specs: Sequence[str] | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
 ) -> list[Accelerator]:
     """All accelerators of `--accelerator`, which alone `--set` changes, and after them that of `--timeloop-arch`."""
-    named = [] if specs is None else [load_accelerator(spec, changes) for spec in listed("--accelerator", specs)]
+    wanted = dict.fromkeys(spec for text in specs or () for spec in listed("--accelerator", text))
+    named = [load_accelerator(spec, changes) for spec in wanted]
     brought = load_chip(None, None if named else changes, files, constraints)
     if not named and brought is None:
         raise InputError(_NO_CHIP)

@@ -89,7 +89,7 @@ def compare(
     network: args.NetworkArgument,
     *,
     accelerator: Annotated[
-        str | None, typer.Option("--accelerator", "-a", metavar="ACC[,ACC...]", help="Presets or YAML files.")
+        list[str] | None, typer.Option("--accelerator", "-a", metavar="ACC[,ACC...]", help="Presets or YAML files. Repeatable.")
     ] = None,
     timeloop_arch: Annotated[
         list[Path] | None,

@@ -32,7 +32,7 @@ def from_timeloop(
     more = [constraints] if isinstance(constraints, (str, Path)) else list(constraints)
     if not given:
         raise InputError("from_timeloop: no files are given; give the one with the architecture.")
-    found = read_files([*given, *more])
+    found = read_files(given, more)
     assert found.architecture is not None
     version = str(found.architecture.get("version", ""))
     if version != "0.4":

@@ -19,7 +19,7 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from hwflow.data import SafeLoader, parse_yaml, read_text
-from hwflow.errors import InputError
+from hwflow.errors import InputError, shown
 from hwflow.timeloop.expressions import bounded
 
 TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
@@ -33,6 +33,7 @@ _IGNORED = {
     "globals": "hwflow sets Timeloop's environment",
 }
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d{1,3}")  # which plain YAML 1.1 takes for a text
+_MERGE = "tag:yaml.org,2002:merge"
 _DUMPED = ("dumped_by_timeloop_front_end",)
 
 
@@ -71,21 +72,32 @@ class Input:
     ignored: dict[str, str] = field(default_factory=dict)
 
 
-def read_files(files: Sequence[str | Path]) -> Input:
+def read_files(files: Sequence[str | Path], constraints: Sequence[str | Path] = ()) -> Input:
     """All files as one input; a folder stands for its `*.yaml`.
+
+    Args:
+        constraints: further files, of which each says something about mappings.
 
     Raises:
         InputError: naming the file and the field, where one is missing, no YAML, or says twice what can be said once.
     """
-    paths = [path for given in files for path in _listed(Path(given))]
-    found = Input(", ".join(str(path) for path in files))
-    folders = tuple({path.resolve().parent for path in paths})
-    for path in paths:
-        content = _Reader(folders).read(path)
-        if not isinstance(content, Mapping):
-            raise InputError(f"{path}: Timeloop's input is a mapping of sections such as architecture:, not {_kind(content)}.")
-        for name, section in content.items():
-            _add(found, str(name), section, path)
+    given = [*files, *constraints]
+    found = Input(", ".join(str(path) for path in given))
+    folders = tuple({path.resolve().parent for one in given for path in _listed(Path(one))})
+    for number, one in enumerate(given):
+        before = len(found.targets)
+        for path in _listed(Path(one)):
+            content = _Reader(folders).read(path)
+            if not isinstance(content, Mapping):
+                value = "empty" if content is None else shown(content)
+                raise InputError(f"{path} is {value}; Timeloop's input is a mapping of sections such as architecture:.")
+            for name, section in content.items():
+                _add(found, str(name), section, path)
+        if number >= len(files) and len(found.targets) == before:
+            raise InputError(
+                f"{one}: it has no constraints, which stand in a section such as architecture_constraints: or "
+                "mapspace_constraints:. Give the file that has them, or leave --timeloop-constraints out."
+            )
     if found.architecture is None:
         raise InputError(
             f"{found.where}: none of the files has a section architecture:, which says what the chip is. Give the file that "
@@ -95,7 +107,10 @@ def read_files(files: Sequence[str | Path]) -> Input:
 
 
 def _listed(given: Path) -> list[Path]:
-    return sorted(given.glob("*.yaml")) if given.is_dir() else [given]
+    found = sorted(given.glob("*.yaml")) if given.is_dir() else [given]
+    if not found:
+        raise InputError(f"{given}: there is no *.yaml in this folder; give the files, or the folder that has them.")
+    return found
 
 
 def _add(found: Input, name: str, section: Any, path: Path) -> None:
@@ -108,7 +123,7 @@ def _add(found: Input, name: str, section: Any, path: Path) -> None:
     elif name in ("components", "compound_components"):
         classes = _mapping(section, f"{path}: {name}").get("classes") or []
         if not isinstance(classes, list) or not all(isinstance(c, Mapping) for c in classes):
-            raise InputError(f"{path}: {name}.classes is {_kind(classes)}; it must be a list of classes.")
+            raise InputError(f"{path}: {name}.classes is {shown(classes)}; it must be a list of classes, each a mapping.")
         found.components += classes
     elif name == "variables":
         found.variables |= _mapping(section, f"{path}: variables")
@@ -127,15 +142,14 @@ def _targets(section: Any, where: str) -> list[Any]:
             raise InputError(f"{where} has {', '.join(unknown)}; its constraints stand in a list, targets.")
     if listed is None:
         return []
-    if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
-        raise InputError(f"{where} is {_kind(listed)}; it must be a list of constraints, each with target and type.")
+    if not isinstance(listed, list):
+        raise InputError(f"{where} is {shown(listed)}; it must be a list of constraints, each with target and type.")
     flat = []
     for item in listed:
-        inner = item.get("constraints")
-        inner = inner if isinstance(inner, list) else [item]
-        for one in inner:
+        inner = item.get("constraints") if isinstance(item, Mapping) else None
+        for one in inner if isinstance(inner, list) else [item]:
             if not isinstance(one, Mapping):
-                raise InputError(f"{where}: {one!r} is no constraint with target and type.")
+                raise InputError(f"{where}: {shown(one)} is no constraint, a mapping with target and type.")
             attributes = one.get("attributes") or {}
             merged = {**item, **one, **_mapping(attributes, f"{where}: attributes")}
             flat.append({key: value for key, value in merged.items() if key not in ("attributes", "constraints")})
@@ -144,12 +158,8 @@ def _targets(section: Any, where: str) -> list[Any]:
 
 def _mapping(section: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(section, Mapping):
-        raise InputError(f"{where} is {_kind(section)}; it must be a mapping.")
+        raise InputError(f"{where} is {shown(section)}; it must be a mapping.")
     return section
-
-
-def _kind(content: Any) -> str:
-    return "empty" if content is None else f"a {type(content).__name__}"
 
 
 # One file ------------------------------------------------------------------------------------------------------------
@@ -232,9 +242,19 @@ class _Reader:
             """The safe loader with the tags of Timeloop's front end, and merged keys (`<<`)."""
 
             def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-                merged = any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value)
-                plain = yaml.constructor.SafeConstructor.construct_mapping
-                return plain(self, node, deep) if merged else super().construct_mapping(node, deep)
+                self.flatten_mapping(node)
+                return super().construct_mapping(node, deep)
+
+            def flatten_mapping(self, node: Any) -> None:
+                """Each key once, or merges of merges would have it so often that no memory holds them."""
+                seen: set[Any] = set()
+                for key, _ in node.value:
+                    if key.tag != _MERGE and _key(key) in seen:
+                        problem = f"the key {key.value!r} stands twice"
+                        raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                    seen.add(_key(key))
+                super().flatten_mapping(node)
+                node.value = list({_key(key): (key, value) for key, value in node.value}.values())
 
         def text(loader: Any, node: yaml.ScalarNode) -> str | float:
             value = str(loader.construct_scalar(node))
@@ -255,6 +275,10 @@ class _Reader:
             Loader.add_constructor(f"!{tag}", tagged)
             Loader.add_constructor(f"!{tag.lower()}", tagged)
         return Loader
+
+
+def _key(node: yaml.Node) -> Any:
+    return (node.tag, node.value) if isinstance(node, yaml.ScalarNode) else node
 
 
 def _at(content: Any, key: str, path: Path) -> Any:

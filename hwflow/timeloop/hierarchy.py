@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hwflow.errors import InputError, not_found
+from hwflow.errors import InputError, not_found, shown
 from hwflow.layers import DIMS, Dim, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS
 
@@ -74,7 +74,7 @@ class Component:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _LARGEST:
-            raise InputError(f"{where}: {self.name}.{key} is {value!r}; it must be a number above 0.")
+            raise InputError(f"{where}: {self.name}.{key} is {shown(value)}; it must be a number above 0.")
         return float(value)
 
 
@@ -84,7 +84,7 @@ _LARGEST = 2**63
 def whole_of(value: Any, place: str) -> int:
     """A whole number of at least 1, which Timeloop can hold; `place` is for the error."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < _LARGEST or value != int(value):
-        raise InputError(f"{place} is {value!r}; it must be a whole number of at least 1.")
+        raise InputError(f"{place} is {shown(value)}; it must be a whole number of at least 1.")
     return int(value)
 
 
@@ -109,12 +109,14 @@ def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, whe
     around = {**inherited, **(attributes if isinstance(attributes, Mapping) else {})}
     local = node.get("local") or []
     if not isinstance(local, list) or not all(isinstance(c, Mapping) for c in local):
-        raise InputError(f"{where}: architecture: local is {local!r}; it must be a list of components.")
+        raise InputError(f"{where}: architecture: local is {shown(local)}; it must be a list of components.")
     for content in local:
         name, range_ = _split(content.get("name"), where)
-        own = content.get("attributes") or {}
-        if not isinstance(own, Mapping) or not isinstance(content.get("class"), str):
-            raise InputError(f"{where}: {name} needs a class and a mapping of attributes.")
+        own, kind = content.get("attributes") or {}, content.get("class")
+        if not isinstance(own, Mapping):
+            raise InputError(f"{where}: {name}.attributes is {shown(own)}; it must be a mapping.")
+        if not isinstance(kind, str):
+            raise InputError(f"{where}: {name}.class is {shown(kind)}; every component needs one, such as SRAM or intmac.")
         for key in content:
             if key not in _COMPONENT:
                 raise InputError(
@@ -123,10 +125,12 @@ def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, whe
                 )
         instances = whole_of(own.get("instances", times * range_), f"{where}: {name}.instances")
         subclass = content.get("subclass")
-        yield Component(name, str(content["class"]), subclass and str(subclass), instances, dict(own), {**around, **own})
+        yield Component(name, str(kind), subclass and str(subclass), instances, dict(own), {**around, **own})
     subtrees = node.get("subtree") or []
     if not isinstance(subtrees, list) or len(subtrees) > 1 or not all(isinstance(s, Mapping) for s in subtrees):
-        raise InputError(f"{where}: architecture: subtree is no list of one subtree, which is all that Timeloop reads.")
+        raise InputError(
+            f"{where}: architecture: subtree is {shown(subtrees)}; it must be a list of one subtree, all that Timeloop reads."
+        )
     for subtree in subtrees:
         _, range_ = _split(subtree.get("name", "system"), where)
         yield from _walk(subtree, around, times * range_, where)
@@ -134,9 +138,10 @@ def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, whe
 
 def _split(name: Any, where: str) -> tuple[str, int]:
     """A name and the length of its range: `PE[0..13]` is 14 of PE."""
-    found = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d{1,18})\.\.(\d{1,18})\])?", str(name))
+    text = name if isinstance(name, str) else ""
+    found = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d{1,18})\.\.(\d{1,18})\])?", text)
     if found is None or (found[2] and int(found[3]) < int(found[2])):
-        raise InputError(f"{where}: {name!r} is no name of a component: letters, digits, _ and a range such as [0..13].")
+        raise InputError(f"{where}: {shown(name)} is no name of a component: letters, digits, _ and a range such as [0..13].")
     return found[1], int(found[3]) - int(found[2]) + 1 if found[2] else 1
 
 
@@ -172,7 +177,7 @@ class Constraint:
         return {re.match(r"[A-Za-z]+", text)[0] for text in self.texts}  # type: ignore[index]
 
 
-_FACTOR = r"(?<![A-Za-z])([A-Za-z]+)\s*(<=|>=|=)?\s*(\d+)"
+_FACTOR = r"(?<![A-Za-z])([A-Za-z]+)\s*(?:(<=|>=|=)\s*)?(\d+)"
 _FIELDS = {"target", "name", "type", "factors", "permutation", "split", "keep", "bypass"}
 
 
@@ -196,14 +201,14 @@ def constraint_of(content: Mapping[str, Any], where: str) -> Constraint:
         else:
             factors[dim] = int(match[3][:18])
     if re.sub(_FACTOR, "", text).strip(" ,\n\t"):  # `C=word`, `C=1.5`: Timeloop would pass over it
-        raise InputError(f"{place}: factors is {given!r}; it must be a list such as [C=1, M=1].")
+        raise InputError(f"{place}: factors is {shown(given)}; it must be a list such as [C=1, M=1].")
     order = content.get("permutation") or ""
     letters = [str(d) for d in order] if isinstance(order, (list, tuple)) else list(str(order).partition("#")[0])
     letters = [c.strip() for c in letters if c.strip(" ,")]
     cut = letters.index("_") if "_" in letters else len(letters)
     split = content.get("split")
     if split is not None and (isinstance(split, bool) or not isinstance(split, int) or split < 0):
-        raise InputError(f"{place}: split is {split!r}; it must be a whole number of dimensions.")
+        raise InputError(f"{place}: split is {shown(split)}; it must be a whole number of dimensions.")
     return Constraint(
         target,
         kind,
@@ -213,8 +218,8 @@ def constraint_of(content: Mapping[str, Any], where: str) -> Constraint:
         tuple(dict.fromkeys(_dim(c, place) for c in letters[:cut])),
         tuple(dict.fromkeys(_dim(c, place) for c in letters[cut + 1 :])),
         split,
-        _tensors(content.get("keep"), place),
-        _tensors(content.get("bypass"), place),
+        _tensors(content, "keep", place),
+        _tensors(content, "bypass", place),
         {str(k): v for k, v in content.items() if k not in _FIELDS and v not in (None, [], {})},
     )
 
@@ -225,12 +230,13 @@ def _dim(name: str, where: str) -> Dim:
     return name
 
 
-def _tensors(names: Any, where: str) -> tuple[Tensor, ...]:
+def _tensors(content: Mapping[str, Any], field: str, where: str) -> tuple[Tensor, ...]:
+    names = content.get(field)
     if names is None:
         return ()
     if not isinstance(names, (list, tuple)):
-        raise InputError(f"{where}: {names!r} must be a list of tensors.")
-    for name in names:
+        raise InputError(f"{where}: {field} is {shown(names)}; it must be a list of tensors such as [Weights].")
+    for name in map(str, names):
         if name not in _TENSOR_OF:
-            raise not_found(f"tensor in {where}", str(name), _TENSOR_OF)
+            raise not_found(f"tensor in {where}", name, _TENSOR_OF)
     return tuple(_TENSOR_OF[str(name)] for name in names)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hwflow.errors import InputError, not_found
+from hwflow.errors import InputError, not_found, shown
 from hwflow.layers import DIMS, TENSORS
 from hwflow.mapping import TIMELOOP_TENSORS
 from hwflow.timeloop.expressions import Unreadable, value_of
@@ -64,17 +64,19 @@ class _Walk:
     def leaves(self, nodes: Any, *, parallel: bool) -> Iterator[_Node]:
         """Containers and components in their order; of parallel ones each bypasses what the others keep."""
         if not isinstance(nodes, list) or not nodes:
-            raise InputError(f"{self.where}: architecture.nodes is {nodes!r}; it must be a list of nodes, outermost first.")
+            raise InputError(
+                f"{self.where}: architecture.nodes is {shown(nodes)}; it must be a list of nodes, outermost first."
+            )
         for content in nodes:
             tag = content.tag if isinstance(content, Tagged) else None
             if tag is None:
                 raise InputError(
-                    f"{self.where}: architecture.nodes: {content!r} has no tag; a node is !Container, !Component, !Parallel or "
-                    "!Hierarchical."
+                    f"{self.where}: architecture.nodes: {shown(content)} has no tag; a node is !Container, !Component, "
+                    "!Parallel or !Hierarchical."
                 )
             if not isinstance(content.get("enabled", True), bool):
                 raise InputError(
-                    f"{self.where}: {content.get('name')}.enabled is {content['enabled']!r}; it must be true or false."
+                    f"{self.where}: {content.get('name')}.enabled is {shown(content['enabled'])}; it must be true or false."
                 )
             if content.get("enabled", True) is False or tag == "Nothing":
                 continue
@@ -91,7 +93,7 @@ class _Walk:
                 raise InputError(f"{self.where}: !Pipelined is not known to hwflow. {REMEDY}.")
             name = content.get("name")
             if not isinstance(name, str):
-                raise InputError(f"{self.where}: a !{tag} has the name {name!r}; every node needs one.")
+                raise InputError(f"{self.where}: a !{tag} has the name {shown(name)}; every node needs one.")
             _known(content, name, _CONTAINER if tag == "Container" else _COMPONENT, self.where)
             if parallel and (tag == "Container" or _fanout(content, name, self.where, self.names) != (1, 1)):
                 raise InputError(f"{self.where}: {name} is a fan-out inside a !Parallel, which Timeloop cannot express.")
@@ -100,16 +102,18 @@ class _Walk:
     def _own(self, content: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
         groups = content.get("constraints") or {}
         if not isinstance(groups, Mapping) or not all(isinstance(v, Mapping) for v in groups.values() if v is not None):
-            raise InputError(f"{self.where}: {name}.constraints is {groups!r}; it must be a mapping by type.")
-        return {
-            _type(str(kind), name, self.where): _unfolded(group, f"{self.where}: {name}.constraints.{kind}")
-            for kind, group in groups.items()
-            if group
-        }
+            raise InputError(f"{self.where}: {name}.constraints is {shown(groups)}; it must be a mapping by type.")
+        found: dict[str, dict[str, Any]] = {}
+        for kind, group in ((str(kind), group) for kind, group in groups.items() if group):
+            plain = _type(kind, name, self.where)
+            if plain in found:
+                raise InputError(f"{self.where}: {name}.constraints.{kind} is another {plain} constraint; make them one.")
+            found[plain] = _unfolded(group, f"{self.where}: {name}.constraints.{kind}")
+        return found
 
     def _share(self, nodes: list[_Node], contents: list[Any]) -> None:
         """Each branch of a !Parallel bypasses what it does not keep; together they, !Nothing included, keep every tensor."""
-        keeps = [set(_tensors(node.constraints.get("dataspace", {}).get("keep"))) for node in nodes]
+        keeps = [set(node.constraints.get("dataspace", {}).get("keep", ())) for node in nodes]
         for node, keep in zip(nodes, keeps, strict=True):
             space = node.constraints.setdefault("dataspace", {})
             space["bypass"] = [t for t in ALL if t not in keep]
@@ -117,8 +121,7 @@ class _Walk:
                 space["keep"] = [t for t in ALL if t in keep]
         for content in contents:
             if isinstance(content, Tagged) and content.tag == "Nothing":
-                space = (content.get("constraints") or {}).get("dataspace") or {}
-                keeps.append(set(_tensors(space.get("keep"))))
+                keeps.append(set(self._own(content, "!Nothing").get("dataspace", {}).get("keep", ())))
         if missing := [t for t in ALL if not any(t in keep for keep in keeps)]:
             names = ", ".join(node.name for node in nodes)
             raise InputError(
@@ -156,7 +159,7 @@ class _Walk:
                 continue
             kind = node.content.get("class")
             if not isinstance(kind, str):
-                raise InputError(f"{self.where}: {node.name}.class is {kind!r}; every component needs one.")
+                raise InputError(f"{self.where}: {node.name}.class is {shown(kind)}; every component needs one.")
             entry = _placed(node.name, kind, {**inherited, **attributes}, mesh)
             extra = {key: node.content[key] for key in ("subclass", "required_actions") if node.content.get(key)}
             local.append({**entry, **extra})
@@ -232,7 +235,8 @@ def _type(kind: str, name: str, where: str) -> str:
     plain = {"bypass": "dataspace", "datatype": "dataspace", "bypassing": "dataspace"}.get(kind, kind)
     if plain not in ("dataspace", "temporal", "spatial"):
         raise InputError(
-            f"{where}: {name} has a constraint of type {kind!r}; its reader knows dataspace, temporal and spatial. {REMEDY}."
+            f"{where}: {name} has a constraint of type {shown(kind)}; hwflow's reader knows dataspace, temporal and spatial. "
+            f"{REMEDY}."
         )
     return plain
 
@@ -248,20 +252,25 @@ def _unfolded(group: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise InputError(f"{where}.{name} is not known to hwflow's reader. {REMEDY}.")
     for macro, other in (("keep_only", "bypass"), ("bypass_only", "keep")):
         if (only := content.pop(macro, None)) is not None:
-            content[macro.split("_", maxsplit=1)[0]] = _tensors(only)
-            content[other] = [t for t in ALL if t not in _tensors(only)]
+            tensors = _tensors(only, f"{where}.{macro}")
+            content |= {macro.split("_", maxsplit=1)[0]: tensors, other: [t for t in ALL if t not in tensors]}
     for name in ("keep", "bypass"):
         if name in content:
-            content[name] = _tensors(content[name])
+            content[name] = _tensors(content[name], f"{where}.{name}")
     if (only := content.pop("factors_only", None)) is not None:
         given = constraint_of({"target": "factors_only", "type": "factors", "factors": only}, where)
         content["factors"] = [*given.texts, *(f"{d}=1" for d in DIMS if d not in given.named)]
     return content
 
 
-def _tensors(names: Any) -> list[str]:
-    listed = [names] if isinstance(names, str) else list(names or [])
-    return list(ALL) if "*" in listed else [str(n) for n in listed]
+def _tensors(names: Any, place: str) -> list[str]:
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list):
+        raise InputError(f"{place} is {shown(names)}; it must be a list of tensors such as [Weights].")
+    for name in listed:
+        if name not in ("*", *ALL):
+            raise not_found(f"tensor in {place}", str(name), ALL)
+    return list(ALL) if "*" in listed else list(listed)
 
 
 _AXES = ("meshX", "meshY")
@@ -270,7 +279,7 @@ _AXES = ("meshX", "meshY")
 def _fanout(content: Mapping[str, Any], name: str, where: str, names: Mapping[str, Any]) -> tuple[int, int]:
     spatial = content.get("spatial") or {}
     if not isinstance(spatial, Mapping):
-        raise InputError(f"{where}: {name}.spatial is {spatial!r}; it must be {{meshX: ..., meshY: ...}}.")
+        raise InputError(f"{where}: {name}.spatial is {shown(spatial)}; it must be {{meshX: ..., meshY: ...}}.")
     if not set(spatial) <= set(_AXES):
         raise InputError(f"{where}: {name}.spatial names {', '.join(map(str, spatial))}; it knows {' and '.join(_AXES)} only.")
     sizes = _evaluated(spatial, names, f"{where}: {name}.spatial")
@@ -283,7 +292,7 @@ def _fanout(content: Mapping[str, Any], name: str, where: str, names: Mapping[st
 def _evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Attributes with their expressions computed, in their order: each can name those before it."""
     if not isinstance(attributes, Mapping):
-        raise InputError(f"{where} is {attributes!r}; it must be a mapping.")
+        raise InputError(f"{where} is {shown(attributes)}; it must be a mapping.")
     known, found = dict(names), dict[str, Any]()
     for key, value in attributes.items():
         result = value

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,6 +53,12 @@ def misfits(content: Any, against: Any) -> list[str]:
 def test_all_public_names_are_in_the_reference(pages: dict[str, str]) -> None:
     listed = {line.rpartition(".")[2] for line in pages["python.md"].splitlines() if line.startswith("::: ")}
     assert listed == set(hwflow.__all__)
+
+
+def test_the_reference_needs_no_pytorch() -> None:
+    code = "import sys; sys.path.insert(0, 'docs'); import generate; generate.pages(); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_option_of_every_command_is_in_the_reference(pages: dict[str, str]) -> None:

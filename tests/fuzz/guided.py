@@ -17,8 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import atheris
-import yaml
-from mutations import damaged, garbled
+from mutations import damaged_yaml, garbled
 
 CORPUS = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 
@@ -49,14 +48,8 @@ TARGETS: dict[str, tuple[Parser, Callable[[], bytes], str]] = {
 
 def mutated(data: bytes, size: int, seed: int) -> bytes:
     """libFuzzer's change of bytes, `garbled`, or `damaged` where the bytes are YAML or JSON: one in three each."""
-    changed = b""
-    if seed % 3 == 1:
-        changed = garbled(data, seed)
-    elif seed % 3 == 2:
-        try:
-            changed = yaml.safe_dump(damaged(yaml.safe_load(data), seed)).encode()
-        except (yaml.YAMLError, ValueError, RecursionError, TypeError):
-            changed = garbled(data, seed)
+    change = (None, garbled, damaged_yaml)[seed % 3]
+    changed = change(data, seed) if change else b""
     return changed if changed and len(changed) <= size else bytes(atheris.Mutate(data, size))
 
 

@@ -9,6 +9,8 @@ import copy
 import random
 from typing import Any
 
+import yaml
+
 ODD: tuple[Any, ...] = (
     *(
         None,
@@ -45,6 +47,8 @@ _TOKENS = (
     b"!!int x",
     b"<<: ",
     b"9" * 5000,
+    b"0x" + b"f" * 5000,
+    b"[" * 150 + b"]" * 150,
     b"\n---\n",
     b"nan",
     b"1e999",
@@ -71,6 +75,40 @@ def damaged(content: Any, seed: int) -> Any:
                 other, where = draw.choice(places)
                 holder[key] = copy.deepcopy(other[where])
     return content
+
+
+class _Tagged(dict[Any, Any]):
+    """A mapping with a tag of its own, such as those of Timeloop's front end: `!Component {name: ...}`."""
+
+    tag: str
+
+
+def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> _Tagged:
+    if not isinstance(node, yaml.MappingNode):
+        raise yaml.constructor.ConstructorError(None, None, "only mappings have tags here", node.start_mark)
+    content = _Tagged(loader.construct_mapping(node, deep=True))
+    content.tag = f"!{suffix}"
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Keeps tags for `_Dumper`, which writes them again."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` read."""
+
+
+_Loader.add_multi_constructor("!", _tagged)
+_Dumper.add_representer(_Tagged, lambda dumper, content: dumper.represent_mapping(content.tag, content))
+
+
+def damaged_yaml(content: bytes, seed: int) -> bytes:
+    """YAML with one to three of its parts changed; where it cannot be read, as templates cannot, `garbled`."""
+    try:
+        return yaml.dump(damaged(yaml.load(content, _Loader), seed), Dumper=_Dumper, allow_unicode=True).encode()
+    except Exception:  # whatever PyYAML raises of tags that do not fit their values, and of numbers that cannot be printed
+        return garbled(content, seed)
 
 
 def garbled(content: bytes, seed: int) -> bytes:

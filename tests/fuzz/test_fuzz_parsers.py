@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import damaged, garbled
+from mutations import damaged, damaged_yaml, garbled
 
 from hwflow.accelerator import Accelerator, presets
+from hwflow.cost.energies import energy_table
 from hwflow.data import read_yaml
 from hwflow.dataflow import constrain, dataflows, load_dataflow
 from hwflow.errors import HwflowError, InputError
@@ -28,8 +30,13 @@ from hwflow.mapping import Mapping
 from hwflow.network import Network, from_yaml, zoo
 from hwflow.timeloop import parse
 from hwflow.timeloop.accelergy import read_tables
+from hwflow.timeloop.bringing import from_timeloop
+from hwflow.timeloop.render import SearchSettings, render
 
 OUTPUTS = Path(__file__).resolve().parents[1] / "timeloop" / "outputs"
+DESIGNS = Path(__file__).resolve().parents[1] / "data" / "timeloop_designs"
+# AlexNet's third layer, grouped as in Caffe, is what the recorded mapping is of
+CONV3 = Layer("conv3", C=3, M=8, P=4, Q=4, R=3, S=3)
 INPUTS = int(os.environ.get("HWFLOW_FUZZ", "200"))
 LIMIT_S = 1.0
 Parser = Callable[[Path], object]
@@ -60,6 +67,7 @@ def alarm() -> Iterator[None]:
 def survives(parser: Parser, path: Path, content: bytes) -> bool:
     """Whether nothing comes but an answer or one of hwflow's errors, which says something; anything else is raised."""
     path.write_bytes(content)
+    gc.disable()  # what 100,000 inputs have left here is not the parser's to look through
     signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
     message = "answered"
     try:
@@ -68,6 +76,7 @@ def survives(parser: Parser, path: Path, content: bytes) -> bool:
         message = str(error)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        gc.enable()
     return bool(message.strip())
 
 
@@ -81,14 +90,20 @@ def constrained(path: Path) -> object:
 
 
 def mapped(path: Path) -> object:
-    # AlexNet's third layer, grouped as in Caffe, is what the recorded mapping is of
-    return Mapping.from_timeloop(path, Layer("conv3", C=3, M=8, P=4, Q=4, R=3, S=3), Accelerator.load("eyeriss"))
+    return Mapping.from_timeloop(path, CONV3, Accelerator.load("eyeriss"))
 
 
 def swept(path: Path) -> object:
     from hwflow.sweeping.description import load_description
 
     return load_description(path)
+
+
+def brought(*files: Path, constraints: Sequence[Path] = ()) -> object:
+    """The chip of Timeloop's files, up to what mid and fine compute on."""
+    chip = from_timeloop(files, constraints=constraints)
+    allowed = constrain(chip)
+    return chip.levels, chip.fingerprint, render(CONV3, chip, allowed, energy_table(chip, store=None), search=SearchSettings())
 
 
 def layer_list() -> bytes:
@@ -115,6 +130,39 @@ batch: [1]
 sample: {method: lhs, points: 20, seed: 0}
 """
 
+CLASSES = b"""
+variables: {version: 0.4, technology: "{{ 9 * 5 }}nm", global_cycle_seconds: 1e-9, word: 2 * 4, size: 2**10 if word > 4 else 7}
+compound_components:
+  version: 0.4
+  classes:
+  - name: smartbuffer_RF
+    attributes: {technology: "must_specify", depth: "must_specify", width: 16, banks: ceil(width / 8)}
+    subcomponents: [{name: storage, class: regfile, attributes: {width: width, depth: depth}, area_share: 1}]
+    actions: [{name: read, arguments: {global_cycle_seconds: 1e-9}, subcomponents: [{name: storage, actions: [{name: read}]}]}]
+"""
+CONSTRAINTS = b"""
+architecture_constraints:
+  targets:
+  - {target: row, type: spatial, factors: N=1 C=1 P=1 Q<=2, permutation: RSM, split: 0}
+  - {target: column, type: spatial, factors: [N=1, R=1, S=1], permutation: [C, M], split: 1}
+mapspace_constraints:
+- {target: spad, type: temporal, factors: N=1 P=1, permutation: RS_QC}
+- {target: spad, type: bypass, keep: [Weights], bypass: [Inputs, Outputs]}
+- {name: buffer, constraints: [{type: dataspace, attributes: {keep_only: [Inputs]}}]}
+"""
+TEMPLATE = b"""
+{% set tiles = 2 ** 3 %}
+variables:
+  technology: "{{ 9 * 5 }}nm"
+  global_cycle_seconds: {{ '1e-9' if path_exists('blocks.yaml') else 2 }}
+  {% for name in ['word', 'rows'] %}
+  {{ name }}: {{ tiles }}
+  {% endfor %}
+  size: {{ [96, 64 * 'two' | length] | max }}
+compound_components: {classes: {{ include_all('*_forms_nat*.yaml', 'architecture.subtree') }}}
+mapper: {{ include('two_forms_nodes.yaml', 'architecture') }}
+"""
+
 LAUGHS = "".join(
     f"{name}: &{name} [{', '.join([f'*{before}' if before else 'x'] * 8)}]\n"
     for before, name in itertools.pairwise(("", "a", "b", "c", "layers", "hierarchy", "rules", "name", "mapping", "networks"))
@@ -131,6 +179,11 @@ YAML: dict[str, tuple[Parser, Callable[[], bytes]]] = {
     "layers": (from_yaml.read, layer_list),
     "mapping": (mapped, (OUTPUTS / "eyeriss" / "timeloop-mapper.map.yaml").read_bytes),
     "sweep": (swept, lambda: SWEEP),
+    "timeloop_native": (brought, (DESIGNS / "two_axes.yaml").read_bytes),
+    "timeloop_nodes": (brought, (DESIGNS / "two_forms_nodes.yaml").read_bytes),
+    "timeloop_classes": (lambda path: brought(DESIGNS / "two_forms_nodes.yaml", path), lambda: CLASSES),
+    "timeloop_template": (lambda path: brought(DESIGNS / "two_forms_nodes.yaml", path), lambda: TEMPLATE),
+    "timeloop_constraints": (lambda path: brought(DESIGNS / "many_fanouts.yaml", constraints=[path]), lambda: CONSTRAINTS),
 }
 
 
@@ -139,12 +192,8 @@ YAML: dict[str, tuple[Parser, Callable[[], bytes]]] = {
 @given(seed=SEEDS)
 def test_yaml(name: str, seed: int, tmp_path: Path) -> None:
     parser, whole = YAML[name]
-    content = whole()
-    if seed % 2:
-        broken = garbled(content, seed)
-    else:
-        broken = yaml.dump(damaged(yaml.safe_load(content), seed), Dumper=yaml.SafeDumper, allow_unicode=True).encode()
-    assert survives(parser, tmp_path / "fuzz.yaml", broken)
+    change = garbled if seed % 2 else damaged_yaml
+    assert survives(parser, tmp_path / "fuzz.yaml", change(whole(), seed))
 
 
 @pytest.mark.parametrize("name", sorted(YAML))
@@ -153,24 +202,32 @@ def test_yaml(name: str, seed: int, tmp_path: Path) -> None:
     [
         b"[" * 5_000,
         b"{a: " * 5_000,
+        b"a: " + b"[" * 150 + b"]" * 150,
         b"a: " + b"9" * 5000,
+        b"a: 0x" + b"f" * 5000,
+        b"a: !!set {? 0x" + b"f" * 5000 + b"}",
         b"a: 2001-99-99",
         b"a: 0x_",
         b"!!map [a]",
         b"? [1]\n: 2",
         b"a: &a [*a]",
         LAUGHS,
+        LAUGHS.replace(b"[", b"!!pairs [").replace(b"*", b"k: *").replace(b"x", b"k: x"),
     ],
     ids=[
         "nested lists",
         "nested mappings",
+        "nested and closed",
         "5000 digits",
+        "5000 hexadecimal digits",
+        "the same in a set",
         "no date",
         "no number",
         "tag",
         "list as key",
         "in itself",
         "a billion laughs",
+        "laughs in pairs",
     ],
 )
 def test_yaml_that_is_made_to_break_readers(name: str, content: bytes, tmp_path: Path) -> None:

@@ -44,6 +44,19 @@ def brought(text: str, folder: Path, *replaced: tuple[str, str]) -> TimeloopAcce
     return hwflow.from_timeloop(folder / "mine.yaml")
 
 
+def test_files_of_constraints_must_have_some(tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("architecture_constraint: {targets: []}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"none\.yaml: it has no constraints, which stand in a section such as"):
+        hwflow.from_timeloop(DESIGNS / "two_forms_native.yaml", constraints=tmp_path / "none.yaml")
+
+
+def test_a_folder_without_files_and_a_file_without_content(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no \*\.yaml in this folder"):
+        hwflow.from_timeloop(tmp_path)
+    with pytest.raises(InputError, match=r"mine\.yaml is empty; Timeloop's input is a mapping of sections"):
+        brought("", tmp_path)
+
+
 # Two forms -----------------------------------------------------------------------------------------------------------
 
 
@@ -177,6 +190,43 @@ def test_what_the_files_say_cannot_be_set() -> None:
         constrain(accelerator, "flexible")
 
 
+def test_a_container_whose_name_is_none_for_hwflow(tmp_path: Path) -> None:
+    found = brought(NODES, tmp_path, ("name: column", "name: 2nd"))
+    assert [part.name for part in found.hierarchy][2] == "inter_2nd_spatial"
+
+
+def test_names_of_attributes_are_texts(tmp_path: Path) -> None:
+    found = brought(NATIVE, tmp_path, ("n_banks: 4", "n_banks: 4, 7: seven"))
+    assert found.written["buffer"].attributes["7"] == "seven"
+    assert found.fingerprint != chip("two_forms_native").fingerprint
+
+
+def test_nothing_beside_parallel_memories_can_say_what_it_keeps_by_a_macro(tmp_path: Path) -> None:
+    found = brought(
+        NODES, tmp_path, ("!Nothing {constraints: {dataspace: {keep:", "!Nothing {constraints: {dataspace: {keep_only:")
+    )
+    assert found.hierarchy == chip("two_forms_nodes").hierarchy
+
+
+def test_merged_keys(tmp_path: Path) -> None:
+    word = ("word: 8,", "sizes: &all {datawidth: word, width: 16, depth: 96},\n  word: 8,")
+    merged = ("{datawidth: word, width: 16, depth: 96, read", "{<<: [*all, *all], width: 32, read")
+    found = brought(NODES, tmp_path, word, merged)
+    assert found["weights"].size_words == 96 * 4  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"mine\.yaml, line \d+, column \d+ is not valid YAML: the key 'width' stands twice"):
+        brought(NODES, tmp_path, word, (merged[0], merged[1].replace("width", "width: 8, width")))
+
+
+def test_merges_of_merges_are_read_at_once(tmp_path: Path) -> None:
+    merges = "".join(f"m{n + 1}: &m{n + 1} {{<<: [{f'*m{n}, ' * 9}], k{n}: 1}}\n" for n in range(12))
+    assert "m12" in str(brought(f"m0: &m0 {{k: 1}}\n{merges}{NATIVE}", tmp_path).notes)
+
+
+def test_factors_are_read_in_linear_time(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"factors is 'N=1 P=1 Q  .*\.\.\.; it must be a list"):
+        brought(NATIVE, tmp_path, ("factors: N=1 P=1 Q=1,", f"factors: 'N=1 P=1 Q{' ' * 500_000}x',"))
+
+
 # What mid refuses ----------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +271,13 @@ def test_misspelt_attributes_and_widths_by_default_are_told(tmp_path: Path) -> N
     assert "weights.datawdith means nothing to Timeloop; did you mean datawidth?" in found.notes
     assert any("weights has no datawidth: its words are taken to have 16 bits" in note for note in found.notes)
     assert found["weights"].word_bits == 16  # type: ignore[union-attr]
+
+
+def test_a_dram_without_bandwidth_is_told(tmp_path: Path) -> None:
+    told = "DRAM has no bandwidth: it is infinitely fast, as in Timeloop"
+    assert told in chip("eyeriss_like").notes
+    assert chip("eyeriss_like").words_per_cycle(chip("eyeriss_like").dram) is None
+    assert told not in chip("two_forms_native").notes
 
 
 def test_variables_hold_for_the_native_form(tmp_path: Path) -> None:
@@ -268,6 +325,20 @@ def test_a_whole_quotient_is_a_whole_number_for_timeloop(tmp_path: Path) -> None
         (("keep: [Inputs, Outputs]", "keep: [Inputs, Weights]"), "buffer must both keep and bypass Weights"),
         (("  targets:", "  target:"), "has target; its constraints stand in a list, targets"),
         (("  subtree:", "  local: [{name: more, class: SRAM}]\n  subtree:"), "architecture.local stands outside of subtree:"),
+        (("keep: [Outputs]", "keep: [{a: 1}]"), "unknown tensor in"),
+        (("keep: [Outputs]", "keep: 16"), "constraint bypass of sums: keep is 16; it must be a list of tensors"),
+        (("global_cycle_seconds: 2e-9", f"global_cycle_seconds: 1{'0' * 400}"), "global_cycle_seconds is 1000"),
+        (("name: buffer", "nome: buffer"), "None is no name of a component"),
+        (("class: smartbuffer_SRAM", "class: 4"), "buffer.class is 4; every component needs one"),
+        (
+            ("attributes: {datawidth: 16, width: 16, depth: 16}", "attributes: [16]"),
+            "sums.attributes is [16]; it must be a mapping",
+        ),
+        (("- {target: buffer,", "- sums\n  - {target: buffer,"), "architecture_constraints: 'sums' is no constraint"),
+        (
+            ("  subtree:", f"  subtree: {[0] * 300}\n  other:"),
+            f"subtree is {str([0] * 300)[:200]}...; it must be a list of one",
+        ),
     ],
 )
 def test_errors_name_file_field_and_value(replaced: tuple[str, str], words: str, tmp_path: Path) -> None:
@@ -302,6 +373,13 @@ def test_errors_name_file_field_and_value(replaced: tuple[str, str], words: str,
             "architecture.attr",
         ),
         (("depth: ceil(15.5)", f"depth: {'*'.join(['2**255'] * 99)}"), "sums.depth is '2**255*"),
+        (
+            ("{keep: [Outputs]}", "{keep: [Outputs]}, bypass: {bypass: [Inputs]}"),
+            "sums.constraints.bypass is another dataspace",
+        ),
+        (("{keep: [Outputs]}", "{keep: 0.5}"), "sums.constraints.dataspace.keep is 0.5; it must be a list of tensors"),
+        (("{keep: [Outputs]}", "{keep: [Outputs, Output]}"), "Did you mean 'Outputs'?"),
+        (("{keep: [Inputs]}", "[Inputs]"), "!Nothing.constraints is {'dataspace': ['Inputs']}; it must be a mapping by type"),
     ],
 )
 def test_errors_of_nodes(replaced: tuple[str, str], words: str, tmp_path: Path) -> None:
