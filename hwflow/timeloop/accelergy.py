@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hwflow.accelerator import Accelerator, MacUnit, Memory
-from hwflow.data import folder, read_yaml
+from hwflow.data import folder, parse_yaml, read_yaml
 from hwflow.energy import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
-from hwflow.errors import InputError, ToolError
+from hwflow.errors import InputError, ToolError, ToolMissing
 from hwflow.native import TimeloopAccelerator
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.running import run_tool
@@ -88,12 +88,31 @@ def _characterise_written(
         "accelergy.yaml": fill("accelergy.yaml.j2", {**process, "parts": entries}),
         "components.yaml": accelerator.components,
     }
-    found = _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    try:
+        found = _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    except ToolMissing:
+        raise
+    except ToolError as error:
+        raise ToolError(f"{error}{_undefined(accelerator)}") from error
     shares = accelerator.clusters
     return {
         name: replace(part, area_um2=part.area_um2 / shares[name]) if name in shares and part.area_um2 else part
         for name, part in found.items()
     }
+
+
+def _undefined(accelerator: TimeloopAccelerator) -> str:
+    """A sentence about the classes that the user's files leave to Accelergy's estimators, or nothing."""
+    defined = {
+        entry.get("name") for entry in parse_yaml(accelerator.components, "components")["compound_components"]["classes"]
+    }
+    left = sorted({component.kind for component in accelerator.written.values()} - defined)
+    if not left:
+        return ""
+    return (
+        f" The files do not define {', '.join(left)}: where these are classes of your own, give their definitions, too "
+        "(--timeloop-arch again). Or let hwflow's own components be priced (--energy auto)."
+    )
 
 
 def _run(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import hwflow
 from hwflow.accelerator import Accelerator, presets
 from hwflow.data import folder
 from hwflow.energy import PartEnergy, part_key, recorded
@@ -163,6 +164,21 @@ def test_accelergy_without_plug_ins_is_an_error_in_its_words(tiny: Accelerator, 
     message = refused(tiny, runs)
     assert message.startswith("Accelergy on accelerator tiny failed with exit status 1 (engine native).")
     assert "It said: Can not find an energy estimator for SRAM(width=64)." in message
+
+
+@pytest.mark.usefixtures("runs")
+def test_classes_that_a_users_files_leave_undefined_are_named(tool: Install, tmp_path: Path) -> None:
+    tool("accelergy", "echo 'ERROR       Can not find an energy estimator for smartbuffer_SRAM()'; exit 1")
+    design = Path(__file__).parents[1] / "data" / "timeloop_designs" / "simple_weight_stationary.yaml"
+    kinds = sorted({component.kind for component in hwflow.from_timeloop(design).written.values()})
+    for defined in ([], kinds[:1], kinds):
+        classes = [{"name": kind, "attributes": {}, "subcomponents": [], "actions": []} for kind in defined]
+        path = tmp_path / "classes.yaml"
+        path.write_text(yaml.safe_dump({"compound_components": {"version": 0.4, "classes": classes}}), encoding="utf-8")
+        with pytest.raises(ToolError, match="Can not find an energy estimator") as caught:
+            characterise(hwflow.from_timeloop([design, path]), Native())
+        named = f" The files do not define {', '.join(kinds[len(defined) :])}: "
+        assert (named in str(caught.value)) == (len(defined) < len(kinds))
 
 
 def test_accelergy_that_is_missing_is_an_error(tiny: Accelerator, tool: Install) -> None:
