@@ -64,11 +64,11 @@ class Batch:
         They are not where a dimension's bounds multiply to less than its size, or its outermost loop is longer than it need be.
         """
         levels = self.temporal.shape[0]
-        temporal, spatial = np.empty_like(self.temporal), np.empty_like(self.spatial)
+        temporal, spatial = np.ones_like(self.temporal), np.ones_like(self.spatial)
         legal = np.ones(self.size, dtype=np.bool_)
-        for d, size in enumerate(sizes):
+        for d in np.flatnonzero((self.temporal > 1).any(axis=(0, 2)) | (self.spatial > 1).any(axis=(0, 2)) | (sizes > 1)):
             bounds = np.stack([self.spatial[:, d], self.temporal[:, d]], axis=1).reshape(2 * levels, -1)
-            last = residuals(bounds, int(size))
+            last = residuals(bounds, int(sizes[d]))
             outermost = last.shape[0] - 1 - np.argmax(bounds[::-1] > 1, axis=0)
             column = np.arange(self.size)
             legal &= last[outermost, column] == bounds[outermost, column]
@@ -151,11 +151,11 @@ class Spans:
             self._innermost[level] = dim, bound, step
         return self._innermost[level]
 
-    def shared(self, words: Floats, level: int) -> Floats:
-        """Words an instance, [tensor, batch], averaged over all that work in a full pass."""
+    def shared(self, words: Floats) -> Floats:
+        """Words an instance, [level, tensor, batch], averaged over all that work in a full pass."""
         if self.passes is None:
             return words
-        mean = words / (self.most[level] / self.at_work[level])
+        mean = words / (self.most / self.at_work)[:, None]
         return np.asarray(np.ceil(mean) if self.exact else mean)
 
     def computes(self, macs: int) -> Floats:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwflow.cost.filling import least_cycles
+from hwflow.cost.filling import Fillings
 from hwflow.cost.lattice import divisors
 from hwflow.cost.nest import Nest
 from hwflow.dataflow import LevelConstraint
@@ -25,11 +25,11 @@ def operands_travel(nest: Nest) -> bool:
     return nest.levels[0].fanout > 1
 
 
-def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, ragged: bool = False) -> float:
+def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, filled: Fillings | None = None) -> float:
     """What no mapping within the constraints can undercut: energy, cycles, or their product.
 
-    With `ragged` that includes ragged mappings whose omitted energy is no larger than `OMITTED` allows; otherwise it holds for
-    perfect ones only.
+    With what `hwflow.cost.filling` tells of the fan-outs that includes ragged mappings whose omitted energy is no larger than
+    `OMITTED` allows; otherwise it holds for perfect ones only.
 
     Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
     of that where operands travel between MACs); every word that the layer touches moved once from or to DRAM. Cycles: MACs
@@ -37,8 +37,8 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
     bandwidth.
     """
     layer, acc, table = nest.layer, nest.accelerator, nest.table
-    if ragged:
-        cycles = least_cycles(nest, constraints)
+    if filled is not None:
+        cycles = filled.least
     else:
         parallel = 1
         for constraint in constraints:
@@ -59,7 +59,7 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
         if memory is not acc.dram:
             dram = table.parts[acc.dram.name]
             energy += _touched(nest, t) / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)
-    if ragged:
+    if filled is not None:
         energy *= 1 - OMITTED
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
 

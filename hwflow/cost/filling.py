@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,10 +15,22 @@ from hwflow.layers import DIMS, TENSORS
 _MOST = 1 << 14  # ways that are looked at together: bounds the memory where every dimension may be spread
 
 
-def fillings(nest: Nest, constraints: Sequence[LevelConstraint]) -> tuple[Ints, Floats, bool]:
-    """The ways to spread loops over all fan-outs that no other way surpasses: by how much in all, [way, dimension]; how many
-    cycles the arithmetic then takes, waiting for operands that no memory holds for it included, [way]; and whether these are
-    all such ways.
+class Fillings(NamedTuple):
+    """Ways to spread loops over all fan-outs that no other way surpasses.
+
+    Attributes:
+        factors: by how much a dimension is spread in all, [way, dimension].
+        cycles: that the arithmetic then takes, waiting for operands that no memory holds for it included, [way].
+        least: cycles that no mapping undercuts, ragged or not: the passes over the fan-outs at their fullest.
+    """
+
+    factors: Ints
+    cycles: Floats
+    least: float
+
+
+def fillings(nest: Nest, constraints: Sequence[LevelConstraint]) -> Fillings:
+    """The ways to fill the fan-outs, the fullest ones only where there are very many.
 
     A dimension of size n that is spread f-fold takes ceil(n / f) passes, so only the least f of each number of passes counts.
     """
@@ -37,20 +50,14 @@ def fillings(nest: Nest, constraints: Sequence[LevelConstraint]) -> tuple[Ints, 
                 index = np.argsort(passes(nest.sizes, factors).prod(axis=1), kind="stable")[:_MOST]
                 factors, wait, complete = factors[index], wait[index], False
         wait = np.maximum(wait, _waits(nest, k, factors))
-    return factors, passes(nest.sizes, factors).prod(axis=1) * wait, complete
+    rounds = passes(nest.sizes, factors).prod(axis=1)
+    least = float(rounds.min()) if complete else math.ceil(nest.layer.macs / math.prod(r.level.fanout for r in constraints))
+    return Fillings(factors, rounds * wait, least)
 
 
 def passes(sizes: Ints, factors: Ints) -> Ints:
     """How often each dimension's loops outside the fan-outs run, [way, dimension]."""
     return np.asarray(-(-sizes // factors))
-
-
-def least_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
-    """What no mapping undercuts, ragged or not: the passes over the fan-outs at their fullest."""
-    factors, _, complete = fillings(nest, constraints)
-    if not complete:
-        return math.ceil(nest.layer.macs / math.prod(rule.level.fanout for rule in constraints))
-    return float(passes(nest.sizes, factors).prod(axis=1).min())
 
 
 def _fullest(sizes: Ints, dims: list[int], fanout: int) -> Ints:

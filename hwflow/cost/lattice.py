@@ -8,16 +8,20 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hwflow.cost.nest import Floats, Ints
+from hwflow.layers import DIMS
 
 Places = npt.NDArray[np.intp]
 MOST = 600_000
 """Tiles of a lattice; each costs about a kilobyte. Layers of published networks have fewer than a third of that."""
+_BITS = 62  # of a mask
 
 
 @functools.cache
@@ -63,23 +67,42 @@ def steps(sizes: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
     return tuple(tuple(sorted(of)) for of in found)
 
 
+class Part(NamedTuple):
+    """The tiles of one layer in a lattice: their first and last place, the latter excluded, and dimension, base, largest
+    exponent and stride (what a one adds to the place) of each digit."""
+
+    start: int
+    stop: int
+    axes: tuple[tuple[int, int, int, int], ...]
+
+
 @dataclass(frozen=True)
 class Lattice:
-    """Every tile whose extents divide the sizes, or of a coarse lattice a part of them.
+    """Every tile whose extents divide the sizes of a layer, or of a coarse lattice a part of them; for one layer or several.
 
     A tile's place has the exponents of the bases of its extents (see `steps`) as digits, dimension by dimension, the last
-    running fastest. So the place of a product is the sum of the places, and that of a ratio their difference.
+    running fastest, counted from where its layer begins. So the place of a product is the sum of the places, and that of a
+    ratio their difference, less or plus the layer's `origin`.
 
     Attributes:
         tiles: extents, [dimension, tile].
-        masks: the digits as bits, as many ones as a digit says: one tile divides another if its ones are among the other's.
-        axes: dimension, base, largest exponent and stride (what a one adds to the place) of each digit.
+        masks: the digits as bits, as many ones as a digit says, and more for the layer: one tile divides another of the same
+            layer if its ones are among the other's, and none of another layer.
+        shares: what each dimension's extent adds to the place, [dimension, tile].
+        origin: where the tile's layer begins, which is the place of its smallest tile, [tile].
+        rest: the place of what is left of the layer around a tile, [tile].
+        parts: the layers.
+        fields: offset and width of each dimension's bits in the masks.
         complete: whether all divisors are there.
     """
 
     tiles: Ints
     masks: npt.NDArray[np.int32] | npt.NDArray[np.int64]
-    axes: tuple[tuple[int, int, int, int], ...]
+    shares: Places
+    origin: Places
+    rest: Places
+    parts: tuple[Part, ...]
+    fields: tuple[tuple[int, int], ...]
     complete: bool
 
     @property
@@ -87,49 +110,101 @@ class Lattice:
         """How many tiles there are."""
         return len(self.masks)
 
-    def places(self, tiles: Ints) -> Places:
-        """Places of tiles given by their extents, [tile, dimension]."""
-        place = np.zeros(len(tiles), dtype=np.intp)
-        for d, base, exponent, stride in self.axes:
+    def places(self, tiles: Ints, part: int = 0) -> Places:
+        """Places of a layer's tiles given by their extents, [tile, dimension]."""
+        place = np.full(len(tiles), self.parts[part].start, dtype=np.intp)
+        for d, base, exponent, stride in self.parts[part].axes:
             for e in range(1, exponent + 1):
                 place += stride * (tiles[:, d] % base**e == 0)
         return place
 
+    def spanning(self, dims: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which tiles have loops of some dimensions only, given as flags."""
+        others = self.bits(~dims)
+        return np.asarray((self.masks ^ self.masks[self.origin]) & others == 0)
+
     def bits(self, dims: npt.NDArray[np.bool_]) -> int:
         """The bits of the masks that belong to some dimensions, given as flags."""
-        found, offset = 0, 0
-        for d, _, exponent, _ in self.axes:
-            found |= ((1 << exponent) - 1 << offset) * bool(dims[d])
-            offset += exponent
-        return found
+        return sum((1 << width) - 1 << offset for (offset, width), some in zip(self.fields, dims, strict=True) if some)
+
+
+def together(layers: Sequence[tuple[int, ...]]) -> int:
+    """How many of some layers, from the first on, the masks of one lattice can tell apart."""
+    widths = [0] * len(DIMS)
+    for i, sizes in enumerate(layers):
+        widths = [max(width, sum(e for _, e in of)) for width, of in zip(widths, steps(sizes), strict=True)]
+        if sum(widths) + 2 * i.bit_length() > _BITS:
+            return i
+    return len(layers)
 
 
 @functools.lru_cache(maxsize=4)  # large ones take 50 MB
-def lattice_of(sizes: tuple[int, ...]) -> Lattice:
-    """The lattice of tiles of a layer of these sizes."""
-    powers_of = [(d, b, e) for d, of in enumerate(steps(sizes)) for b, e in of]
-    strides = [math.prod(e + 1 for _, _, e in powers_of[i + 1 :]) for i in range(len(powers_of))]
-    tiles, masks = np.ones((len(sizes), 1), dtype=np.int64), np.zeros(1, dtype=np.int64)
-    offset = 0
-    for d, base, exponent in powers_of:
-        before, digit = len(masks), np.arange(exponent + 1)
-        tiles = np.repeat(tiles, exponent + 1, axis=1)
-        tiles[d] *= np.tile(base**digit, before)
-        masks = np.repeat(masks, exponent + 1) | np.tile(((1 << digit) - 1) << offset, before)
-        offset += exponent
-    if offset < 31:  # comparisons of all with all read half as much
+def lattice_of(*layers: tuple[int, ...]) -> Lattice:
+    """The lattice of tiles of one or several layers of these sizes."""
+    bases = [steps(sizes) for sizes in layers]
+    widths = [max(sum(e for _, e in of[d]) for of in bases) for d in range(len(layers[0]))]
+    offsets = [0, *itertools.accumulate(widths)]
+    half = (len(layers) - 1).bit_length()
+    found, parts, start = [], [], 0
+    for i, of in enumerate(bases):
+        tiles, masks, shares, axes = _part(of, offsets, widths)
+        masks |= (i | (i ^ (1 << half) - 1) << half) << offsets[-1]  # no such number has all the ones of another
+        parts.append(Part(start, start + len(masks), axes))
+        found.append((tiles, masks, shares))
+        start += len(masks)
+    tiles, masks, shares = found[0] if len(found) == 1 else (np.concatenate(of, axis=-1) for of in zip(*found, strict=True))
+    if offsets[-1] + 2 * half < 31:  # comparisons of all with all read half as much
         masks = masks.astype(np.int32)
-    axes = tuple((*power, stride) for power, stride in zip(powers_of, strides, strict=True))
-    return Lattice(tiles, masks, axes, complete=len(masks) == math.prod(len(divisors(n)) for n in sizes))
+    counts = [part.stop - part.start for part in parts]
+    origin, last = (np.repeat([getattr(part, f) for part in parts], counts) for f in ("start", "stop"))
+    rest = last - 1 - np.arange(start) + origin
+    complete = start == sum(math.prod(len(divisors(n)) for n in sizes) for sizes in layers)
+    return Lattice(tiles, masks, shares, origin, rest, tuple(parts), tuple(zip(offsets, widths, strict=False)), complete)
 
 
-def least_of_multiples(values: Floats, lattice: Lattice) -> Floats:
-    """For each tile the least value of all its multiples, itself included, [..., tile]."""
-    least = values.copy()
-    for _, _, exponent, stride in lattice.axes:
-        digits = least.reshape(-1, exponent + 1, stride)
-        for e in reversed(range(exponent)):
-            np.minimum(digits[:, e], digits[:, e + 1], out=digits[:, e])
+def _part(
+    bases: tuple[tuple[tuple[int, int], ...], ...], offsets: list[int], widths: list[int]
+) -> tuple[Ints, npt.NDArray[np.int64], Places, tuple[tuple[int, int, int, int], ...]]:
+    """Tiles, masks, shares and axes of one layer. Bits of a dimension that another layer has more of are set in all masks."""
+    extents, bits = [], []
+    for of, offset, width in zip(bases, offsets, widths, strict=False):
+        extent, mask, used = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64), offset
+        for base, exponent in of:
+            digit = np.arange(exponent + 1)
+            extent = np.multiply.outer(extent, base**digit).ravel()
+            mask = np.bitwise_or.outer(mask, ((1 << digit) - 1) << used).ravel()
+            used += exponent
+        extents.append(extent)
+        bits.append(mask | (1 << offset + width) - (1 << used))
+    counts = [len(extent) for extent in extents]
+    tiles, shares = np.empty((2, len(counts), *counts), dtype=np.int64)
+    masks = np.zeros(1, dtype=np.int64)
+    for d, (extent, mask) in enumerate(zip(extents, bits, strict=True)):
+        shape = [-1 if e == d else 1 for e in range(len(counts))]
+        tiles[d] = extent.reshape(shape)
+        shares[d] = (np.arange(counts[d]) * math.prod(counts[d + 1 :])).reshape(shape)
+        masks = np.bitwise_or.outer(masks, mask).ravel()
+    axes, stride = [], math.prod(counts)
+    for d, of in enumerate(bases):
+        for base, exponent in of:
+            stride //= exponent + 1
+            axes.append((d, base, exponent, stride))
+    return tiles.reshape(len(counts), -1), masks, shares.reshape(len(counts), -1), tuple(axes)
+
+
+def least_of_multiples(values: Floats, lattice: Lattice, dims: npt.NDArray[np.bool_]) -> Floats:
+    """For each tile that spans only some dimensions, given as flags, the least value of all its multiples of that kind, itself
+    included, [..., tile]."""
+    least, stop = values.copy(), 0
+    for part in lattice.parts:
+        exponents = [exponent for d, _, exponent, _ in part.axes if dims[d]]
+        stride = math.prod(e + 1 for e in exponents)
+        start, stop = stop, stop + stride
+        for exponent in exponents:
+            stride //= exponent + 1
+            digits = least[..., start:stop].reshape(*least.shape[:-1], -1, exponent + 1, stride)
+            for e in reversed(range(exponent)):
+                np.minimum(digits[..., e, :], digits[..., e + 1, :], out=digits[..., e, :])
     return least
 
 

@@ -12,11 +12,12 @@ from hwflow.cost.lattice import Places
 from hwflow.cost.nest import Bools, Floats, Ints
 from hwflow.cost.partials import Partial, select
 from hwflow.cost.scores import Scores, Waiting
-from hwflow.layers import DIMS, TENSORS
+from hwflow.layers import TENSORS
 
 SCORED = 1 << 16  # about so many candidates are scored in one go, and
 _LOOKED = 1 << 19  # so many looked at: bounds the memory at any width of the beam
 _FIRST = 1 << 14  # candidates looked at before all others: what they give may make the rest needless
+_MANY = 1 << 12  # candidates for which it pays to look at their energy first
 
 
 class _Jumps(NamedTuple):
@@ -98,13 +99,19 @@ class Loops(Scores):
         grown = self._jumped(state.bare().take(found.rows), found, k)
         index, lost = self.select(grown, k, width)
         grown, over = grown.take(index).remember(state)
-        grown.history[0, k], grown.history[2, k] = over, found.stays[index]
+        grown.history[0, k], grown.history[2, k] = over + self.lattice.origin[grown.place], found.stays[index]
         return grown, min(dropped, lost)
 
     def _stage(self, state: Partial, k: int, cut: float) -> _Stage:
         closed, waiting = self.uses(state, k)
-        at = self._candidates(state, closed, k, cut)
-        room, fresh = self.rooms[k][at], self.opened(k, at)
+        room = self._candidates(state, k)
+        fresh = self.opened(k, room)
+        if math.isfinite(cut):  # leave out what no partial mapping can pay for
+            alone = closed.min(axis=1)[:, None] + fresh.min(axis=0)
+            best = state.parallel.max(axis=1, keepdims=True)
+            best[:k] = state.parallel[:k].min(axis=1, keepdims=True)
+            some = (self.objective_of(alone, best, k, self.growth[k][state.place].max()) < cut).nonzero()[0]
+            room, fresh = room[some], fresh.take(some, axis=2)
         halos = {w.row: self.least_halo(state.since[w.row], state.place) for w in waiting if w.row >= 0}
         return _Stage(k, state, closed, waiting, halos, room, fresh, fresh.min(axis=0), self.growth[k][room])
 
@@ -132,60 +139,39 @@ class Loops(Scores):
 
     # Which tiles are worth a jump ------------------------------------------------------------------------------------
 
-    def _candidates(self, state: Partial, closed: Floats, k: int, cut: float) -> Places:
+    def _candidates(self, state: Partial, k: int) -> Places:
         """Of the tiles of level k's room, those that are worth a jump."""
         room = self.rooms[k]
         keep = self.from_above[k][room]
         fixed = self.lattice.bits(~self.temporal[k])
         if fixed:
             keep &= np.isin(self.lattice.masks[room] & fixed, self.lattice.masks[state.place] & fixed)
-        if math.isfinite(cut):  # what no partial mapping can pay for
-            alone = closed.min(axis=1)[:, None] + self.opened(k).min(axis=0)
-            best = state.parallel.max(axis=1, keepdims=True)
-            best[:k] = state.parallel[:k].min(axis=1, keepdims=True)
-            keep &= self.objective_of(alone, best, k, self.growth[k][state.place].max()) < cut
         last = max(self.ways, default=-1) <= k and not any(t.any() for t in self.temporal[k + 1 : -1])
         if last and k > 0:
-            keep &= self._undominated(k, state.place)
-        return np.flatnonzero(keep)
+            keep &= self._undominated(k, state.place)[room]
+        return room[keep]
 
     def _undominated(self, k: int, below: Places) -> Bools:
-        """The last memory's tiles, without those of which a multiple fits and costs no more: below it nothing gets worse.
+        """Of the last memory's tiles those of which no multiple fits and costs no more, [tile]: below it nothing gets worse.
 
         But where a jump leaves a tensor waiting, because all its loops are irrelevant to it, further loops could end that:
         there only multiples along the same dimensions count, and a tile from which there is no jump at all stays.
         """
-        if k not in self.beaten:
-            self.beaten[k] = self._dominance(k)
-        room, (best, ways) = self.rooms[k], self.beaten[k]
-        keep = best | self._marked(below)[room]
+        if k not in self.tops:
+            beaten = self.beaten(k)[self.temporal[k]]
+            own = [self.lattice.shares[~relevant].sum(axis=0) for relevant in self.relevant]
+            along = [~beaten[~relevant[self.temporal[k]]].any(axis=0) for relevant in self.relevant]
+            self.tops[k] = np.asarray(~beaten.any(axis=0)), list(zip(along, own, strict=True))
+        best, ways = self.tops[k]
+        keep = best | self._marked(below)
         for best_along, idle in ways:
-            keep |= best_along & self._marked(below - idle[below])[room - idle[room]]
+            keep |= best_along & self._marked(below - idle[below])[np.arange(self.lattice.size) - idle]
         return np.asarray(keep)
 
     def _marked(self, tiles: Places) -> Bools:
         marked = np.zeros(self.lattice.size, dtype=np.bool_)
         marked[tiles] = True
         return marked
-
-    def _dominance(self, k: int) -> tuple[Bools, list[tuple[Bools, Places]]]:
-        """Which tiles of level k's room no multiple beats; for each tensor, which none beats along the dimensions irrelevant to
-        it, and the place of each tile's part along these, [tile]."""
-        room = self.rooms[k]
-        opened = self.opened(k).reshape(-1, len(room))
-        opened = opened[opened.any(axis=1) | (np.arange(len(opened)) == 0)]  # what costs nothing anywhere decides nothing
-        costs = np.full((len(opened), self.lattice.size), np.inf)
-        costs[:, room] = opened
-        beaten = np.zeros((len(DIMS), self.lattice.size), dtype=np.bool_)
-        idle = np.zeros((len(TENSORS), self.lattice.size), dtype=np.intp)
-        for d, _, exponent, stride in self.lattice.axes:
-            digits = costs.reshape(len(costs), -1, exponent + 1, stride)
-            beaten[d].reshape(-1, exponent + 1, stride)[:, :-1] |= (digits[:, :, 1:] <= digits[:, :, :-1]).all(axis=0)
-            for t in np.flatnonzero(~self.relevant[:, d]):
-                idle[t].reshape(-1, exponent + 1, stride)[:] += stride * np.arange(exponent + 1)[:, None]
-        beaten = beaten[:, room]
-        ways = [(np.asarray(~beaten[~self.relevant[t]].any(axis=0)), idle[t]) for t in range(len(TENSORS))]
-        return np.asarray(~beaten.any(axis=0)), ways
 
     # The jumps -------------------------------------------------------------------------------------------------------
 
@@ -198,18 +184,18 @@ class Loops(Scores):
     def _jumps(self, stage: _Stage, rows: Places, columns: Places, cut: float) -> _Jumps:
         """Those of some legal jumps whose scores are below `cut`."""
         k, state, room = stage.k, stage.state, stage.room
-        loops = room[columns] - state.place[rows]
+        loops = room[columns] - (state.place - self.lattice.origin[state.place])[rows]
         results = []
         for t in range(len(TENSORS)):
-            of = np.flatnonzero(self.orders[k].useful[t][loops])
+            of = self.orders[k].useful[t][loops].nonzero()[0]
             row, column, over = rows[of], columns[of], loops[of]
-            # most are too dear even if no bandwidth binds
-            energy = self._totals(stage, t, row, column, over, slice(0, 1))
-            some = np.flatnonzero(self.objective_of(energy, state.parallel, k, stage.growth[column], row) < cut)
-            row, column, over = row[some], column[some], over[some]
+            if len(of) > _MANY:  # most are too dear even if no bandwidth binds
+                energy = self._totals(stage, t, row, column, over, slice(0, 1))
+                some = (self.objective_of(energy, state.parallel, k, stage.growth[column], row) < cut).nonzero()[0]
+                row, column, over = row[some], column[some], over[some]
             total = self._totals(stage, t, row, column, over, slice(None))
             scores = self.objective_of(total, state.parallel, k, stage.growth[column], row)
-            good = np.flatnonzero(scores < cut)
+            good = (scores < cut).nonzero()[0]
             results.append(_Jumps(scores[good], row[good], room[column[good]], np.full(len(good), t)))
         return _joined(results)
 
@@ -217,19 +203,19 @@ class Loops(Scores):
         """What jumps cost with tensor t stationary, of some resources, [resource, jump]; `over`: the bounds of their loops."""
         state, order = stage.state, self.orders[stage.k]
         still = order.still[t][over]  # no loop that tensor t depends on: its transfers go on waiting
-        trivial, share = over == 0, order.share[t][over]
-        total = stage.closed[which][:, row] + stage.cheapest[which][:, column]
+        trivial, share = self.span[over] == 1, order.share[t][over]
+        total = stage.closed[which].take(row, axis=1) + stage.cheapest[which].take(column, axis=1)
         # where t goes on waiting, the next loops leave either t alone, with what begins here, or another tensor
-        again = np.flatnonzero(still)
-        onward = (self.idle[t][state.place] / self.idle[t, -1])[row[again]] - share[again]
-        better = stage.fresh[t][which][:, column[again]] - stage.cheapest[which][:, column[again]]
+        again = still.nonzero()[0]
+        onward = self.alone[t][state.place][row[again]] - share[again]
+        better = stage.fresh[t][which].take(column[again], axis=1) - stage.cheapest[which].take(column[again], axis=1)
         for w in stage.waiting:
-            cost = w.cost[which][:, row]
+            cost = w.cost[which].take(row, axis=1)
             if w.row >= 0:
                 now = self._moved(stage.k, state.since[w.row], state.place, over, t, row)
                 cost *= np.where(trivial | (still & (w.tensor == t)), stage.halos[w.row][row], now)
             if w.tensor == t:
-                better += cost[:, again] * onward
+                better += cost.take(again, axis=1) * onward
                 cost *= share
             total += cost
         total[:, again] += np.where(trivial[again], better, np.minimum(better, 0.0))
@@ -237,7 +223,7 @@ class Loops(Scores):
 
     def _jumped(self, old: Partial, jumps: _Jumps, k: int) -> Partial:
         """The mappings after their jumps, with the transfers that these close and begin."""
-        over = jumps.tiles - old.place
+        over = jumps.tiles - old.place + self.lattice.origin[old.place]
         words, waits = old.words.copy(), old.waits.copy()
         for t, mine in enumerate(self.of):
             if not waits[mine].any():

@@ -17,7 +17,7 @@ import numpy as np
 
 from hwflow.cost.bounds import lower_bound, operands_travel
 from hwflow.cost.nest import OUTPUTS, Batch, Floats, Ints, Nest, Verdict
-from hwflow.cost.partials import Partial, concatenate, hashed
+from hwflow.cost.partials import Partial, concatenate, hashed, ranks
 from hwflow.cost.tilings import Tilings
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
@@ -28,6 +28,7 @@ _WIDTH = 3000  # partial mappings kept at a stage, a unit of effort
 _NARROW = 32  # the same in the search that finds out how good mappings are
 _FEW = 4  # tilings of a narrow search that become mappings, a unit of effort
 _NEAR = 1.02  # tilings worse than this factor times the best one's are not looked at: the finer rules seldom turn so much
+_SPARE = 4  # so many times as many, of all padded layers together, are found before the best of each are chosen
 _FINAL = 24  # tilings that become mappings, a unit of effort
 _MOST = 24_000  # partial mappings kept at any effort: bounds the memory
 _CHUNK = 32768  # mappings judged in one call: bounds the memory at any effort
@@ -36,9 +37,10 @@ _LINKED = 1  # mappings whose link transfers are compared, a unit of effort: the
 
 @dataclass(frozen=True)
 class Found:
-    """The best mapping, as a batch of one, with what is proven of it."""
+    """The best mapping, as a batch of one, its exact verdict, and what is proven of it."""
 
     batch: Batch
+    verdict: Verdict
     proven_optimal: bool
     bound: float
 
@@ -49,18 +51,18 @@ def search(
     """The best mapping found whose loops divide, or None where not even the smallest tiles fit; equal arguments give the equal
     result. With effort above 1 and `proof`, time is spent on a bound that is worth more; it is one for such mappings only.
     """
-    best: tuple[Batch, float] | None = None
+    best: tuple[Batch, Verdict, float] | None = None
     for linked in (-1, *range(len(TENSORS))) if operands_travel(nest) else (-1,):
         found = _search(nest, _arranged(nest, constraints, linked), objective, effort, linked)
-        if found is not None and (best is None or found[1] < best[1]):
+        if found is not None and (best is None or found[2] < best[2]):
             best = found
     if best is None:
         return None
-    batch, score = best
+    batch, verdict, score = best
     bound = lower_bound(nest, constraints, objective)
     if effort > 1 and proof:
         bound = max(bound, _proof(nest, constraints, objective, score, min(_WIDTH * effort, _MOST)))
-    return Found(batch, score <= bound * (1 + 2e-9), min(bound, score))
+    return Found(batch, verdict, score <= bound * (1 + 2e-9), min(bound, score))
 
 
 def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -> Sequence[LevelConstraint]:
@@ -74,18 +76,21 @@ def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -
 
 def _search(
     nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, effort: int, linked: int
-) -> tuple[Batch, float] | None:
-    """The best mapping found, as a batch of one, and its score."""
+) -> tuple[Batch, Verdict, float] | None:
+    """The best mapping found, as a batch of one, its exact verdict and its score."""
     tilings = Tilings(nest, constraints, objective, linked=linked)
     state = _tilings(tilings, effort)
     if state.size == 0:
         return None
     batch = _ordered(tilings, state, constraints)
     if not operands_travel(nest):
-        batch, score = _best(nest, batch, objective, min(_LINKED * effort, 16))
-    if operands_travel(nest) or (batch.size > 1 and _linkable(tilings, batch)):
-        batch, score = _best(nest, batch, objective, 1, with_links=True)
-    return (batch.take(np.arange(1)), score[0]) if batch.size else None
+        batch, verdict = _best(nest, batch, objective, min(_LINKED * effort, 16))
+    if operands_travel(nest) or _linkable(tilings, batch):
+        batch, verdict = _best(nest, batch, objective, 1, with_links=True)
+    if batch.size == 0:
+        return None
+    batch, verdict = batch.take(np.arange(1)), verdict.take(np.arange(1))
+    return batch, verdict, float(scores(verdict, objective)[0][0])
 
 
 def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, value: float, width: int) -> float:
@@ -196,10 +201,8 @@ def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
     return verdict.energy * verdict.cycles, verdict.energy
 
 
-def _best(
-    nest: Nest, batch: Batch, objective: Objective, count: int, *, with_links: bool = False
-) -> tuple[Batch, tuple[float, float]]:
-    """The best `count` of the mappings that fit, and the best one's score."""
+def _best(nest: Nest, batch: Batch, objective: Objective, count: int, *, with_links: bool = False) -> tuple[Batch, Verdict]:
+    """The best `count` of the mappings that fit, and the verdict on them."""
     firsts, seconds = np.full(batch.size, np.inf), np.full(batch.size, np.inf)
     for start in range(0, batch.size, _CHUNK):
         index = np.arange(start, min(start + _CHUNK, batch.size))
@@ -208,15 +211,24 @@ def _best(
         firsts[index], seconds[index] = np.where(verdict.fits, first, np.inf), second
     ranked = np.lexsort((seconds, firsts))[:count]
     ranked = ranked[np.isfinite(firsts[ranked])]
-    if ranked.size == 0:
-        return batch.take(ranked), (math.inf, math.inf)
-    return batch.take(ranked), (float(firsts[ranked[0]]), float(seconds[ranked[0]]))
+    best = batch.take(ranked)
+    return best, verdict.take(ranked) if batch.size <= _CHUNK else nest.evaluate(best, with_links=with_links)
 
 
 def narrow(
-    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, *, effort: int, cut: float
+    nest: Nest,
+    constraints: Sequence[LevelConstraint],
+    objective: Objective,
+    padded: Sequence[tuple[int, ...]],
+    *,
+    effort: int,
+    cut: float,
 ) -> Batch | None:
-    """What a narrow search thinks best below `cut`, in every order that can matter, not judged; None where that is nothing."""
-    tilings = Tilings(nest, constraints, objective)
-    state, _ = tilings.explore(min(_NARROW * effort, _MOST), _FEW * effort, cut)
+    """What a narrow search of padded layers thinks best of each below `cut`, in every order that can matter, not judged; None
+    where that is nothing."""
+    tilings = Tilings(nest, constraints, objective, padded=padded)
+    few, width = _FEW * effort, effort * len(padded)
+    state, _ = tilings.explore(min(_NARROW * width, _MOST), min(_SPARE * few * len(padded), 512), cut)
+    rank, _ = ranks(tilings.lattice.origin[state.place], tilings.score(state))
+    state = state.take((rank < few).nonzero()[0])
     return _ordered(tilings, state, constraints) if state.size else None

@@ -18,7 +18,7 @@ from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 
-VERSION = "mid-4"
+VERSION = "mid-5"
 """Changes whenever a number that mid answers can change; part of every cache key."""
 
 
@@ -77,12 +77,10 @@ def map_layer(
     found = mapper.search(nest, constraints, objective=objective, effort=effort, proof=not ragged)
     if found is None:
         raise NotMappable(_too_small(nest))
-    verdict = nest.evaluate(found.batch)
     if ragged:
-        perfect, found = found, padding.search(nest, constraints, found, verdict, objective=objective, effort=effort)
-        verdict = verdict if found.batch is perfect.batch else nest.evaluate(found.batch)
+        found = padding.search(nest, constraints, found, objective=objective, effort=effort)
     mapping = nest.mapping_of(found.batch, 0)
-    cost = _cost(nest, found.batch, verdict, mapping, time.perf_counter() - start)
+    cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound)
 
 

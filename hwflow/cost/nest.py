@@ -24,15 +24,17 @@ Index conventions: levels run from the innermost (0) outwards; arrays end in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import links
 from hwflow.cost.batch import Batch, Bools, Floats, Ints, Spans
 from hwflow.cost.disjoint import DisjointWalk
+from hwflow.cost.memories import Memories
 from hwflow.cost.projection import Shape
 from hwflow.cost.ragged import Walk
 from hwflow.energy import EnergyTable
@@ -72,6 +74,10 @@ class Verdict:
     cycles: Floats
     fits: Bools
 
+    def take(self, index: npt.NDArray[np.intp]) -> Verdict:
+        """That on the mappings at `index`."""
+        return Verdict(*(getattr(self, field.name)[..., index] for field in fields(self)))
+
     @cached_property
     def energy(self) -> Floats:
         """Total energy, [batch]."""
@@ -92,6 +98,7 @@ class Nest:
         self.shapes = [Shape(layer, t) for t in TENSORS]
         self.compute_energy = table.parts[accelerator.mac.name].compute
         self.mac_energy = layer.macs * self.compute_energy
+        self.memories = Memories.of(accelerator, table)
 
     # From and to mappings --------------------------------------------------------------------------------------------
 
@@ -176,6 +183,8 @@ class Nest:
                 weighted[k] *= nest.across[k].prod(axis=0)
             if with_links:
                 for b in np.flatnonzero(nest.ragged):
+                    if k == 0 and nest.fan[0, b] == 1:
+                        continue  # every iteration asks
                     if k == 0 or self.keep[k - 1, t] or nest.fan[k, b] > 1:  # otherwise the bypass below replaces it
                         way = Walk if k == 0 or projection.windows else DisjointWalk
                         walk = way(nest.nesting(int(b)), projection.coefficients, k)
@@ -208,47 +217,26 @@ class Nest:
         return partition
 
     def _cost(self, counts: _Counts, nest: Spans) -> Verdict:
-        reads, fills, updates = counts.reads, counts.fills, counts.updates
-        count, size = nest.instances.shape
-        level_energy, level_cycles = np.zeros((count, size)), np.empty((count, size))
-        fits, omitted = np.ones(size, dtype=np.bool_), np.zeros(size)
-        compute_cycles = nest.compute_cycles
-        for k, level in enumerate(self.levels):
-            fits &= nest.fan[k] <= level.fanout
-            level_cycles[k] = compute_cycles
-            memory = level.memory
-            if memory is None:
-                continue
-            if memory.words is not None:
-                fits &= counts.padded[k] <= int(memory.words // memory.buffering)
-            part, block = self.table.parts[memory.name], memory.block_words
-            per_instance = (
-                np.ceil(reads[k] / block).sum(axis=0) * part.read
-                + np.ceil(fills[k] / block).sum(axis=0) * part.write
-                + np.ceil(updates[k] / block).sum(axis=0) * part.update
-            )
-            if level.cluster > 1:  # whose accesses the instances at work in one array share
-                clusters = level.instances // level.cluster
-                per_instance = per_instance * (np.minimum(nest.most[k], clusters) / nest.most[k])
-            level_energy[k] = per_instance * nest.at_work[k]
-            omitted += per_instance * nest.cut_off[k]
-            read_demand = (nest.shared(reads[k], k) / compute_cycles).sum(axis=0)
-            write_demand = (nest.shared(fills[k] + updates[k], k) / compute_cycles).sum(axis=0)
-            slowdown = np.ones(size)
-            for limit, demand in (
-                (memory.read_words_per_cycle, read_demand),
-                (memory.write_words_per_cycle, write_demand),
-                (self.accelerator.words_per_cycle(memory), read_demand + write_demand),
-            ):
-                if limit is not None:
-                    slowdown = np.minimum(slowdown, np.divide(limit, demand, out=np.ones(size), where=demand > limit))
-            level_cycles[k] = np.ceil(compute_cycles / slowdown)
+        reads, fills, updates, memory = counts.reads, counts.fills, counts.updates, self.memories
+        block, compute_cycles = memory.block[:, :, None], nest.compute_cycles
+        fits = (nest.fan <= memory.fanout).all(axis=0) & (counts.padded <= memory.room).all(axis=0)
+        per_instance = (
+            np.ceil(reads / block).sum(axis=1) * memory.read
+            + np.ceil(fills / block).sum(axis=1) * memory.write
+            + np.ceil(updates / block).sum(axis=1) * memory.update
+        )
+        if memory.grouped:  # whose accesses the instances at work in one array share
+            per_instance *= np.minimum(nest.most, memory.groups) / nest.most
+        read_demand = (nest.shared(reads) / compute_cycles).sum(axis=1)
+        write_demand = (nest.shared(fills + updates) / compute_cycles).sum(axis=1)
+        slowdown = np.ones(per_instance.shape)
+        for limit, demand in zip(memory.limits, (read_demand, write_demand, read_demand + write_demand), strict=True):
+            np.minimum(slowdown, np.divide(limit, demand, out=np.ones(demand.shape), where=demand > limit), out=slowdown)
+        level_cycles = np.ceil(compute_cycles / slowdown)
         cycles = level_cycles.max(axis=0)
-        for k, level in enumerate(self.levels):
-            if level.memory is not None:
-                leakage = self.table.parts[level.memory.name].leak * cycles
-                level_energy[k] += leakage * nest.at_work[k]
-                omitted += leakage * nest.cut_off[k]
+        leakage = memory.leak * cycles
+        level_energy = per_instance * nest.at_work + leakage * nest.at_work
+        omitted = (per_instance * nest.cut_off + leakage * nest.cut_off).sum(axis=0)
         mac_energy = nest.computes(self.layer.macs) * self.compute_energy
         if nest.exact:
             omitted += self.mac_energy - mac_energy

@@ -47,7 +47,9 @@ class Partial:
 
     def take(self, index: Places | slice) -> Partial:
         """The partial mappings at `index`."""
-        return Partial(*(field[..., index] for field in vars(self).values()))
+        if isinstance(index, slice):
+            return Partial(*(field[..., index] for field in vars(self).values()))
+        return Partial(*(field.take(index, axis=-1) for field in vars(self).values()))
 
     def bare(self) -> Partial:
         """The same without history, until `remember`: while there are far more than will be kept."""
@@ -56,7 +58,7 @@ class Partial:
     def remember(self, old: Partial) -> tuple[Partial, Places]:
         """With the history of those of `old` that they came from, and by what their tiles have grown since."""
         origin = self.history[0]
-        return replace(self, history=old.history[..., origin]), self.place - old.place[origin]
+        return replace(self, history=old.history.take(origin, axis=-1)), self.place - old.place[origin]
 
 
 def concatenate(parts: list[Partial]) -> Partial:
@@ -74,31 +76,30 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], width: int) -> tuple[
     the words decides the future, arrays [..., mapping].
     """
     future = hashed(memory)
-    place, ranked = _places(future, state.score)
+    place, ranked = ranks(future, state.score)
     leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
     beaten = np.zeros(state.size, dtype=np.bool_)
     beaten[ranked] = (state.words[:, leader] <= state.words[:, ranked] * (1 + 1e-12)).all(axis=0) & (leader != ranked)
-    index = np.flatnonzero(~beaten)
+    index = (~beaten).nonzero()[0]
     index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf
-    place, _ = _places(state.place[index], state.score[index])
+    place, _ = ranks(state.place[index], state.score[index])
     index = index[np.argsort(place >= _SAME, kind="stable")]
     return np.sort(index[:width]), float(state.score[index[width:]].min())
 
 
 def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
     """A number for each column of some fields, [..., column]: the same for equal columns, and else hardly ever."""
-    total = np.zeros(fields[0].shape[-1], dtype=np.int64)
-    for field in fields:
-        for values in field.reshape(math.prod(field.shape[:-1]), len(total)):
-            bits = values.view(np.int64) if values.dtype == np.float64 else values
-            total = total * _ODD + (bits ^ (bits >> 32))  # whole numbers as floats have their digits at the upper end
-    return total
+    size = fields[0].shape[-1]
+    rows = [np.ascontiguousarray(f).reshape(math.prod(f.shape[:-1]), size) for f in fields]
+    bits = np.concatenate([f.view(np.int64) if f.dtype == np.float64 else f.astype(np.int64) for f in rows])
+    bits ^= bits >> 32  # whole numbers as floats have their digits at the upper end
+    return np.asarray(np.multiply.accumulate(np.full(len(bits), _ODD)) @ bits)
 
 
-def _places(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
-    """The place of each within its group by score, and all sorted by group and score."""
+def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
+    """The rank of each within its group by score, and all sorted by group and score."""
     ranked = np.lexsort((scores, group))
     begins = np.ones(len(ranked), dtype=np.bool_)
     begins[1:] = group[ranked[1:]] != group[ranked[:-1]]

@@ -13,7 +13,7 @@ from hwflow.cost.nest import OUTPUTS, Bools, Floats, Nest
 from hwflow.cost.partials import Partial
 from hwflow.cost.tables import Tables
 from hwflow.dataflow import LevelConstraint
-from hwflow.layers import TENSORS
+from hwflow.layers import DIMS, TENSORS
 
 
 class Waiting(NamedTuple):
@@ -36,15 +36,21 @@ class Scores(Tables):
     """
 
     def __init__(
-        self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False, linked: int = -1
+        self,
+        nest: Nest,
+        constraints: Sequence[LevelConstraint],
+        objective: str,
+        *,
+        sound: bool = False,
+        linked: int = -1,
+        padded: Sequence[tuple[int, ...]] = (),
     ) -> None:
         """`linked`: the tensor that MACs right below a fan-out hand on to one another, while it stays, as if they kept it."""
-        super().__init__(nest, constraints, sound=sound)
+        super().__init__(nest, constraints, sound=sound, padded=padded)
         self.objective, self.linked = objective, linked
         self.growth = self._growth()
-        self.begun: dict[int, tuple[Places, Floats]] = {}
         self.later = self._later()
-        self.beaten: dict[int, tuple[Bools, list[tuple[Bools, Places]]]] = {}
+        self.tops: dict[int, tuple[Bools, list[tuple[Bools, Places]]]] = {}
 
     def _growth(self) -> list[Floats]:
         growth = np.ones(self.lattice.size)
@@ -52,33 +58,33 @@ class Scores(Tables):
         for k in reversed(range(1, self.count)):
             if k in self.ways:
                 widest = np.ones(self.lattice.size)
-                widest[self.whole - self.ways[k]] = self.span[self.ways[k]]
-                growth = growth * -least_of_multiples(-widest, self.lattice)
+                widest[self.lattice.rest[self.ways[k]]] = self.span[self.ways[k]]
+                growth = growth * -least_of_multiples(-widest, self.lattice, self.sizes > 1)
             result.append(growth)
         return result[::-1]
 
-    def _begun(self, k: int) -> tuple[Places, Floats]:
-        """Resources that the transfers that begin at level k use, and how much at least around the tiles of its room,
+    def _begun(self, k: int, tiles: Places) -> tuple[Places, Floats]:
+        """Resources that the transfers that begin at level k use, and how much at least around some tiles of its room,
         [stationary tensor, resource, tile]."""
-        begun, tiles = [p for p, t in enumerate(self.transfers) if t.low == k], self.rooms[k]
-        which = np.flatnonzero((self.low[:, begun] + self.high[:, begun]).any(axis=1))
+        begun = [p for p, t in enumerate(self.transfers) if t.low == k]
+        which = (self.low[:, begun] + self.high[:, begun]).any(axis=1).nonzero()[0]
         moving = np.zeros((len(which), len(tiles)))  # if its tensor is not the stationary one
         saved = np.zeros((len(TENSORS), *moving.shape))
         copies = math.prod(self.nest.levels[m].fanout for m in range(k + 1, self.count))
+        inside = self.macs / self.span[tiles]
         for p in begun:
             t = self.transfers[p].tensor
-            words = self.volume[t, tiles] * (self.macs / self.span[tiles])
+            words = self.volume[t, tiles] * inside
             if t == self.windowed:
                 words = words * self.least_halo(tiles, tiles)
-            stays = words * (self.idle[t, tiles] / self.idle[t, -1])
             fans = self.future[0, p, 0]
-            price = self.low[:, p] + self.high[:, p] / fans
-            spared = self.volume[t, -1] * copies * (self.spared_low[:, p] + self.spared_high[:, p] / fans)
-            for i, r in enumerate(which):
-                if price[r]:
-                    moved = np.maximum(words * price[r] - spared[r], 0.0)
-                    moving[i] += moved
-                    saved[t, i] += moved - np.maximum(stays * price[r] - spared[r], 0.0)
+            price = (self.low[which, p] + self.high[which, p] / fans)[:, None]
+            moved, stays = words * price, (words * self.alone[t, tiles]) * price
+            if t == OUTPUTS:
+                spared = (copies * (self.spared_low[which, p] + self.spared_high[which, p] / fans))[:, None] * self.final[tiles]
+                moved, stays = np.maximum(moved - spared, 0.0), np.maximum(stays - spared, 0.0)
+            moving += moved
+            saved[t] += moved - stays
         return which, np.asarray(moving - saved)
 
     def _later(self) -> list[Floats]:
@@ -87,21 +93,46 @@ class Scores(Tables):
         later = [total]
         for k in reversed(range(self.count)):
             if any(t.low == k for t in self.transfers):
-                which, begun = self.begun[k] = self._begun(k)
-                least = np.full((len(which), self.lattice.size), np.inf)
-                least[:, self.rooms[k]] = begun.min(axis=0)
+                tiles, peaks = self.spans[k].nonzero()[0], self._peaks(k)
+                which, begun = self._begun(k, peaks)
+                least = np.full((len(which), len(tiles)), np.inf)
+                least[:, np.searchsorted(tiles, peaks)] = begun.min(axis=0)
                 total = total.copy()
-                total[which] += least_of_multiples(least, self.lattice)
+                least = least_of_multiples(least, self.lattice, self.reach[k])
+                if len(tiles) == self.lattice.size:
+                    total[which] += least
+                else:
+                    total[which[:, None], tiles] += least
             later.append(total)
         return later[::-1]
 
-    def opened(self, k: int, at: Places | slice = slice(None)) -> Floats:
-        """What the transfers that begin at level k or above cost at least around tiles `at` of its room, by the tensor that the
+    def _peaks(self, k: int) -> Places:
+        """The tiles of level k's room that no multiple beats."""
+        flags = np.zeros(self.lattice.size, dtype=np.bool_)
+        flags[self.rooms[k]] = True
+        return (flags & ~self.beaten(k).any(axis=0)).nonzero()[0]
+
+    def beaten(self, k: int) -> Bools:
+        """For which tiles a multiple along a dimension fits level k and makes no transfer that begins there dearer, [dimension,
+        tile]: that is so unless a step of the dimension skips words."""
+        flags = np.zeros(self.lattice.size, dtype=np.bool_)
+        flags[self.rooms[k]] = True
+        beaten = np.zeros((len(DIMS), self.lattice.size), dtype=np.bool_)
+        for start, stop, axes in self.lattice.parts:
+            for d, _, exponent, stride in (axis for axis in axes if self.reach[k][axis[0]]):
+                fits = flags[start:stop].reshape(-1, exponent + 1, stride)
+                beaten[d, start:stop].reshape(fits.shape)[:, :-1] |= fits[:, 1:]
+        for d, skips in self.skips.items():
+            beaten[d] &= ~skips
+        return beaten
+
+    def opened(self, k: int, tiles: Places) -> Floats:
+        """What the transfers that begin at level k or above cost at least around some tiles of its room, by the tensor that the
         loops right outside leave alone, [tensor, resource, tile]."""
-        opened = np.repeat(self.later[k + 1][None, :, self.rooms[k][at]], len(TENSORS), axis=0)
-        if k in self.begun:
-            which, begun = self.begun[k]
-            opened[:, which] += begun[:, :, at]
+        opened = np.repeat(self.later[k + 1].take(tiles, axis=1)[None], len(TENSORS), axis=0)
+        if any(t.low == k for t in self.transfers):
+            which, begun = self._begun(k, tiles)
+            opened[:, which] += begun
         return opened
 
     # Partial mappings ------------------------------------------------------------------------------------------------
@@ -113,26 +144,27 @@ class Scores(Tables):
         asked = state.words / cast
         waits = state.waits
         words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
-        closed = self._paid(slice(0, self.of[OUTPUTS].start), words_closed, asked_closed)
-        whole, upper = self.volume[OUTPUTS, -1], np.ones(state.size)
-        for p in reversed(range(len(self.transfers))[self.of[OUTPUTS]]):
-            above = upper * cast[p]
-            if self.transfers[p].low <= k:
-                low, high = self.low[:, p, None], self.high[:, p, None]
-                spared_low, spared_high = self.spared_low[:, p, None], self.spared_high[:, p, None]
-                into = low * words_closed[p] - spared_low * (whole * above)
-                out_of = high * asked_closed[p] - spared_high * (whole * upper)
-                # the fan-outs still to come are taken at their widest, which may spare more reads than there are
-                least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[p])
-                closed += np.where(waits[p], into + out_of, least)
-            upper = above
+        sums = self.of[OUTPUTS]
+        closed = self._paid(slice(0, sums.start), words_closed, asked_closed)
+        shared = np.multiply.accumulate(cast[sums][::-1])[::-1]  # instances that share a word with those above, [transfer, ...]
+        whole = self.final[state.place]
+        above, beyond = whole * shared, np.concatenate([whole * shared[1:], whole[None]])
+        low, high, spared_low, spared_high = (
+            a[:, sums, None] for a in (self.low, self.high, self.spared_low, self.spared_high)
+        )
+        into = low * words_closed[sums] - spared_low * above
+        out_of = high * asked_closed[sums] - spared_high * beyond
+        # the fan-outs still to come are taken at their widest, which may spare more reads than there are
+        least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[sums])
+        begun = [t.low <= k for t in self.transfers[sums]]
+        closed += np.where(waits[sums], into + out_of, least)[:, begun].sum(axis=1)
         some = np.asarray(waits.any(axis=1))
         if not some.any():
             return closed, []
         words, asked, waiting = state.words - words_closed, asked - asked_closed, []
         for t, mine in enumerate(self.of):
             if self.slides and t == self.windowed:
-                for row in np.flatnonzero(some[mine]).tolist():
+                for row in some[mine].nonzero()[0].tolist():
                     p = mine.start + row
                     waiting.append(Waiting(t, row, self._paid(slice(p, p + 1), words, asked)))
             elif some[mine].any():
@@ -151,7 +183,7 @@ class Scores(Tables):
     def partial_score(self, state: Partial, k: int) -> Floats:
         """The objective that a partial mapping can still reach, [mapping]; boundary k is crossed, level k has no loops yet."""
         closed, waiting = self.uses(state, k)
-        later = self.later[k][:, state.place]
+        later = self.later[k].take(state.place, axis=1)
         total = np.maximum(self.settled(state, closed, waiting) + later, later)
         return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
 
@@ -166,7 +198,7 @@ class Scores(Tables):
             ]
             cost = sum(costs[1:], start=costs[0])
             total += cost
-            saved = np.maximum(saved, cost * (1 - self.idle[t, state.place] / self.idle[t, -1]))
+            saved = np.maximum(saved, cost * (1 - self.alone[t, state.place]))
         return np.asarray(total - saved)
 
     def objective_of(
@@ -185,8 +217,11 @@ class Scores(Tables):
             if self.objective == "latency":
                 return np.asarray(cycles)
         energy = total[0] + self.nest.mac_energy
-        for m, leak in self.leaks:  # instances that are in use leak
-            energy = energy + leak * cycles * ((parallel[k] / parallel[m])[of] if m < k else 1.0)
+        alike, others = self.leaks[k]  # instances that are in use leak
+        if alike:
+            energy = energy + alike * cycles
+        for m, leak in others:
+            energy = energy + leak * cycles * (parallel[k] / parallel[m])[of]
         if self.objective == "energy":
             return np.asarray(energy)
         return np.asarray(cycles * energy if self.objective == "edp" else cycles * (1 + 1e-9 * energy / self.nest.mac_energy))

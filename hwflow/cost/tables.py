@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwflow.cost.lattice import Places, lattice_of, spreads
-from hwflow.cost.nest import Bools, Floats, Nest
+from hwflow.cost.nest import OUTPUTS, Bools, Floats, Nest
 from hwflow.cost.resources import prices, resources_of, transfers_of
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
@@ -46,31 +46,34 @@ class Tables:
     Tiles are given by their places in `lattice`; tables over it end in the axis [tile].
 
     Attributes:
-        idle: product of the extents along which a tensor stays the same, [tensor, tile]; `span`: of all, [tile].
-        volume: words of each tensor in a tile, [tensor, tile].
-        fits: for each level whether a tile fits it and every level above, [tile]; `rooms`: those that do.
+        waste: by how much padding enlarges the tile's layer, [tile].
+        idle: product of the extents along which a tensor stays the same, [tensor, tile]; `alone`: its ratio to that of the
+            whole layer; `span`: product of all extents, [tile].
+        volume: words of each tensor in a tile, [tensor, tile]; `final`: of the layer's outputs, less what padding adds, [tile].
+        skips: for some dimensions the tiles of which a multiple along it can cost more, [tile].
+        fits: for each level whether a tile fits it and every level above, [tile].
+        reach: for each level the dimensions that loops up to it can have; `spans`: whether a tile spans no others, [tile].
+        rooms: for each level the tiles that it can have.
         from_here: for each level whether its temporal loops and the loops above it can complete a tile, [tile];
             `from_above`: the latter alone.
         ways: for each level with a fan-out the tiles that its spatial loops can span.
         orders: for each level.
     """
 
-    def __init__(self, nest: Nest, constraints: Sequence[LevelConstraint], *, sound: bool) -> None:
-        """`sound`: whether windows are counted so that no mapping moves fewer words."""
+    def __init__(
+        self, nest: Nest, constraints: Sequence[LevelConstraint], *, sound: bool, padded: Sequence[tuple[int, ...]] = ()
+    ) -> None:
+        """`sound`: whether windows are counted so that no mapping moves fewer words; `padded`: sizes to take instead of the
+        layer's, one or several."""
         self.nest, self.sound = nest, sound
         self.sizes = nest.sizes
         self.count = len(nest.levels)
         self.macs = float(nest.layer.macs)
-        sizes = tuple(int(n) for n in self.sizes)
-        self.lattice = lattice_of(sizes)
-        self.whole = self.lattice.size - 1
+        layers = padded or [tuple(int(n) for n in self.sizes)]
+        self.lattice = lattice_of(*layers)
         rules = list(reversed(constraints))
         self.temporal = [np.array([d in c.temporal for d in DIMS]) & (self.sizes > 1) for c in rules]
-        self.ways = {
-            k: self.lattice.places(spreads(sizes, tuple(d in c.spatial for d in DIMS), c.level.fanout))
-            for k, c in enumerate(rules)
-            if c.level.fanout > 1
-        }
+        self.ways = {k: self._spreads(layers, c) for k, c in enumerate(rules) if c.level.fanout > 1}
         self.relevant = np.array([shape.relevant for shape in nest.shapes])
         self.windowed = next((t for t, shape in enumerate(nest.shapes) if shape.windows), -1)
         self.windows = self._windows()
@@ -80,8 +83,14 @@ class Tables:
         self.orders = [known[dims] for dims in innermost]
         self._price()
         self.fits = self._fits()
-        self.rooms = [np.flatnonzero(f) for f in self.fits]
+        self.reach, self.spans = self._reachable(rules)
+        self.rooms = [(f & s).nonzero()[0] for f, s in zip(self.fits, self.spans, strict=True)]
         self.from_here, self.from_above = self._completable(rules)
+
+    def _spreads(self, layers: Sequence[tuple[int, ...]], rule: LevelConstraint) -> Places:
+        """The tiles that the loops over a fan-out can span."""
+        allowed = tuple(d in rule.spatial for d in DIMS)
+        return np.concatenate([self.lattice.places(spreads(n, allowed, rule.level.fanout), i) for i, n in enumerate(layers)])
 
     def _windows(self) -> list[tuple[int, tuple[int, int], tuple[int, int]]]:
         """Axis, its two dimensions and their coefficients, of each sliding window."""
@@ -97,6 +106,8 @@ class Tables:
 
     def _measure(self) -> None:
         """The tables of tiles."""
+        whole = self.lattice.rest + np.arange(self.lattice.size) - self.lattice.origin
+        self.waste = self.lattice.tiles.prod(axis=0)[whole] / float(self.sizes.prod())
         extents = {int(d): self.lattice.tiles[d].astype(np.float64) for d in np.flatnonzero(self.sizes > 1)}
         self.extents = extents
         self.idle = np.ones((len(TENSORS), self.lattice.size))
@@ -110,6 +121,8 @@ class Tables:
                 terms = [axis[d] * (extents[int(d)] - 1) for d in np.flatnonzero(axis) if int(d) in extents]
                 if terms:
                     self.volume[t] *= 1 + sum(terms)
+        self.alone = self.idle / self.idle[:, whole]
+        self.final = self.volume[OUTPUTS, whole] / self.waste
         # windows that have only one dimension don't slide over themselves
         overlapping = [w for w in self.windows if set(w[1]) <= set(extents)]
         self.slides = [
@@ -120,8 +133,27 @@ class Tables:
         self.sides = np.ones((len(overlapping), self.lattice.size))
         for slide in self.slides:
             self.sides[slide.window] += slide.step * (extents[slide.dim] - 1)
+        self.skips = self._skipping()
         # a window slides along the innermost loop: with which stationary tensor a dimension's loop can be that
         self.leads = np.array([[t == self.windowed or not self.relevant[t, s.dim] for t in range(3)] for s in self.slides])
+
+    def _skipping(self) -> dict[int, Bools]:
+        """For some dimensions the tiles outside which a step of the dimension leaves words out, so that the hull of a larger
+        tile holds words that nobody wants. Elsewhere larger tiles never cost more (ours):
+
+        Where b tiles of e steps of c words sweep over an axis, of which the other dimensions span s words, each renews c e
+        words, or all its s + c (e - 1) if it starts anew. Over all of b e steps the first is always as much, and the second the
+        less the larger e is, as long as s >= c. (Sound scores are not so even where windows slide.)
+        """
+        skips: dict[int, Bools] = {}
+        for shape in self.nest.shapes:
+            for axis in shape.coefficients:
+                for d in (int(d) for d in np.flatnonzero(axis > 1) if int(d) in self.extents):
+                    others = [axis[e] * (self.extents[e] - 1) for e in self.extents if e != d and axis[e]]
+                    skips[d] = skips.get(d, False) | (1 + sum(others, np.zeros(self.lattice.size)) < axis[d])
+        if self.sound:
+            skips |= {slide.dim: np.ones(self.lattice.size, dtype=np.bool_) for slide in self.slides}
+        return skips
 
     def _order(self, innermost: tuple[int, ...]) -> Order:
         """What orders can do at a level whose innermost loops are these."""
@@ -155,11 +187,8 @@ class Tables:
         ends = np.searchsorted([t.tensor for t in self.transfers], range(len(TENSORS) + 1))
         self.of = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]  # the transfers of each tensor
         table = self.nest.table.parts
-        self.leaks = [
-            (k, table[level.memory.name].leak)
-            for k, level in enumerate(self.nest.levels)
-            if level.memory is not None and table[level.memory.name].leak
-        ]
+        leaks = [table[level.memory.name].leak if level.memory is not None else 0.0 for level in self.nest.levels]
+        self.leaks = [self._leaks(k, leaks) for k in range(self.count)]
         fans = [level.fanout for level in self.nest.levels]
         self.future = np.array(  # instances below a transfer's fan-outs above level k, [level, transfer, 1]
             [[[math.prod(fans[max(k, t.low) + 1 : t.high + 1])] for t in self.transfers] for k in range(self.count)],
@@ -172,6 +201,17 @@ class Tables:
         self.shared = [[p for p, t in moves if any(t.low < m <= t.high for m in fans)] for fans in self.fans]
         # bandwidths whose memories have as many instances in use as each other, for each level that the mapping has reached
         self.paces = [self._paces(k) for k in range(self.count)]
+
+    def _leaks(self, k: int, leaks: list[float]) -> tuple[float, list[tuple[int, float]]]:
+        """What instances leak in a cycle, for mappings that have reached level k: all those of levels with as many in use as
+        there, and by the level where that is not so."""
+        alike, others = sum(leaks[k:]), []
+        for m in range(k):
+            if any(f in self.ways for f in range(m + 1, k + 1)):
+                others.append((m, leaks[m]))
+            else:
+                alike += leaks[m]
+        return alike, [(m, leak) for m, leak in others if leak]
 
     def _paces(self, k: int) -> list[tuple[slice, int]]:
         """Runs of resources, and a level with as many instances, or -1 where that is all of them up to level k."""
@@ -195,6 +235,16 @@ class Tables:
                 fits = fits & (self.volume[self.nest.keep[k]].sum(axis=0) <= room)
             result.append(fits)
         return result[::-1]
+
+    def _reachable(self, rules: Sequence[LevelConstraint]) -> tuple[list[Bools], list[Bools]]:
+        """For each level the dimensions that loops up to it can have, and which tiles span no other."""
+        dims = np.zeros(len(DIMS), dtype=np.bool_)
+        reach: list[Bools] = []
+        for k, rule in enumerate(rules):
+            dims = dims | self.temporal[k] | (np.array([d in rule.spatial for d in DIMS]) & (k in self.ways) & (self.sizes > 1))
+            reach.append(dims)
+        known = {bytes(dims): self.lattice.spanning(dims) for dims in reach}
+        return reach, [known[bytes(dims)] for dims in reach]
 
     def _completable(self, rules: Sequence[LevelConstraint]) -> tuple[list[Bools], list[Bools]]:
         """A dimension that no loop above a level may have must be whole below it, or the search keeps what leads nowhere."""
@@ -237,6 +287,6 @@ class Tables:
         """The least share of a window's tile that a step of any loop still open renews, [..., mapping]."""
         least = np.ones(since.shape)
         for slide in self.slides:
-            share = self.renewed(slide, self.overlap(slide, since, place), place, self.whole - place)
+            share = self.renewed(slide, self.overlap(slide, since, place), place, self.lattice.rest[place])
             least = np.minimum(least, share)
         return least

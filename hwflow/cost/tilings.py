@@ -28,9 +28,16 @@ class Tilings(Loops):
     """The stages of one layer on one accelerator, under a dataflow's constraints."""
 
     def __init__(
-        self, nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, sound: bool = False, linked: int = -1
+        self,
+        nest: Nest,
+        constraints: Sequence[LevelConstraint],
+        objective: str,
+        *,
+        sound: bool = False,
+        linked: int = -1,
+        padded: Sequence[tuple[int, ...]] = (),
     ) -> None:
-        super().__init__(nest, constraints, objective, sound=sound, linked=linked)
+        super().__init__(nest, constraints, objective, sound=sound, linked=linked, padded=padded)
         self.reached = 0, self.start()  # a level, and all partial mappings below it that are worth anything
 
     def explore(self, width: int, final: int, cut: float = math.inf) -> tuple[Partial, float]:
@@ -39,7 +46,7 @@ class Tilings(Loops):
         Partial ones that can't come below `cut` are dropped, too, and not counted as that.
         """
         first, state = self.reached
-        state, dropped = state.take(np.flatnonzero(state.score < cut)), math.inf
+        state, dropped = state.take((state.score < cut).nonzero()[0]), math.inf
         last = max((k for k in range(self.count - 1) if self.temporal[k].any()), default=-1)
         for k in range(first, self.count):
             if k in self.ways and state.size:
@@ -54,28 +61,29 @@ class Tilings(Loops):
                 state, lost = self.enlarge(state, k, kept, compared, cut)
                 dropped = min(dropped, lost)
             else:  # its tile is what lies below
-                state = self.begin(state.take(np.flatnonzero(self.fits[k][state.place])), k)
+                state = self.begin(state.take(self.fits[k][state.place].nonzero()[0]), k)
             if cut == dropped == math.inf:
                 self.reached = k + 1, state
-        rest = self.whole - state.place
-        state.history[0, -1] = rest
-        allowed = (self.lattice.masks[rest] & self.lattice.bits(~self.temporal[-1])) == 0
-        return state.take(np.flatnonzero(allowed)), dropped
+        state.history[0, -1] = self.lattice.rest[state.place]
+        return state.take(self.from_here[-1][state.place].nonzero()[0]), dropped
 
     def start(self) -> Partial:
         """Nothing mapped: the arithmetic, which asks for its operands at every iteration."""
         number = len(self.transfers)
         slides = self.of[self.windowed] if self.slides else slice(0, 0)
-        history = np.zeros((3, self.count, 1), dtype=np.intp)
+        places = np.array([part.start for part in self.lattice.parts])
+        layers = len(places)
+        history = np.zeros((3, self.count, layers), dtype=np.intp)
         history[2] = -1
+        words = np.array([[self.macs if t.low < 0 else 0.0] for t in self.transfers])
         return Partial(
-            np.zeros(1, dtype=np.intp),
-            np.zeros(1),
-            np.array([[self.macs if t.low < 0 else 0.0] for t in self.transfers]),
-            np.ones((number, 1)),
-            np.zeros((number, 1), dtype=np.bool_),
-            np.zeros((slides.stop - slides.start, 1), dtype=np.intp),
-            np.ones((self.count, 1)),
+            places,
+            np.zeros(layers),
+            np.repeat(words, layers, axis=1),
+            np.ones((number, layers)),
+            np.zeros((number, layers), dtype=np.bool_),
+            np.zeros((slides.stop - slides.start, layers), dtype=np.intp),
+            np.tile(1 / self.waste[places], (self.count, 1)),
             history,
         )
 
@@ -87,20 +95,21 @@ class Tilings(Loops):
     def _spread(self, state: Partial, k: int, width: int, cut: float) -> tuple[Partial, float]:
         """All ways to spread loops over the fan-out below level k."""
         places, masks = self.ways[k], self.lattice.masks
+        steps = places - self.lattice.origin[places]
         kept: list[Partial] = []
         dropped = math.inf
         step = max(1, 4 * SCORED // len(places))
         for begin in range(0, state.size, step):
             block = state.take(slice(begin, begin + step))
-            rows, columns = np.nonzero((masks[places] & ~masks[self.whole - block.place][:, None]) == 0)
-            wider = block.place[rows] + places[columns]
-            fits = np.flatnonzero(self.fits[k][wider] & self.from_here[k][wider])
+            rows, columns = np.nonzero((masks[places] & ~masks[self.lattice.rest[block.place]][:, None]) == 0)
+            wider = block.place[rows] + steps[columns]
+            fits = (self.fits[k][wider] & self.from_here[k][wider]).nonzero()[0]
             rows, columns = rows[fits], columns[fits]
             if math.isfinite(cut) and k and not self.sound:  # most are too dear even if all of the fan-out shared every word
-                over, tiles = places[columns], block.place[rows] + places[columns]
-                least = self.settled(block, *self.uses(block, k - 1))[:, rows] + self.later[k][:, tiles]
+                over, tiles = places[columns], block.place[rows] + steps[columns]
+                least = self.settled(block, *self.uses(block, k - 1)).take(rows, axis=1) + self.later[k].take(tiles, axis=1)
                 growth = self.span[over] * self.growth[k][tiles]
-                some = np.flatnonzero(self.objective_of(least, block.parallel, k - 1, growth, rows) < cut)
+                some = (self.objective_of(least, block.parallel, k - 1, growth, rows) < cut).nonzero()[0]
                 rows, columns = rows[some], columns[some]
             new = self._wider(block.bare().take(rows), places[columns], k)
             new = replace(new, score=self.partial_score(new, k))
@@ -112,7 +121,7 @@ class Tilings(Loops):
             index, lost = self.select(new, k, width)
             dropped = min(dropped, lost)
             new, over = new.take(index).remember(block)
-            new.history[1, k] = over
+            new.history[1, k] = over + self.lattice.origin[new.place]
             kept.append(new)
         if len(kept) == 1:
             return kept[0], dropped
@@ -136,7 +145,9 @@ class Tilings(Loops):
             cast[crossing] *= shared
             if k == 0 and t == self.linked:
                 waits[crossing] = self.idle[t][over] > 1
-        return replace(old, place=old.place + over, words=words, cast=cast, waits=waits, parallel=parallel)
+        return replace(
+            old, place=old.place + over - self.lattice.origin[over], words=words, cast=cast, waits=waits, parallel=parallel
+        )
 
     def _multicast(self, t: int, place: Places, over: Places) -> Floats:
         """How many instances share each word of tensor t, whose tiles are at `place`, if loops are spread `over` them."""
@@ -152,7 +163,7 @@ class Tilings(Loops):
         linked, most = np.zeros(len(over), dtype=np.bool_), self.idle[self.windowed][over]
         for _, pair, _ in self.windows:
             for d, other in zip(pair, pair[::-1], strict=True):
-                still_open = self.lattice.tiles[other, place + over] < self.sizes[other]
+                still_open = self.lattice.tiles[other, place + over - self.lattice.origin[over]] < self.sizes[other]
                 spread = self.lattice.tiles[d, over]
                 linked |= (spread > 1) & still_open
                 most = most * spread

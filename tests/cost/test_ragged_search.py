@@ -21,7 +21,7 @@ from hwflow.accelerator import Accelerator, presets
 from hwflow.cost import mapper, mid, padding, work
 from hwflow.cost.batch import Spans
 from hwflow.cost.bounds import OMITTED, lower_bound
-from hwflow.cost.filling import fillings, least_cycles
+from hwflow.cost.filling import fillings
 from hwflow.cost.nest import Batch, Nest
 from hwflow.dataflow import constrain
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded
@@ -195,7 +195,8 @@ def test_no_ragged_mapping_undercuts_the_bound(triple: tuple[Layer, Accelerator,
     nest = Nest(layer, accelerator, energies(accelerator), tuple(m.keeps for m in reversed(mapping.levels)))
     verdict = nest.evaluate(nest.batch_of(mapping))
     constraints = constrain(accelerator, "flexible")
-    bounds = {objective: lower_bound(nest, constraints, objective, ragged=True) for objective in OBJECTIVES}
+    filled = fillings(nest, constraints)
+    bounds = {objective: lower_bound(nest, constraints, objective, filled=filled) for objective in OBJECTIVES}
     assert verdict.cycles[0] >= bounds["latency"] * (1 - 1e-12)
     if verdict.omitted[0] <= OMITTED * (verdict.energy[0] + verdict.omitted[0]):
         assert verdict.energy[0] >= bounds["energy"] * (1 - 1e-12)
@@ -216,10 +217,9 @@ def test_the_fewest_passes_are_those_of_trying_all(layer: Layer, rows: int, colu
             for way, (_, dims) in zip(ways, over, strict=True):
                 factors[dims] *= way
             best = min(best, int((-(-nest.sizes // factors)).prod()))
-    assert least_cycles(nest, constraints) == best
-    factors, cycles, complete = fillings(nest, constraints)
-    assert complete
-    assert ((-(-nest.sizes // factors)).prod(axis=1) <= cycles).all()
+    filled = fillings(nest, constraints)
+    assert filled.least == best
+    assert ((-(-nest.sizes // filled.factors)).prod(axis=1) <= filled.cycles).all()
 
 
 def chains(n: int, slots: int) -> list[tuple[int, ...]]:

@@ -7,10 +7,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import mapper
-from hwflow.cost.lattice import MOST, lattice_of, least_of_multiples, powers, spreads, steps
+from hwflow.cost.lattice import MOST, Lattice, lattice_of, least_of_multiples, powers, spreads, steps, together
 from hwflow.cost.nest import Nest
 from hwflow.cost.partials import hashed
 from hwflow.cost.tilings import Tilings
@@ -19,6 +21,7 @@ from hwflow.energy import normalized
 from hwflow.layers import DIMS, Layer
 
 SIZES = (1, 1, 12, 6, 8, 1, 3, 1)
+OTHER = (1, 1, 9, 8, 10, 1, 3, 1)
 LATTICE = lattice_of(SIZES)
 PAIRS = np.array(list(itertools.product(range(LATTICE.size), repeat=2))).T
 
@@ -72,10 +75,46 @@ def test_bits_are_those_of_some_dimensions() -> None:
     assert (((LATTICE.masks[PAIRS[0]] ^ LATTICE.masks[PAIRS[1]]) & fixed == 0) == same).all()
 
 
-def test_the_least_of_all_multiples() -> None:
-    values = np.random.default_rng(0).uniform(size=(2, LATTICE.size))
-    multiples = (LATTICE.tiles[:, None, :] % LATTICE.tiles[:, :, None] == 0).all(axis=0)
-    assert (least_of_multiples(values, LATTICE) == np.where(multiples, values[:, None, :], np.inf).min(axis=2)).all()
+@pytest.mark.parametrize("lattice", [LATTICE, lattice_of(SIZES, OTHER)])
+@pytest.mark.parametrize("some", [DIMS, "CMR", "P", ""])
+def test_the_least_of_all_multiples(lattice: Lattice, some: str) -> None:
+    dims = np.array([d in some for d in DIMS])
+    spanning = lattice.spanning(dims)
+    assert (spanning == (lattice.tiles[~dims] == 1).all(axis=0)).all()
+    tiles, origin = lattice.tiles[:, spanning], lattice.origin[spanning]
+    values = np.random.default_rng(0).uniform(size=(2, len(origin)))
+    multiples = (tiles[:, None, :] % tiles[:, :, None] == 0).all(axis=0) & (origin == origin[:, None])
+    assert (least_of_multiples(values, lattice, dims) == np.where(multiples, values[:, None, :], np.inf).min(axis=2)).all()
+
+
+def test_one_lattice_of_several_layers_is_that_of_each() -> None:
+    both = lattice_of(SIZES, OTHER, SIZES)
+    for i, sizes in enumerate((SIZES, OTHER, SIZES)):
+        alone, (start, stop, _) = lattice_of(sizes), both.parts[i]
+        assert (both.tiles[:, start:stop] == alone.tiles).all()
+        assert (both.shares[:, start:stop] == alone.shares).all()
+        assert (both.shares[:, start:stop].sum(axis=0) == np.arange(alone.size)).all()
+        assert (both.origin[start:stop] == start).all()
+        assert (both.rest[start:stop] == alone.rest + start).all()
+        assert (both.tiles[:, start:stop] * both.tiles[:, both.rest[start:stop]] == np.array(sizes)[:, None]).all()
+        assert (both.places(alone.tiles.T, i) == np.arange(start, stop)).all()
+    small, large = np.indices((both.size, both.size))
+    divides = (both.tiles[:, large] % both.tiles[:, small] == 0).all(axis=0) & (both.origin[small] == both.origin[large])
+    assert (((both.masks[small] & ~both.masks[large]) == 0) == divides).all()
+    whole = both.bits(np.array([d in "CR" for d in DIMS]))
+    reached = np.isin(np.arange(both.size), both.rest) & (
+        both.tiles[[2, 6]] == both.tiles[:, both.rest[both.origin]][[2, 6]]
+    ).all(axis=0)
+    assert (((both.masks & whole) == whole) == reached).all()
+
+
+def test_so_many_layers_share_a_lattice_as_have_room_in_its_masks() -> None:
+    assert together([SIZES] * 40) == 40
+    large = (1, 1, 2**20, 2**20, 2**14, 1, 1, 1)  # 54 bits, so 8 for numbers and their complements
+    assert together([large] * 40) == 16
+    masks = lattice_of(*[large] * 2).masks
+    assert (masks > 0).all()
+    assert together([large, (1, 1, 3**12, 2**20, 2**14, 2**9, 1, 1)]) == 1
 
 
 def test_columns_that_differ_have_different_numbers() -> None:
@@ -102,3 +141,72 @@ def test_without_windows_scores_are_what_the_analysis_says(name: str, objective:
         verdict = nest.evaluate(mapper._ordered(tilings, state.take(np.array([i])), constraints), with_links=False)
         exact = verdict.energy * (verdict.cycles if objective == "edp" else 1)
         assert float(exact[verdict.fits].min()) == pytest.approx(float(scores[i]), rel=2e-3)
+
+
+shapes = st.builds(
+    lambda sizes, strides, dilations: Layer(
+        "l", **dict(zip("CMPQRS", sizes, strict=True)), strides=strides, dilations=dilations
+    ),
+    st.tuples(*[st.sampled_from([1, 2, 4, 6, 8, 12])] * 4, *[st.sampled_from([1, 2, 3, 6])] * 2),
+    st.tuples(*[st.integers(1, 4)] * 2),
+    st.tuples(*[st.integers(1, 4)] * 2),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shapes, st.sampled_from(["eyeriss", "simba", "shidiannao_like"]), st.booleans())
+def test_a_multiple_that_beats_a_tile_costs_no_more(layer: Layer, name: str, sound: bool) -> None:
+    """The search looks only at tiles that no multiple beats; here the costs of all are compared."""
+    chip = Accelerator.load(name)
+    tilings = Tilings(Nest(layer, chip, normalized(chip)), constrain(chip), "edp", sound=sound)
+    for k in sorted({t.low for t in tilings.transfers if t.low >= 0}):
+        room, beaten = tilings.rooms[k], tilings.beaten(k)
+        _, begun = tilings._begun(k, room)
+        costs = np.full((*begun.shape[:2], tilings.lattice.size), np.inf)
+        costs[:, :, room] = begun
+        for d, _, exponent, stride in tilings.lattice.parts[0].axes:
+            loses = beaten[d] & np.isin(np.arange(tilings.lattice.size), room)
+            digit = np.arange(tilings.lattice.size) // stride % (exponent + 1)
+            tiles = np.flatnonzero(loses & (digit < exponent))
+            fits = tiles[np.isin(tiles + stride, room)]
+            assert (costs[:, :, fits + stride] <= costs[:, :, fits] * (1 + 1e-12)).all()
+        peaks = ~beaten.any(axis=0)[room]
+        assert peaks.any()
+        assert costs[:, :, room[peaks]].min(axis=(0, 2)) == pytest.approx(costs[:, :, room].min(axis=(0, 2)), rel=1e-12)
+
+
+def test_strides_over_gaps_are_no_reason_to_leave_tiles_out() -> None:
+    """With a stride of 2 and windows of 1 a tile's hull holds every second word for nothing: larger ones cost more."""
+    chip = Accelerator.load("eyeriss")
+    for stride, skips in ((1, set()), (2, {"P", "Q"})):
+        layer = Layer("l", C=4, M=4, P=8, Q=8, strides=(stride, stride))
+        tilings = Tilings(Nest(layer, chip, normalized(chip)), constrain(chip), "edp")
+        assert {DIMS[d] for d, tiles in tilings.skips.items() if tiles.any()} == skips
+
+
+def test_layers_searched_together_have_the_scores_that_they_have_alone() -> None:
+    chip, layer = Accelerator.load("eyeriss"), Layer("l", C=10, M=13, P=14, Q=7, R=3, S=3)
+    nest, constraints, padded = (
+        Nest(layer, chip, normalized(chip)),
+        constrain(chip),
+        [(1, 1, 10, 14, 14, 8, 3, 3), (1, 1, 12, 13, 14, 7, 3, 3)],
+    )
+    together = Tilings(nest, constraints, "edp", padded=padded)
+    state, _ = together.explore(3000, 200)
+    part = np.searchsorted([p.stop for p in together.lattice.parts], state.place, side="right")
+    assert set(part) == {0, 1}
+    for i, sizes in enumerate(padded):
+        alone = Tilings(nest, constraints, "edp", padded=[sizes])
+        found, _ = alone.explore(3000, 200)
+        best = np.sort(together.score(state)[part == i])[:10]
+        assert best == pytest.approx(np.sort(alone.score(found))[:10], rel=1e-12)
+
+
+def test_a_layer_padded_to_its_own_size_is_searched_as_ever() -> None:
+    chip, layer = Accelerator.load("simba"), Layer("l", C=24, M=12, P=14, Q=14, R=3, S=3)
+    nest, constraints = Nest(layer, chip, normalized(chip)), constrain(chip)
+    first, second = (
+        Tilings(nest, constraints, "edp", padded=p).explore(300, 24)[0] for p in ([], [tuple(nest.sizes.tolist())])
+    )
+    assert (first.score == second.score).all()
+    assert (first.history == second.history).all()
