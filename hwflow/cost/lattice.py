@@ -88,7 +88,6 @@ class Lattice:
         tiles: extents, [dimension, tile].
         masks: the digits as bits, as many ones as a digit says, and more for the layer: one tile divides another of the same
             layer if its ones are among the other's, and none of another layer.
-        shares: what each dimension's extent adds to the place, [dimension, tile].
         origin: where the tile's layer begins, which is the place of its smallest tile, [tile].
         rest: the place of what is left of the layer around a tile, [tile].
         parts: the layers.
@@ -98,7 +97,6 @@ class Lattice:
 
     tiles: Ints
     masks: npt.NDArray[np.int32] | npt.NDArray[np.int64]
-    shares: Places
     origin: Places
     rest: Places
     parts: tuple[Part, ...]
@@ -123,6 +121,15 @@ class Lattice:
         others = self.bits(~dims)
         return np.asarray((self.masks ^ self.masks[self.origin]) & others == 0)
 
+    def share(self, dims: npt.NDArray[np.bool_]) -> Places:
+        """What the extents of some dimensions, given as flags, add to each tile's place, [tile]."""
+        share = np.zeros(self.size, dtype=np.intp)
+        for start, stop, axes in self.parts:
+            for d, _, exponent, stride in axes:
+                if dims[d]:
+                    share[start:stop].reshape(-1, exponent + 1, stride)[...] += stride * np.arange(exponent + 1)[:, None]
+        return share
+
     def bits(self, dims: npt.NDArray[np.bool_]) -> int:
         """The bits of the masks that belong to some dimensions, given as flags."""
         return sum((1 << width) - 1 << offset for (offset, width), some in zip(self.fields, dims, strict=True) if some)
@@ -145,51 +152,45 @@ def lattice_of(*layers: tuple[int, ...]) -> Lattice:
     widths = [max(sum(e for _, e in of[d]) for of in bases) for d in range(len(layers[0]))]
     offsets = [0, *itertools.accumulate(widths)]
     half = (len(layers) - 1).bit_length()
-    found, parts, start = [], [], 0
-    for i, of in enumerate(bases):
-        tiles, masks, shares, axes = _part(of, offsets, widths)
-        masks |= (i | (i ^ (1 << half) - 1) << half) << offsets[-1]  # no such number has all the ones of another
-        parts.append(Part(start, start + len(masks), axes))
-        found.append((tiles, masks, shares))
-        start += len(masks)
-    tiles, masks, shares = found[0] if len(found) == 1 else (np.concatenate(of, axis=-1) for of in zip(*found, strict=True))
+    shapes = [[math.prod(e + 1 for _, e in of) for of in layer] for layer in bases]
+    stops = list(itertools.accumulate(map(math.prod, shapes)))
+    starts = [0, *stops[:-1]]
+    tiles, masks, parts = np.empty((len(widths), stops[-1]), dtype=np.int64), np.empty(stops[-1], dtype=np.int64), []
+    for i, (layer, shape, start, stop) in enumerate(zip(bases, shapes, starts, stops, strict=True)):
+        # no such number has all the ones of another
+        mask = np.full(1, (i | (i ^ (1 << half) - 1) << half) << offsets[-1], dtype=np.int64)
+        for d, (of, offset, width) in enumerate(zip(layer, offsets, widths, strict=False)):
+            extents, bits = _divisors(of, offset, width)
+            tiles[d, start:stop].reshape(shape)[...] = extents.reshape([-1 if e == d else 1 for e in range(len(shape))])
+            mask = np.bitwise_or.outer(mask, bits).ravel()
+        masks[start:stop] = mask
+        parts.append(Part(start, stop, _axes(layer)))
     if offsets[-1] + 2 * half < 31:  # comparisons of all with all read half as much
         masks = masks.astype(np.int32)
-    counts = [part.stop - part.start for part in parts]
-    origin, last = (np.repeat([getattr(part, f) for part in parts], counts) for f in ("start", "stop"))
-    rest = last - 1 - np.arange(start) + origin
-    complete = start == sum(math.prod(len(divisors(n)) for n in sizes) for sizes in layers)
-    return Lattice(tiles, masks, shares, origin, rest, tuple(parts), tuple(zip(offsets, widths, strict=False)), complete)
+    origin, last = (np.repeat(ends, [part.stop - part.start for part in parts]) for ends in (starts, stops))
+    rest = last - 1 - np.arange(stops[-1]) + origin
+    complete = stops[-1] == sum(math.prod(len(divisors(n)) for n in sizes) for sizes in layers)
+    return Lattice(tiles, masks, origin, rest, tuple(parts), tuple(zip(offsets, widths, strict=False)), complete)
 
 
-def _part(
-    bases: tuple[tuple[tuple[int, int], ...], ...], offsets: list[int], widths: list[int]
-) -> tuple[Ints, npt.NDArray[np.int64], Places, tuple[tuple[int, int, int, int], ...]]:
-    """Tiles, masks, shares and axes of one layer. Bits of a dimension that another layer has more of are set in all masks."""
-    extents, bits = [], []
-    for of, offset, width in zip(bases, offsets, widths, strict=False):
-        extent, mask, used = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64), offset
-        for base, exponent in of:
-            digit = np.arange(exponent + 1)
-            extent = np.multiply.outer(extent, base**digit).ravel()
-            mask = np.bitwise_or.outer(mask, ((1 << digit) - 1) << used).ravel()
-            used += exponent
-        extents.append(extent)
-        bits.append(mask | (1 << offset + width) - (1 << used))
-    counts = [len(extent) for extent in extents]
-    tiles, shares = np.empty((2, len(counts), *counts), dtype=np.int64)
-    masks = np.zeros(1, dtype=np.int64)
-    for d, (extent, mask) in enumerate(zip(extents, bits, strict=True)):
-        shape = [-1 if e == d else 1 for e in range(len(counts))]
-        tiles[d] = extent.reshape(shape)
-        shares[d] = (np.arange(counts[d]) * math.prod(counts[d + 1 :])).reshape(shape)
-        masks = np.bitwise_or.outer(masks, mask).ravel()
-    axes, stride = [], math.prod(counts)
-    for d, of in enumerate(bases):
+def _divisors(of: tuple[tuple[int, int], ...], offset: int, width: int) -> tuple[Ints, npt.NDArray[np.int64]]:
+    """A dimension's extents and their masks. Bits of which another layer has more are set in all."""
+    extents, bits, used = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64), offset
+    for base, exponent in of:
+        digit = np.arange(exponent + 1)
+        extents = np.multiply.outer(extents, base**digit).ravel()
+        bits = np.bitwise_or.outer(bits, ((1 << digit) - 1) << used).ravel()
+        used += exponent
+    return extents, bits | (1 << offset + width) - (1 << used)
+
+
+def _axes(layer: tuple[tuple[tuple[int, int], ...], ...]) -> tuple[tuple[int, int, int, int], ...]:
+    axes, stride = [], math.prod(e + 1 for of in layer for _, e in of)
+    for d, of in enumerate(layer):
         for base, exponent in of:
             stride //= exponent + 1
             axes.append((d, base, exponent, stride))
-    return tiles.reshape(len(counts), -1), masks, shares.reshape(len(counts), -1), tuple(axes)
+    return tuple(axes)
 
 
 def least_of_multiples(values: Floats, lattice: Lattice, dims: npt.NDArray[np.bool_]) -> Floats:

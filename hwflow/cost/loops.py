@@ -159,7 +159,7 @@ class Loops(Scores):
         """
         if k not in self.tops:
             beaten = self.beaten(k)[self.temporal[k]]
-            own = [self.lattice.shares[~relevant].sum(axis=0) for relevant in self.relevant]
+            own = [self.lattice.share(~relevant) for relevant in self.relevant]
             along = [~beaten[~relevant[self.temporal[k]]].any(axis=0) for relevant in self.relevant]
             self.tops[k] = np.asarray(~beaten.any(axis=0)), list(zip(along, own, strict=True))
         best, ways = self.tops[k]

@@ -28,11 +28,11 @@ from hwflow.cost.nest import Batch, Bools, Floats, Ints, Nest, Verdict
 from hwflow.dataflow import LevelConstraint
 
 _TRIES = 3  # padded layers that are searched, a unit of effort
-_JUDGED = 3  # mappings that are judged exactly, a unit of effort
+_JUDGED = 2  # mappings that are judged exactly, a unit of effort
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
 _TILED = 0.2  # the power of the number of tiles by which padded layers are ranked
-_TILES = 1 << 15  # padded layers with more tiles than that take too long for what they promise
+_TILES = 20_000  # that the padded layers have together, a unit of effort: more take too long for what they promise
 
 
 def search(
@@ -43,7 +43,7 @@ def search(
     best = perfect.batch, perfect.verdict
     value = float(scores(perfect.verdict, objective)[0][0])
     filled = fillings(nest, constraints)
-    padded = _paddings(nest, filled, objective, perfect.verdict, effort)[: _TRIES * effort]
+    padded = _paddings(nest, filled, objective, perfect.verdict, effort)
     padded = padded[: together(padded)]
     found = _best(nest, constraints, objective, effort, padded, value) if padded else None
     if found is not None:
@@ -101,7 +101,8 @@ def _honest(verdict: Verdict, energy: Floats) -> Bools:
 
 
 def _paddings(nest: Nest, filled: Fillings, objective: Objective, perfect: Verdict, effort: int) -> list[tuple[int, ...]]:
-    """Sizes that could pay, the most promising first: those that fill the fan-outs best, then those that waste least.
+    """Sizes that promise most: few cycles, little waste, and many tiles to choose from (ours, by what layers of random widths
+    on the presets gained).
 
     Where no size is rough only fuller fan-outs can pay, and these only if it was the arithmetic that took so long. Small odd
     sizes count as rough with effort above 1: they seldom gain more than a hundredth.
@@ -127,7 +128,15 @@ def _paddings(nest: Nest, filled: Fillings, objective: Objective, perfect: Verdi
     sizes, index = np.unique(sizes, axis=0, return_index=True)
     tiles = np.array([math.prod(len(divisors(m)) for m in n) for n in sizes.tolist()])
     ranked = np.argsort(least[index] * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
-    return [tuple(n) for n in sizes[ranked[tiles[ranked] <= _TILES]].tolist()]
+    chosen: list[int] = []
+    room = _TILES * effort
+    for i in ranked.tolist():
+        if len(chosen) < _TRIES * effort and tiles[i] <= room:
+            chosen.append(i)
+            room -= tiles[i]
+    if not chosen and len(ranked):
+        chosen = [int(tiles.argmin())]
+    return [tuple(n) for n in sizes[chosen].tolist()]
 
 
 @functools.cache

@@ -53,13 +53,16 @@ class Scores(Tables):
         self.tops: dict[int, tuple[Bools, list[tuple[Bools, Places]]]] = {}
 
     def _growth(self) -> list[Floats]:
-        growth = np.ones(self.lattice.size)
-        result = [growth]
+        """Only for tiles that mappings can have below a level's temporal loops."""
+        result = [np.ones(self.lattice.size)]
+        masks, rest = self.lattice.masks, self.lattice.rest
         for k in reversed(range(1, self.count)):
+            growth = result[-1]
             if k in self.ways:
-                widest = np.ones(self.lattice.size)
-                widest[self.lattice.rest[self.ways[k]]] = self.span[self.ways[k]]
-                growth = growth * -least_of_multiples(-widest, self.lattice, self.sizes > 1)
+                tiles, ways = self.spans[k - 1].nonzero()[0], self.ways[k]
+                fits = (masks[ways] & ~masks[rest[tiles]][:, None]) == 0
+                growth = growth.copy()
+                growth[tiles] *= np.where(fits, self.span[ways], 1.0).max(axis=1)
             result.append(growth)
         return result[::-1]
 

@@ -106,8 +106,6 @@ class Tables:
 
     def _measure(self) -> None:
         """The tables of tiles."""
-        whole = self.lattice.rest + np.arange(self.lattice.size) - self.lattice.origin
-        self.waste = self.lattice.tiles.prod(axis=0)[whole] / float(self.sizes.prod())
         extents = {int(d): self.lattice.tiles[d].astype(np.float64) for d in np.flatnonzero(self.sizes > 1)}
         self.extents = extents
         self.idle = np.ones((len(TENSORS), self.lattice.size))
@@ -115,14 +113,18 @@ class Tables:
         self.span = np.ones(self.lattice.size)
         for d, extent in extents.items():
             self.span *= extent
-            self.idle[~self.relevant[:, d]] *= extent
+            for t in (~self.relevant[:, d]).nonzero()[0]:
+                self.idle[t] *= extent
         for t, shape in enumerate(self.nest.shapes):
             for axis in shape.coefficients:
                 terms = [axis[d] * (extents[int(d)] - 1) for d in np.flatnonzero(axis) if int(d) in extents]
                 if terms:
                     self.volume[t] *= 1 + sum(terms)
-        self.alone = self.idle / self.idle[:, whole]
-        self.final = self.volume[OUTPUTS, whole] / self.waste
+        self.waste, self.final, self.alone = np.empty_like(self.span), np.empty_like(self.span), np.empty_like(self.idle)
+        for start, stop, _ in self.lattice.parts:
+            self.waste[start:stop] = self.span[stop - 1] / float(self.sizes.prod())
+            self.final[start:stop] = self.volume[OUTPUTS, stop - 1] / self.waste[start]
+            self.alone[:, start:stop] = self.idle[:, start:stop] / self.idle[:, stop - 1, None]
         # windows that have only one dimension don't slide over themselves
         overlapping = [w for w in self.windows if set(w[1]) <= set(extents)]
         self.slides = [

@@ -21,6 +21,7 @@ from hwflow.energy import normalized
 from hwflow.layers import DIMS, Layer
 
 SIZES = (1, 1, 12, 6, 8, 1, 3, 1)
+EVERY = np.ones(len(DIMS), dtype=np.bool_)
 OTHER = (1, 1, 9, 8, 10, 1, 3, 1)
 LATTICE = lattice_of(SIZES)
 PAIRS = np.array(list(itertools.product(range(LATTICE.size), repeat=2))).T
@@ -92,8 +93,8 @@ def test_one_lattice_of_several_layers_is_that_of_each() -> None:
     for i, sizes in enumerate((SIZES, OTHER, SIZES)):
         alone, (start, stop, _) = lattice_of(sizes), both.parts[i]
         assert (both.tiles[:, start:stop] == alone.tiles).all()
-        assert (both.shares[:, start:stop] == alone.shares).all()
-        assert (both.shares[:, start:stop].sum(axis=0) == np.arange(alone.size)).all()
+        assert (both.share(EVERY)[start:stop] == alone.share(EVERY)).all()
+        assert (both.share(EVERY)[start:stop] == np.arange(alone.size)).all()
         assert (both.origin[start:stop] == start).all()
         assert (both.rest[start:stop] == alone.rest + start).all()
         assert (both.tiles[:, start:stop] * both.tiles[:, both.rest[start:stop]] == np.array(sizes)[:, None]).all()
