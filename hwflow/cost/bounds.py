@@ -37,16 +37,7 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
     bandwidth.
     """
     layer, acc, table = nest.layer, nest.accelerator, nest.table
-    if filled is not None:
-        cycles = filled.least
-    else:
-        parallel = 1
-        for constraint in constraints:
-            evenly = {1}
-            for d in constraint.spatial:
-                evenly = {n * f for n in evenly for f in divisors(layer.dims[d]) if n * f <= constraint.level.fanout}
-            parallel *= max(evenly)
-        cycles = layer.macs / parallel
+    cycles = even_cycles(nest, constraints) if filled is None else filled.least
     cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):
         inner = int(np.flatnonzero(nest.keep[:, t])[0])
@@ -62,6 +53,17 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
     if filled is not None:
         energy *= 1 - OMITTED
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
+
+
+def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
+    """Cycles that the arithmetic takes at least if all loops over fan-outs divide."""
+    parallel = 1
+    for constraint in constraints:
+        evenly = {1}
+        for d in constraint.spatial:
+            evenly = {n * f for n in evenly for f in divisors(nest.layer.dims[d]) if n * f <= constraint.level.fanout}
+        parallel *= max(evenly)
+    return nest.layer.macs / parallel
 
 
 def streaming_cycles(nest: Nest) -> float:

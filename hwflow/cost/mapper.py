@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,11 +23,12 @@ from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
 
 Objective = Literal["energy", "latency", "edp"]
+Rival = Callable[[Verdict], float]
 
 _WIDTH = 3000  # partial mappings kept at a stage, a unit of effort
 _NARROW = 32  # the same in the search that finds out how good mappings are
 _FEW = 4  # tilings of a narrow search that become mappings, a unit of effort
-_NEAR = 1.02  # tilings worse than this factor times the best one's are not looked at: the finer rules seldom turn so much
+_NEAR = 1.02  # tilings worse than this factor times the best are not looked at: the finer rules seldom turn so much
 _SPARE = 4  # so many times as many, of all padded layers together, are found before the best of each are chosen
 _FINAL = 24  # tilings that become mappings, a unit of effort
 _MOST = 24_000  # partial mappings kept at any effort: bounds the memory
@@ -46,23 +47,43 @@ class Found:
 
 
 def search(
-    nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1, proof: bool = True
+    nest: Nest,
+    constraints: Sequence[LevelConstraint],
+    *,
+    objective: Objective,
+    effort: int = 1,
+    proof: bool = True,
+    limit: float = math.inf,
+    rival: Rival | None = None,
 ) -> Found | None:
-    """The best mapping found whose loops divide, or None where not even the smallest tiles fit; equal arguments give the equal
-    result. With effort above 1 and `proof`, time is spent on a bound that is worth more; it is one for such mappings only.
+    """The best mapping found whose loops divide, or None where none promises less than `limit`, which only spares time; equal
+    arguments give the equal result.
+
+    Args:
+        proof: with effort above 1, time is spent on a bound that is worth more; it is one for such mappings only.
+        rival: is told the verdict on what a narrow search has found, and answers with a limit for the wide one.
     """
-    best: tuple[Batch, Verdict, float] | None = None
+    best: tuple[Batch, Verdict] | None = None
+    score = math.inf
     for linked in (-1, *range(len(TENSORS))) if operands_travel(nest) else (-1,):
-        found = _search(nest, _arranged(nest, constraints, linked), objective, effort, linked)
-        if found is not None and (best is None or found[2] < best[2]):
-            best = found
+        arranged = _arranged(nest, constraints, linked)
+        tilings = Tilings(nest, arranged, objective, linked=linked)
+        first, dropped = tilings.explore(_NARROW, 1, limit * _NEAR)
+        found = None
+        if rival is not None and linked < 0:
+            found = _judged(nest, tilings, first, arranged, objective, effort)
+            limit = limit if found is None else min(limit, rival(found[1]))
+        wide = _wider(tilings, first, dropped, effort, limit)
+        if found is None or wide.size:
+            found = _judged(nest, tilings, concatenate([first, wide]), arranged, objective, effort)
+        if found is not None and value(found[1], objective) < score:
+            best, score = found, value(found[1], objective)
     if best is None:
         return None
-    batch, verdict, score = best
     bound = lower_bound(nest, constraints, objective)
     if effort > 1 and proof:
         bound = max(bound, _proof(nest, constraints, objective, score, min(_WIDTH * effort, _MOST)))
-    return Found(batch, verdict, score <= bound * (1 + 2e-9), min(bound, score))
+    return Found(*best, score <= bound * (1 + 2e-9), min(bound, score))
 
 
 def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -> Sequence[LevelConstraint]:
@@ -74,12 +95,15 @@ def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -
     return [*outer, replace(inner, spatial=tuple(sorted(inner.spatial, key=lambda d: d not in relevant)))]
 
 
-def _search(
-    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, effort: int, linked: int
-) -> tuple[Batch, Verdict, float] | None:
-    """The best mapping found, as a batch of one, its exact verdict and its score."""
-    tilings = Tilings(nest, constraints, objective, linked=linked)
-    state = _tilings(tilings, effort)
+def _judged(
+    nest: Nest,
+    tilings: Tilings,
+    state: Partial,
+    constraints: Sequence[LevelConstraint],
+    objective: Objective,
+    effort: int,
+) -> tuple[Batch, Verdict] | None:
+    """The best mapping of some tilings, as a batch of one, and its exact verdict; None where there are none that fit."""
     if state.size == 0:
         return None
     batch = _ordered(tilings, state, constraints)
@@ -87,10 +111,7 @@ def _search(
         batch, verdict = _best(nest, batch, objective, min(_LINKED * effort, 16))
     if operands_travel(nest) or _linkable(tilings, batch):
         batch, verdict = _best(nest, batch, objective, 1, with_links=True)
-    if batch.size == 0:
-        return None
-    batch, verdict = batch.take(np.arange(1)), verdict.take(np.arange(1))
-    return batch, verdict, float(scores(verdict, objective)[0][0])
+    return (batch.take(np.arange(1)), verdict.take(np.arange(1))) if batch.size else None
 
 
 def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, value: float, width: int) -> float:
@@ -109,12 +130,13 @@ def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Object
     return min(cut, dropped, float(tilings.score(state).min()) if state.size else math.inf)
 
 
-def _tilings(tilings: Tilings, effort: int) -> Partial:
-    """The best tilings: first a narrow search, then a wide one for what can still come near it."""
-    first, _ = tilings.explore(_NARROW, 1)
-    cut = float(tilings.score(first).min()) * _NEAR if first.size else math.inf
-    wide, _ = tilings.explore(min(_WIDTH * effort, _MOST), min(_FINAL * effort, 512), cut)
-    return concatenate([first, wide]) if first.size else wide
+def _wider(tilings: Tilings, first: Partial, dropped: float, effort: int, limit: float) -> Partial:
+    """The best tilings below `limit` that can come near those that a narrow search has found; none where that has left nothing
+    out that could, `dropped` being the least score of what it has."""
+    cut = min(limit, float(min(tilings.score(first), default=math.inf))) * _NEAR
+    if dropped >= cut:
+        return first.take(slice(0))
+    return tilings.explore(min(_WIDTH * effort, _MOST), min(_FINAL * effort, 512), cut)[0]
 
 
 def _linkable(tilings: Tilings, batch: Batch) -> bool:
@@ -190,6 +212,11 @@ def _canonical(order: Ints, bounds: Ints, forced: tuple[int, ...]) -> Ints:
 def _number(orders: Ints) -> Ints:
     """A number for each order, [..., p, mapping], that tells it from others, [..., mapping]."""
     return np.asarray(np.tensordot(len(DIMS) ** np.arange(len(DIMS)), orders, (0, -2)))
+
+
+def value(verdict: Verdict, objective: Objective) -> float:
+    """What is minimised, of one mapping."""
+    return float(scores(verdict, objective)[0][0])
 
 
 def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:

@@ -74,11 +74,12 @@ def map_layer(
     """
     start = time.perf_counter()
     nest = Nest(layer, accelerator, table)
-    found = mapper.search(nest, constraints, objective=objective, effort=effort, proof=not ragged)
+    if ragged:
+        found = padding.search(nest, constraints, objective=objective, effort=effort)
+    else:
+        found = mapper.search(nest, constraints, objective=objective, effort=effort)
     if found is None:
         raise NotMappable(_too_small(nest))
-    if ragged:
-        found = padding.search(nest, constraints, found, objective=objective, effort=effort)
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound)

@@ -20,11 +20,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwflow.cost.bounds import OMITTED, lower_bound, streaming_cycles
+from hwflow.cost import mapper
+from hwflow.cost.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
 from hwflow.cost.filling import Fillings, fillings, passes
 from hwflow.cost.lattice import divisors, together
-from hwflow.cost.mapper import Found, Objective, narrow, scores
-from hwflow.cost.nest import Batch, Bools, Floats, Ints, Nest, Verdict
+from hwflow.cost.mapper import Found, Objective, scores, value
+from hwflow.cost.nest import Batch, Ints, Nest, Verdict
 from hwflow.dataflow import LevelConstraint
 
 _TRIES = 3  # padded layers that are searched, a unit of effort
@@ -35,21 +36,37 @@ _TILED = 0.2  # the power of the number of tiles by which padded layers are rank
 _TILES = 20_000  # that the padded layers have together, a unit of effort: more take too long for what they promise
 
 
-def search(
-    nest: Nest, constraints: Sequence[LevelConstraint], perfect: Found, *, objective: Objective, effort: int = 1
-) -> Found:
-    """The best ragged mapping found, or `perfect`, the best one whose loops divide, where none is better; with a bound that
-    holds for both kinds."""
-    best = perfect.batch, perfect.verdict
-    value = float(scores(perfect.verdict, objective)[0][0])
-    filled = fillings(nest, constraints)
-    padded = _paddings(nest, filled, objective, perfect.verdict, effort)
-    padded = padded[: together(padded)]
-    found = _best(nest, constraints, objective, effort, padded, value) if padded else None
-    if found is not None:
-        best, value = found, float(scores(found[1], objective)[0][0])
-    bound = lower_bound(nest, constraints, objective, filled=filled)
-    return Found(*best, value <= bound * (1 + 2e-9), min(bound, value))
+def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
+    """The best mapping found, ragged or not, or None where not even the smallest tiles fit; with a bound that holds for both
+    kinds.
+
+    What promises most comes first; what follows is looked for only where it could be better.
+    """
+    filled, best = fillings(nest, constraints), None
+
+    def rival(perfect: Verdict | None) -> float:
+        """Looks for a ragged mapping that is better than a perfect one; answers with what the better one costs."""
+        nonlocal best
+        limit = math.inf if perfect is None else value(perfect, objective)
+        padded = _paddings(nest, filled, objective, perfect, effort)
+        best = _best(nest, constraints, objective, effort, padded, limit) if padded else None
+        return limit if best is None else value(best[1], objective)
+
+    asked = functools.partial(mapper.search, nest, constraints, objective=objective, effort=effort, proof=False)
+    if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
+        perfect = asked(limit=rival(None))
+    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER:
+        perfect = asked(rival=rival)
+    else:
+        perfect = asked()
+        if perfect is not None:
+            rival(perfect.verdict)
+    if perfect is not None and (best is None or value(perfect.verdict, objective) <= value(best[1], objective)):
+        best = perfect.batch, perfect.verdict
+    if best is None:
+        return None
+    least, bound = value(best[1], objective), lower_bound(nest, constraints, objective, filled=filled)
+    return Found(*best, least <= bound * (1 + 2e-9), min(bound, least))
 
 
 def trimmed(batch: Batch, sizes: Ints) -> Batch:
@@ -74,50 +91,42 @@ def _best(
     limit: float,
 ) -> tuple[Batch, Verdict] | None:
     """The best mapping by way of padded layers, as a batch of one, and its exact verdict; None where none is below `limit`."""
-    batch = narrow(nest, constraints, objective, padded, effort=effort, cut=limit)
+    batch = mapper.narrow(nest, constraints, objective, padded[: together(padded)], effort=effort, cut=limit)
     if batch is None:
         return None
     batch, legal = trimmed(batch, nest.sizes).with_residuals(nest.sizes)
     assert legal.all()
-    verdict = nest.evaluate(batch, with_links=False)
-    estimates = np.where(_honest(verdict, verdict.energy), scores(verdict, objective)[0], np.inf)
-    values, index = np.unique(estimates, return_index=True)
-    chosen = index[: _JUDGED * effort][values[: _JUDGED * effort] < limit]
-    if len(chosen) == 0:
-        return None
-    batch = batch.take(chosen)
-    verdict = nest.evaluate(batch)
-    exact = np.where(_honest(verdict, verdict.energy + verdict.omitted), scores(verdict, objective)[0], np.inf)
-    best = np.argmin(exact, keepdims=True)
-    return (batch.take(best), verdict.take(best)) if exact[best[0]] < limit else None
-
-
-def _honest(verdict: Verdict, energy: Floats) -> Bools:
-    """Which mappings fit, and owe little of `energy`, the whole of it, to what Timeloop cuts off."""
-    return np.asarray(verdict.fits & (verdict.omitted <= OMITTED * energy))
+    for count, exact in ((_JUDGED * effort, False), (1, True)):
+        verdict = nest.evaluate(batch, with_links=exact)
+        whole = verdict.energy + verdict.omitted if exact else verdict.energy
+        honest = verdict.fits & (verdict.omitted <= OMITTED * whole)
+        values, index = np.unique(np.where(honest, scores(verdict, objective)[0], np.inf), return_index=True)
+        chosen = index[:count][values[:count] < limit]
+        batch, verdict = batch.take(chosen), verdict.take(chosen)
+        if batch.size == 0:
+            return None
+    return batch, verdict
 
 
 # What to pad to ------------------------------------------------------------------------------------------------------
 
 
-def _paddings(nest: Nest, filled: Fillings, objective: Objective, perfect: Verdict, effort: int) -> list[tuple[int, ...]]:
+def _paddings(
+    nest: Nest, filled: Fillings, objective: Objective, perfect: Verdict | None, effort: int
+) -> list[tuple[int, ...]]:
     """Sizes that promise most: few cycles, little waste, and many tiles to choose from (ours, by what layers of random widths
     on the presets gained).
 
-    Where no size is rough only fuller fan-outs can pay, and these only if it was the arithmetic that took so long. Small odd
-    sizes count as rough with effort above 1: they seldom gain more than a hundredth.
+    Where the best perfect mapping is given only fuller fan-outs can pay, and these only if it was the arithmetic that took so
+    long.
     """
-    rough = any(_smooth(int(n), effort > 1) != n for n in nest.sizes)
-    cycles = float(perfect.cycles[0])
-    if not rough and (objective == "energy" or perfect.compute_cycles[0] < cycles):
-        return []
-    factors, least = filled.factors, filled.cycles
-    if objective == "energy":
-        limit = math.inf
-    else:
-        limit = cycles * (1.0 if rough and objective == "edp" else _FULLER)
-        limit = limit if streaming_cycles(nest) <= limit else 0.0
-    factors, least = factors[least <= limit], least[least <= limit]
+    limit = math.inf
+    if perfect is not None:
+        limit = float(perfect.cycles[0]) * _FULLER
+        if objective == "energy" or perfect.compute_cycles[0] < perfect.cycles[0] or streaming_cycles(nest) > limit:
+            return []
+    some = filled.cycles <= limit
+    factors, least = filled.factors[some], filled.cycles[some]
     quotients = passes(nest.sizes, factors)
     smooth = {q: _smooth(q, effort > 1) for q in np.unique(quotients).tolist()}
     even = np.array([smooth[q] for q in quotients.ravel().tolist()], dtype=np.int64).reshape(quotients.shape)

@@ -113,8 +113,9 @@ class Tables:
         self.span = np.ones(self.lattice.size)
         for d, extent in extents.items():
             self.span *= extent
-            for t in (~self.relevant[:, d]).nonzero()[0]:
-                self.idle[t] *= extent
+            for t in range(len(TENSORS)):
+                if not self.relevant[t, d]:
+                    self.idle[t] *= extent
         for t, shape in enumerate(self.nest.shapes):
             for axis in shape.coefficients:
                 terms = [axis[d] * (extents[int(d)] - 1) for d in np.flatnonzero(axis) if int(d) in extents]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -172,6 +173,36 @@ def test_two_searches_give_the_same_bytes_within_the_constraints(name: str, data
         spread = {DIMS[d] for d in range(len(DIMS)) if first.batch.spatial[k, d, 0] > 1}
         assert loops <= set(constraint.temporal)
         assert spread <= set(constraint.spatial)
+
+
+@pytest.mark.parametrize("name", ["eyeriss", "tpu_like"])
+def test_a_limit_or_a_rival_changes_no_mapping_that_is_better(name: str) -> None:
+    chip = Accelerator.load(name)
+    table, constraints, told = normalized(chip), constrain(chip), []
+    for layer in (Layer("window", C=16, M=24, P=14, Q=14, R=3, S=3), Layer("matrix", C=64, M=96, type="linear")):
+        nest = Nest(layer, chip, table)
+
+        def rival(verdict: Verdict, answer: float) -> float:
+            told.append(mapper.value(verdict, "edp"))
+            return answer
+
+        plain = mapper.search(nest, constraints, objective="edp")
+        assert plain is not None
+        best = mapper.value(plain.verdict, "edp")
+        for limit in (best, best * 2):
+            found = mapper.search(nest, constraints, objective="edp", limit=limit)
+            assert found is not None
+            assert mapper.value(found.verdict, "edp") == best
+        assert mapper.search(nest, constraints, objective="edp", limit=best / 2) is None
+        for answer in (math.inf, best):
+            found = mapper.search(nest, constraints, objective="edp", rival=functools.partial(rival, answer=answer))
+            assert found is not None
+            assert mapper.value(found.verdict, "edp") == best
+        beaten = mapper.search(nest, constraints, objective="edp", rival=functools.partial(rival, answer=best / 2))
+        assert beaten is not None
+        assert best <= mapper.value(beaten.verdict, "edp") <= told[-1]
+        assert nest.evaluate(plain.batch).energy == plain.verdict.energy
+    assert len(told) == 6
 
 
 def test_where_nothing_fits_nothing_is_found() -> None:

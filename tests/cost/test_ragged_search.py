@@ -101,7 +101,7 @@ def test_where_sizes_divide_nothing_is_searched(monkeypatch: pytest.MonkeyPatch)
     def refuse(*args: object, **more: object) -> None:
         raise AssertionError("a padded layer was searched")
 
-    monkeypatch.setattr(padding, "narrow", refuse)
+    monkeypatch.setattr(mapper, "narrow", refuse)
     chip, table = preset("eyeriss")
     for layer in {layer.key: layer for layer in hwflow.zoo("resnet18") if layer.R > 1}.values():
         mid.map_layer(layer, chip, constrain(chip), table)
