@@ -32,7 +32,7 @@ _TRIES = 3  # padded layers that are searched, a unit of effort
 _JUDGED = 2  # mappings that are judged exactly, a unit of effort
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
-_TILED = 0.2  # the power of the number of tiles by which padded layers are ranked
+_FAST, _TILED = 1.5, 0.1  # powers of cycles and of tiles that rank padded layers, beside their waste
 _TILES = 20_000  # that the padded layers have together, a unit of effort: more take too long for what they promise
 
 
@@ -136,7 +136,7 @@ def _paddings(
     sizes, least = sizes[worth], least[worth]
     sizes, index = np.unique(sizes, axis=0, return_index=True)
     tiles = np.array([math.prod(len(divisors(m)) for m in n) for n in sizes.tolist()])
-    ranked = np.argsort(least[index] * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
+    ranked = np.argsort(least[index] ** _FAST * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
     chosen: list[int] = []
     room = _TILES * effort
     for i in ranked.tolist():
