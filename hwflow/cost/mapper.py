@@ -69,13 +69,13 @@ def search(
         arranged = _arranged(nest, constraints, linked)
         tilings = Tilings(nest, arranged, objective, linked=linked)
         first, dropped = tilings.explore(_NARROW, 1, limit * _NEAR)
-        found = None
         if rival is not None and linked < 0:
-            found = _judged(nest, tilings, first, arranged, objective, effort)
-            limit = limit if found is None else min(limit, rival(found[1]))
+            glance = _judged(nest, tilings, first, arranged, objective, effort, hasty=True)
+            limit = limit if glance is None else min(limit, rival(glance[1]))
+            if glance is not None and value(glance[1], objective) > limit * _NEAR:
+                first = first.take(slice(0))
         wide = _wider(tilings, first, dropped, effort, limit)
-        if found is None or wide.size:
-            found = _judged(nest, tilings, concatenate([first, wide]), arranged, objective, effort)
+        found = _judged(nest, tilings, concatenate([first, wide]), arranged, objective, effort)
         if found is not None and value(found[1], objective) < score:
             best, score = found, value(found[1], objective)
     if best is None:
@@ -102,14 +102,19 @@ def _judged(
     constraints: Sequence[LevelConstraint],
     objective: Objective,
     effort: int,
+    *,
+    hasty: bool = False,
 ) -> tuple[Batch, Verdict] | None:
-    """The best mapping of some tilings, as a batch of one, and its exact verdict; None where there are none that fit."""
+    """The best mapping of some tilings, as a batch of one, and its exact verdict; None where there are none that fit.
+
+    `hasty`: links between instances may be left out, unless much depends on them.
+    """
     if state.size == 0:
         return None
     batch = _ordered(tilings, state, constraints)
     if not operands_travel(nest):
         batch, verdict = _best(nest, batch, objective, min(_LINKED * effort, 16))
-    if operands_travel(nest) or _linkable(tilings, batch):
+    if operands_travel(nest) or (not hasty and _linkable(tilings, batch)):
         batch, verdict = _best(nest, batch, objective, 1, with_links=True)
     return (batch.take(np.arange(1)), verdict.take(np.arange(1))) if batch.size else None
 
