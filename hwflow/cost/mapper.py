@@ -61,7 +61,7 @@ def search(
 
     Args:
         proof: with effort above 1, time is spent on a bound that is worth more; it is one for such mappings only.
-        rival: is told the verdict on what a narrow search has found, and answers with a limit for the wide one.
+        rival: is told what a narrow search has found, links perhaps left out, and answers with a limit for the wide one.
     """
     best: tuple[Batch, Verdict] | None = None
     score = math.inf
