@@ -102,10 +102,14 @@ class Nesting:
 
     def sides(self, coefficients: Coefficients, i: int, last: int) -> Vector:
         """Words along each axis of the tile that loop `i` and those inside it span."""
-        full, rest = self.full[i], self.last[i]
-        return tuple(
-            1 + sum(c * ((rest if last & self.bit.get(d, 0) else full)[d] - 1) for d, c in axis) for axis in coefficients
-        )
+        full, rest, bit = self.full[i], self.last[i], self.bit
+        sides = []
+        for axis in coefficients:
+            side = 1
+            for d, c in axis:
+                side += c * ((rest if last & bit.get(d, 0) else full)[d] - 1)
+            sides.append(side)
+        return tuple(sides)
 
 
 def terms(coefficients: npt.NDArray[np.int64]) -> Coefficients:

@@ -15,6 +15,7 @@ the others are taken to be like it, so that a ragged loop inside a spatial loop 
 from __future__ import annotations
 
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -191,11 +192,11 @@ class Walk:
 
 
 def _minus(a: Vector, b: Vector) -> Vector:
-    return tuple(x - y for x, y in zip(a, b, strict=True))
+    return tuple(map(operator.sub, a, b))
 
 
 def _plus(a: Vector, b: Vector) -> Vector:
-    return tuple(x + y for x, y in zip(a, b, strict=True))
+    return tuple(map(operator.add, a, b))
 
 
 def _centre_step(old_low: int, old_high: int, low: int, high: int) -> int:
