@@ -33,7 +33,7 @@ _JUDGED = 2  # mappings that are judged exactly, a unit of effort
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
 _FAST, _TILED = 1.5, 0.1  # powers of cycles and of tiles that rank padded layers, beside their waste
-_TILES = 20_000  # that the padded layers have together, a unit of effort: more take too long for what they promise
+_TILES = 20_000  # that the padded layers have together, a unit of effort, or else the best of them alone: more take too long
 
 
 def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
@@ -140,11 +140,9 @@ def _paddings(
     chosen: list[int] = []
     room = _TILES * effort
     for i in ranked.tolist():
-        if len(chosen) < _TRIES * effort and tiles[i] <= room:
+        if not chosen or (len(chosen) < _TRIES * effort and tiles[i] <= room):
             chosen.append(i)
             room -= tiles[i]
-    if not chosen and len(ranked):
-        chosen = [int(tiles.argmin())]
     return [tuple(n) for n in sizes[chosen].tolist()]
 
 
