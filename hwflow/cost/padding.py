@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,12 +28,13 @@ from hwflow.cost.mapper import Found, Objective, scores, value
 from hwflow.cost.nest import Batch, Ints, Nest, Verdict
 from hwflow.dataflow import LevelConstraint
 
-_TRIES = 3  # padded layers that are searched, a unit of effort
+_TRIES, _FEWER = 3, 2  # padded layers that are searched, a unit of effort: of rough sizes, and of others
 _JUDGED = 2  # mappings that are judged exactly, a unit of effort
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
 _FAST, _TILED = 1.5, 0.1  # powers of cycles and of tiles that rank padded layers, beside their waste
 _TILES = 20_000  # that the padded layers have together, a unit of effort, or else the best of them alone: more take too long
+_MOST = 1 << 16  # tiles of a padded layer, and half of those of all together: bounds the memory at any effort
 
 
 def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
@@ -55,7 +56,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
     asked = functools.partial(mapper.search, nest, constraints, objective=objective, effort=effort, proof=False)
     if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
         perfect = asked(limit=rival(None))
-    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER:
+    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _MOST:
         perfect = asked(rival=rival)
     else:
         perfect = asked()
@@ -135,15 +136,21 @@ def _paddings(
     worth = (least <= limit) & (sizes != nest.sizes).any(axis=1)
     sizes, least = sizes[worth], least[worth]
     sizes, index = np.unique(sizes, axis=0, return_index=True)
-    tiles = np.array([math.prod(len(divisors(m)) for m in n) for n in sizes.tolist()])
-    ranked = np.argsort(least[index] ** _FAST * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
+    tiles = np.array([_tiles(n) for n in sizes.tolist()], dtype=np.int64)
+    sizes, least, tiles = sizes[tiles <= _MOST], least[index][tiles <= _MOST], tiles[tiles <= _MOST]
+    ranked = np.argsort(least**_FAST * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
     chosen: list[int] = []
-    room = _TILES * effort
+    room, most = min(_TILES * effort, 2 * _MOST), (_TRIES if perfect is None else _FEWER) * effort
     for i in ranked.tolist():
-        if not chosen or (len(chosen) < _TRIES * effort and tiles[i] <= room):
+        if not chosen or (len(chosen) < most and tiles[i] <= room):
             chosen.append(i)
             room -= tiles[i]
     return [tuple(n) for n in sizes[chosen].tolist()]
+
+
+def _tiles(sizes: Iterable[int]) -> int:
+    """How many tiles a layer has."""
+    return math.prod(len(divisors(n)) for n in sizes)
 
 
 @functools.cache
