@@ -53,16 +53,17 @@ class Scores(Tables):
         self.tops: dict[int, tuple[Bools, list[tuple[Bools, Places]]]] = {}
 
     def _growth(self) -> list[Floats]:
-        """Only for tiles that mappings can have below a level's temporal loops."""
+        """Only for tiles that mappings can have at a level or below."""
         result = [np.ones(self.lattice.size)]
-        masks, rest = self.lattice.masks, self.lattice.rest
         for k in reversed(range(1, self.count)):
             growth = result[-1]
             if k in self.ways:
-                tiles, ways = self.spans[k - 1].nonzero()[0], self.ways[k]
-                fits = (masks[ways] & ~masks[rest[tiles]][:, None]) == 0
+                dims, tiles, left = self.reach[k - 1], self.spans[k - 1].nonzero()[0], self.lattice.rest[self.ways[k]]
+                room = self.lattice.origin[left] + self.lattice.share(dims)[left]  # what a way leaves to the levels below
+                widest = np.ones(len(tiles))
+                np.maximum.at(widest, np.searchsorted(tiles, room), self.span[self.ways[k]])
                 growth = growth.copy()
-                growth[tiles] *= np.where(fits, self.span[ways], 1.0).max(axis=1)
+                growth[tiles] *= -least_of_multiples(-widest, self.lattice, dims)
             result.append(growth)
         return result[::-1]
 
