@@ -66,9 +66,10 @@ def _fullest(sizes: Ints, dims: list[int], fanout: int) -> Ints:
     more: dict[int, Ints] = {}  # for each dimension and factor the next larger one that saves passes
     for d in dims:
         n = int(sizes[d])
-        useful = np.unique(-(-n // np.arange(1, n + 1)))
-        more[d] = np.append(useful[1:], fanout + 1)[np.searchsorted(useful, np.arange(min(n, fanout) + 1))]
-        useful = useful[useful <= fanout]
+        useful = np.arange(1, min(n, fanout) + 1)
+        useful = useful[-(-n // -(-n // useful)) == useful]
+        more[d] = np.zeros(min(n, fanout) + 1, dtype=np.int64)
+        more[d][useful] = np.append(useful[1:], fanout + 1)
         grown = np.repeat(ways, len(useful), axis=0)
         grown[:, d] = np.tile(useful, len(ways))
         ways = grown[grown.prod(axis=1) <= fanout]

@@ -120,7 +120,7 @@ class Loops(Scores):
         memory = [state.place, state.waits[self.open[k]], state.cast[self.shared[k]], state.parallel[self.fans[k]]]
         if self.slides:
             memory.append(np.where(state.waits[self.of[self.windowed]], self.sides[:, state.since], 0.0))
-        return select(state, memory, width)
+        return select(state, memory, self.lattice.origin[state.place], width)
 
     def begin(self, state: Partial, k: int) -> Partial:
         """The transfers of the tensors that level k keeps."""
@@ -147,7 +147,7 @@ class Loops(Scores):
         if fixed:
             keep &= np.isin(self.lattice.masks[room] & fixed, self.lattice.masks[state.place] & fixed)
         last = max(self.ways, default=-1) <= k and not any(t.any() for t in self.temporal[k + 1 : -1])
-        if last and k > 0:
+        if last and k > 0 and not (self.sound and self.forced[k]):  # an order that is forced can make larger tiles dearer
             keep &= self._undominated(k, state.place)[room]
         return room[keep]
 

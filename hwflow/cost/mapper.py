@@ -56,8 +56,8 @@ def search(
     limit: float = math.inf,
     rival: Rival | None = None,
 ) -> Found | None:
-    """The best mapping found whose loops divide, or None where none promises less than `limit`, which only spares time; equal
-    arguments give the equal result.
+    """The best mapping found whose loops divide, or None where none promises less than `limit`; equal arguments give the equal
+    result.
 
     Args:
         proof: with effort above 1, time is spent on a bound that is worth more; it is one for such mappings only.

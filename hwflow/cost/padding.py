@@ -34,7 +34,7 @@ _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a s
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
 _FAST, _TILED = 1.5, 0.1  # powers of cycles and of tiles that rank padded layers, beside their waste
 _TILES = 20_000  # that the padded layers have together, a unit of effort, or else the best of them alone: more take too long
-_MOST = 1 << 16  # tiles of a padded layer, and half of those of all together: bounds the memory at any effort
+_LARGEST = 1 << 16  # tiles of a padded layer, and half of those of all together: bounds the memory at any effort
 
 
 def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
@@ -56,7 +56,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
     asked = functools.partial(mapper.search, nest, constraints, objective=objective, effort=effort, proof=False)
     if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
         perfect = asked(limit=rival(None))
-    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _MOST:
+    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _LARGEST:
         perfect = asked(rival=rival)
     else:
         perfect = asked()
@@ -137,10 +137,10 @@ def _paddings(
     sizes, least = sizes[worth], least[worth]
     sizes, index = np.unique(sizes, axis=0, return_index=True)
     tiles = np.array([_tiles(n) for n in sizes.tolist()], dtype=np.int64)
-    sizes, least, tiles = sizes[tiles <= _MOST], least[index][tiles <= _MOST], tiles[tiles <= _MOST]
+    sizes, least, tiles = sizes[tiles <= _LARGEST], least[index][tiles <= _LARGEST], tiles[tiles <= _LARGEST]
     ranked = np.argsort(least**_FAST * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
     chosen: list[int] = []
-    room, most = min(_TILES * effort, 2 * _MOST), (_TRIES if perfect is None else _FEWER) * effort
+    room, most = min(_TILES * effort, 2 * _LARGEST), (_TRIES if perfect is None else _FEWER) * effort
     for i in ranked.tolist():
         if not chosen or (len(chosen) < most and tiles[i] <= room):
             chosen.append(i)

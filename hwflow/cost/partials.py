@@ -68,12 +68,15 @@ def concatenate(parts: list[Partial]) -> Partial:
     return Partial(*(np.concatenate(fields, axis=-1) for fields in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
-def select(state: Partial, memory: list[npt.NDArray[Any]], width: int) -> tuple[Places, float]:
+def select(state: Partial, memory: list[npt.NDArray[Any]], layer: Places, width: int) -> tuple[Places, float]:
     """The `width` best partial mappings, and the best score that was left out.
 
     One of which another with the same future has moved no more words of any tensor is no loss. If there are still too
-    many, the best two of every tile go first: bounds that are loose are so for whole tiles. `memory`: what of the past beside
-    the words decides the future, arrays [..., mapping].
+    many, the best two of every tile go first: bounds that are loose are so for whole tiles; and layers have equal shares.
+
+    Args:
+        memory: what of the past beside the words decides the future, arrays [..., mapping].
+        layer: which one is mapped, [mapping].
     """
     future = hashed(memory)
     place, ranked = ranks(future, state.score)
@@ -85,7 +88,8 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], width: int) -> tuple[
     if len(index) <= width:
         return index, math.inf
     place, _ = ranks(state.place[index], state.score[index])
-    index = index[np.argsort(place >= _SAME, kind="stable")]
+    share, _ = ranks(layer[index], state.score[index])
+    index = index[np.lexsort((share, place >= _SAME))]
     return np.sort(index[:width]), float(state.score[index[width:]].min())
 
 

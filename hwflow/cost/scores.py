@@ -32,6 +32,8 @@ class Scores(Tables):
 
     Attributes:
         later: for each level what the transfers that begin there or above cost at least around a tile, [resource, tile].
+        tops: for the last memory, once asked for: which tiles no multiple beats, and for each tensor which none beats along the
+            dimensions irrelevant to it, with each tile's part along these.
         growth: how much more parallel the fan-outs above a level make a mapping with this tile at most, [level][tile].
     """
 

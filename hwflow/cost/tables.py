@@ -57,7 +57,7 @@ class Tables:
         from_here: for each level whether its temporal loops and the loops above it can complete a tile, [tile];
             `from_above`: the latter alone.
         ways: for each level with a fan-out the tiles that its spatial loops can span.
-        orders: for each level.
+        orders: for each level; `forced`: whether its innermost loops are given.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Tables:
         self.windows = self._windows()
         self._measure()
         innermost = [tuple(DIMS.index(d) for d in c.innermost) for c in rules]
+        self.forced = [any(d in self.extents for d in dims) for dims in innermost]
         known = {dims: self._order(dims) for dims in dict.fromkeys(innermost)}
         self.orders = [known[dims] for dims in innermost]
         self._price()

@@ -97,6 +97,31 @@ def test_it_is_never_worse_than_perfect_factors(name: str, objective: str) -> No
         assert mid.analyse(layer, chip, ragged.mapping, table) == ragged.cost
 
 
+@pytest.mark.parametrize(
+    ("layer", "cycles"),
+    [
+        (Layer("thin", C=11, M=203, P=28, Q=28), 5366),
+        (Layer("transposed", C=257, M=13, P=7, Q=7, N=4, type="conv_transpose"), 1660),
+    ],
+)
+def test_padded_layers_that_are_searched_together_leave_each_other_room(layer: Layer, cycles: int) -> None:
+    """In a beam that the best scores take alone, what seems good at first drives out what is: it took twice the cycles."""
+    chip, table = preset("simba")
+    found = mid.map_layer(layer, chip, constrain(chip), table, objective="latency")
+    assert found.mapping.ragged
+    assert found.cost.cycles <= cycles
+
+
+@pytest.mark.parametrize("dims", [{"C": 2**31 - 1}, {"M": 2**31 - 1, "P": 3}])
+def test_huge_odd_sizes_and_arrays_take_no_time(dims: dict[str, int]) -> None:
+    huge = Accelerator.load("eyeriss").with_({"pe_array.rows": 2**15, "pe_array.columns": 2**15})
+    layer = Layer("l", **{"C": 1, "M": 1, "P": 1, **dims})
+    for chip in (Accelerator.load("eyeriss"), huge):
+        found = mid.map_layer(layer, chip, constrain(chip), normalized(chip))
+        assert found.bound is not None
+        assert 0 < found.bound <= found.cost.energy * found.cost.cycles
+
+
 def test_where_sizes_divide_nothing_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **more: object) -> None:
         raise AssertionError("a padded layer was searched")
