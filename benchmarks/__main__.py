@@ -8,6 +8,7 @@ Absolute times depend on the machine; the ratios are the result. Timeloop's part
 from __future__ import annotations
 
 import argparse
+import gc
 import platform
 import shutil
 import statistics
@@ -36,9 +37,11 @@ def distinct(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def searches(layers: Sequence[Layer], chip: Accelerator, table: EnergyTable) -> Iterator[str]:
-    """How long new shapes take in a warm process, in processor time; where ragged tiles gain something, how much."""
+    """How long new shapes take in a warm process, in processor time and, as `timeit` does it, without garbage collection; where
+    ragged tiles gain something, how much."""
     constraints = constrain(chip)
     mid.map_layer(layers[0], chip, constraints, table)  # what is loaded once
+    gc.disable()
     found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for ragged, results in found.items():
         for layer in layers:
@@ -54,6 +57,7 @@ def searches(layers: Sequence[Layer], chip: Accelerator, table: EnergyTable) -> 
             f"{statistics.median(ms):.1f} ms, mean {statistics.mean(ms):.1f} ms, {sum(m < 20 for m in ms)} below 20 ms, "
             f"longest {ms[-1]:.0f} ms"
         )
+    gc.enable()
     shares = [new / old for (_, old), (_, new) in zip(found[False], found[True], strict=True)]
     gained = [share for share in shares if share < 0.999]
     if gained:
