@@ -4,6 +4,9 @@ A stage extends partial mappings to all larger tiles at once, and bounds from be
 cross a boundary depends on the loops above it only by which tensor they leave alone: a class, the tensor that stays stationary,
 stands for all their orders. Partial mappings with the same tile share their futures: only the tile and the class matter.
 
+Padded layers can be searched together. What padding adds is taken off the words that they move and off what they do in
+parallel, so that their scores are those of the layer, and compare.
+
 Timeloop's finer rules (rounding, windows that land where they were, links) are left to the analysis that judges the survivors.
 """
 
