@@ -28,8 +28,8 @@ from hwflow.cost.mapper import Found, Objective, scores, value
 from hwflow.cost.nest import Batch, Ints, Nest, Verdict
 from hwflow.dataflow import LevelConstraint
 
-_ROUGH = 3, 2  # padded layers that are searched, and mappings that are judged exactly, a unit of effort, where sizes are rough
-_EVEN = 2, 1  # the same where only fuller fan-outs can pay
+_TRIES, _FEWER = 3, 2  # padded layers that are searched, a unit of effort: of rough sizes, and of others
+_JUDGED = 2  # mappings that are judged exactly, a unit of effort
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
 _APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
 _FAST, _TILED = 1.5, 0.1  # powers of cycles and of tiles that rank padded layers, beside their waste
@@ -50,8 +50,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
         nonlocal best
         limit = math.inf if perfect is None else value(perfect, objective)
         padded = _paddings(nest, filled, objective, perfect, effort)
-        judged = (_ROUGH if perfect is None else _EVEN)[1] * effort
-        best = _best(nest, constraints, objective, effort, padded, judged, limit) if padded else None
+        best = _best(nest, constraints, objective, effort, padded, limit) if padded else None
         return limit if best is None else value(best[1], objective)
 
     asked = functools.partial(mapper.search, nest, constraints, objective=objective, effort=effort, proof=False)
@@ -74,13 +73,15 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
 def trimmed(batch: Batch, sizes: Ints) -> Batch:
     """The mappings with the least bounds that cover `sizes` in as many passes of the loops outside."""
     temporal, spatial = batch.temporal.copy(), batch.spatial.copy()
-    for d in np.flatnonzero((temporal > 1).any(axis=(0, 2)) | (spatial > 1).any(axis=(0, 2))):
-        left = np.full(batch.size, sizes[d])
+    loops = [(bounds, np.asarray((bounds > 1).any(axis=2))) for bounds in (spatial, temporal)]
+    for d, size in enumerate(sizes):
+        left = np.full(batch.size, size)
         for k in range(len(temporal)):
-            for bounds in (spatial, temporal):
-                times = -(-left // bounds[k, d])
-                bounds[k, d] = -(-left // times)
-                left = times
+            for bounds, used in loops:
+                if used[k, d]:
+                    times = -(-left // bounds[k, d])
+                    bounds[k, d] = -(-left // times)
+                    left = times
     return replace(batch, temporal=temporal, spatial=spatial)
 
 
@@ -90,19 +91,15 @@ def _best(
     objective: Objective,
     effort: int,
     padded: Sequence[tuple[int, ...]],
-    judged: int,
     limit: float,
 ) -> tuple[Batch, Verdict] | None:
-    """The best mapping by way of padded layers, as a batch of one, and its exact verdict; None where none is below `limit`.
-
-    `judged`: so many, by the analysis' estimate the best, are judged exactly.
-    """
+    """The best mapping by way of padded layers, as a batch of one, and its exact verdict; None where none is below `limit`."""
     batch = mapper.narrow(nest, constraints, objective, padded[: together(padded)], effort=effort, cut=limit)
     if batch is None:
         return None
     batch, legal = trimmed(batch, nest.sizes).with_residuals(nest.sizes)
     assert legal.all()
-    for count, exact in ((judged, False), (1, True)):
+    for count, exact in ((_JUDGED * effort, False), (1, True)):
         verdict = nest.evaluate(batch, with_links=exact)
         whole = verdict.energy + verdict.omitted if exact else verdict.energy
         honest = verdict.fits & (verdict.omitted <= OMITTED * whole)
@@ -145,7 +142,7 @@ def _paddings(
     sizes, least, tiles = sizes[tiles <= _LARGEST], least[index][tiles <= _LARGEST], tiles[tiles <= _LARGEST]
     ranked = np.argsort(least**_FAST * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
     chosen: list[int] = []
-    room, most = min(_TILES * effort, 2 * _LARGEST), (_ROUGH if perfect is None else _EVEN)[0] * effort
+    room, most = min(_TILES * effort, 2 * _LARGEST), (_TRIES if perfect is None else _FEWER) * effort
     for i in ranked.tolist():
         if not chosen or (len(chosen) < most and tiles[i] <= room):
             chosen.append(i)

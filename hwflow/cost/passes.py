@@ -27,9 +27,11 @@ def residuals(bounds: Ints, size: int) -> Ints:
     """
     left = np.full(bounds.shape[1], size - 1, dtype=np.int64)
     result = np.empty_like(bounds)
-    for i, bound in enumerate(bounds):
-        result[i] = left % bound + 1
-        left = left // bound
+    used = np.asarray((bounds > 1).any(axis=1))
+    result[~used] = 1
+    for i in used.nonzero()[0]:
+        result[i] = left % bounds[i] + 1
+        left = left // bounds[i]
     result[:, left > 0] = 0
     return result
 
