@@ -83,7 +83,7 @@ class LevelLoops:
         """`spread`: what one step of a loop moves by, and `bounds`, both [dimension, batch]."""
         order, column = batch.order[level].astype(np.intp), np.arange(batch.size)
         picked = bounds[order, column]
-        used = np.flatnonzero((picked > 1).any(axis=1))
+        used = (picked > 1).any(axis=1).nonzero()[0]
         self.dims, self.bounds = order[used], picked[used]
         self.steps = spread[self.dims, column]
 

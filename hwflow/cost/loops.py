@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -135,7 +135,7 @@ class Loops(Scores):
             waits[p] = True
             if self.slides and t == self.windowed:
                 since[p - self.of[t].start] = state.place
-        return replace(state, words=words, waits=waits, since=since)
+        return state._replace(words=words, waits=waits, since=since)
 
     # Which tiles are worth a jump ------------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Loops(Scores):
                 words[mine] *= np.where(waits[mine], moved, 1.0)
             words[mine] *= np.where(waits[mine] & (jumps.stays == t), self.orders[k].share[t][over], 1.0)
             waits[mine] &= self.orders[k].still[t][over]
-        return self.begin(replace(old, place=jumps.tiles, score=jumps.scores, words=words, waits=waits), k)
+        return self.begin(old._replace(place=jumps.tiles, score=jumps.scores, words=words, waits=waits), k)
 
     def _moved(self, k: int, since: Places, place: Places, loops: Places, stays: Ints | int, rows: Places | slice) -> Floats:
         """The least share of the tile `since` that level k's loops renew if they leave tensor `stays` alone, [..., jump].

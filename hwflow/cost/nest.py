@@ -151,9 +151,10 @@ class Nest:
             footprints = np.stack([projection.words(e) for e in nest.tiles])
             traffic = self._traffic(t, nest, with_links)
             keep = self.keep[:, t]
-            outermost = int(np.flatnonzero(keep)[-1])
+            kept = keep.nonzero()[0].tolist()
+            outermost = kept[-1]
             partition = self._partitions(projection, footprints, nest) if t == OUTPUTS else None
-            for k in np.flatnonzero(keep):
+            for k in kept:
                 tiles[k, t] = footprints[k]
                 padded[k] += footprints[k] if nest.passes is None else projection.words(nest.outer[k])
                 content, peer, arriving = traffic.content[k], traffic.peer[k], traffic.arriving[k] + traffic.peer[k]
@@ -174,7 +175,8 @@ class Nest:
         arriving = np.zeros((count, size))
         # The arithmetic has no memory: every iteration asks for its operands anew. How often those ask that hand all on to the
         # level below does not matter: what that level asks for replaces it.
-        deliveries = {0: nest.iterations, **projection.delivered(nest.below, nest.loops, np.flatnonzero(self.keep[:-1, t]) + 1)}
+        uneven = nest.ragged.nonzero()[0].tolist()
+        deliveries = {0: nest.iterations, **projection.delivered(nest.below, nest.loops, self.keep[:-1, t].nonzero()[0] + 1)}
         for k in range(count):
             each = deliveries.get(k, 1.0)
             content[k] = weighted[k] = each
@@ -182,7 +184,7 @@ class Nest:
                 content[k] *= projection.distinct(nest.across[k], nest.inner[k])
                 weighted[k] *= nest.across[k].prod(axis=0)
             if with_links:
-                for b in np.flatnonzero(nest.ragged):
+                for b in uneven:
                     if k == 0 and nest.fan[0, b] == 1:
                         continue  # every iteration asks
                     if k == 0 or self.keep[k - 1, t] or nest.fan[k, b] > 1:  # otherwise the bypass below replaces it
@@ -190,7 +192,7 @@ class Nest:
                         walk = way(nest.nesting(int(b)), projection.coefficients, k)
                         content[k, b], weighted[k, b], link[k, b] = walk.crossing()
             if with_links and nest.spreads[k]:
-                shared = links.transfers(projection, nest, k, np.flatnonzero((nest.fan[k] > 1) & ~nest.ragged))
+                shared = links.transfers(projection, nest, k, ((nest.fan[k] > 1) & ~nest.ragged).nonzero()[0])
                 content[k, shared.index], weighted[k, shared.index] = shared.reads, shared.delivered
                 link[k, shared.index] = shared.links
             if k > 0:

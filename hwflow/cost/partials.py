@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,7 @@ _SAME = 2  # partial mappings of one tile that a full beam prefers
 _ODD = 0x3C79AC492BA7B653  # random: the base in which columns are numbers, modulo 2**64
 
 
-@dataclass(frozen=True)
-class Partial:
+class Partial(NamedTuple):
     """Partial mappings, arrays [..., mapping]. Tiles and loop bounds are given by their places in the lattice.
 
     Attributes:
@@ -48,24 +46,24 @@ class Partial:
     def take(self, index: Places | slice) -> Partial:
         """The partial mappings at `index`."""
         if isinstance(index, slice):
-            return Partial(*(field[..., index] for field in vars(self).values()))
-        return Partial(*(field.take(index, axis=-1) for field in vars(self).values()))
+            return Partial._make(field[..., index] for field in self)
+        return Partial._make(field.take(index, axis=-1) for field in self)
 
     def bare(self) -> Partial:
         """The same without history, until `remember`: while there are far more than will be kept."""
-        return replace(self, history=np.arange(self.size)[None])
+        return self._replace(history=np.arange(self.size)[None])
 
     def remember(self, old: Partial) -> tuple[Partial, Places]:
         """With the history of those of `old` that they came from, and by what their tiles have grown since."""
         origin = self.history[0]
-        return replace(self, history=old.history.take(origin, axis=-1)), self.place - old.place[origin]
+        return self._replace(history=old.history.take(origin, axis=-1)), self.place - old.place[origin]
 
 
 def concatenate(parts: list[Partial]) -> Partial:
     """All partial mappings of several."""
     if len(parts) == 1:
         return parts[0]
-    return Partial(*(np.concatenate(fields, axis=-1) for fields in zip(*(vars(p).values() for p in parts), strict=True)))
+    return Partial._make(np.concatenate(fields, axis=-1) for fields in zip(*parts, strict=True))
 
 
 def select(state: Partial, memory: list[npt.NDArray[Any]], layer: Places, width: int) -> tuple[Places, float]:

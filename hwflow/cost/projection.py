@@ -31,6 +31,8 @@ class Shape:
         self.windows = [a for a in range(len(axes)) if np.count_nonzero(used[a]) > 1]
         in_window = self.coefficients[self.windows].any(axis=0) if self.windows else np.zeros(len(DIMS), dtype=np.bool_)
         self.other: Bools = np.asarray(self.relevant & ~in_window)
+        self.apart = self.other.nonzero()[0].tolist()
+        self.pairs = {a: self.coefficients[a].nonzero()[0].tolist() for a in self.windows}
 
     def sides(self, extents: Extents) -> npt.NDArray[Any]:
         """Words along each axis of the tile that spans `extents`, [axis, batch]."""
@@ -48,10 +50,10 @@ class Shape:
         representatives that no other pair precedes).
         """
         result: npt.NDArray[Any] = np.ones(spatial.shape[1], dtype=np.int64)
-        for d in np.flatnonzero(self.other):
+        for d in self.apart:
             result = result * spatial[d]
         for a in self.windows:
-            first, second = np.flatnonzero(self.coefficients[a])
+            first, second = self.pairs[a]
             f1, f2 = spatial[first], spatial[second]
             s1, s2 = self.coefficients[a, first] * inner[first], self.coefficients[a, second] * inner[second]
             g = np.gcd(s1, s2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,3 +86,13 @@ def resources_of(nest: Nest, transfers: list[Transfer]) -> list[Resource]:
 def prices(resource: Resource) -> tuple[Floats, Floats, Floats, Floats]:
     """All four prices."""
     return resource.low, resource.high, resource.spared_low, resource.spared_high
+
+
+@functools.lru_cache(maxsize=1)  # all searches of a layer ask
+def prices_of(nest: Nest) -> tuple[list[Transfer], list[int], tuple[Floats, ...]]:
+    """The transfers; the levels of the resources; their four prices as arrays, [resource, transfer], those of bandwidths in
+    cycles."""
+    transfers = transfers_of(nest)
+    resources = resources_of(nest, transfers)
+    columns = tuple(np.array([prices(r)[i] / r.limit for r in resources]) for i in range(4))
+    return transfers, [r.level for r in resources], columns

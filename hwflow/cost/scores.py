@@ -73,7 +73,7 @@ class Scores(Tables):
         """Resources that the transfers that begin at level k use, and how much at least around some tiles of its room,
         [stationary tensor, resource, tile]."""
         begun = [p for p, t in enumerate(self.transfers) if t.low == k]
-        which = (self.low[:, begun] + self.high[:, begun]).any(axis=1).nonzero()[0]
+        which = np.flatnonzero((self.low[:, begun] + self.high[:, begun]).any(axis=1))
         moving = np.zeros((len(which), len(tiles)))  # if its tensor is not the stationary one
         saved = np.zeros((len(TENSORS), *moving.shape))
         copies = math.prod(self.nest.levels[m].fanout for m in range(k + 1, self.count))

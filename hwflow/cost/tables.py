@@ -11,7 +11,7 @@ import numpy as np
 
 from hwflow.cost.lattice import Places, lattice_of, spreads
 from hwflow.cost.nest import OUTPUTS, Bools, Floats, Nest
-from hwflow.cost.resources import prices, resources_of, transfers_of
+from hwflow.cost.resources import prices_of
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
 
@@ -182,12 +182,7 @@ class Tables:
 
     def _price(self) -> None:
         """Transfers and resources as arrays, [resource, transfer]; bandwidths' prices are cycles, energy comes first."""
-        self.transfers = transfers_of(self.nest)
-        resources = resources_of(self.nest, self.transfers)
-        self.low, self.high, self.spared_low, self.spared_high = (
-            np.array([prices(r)[i] / r.limit for r in resources]) for i in range(4)
-        )
-        self.levels = [r.level for r in resources]
+        self.transfers, self.levels, (self.low, self.high, self.spared_low, self.spared_high) = prices_of(self.nest)
         ends = np.searchsorted([t.tensor for t in self.transfers], range(len(TENSORS) + 1))
         self.of = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]  # the transfers of each tensor
         table = self.nest.table.parts

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -115,7 +114,7 @@ class Tilings(Loops):
                 some = (self.objective_of(least, block.parallel, k - 1, growth, rows) < cut).nonzero()[0]
                 rows, columns = rows[some], columns[some]
             new = self._wider(block.bare().take(rows), places[columns], k)
-            new = replace(new, score=self.partial_score(new, k))
+            new = new._replace(score=self.partial_score(new, k))
             ranked = np.argsort(new.score, kind="stable")
             ranked = ranked[: np.searchsorted(new.score[ranked], cut)]
             if len(ranked) > width * _SLACK:
@@ -148,8 +147,8 @@ class Tilings(Loops):
             cast[crossing] *= shared
             if k == 0 and t == self.linked:
                 waits[crossing] = self.idle[t][over] > 1
-        return replace(
-            old, place=old.place + over - self.lattice.origin[over], words=words, cast=cast, waits=waits, parallel=parallel
+        return old._replace(
+            place=old.place + over - self.lattice.origin[over], words=words, cast=cast, waits=waits, parallel=parallel
         )
 
     def _multicast(self, t: int, place: Places, over: Places) -> Floats:
