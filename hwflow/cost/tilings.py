@@ -13,15 +13,13 @@ Timeloop's finer rules (rounding, windows that land where they were, links) are 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from hwflow.cost.lattice import Places
 from hwflow.cost.loops import SCORED, Loops
-from hwflow.cost.nest import Bools, Floats, Ints, Nest
+from hwflow.cost.nest import Bools, Floats, Ints
 from hwflow.cost.partials import Partial, concatenate
-from hwflow.dataflow import LevelConstraint
 
 _SLACK, _LAST = 12, 4  # so many times the width are compared for dominance; in the last stage
 
@@ -29,25 +27,15 @@ _SLACK, _LAST = 12, 4  # so many times the width are compared for dominance; in 
 class Tilings(Loops):
     """The stages of one layer on one accelerator, under a dataflow's constraints."""
 
-    def __init__(
-        self,
-        nest: Nest,
-        constraints: Sequence[LevelConstraint],
-        objective: str,
-        *,
-        sound: bool = False,
-        linked: int = -1,
-        padded: Sequence[tuple[int, ...]] = (),
-    ) -> None:
-        super().__init__(nest, constraints, objective, sound=sound, linked=linked, padded=padded)
-        self.reached = 0, self.start()  # a level, and all partial mappings below it that are worth anything
+    reached: tuple[int, Partial] | None = None
+    """A level, and all partial mappings below it that are worth anything: what one search leaves to the next."""
 
     def explore(self, width: int, final: int, cut: float = math.inf) -> tuple[Partial, float]:
         """The best complete tilings, and the least score of any partial one that was dropped for want of width.
 
         Partial ones that can't come below `cut` are dropped, too, and not counted as that.
         """
-        first, state = self.reached
+        first, state = self.reached or (0, self.start())
         state, dropped = state.take((state.score < cut).nonzero()[0]), math.inf
         last = max((k for k in range(self.count - 1) if self.temporal[k].any()), default=-1)
         for k in range(first, self.count):
