@@ -18,7 +18,7 @@ from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 
-VERSION = "mid-5"
+VERSION = "mid-6"
 """Changes whenever a number that mid answers can change; part of every cache key."""
 
 

@@ -33,8 +33,10 @@ def write_inputs(
 
     Raises:
         NotMappable: where a layer has no mapping.
+        ToolError: where Timeloop is known to stop at a layer.
         HwflowError: where a file cannot be written.
     """
+    from hwflow.cost import fine
     from hwflow.timeloop.render import command, render
 
     plan, mappings = mapped_plan(network, accelerator, options, store=store, progress=progress, notify=notify)
@@ -45,11 +47,12 @@ def write_inputs(
             written[folders[layer.key]].append(layer.name)
             continue
         chip = plan.chip(layer)
-        if mappings is None:
+        mapping = None if mappings is None else mapping_from_data(mappings[layer.key])
+        fine.check(layer, chip.accelerator, chip.table, mapping)
+        if mapping is None:
             settings = work.search_settings(options.effort)
             files = render(layer, chip.accelerator, chip.constraints, chip.table, objective=options.objective, search=settings)
         else:
-            mapping = mapping_from_data(mappings[layer.key])
             files = render(layer, chip.accelerator, (), chip.table, mapping=mapping)
         place = folder / _unused(layer.name, {p.name for p in written})
         for name, text in {**files, "command.txt": shlex.join(command(files)) + "\n"}.items():
