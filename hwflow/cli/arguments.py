@@ -19,7 +19,8 @@ NetworkArgument = Annotated[
     str,
     typer.Argument(
         metavar="NETWORK",
-        help="A zoo name ('hwflow list networks'), an .onnx file, a .yaml layer list, or package.module:callable.",
+        help="A zoo name ('hwflow list networks'), an .onnx file, a .yaml layer list, Timeloop's problem files (one or a "
+        "folder), or package.module:callable.",
         show_default=False,
     ),
 ]
@@ -76,6 +77,11 @@ def load_network(spec: str, input_text: str | None, batch: int | None, bits: str
     from hwflow.network.load import load
 
     network = load(spec, input_shape=_shape(input_text), batch=batch)
+    if network.notes:
+        from hwflow.console import say
+
+        for note in network.notes:
+            say(f"{network.name}: {note}")
     if bits is None:
         return network
     weights, activations = _whole("--bits", bits, bits.split(","), 2, "two whole numbers such as 8,16: weights, activations")

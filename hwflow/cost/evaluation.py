@@ -326,6 +326,8 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
             "fingerprint": plan.accelerator.fingerprint,
             "changes": _changes(plan.accelerator),
         }
+    if plan.network.notes:
+        content["network_notes"] = list(plan.network.notes)
     if isinstance(plan.accelerator, TimeloopAccelerator):
         content["timeloop_files"] = {"notes": list(plan.accelerator.notes), "refusals": list(plan.accelerator.refusals)}
     if level != "coarse" and plan.accelerator is not None:

@@ -33,12 +33,13 @@ class OtherOp(NamedTuple):
 class Network:
     """A model as a tuple of layers, in order of execution; a layer that runs twice stands there twice.
 
-    `other` lists what is not counted as layers.
+    `other` lists what is not counted as layers; `notes` say what is not as the file has it.
     """
 
     name: str
     layers: tuple[Layer, ...]
     other: tuple[OtherOp, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -107,6 +108,13 @@ class Network:
     def from_yaml(cls, path: str | Path) -> Network:
         """Read a YAML layer list; see `hwflow.network.from_yaml`."""
         from hwflow.network.from_yaml import read
+
+        return read(path)
+
+    @classmethod
+    def from_timeloop(cls, path: str | Path) -> Network:
+        """Read a problem file of Timeloop's, or a folder of them; see `hwflow.network.from_timeloop_problem`."""
+        from hwflow.network.from_timeloop_problem import read
 
         return read(path)
 

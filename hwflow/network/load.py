@@ -14,19 +14,22 @@ from hwflow.errors import HwflowError, ImportFailed, InputError, MissingDependen
 from hwflow.layers import Layer
 from hwflow.network import Network, model_zoo
 from hwflow.network._rows import checked_batch
+from hwflow.network.from_timeloop_problem import SUFFIXES, is_problem
 
 if TYPE_CHECKING:
     from torch import nn
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _FORMS = (
-    "NETWORK may also be an .onnx file, a .yaml layer list, or package.module:callable that returns a torch.nn.Module "
-    "(with --input)."
+    "NETWORK may also be an .onnx file, a .yaml layer list, a problem file of Timeloop's or a folder of them, or "
+    "package.module:callable that returns a torch.nn.Module (with --input)."
 )
 
 
 def load(spec: str, *, input_shape: Sequence[int] | None = None, batch: int | None = None) -> Network:
-    """A network by what the user wrote: a zoo name, an `.onnx` or `.yaml` file, or `package.module:callable`.
+    """A network by what the user wrote: a zoo name, an `.onnx` or `.yaml` file, a folder, or `package.module:callable`.
+
+    A `.yaml` file is a layer list or a problem of Timeloop's; a folder holds such problems.
 
     Args:
         input_shape: batch included; the zoo and most ONNX files know their own, a callable needs it, a layer list takes none.
@@ -44,10 +47,13 @@ def load(spec: str, *, input_shape: Sequence[int] | None = None, batch: int | No
     suffix = Path(spec).suffix.lower()
     if suffix == ".onnx":
         return Network.from_onnx(spec, input_shape=input_shape, batch=batch)
-    if suffix in (".yaml", ".yml"):
+    folder = bool(spec) and Path(spec).is_dir()
+    if suffix in SUFFIXES or folder:
+        problem = folder or is_problem(Path(spec))
         if input_shape is not None:
-            raise InputError(f"{spec} is a layer list, which has its sizes written in it: leave --input (input_shape=) out.")
-        network = Network.from_yaml(spec)
+            what = "is Timeloop's problem" if problem else "is a layer list"
+            raise InputError(f"{spec} {what}, which has its sizes written in it: leave --input (input_shape=) out.")
+        network = Network.from_timeloop(spec) if problem else Network.from_yaml(spec)
         return network if batch is None else _batched(network, batch)
     if _CALLABLE.fullmatch(spec):
         if input_shape is None:
@@ -68,7 +74,7 @@ def load_module(spec: str, *, num_classes: int, in_channels: int) -> nn.Module:
         return model_zoo.load_model(spec, num_classes, in_channels)
     if _CALLABLE.fullmatch(spec):
         return _called(spec)
-    if Path(spec).suffix.lower() in (".onnx", ".yaml", ".yml"):
+    if Path(spec).suffix.lower() in (".onnx", *SUFFIXES) or Path(spec).is_dir():
         raise InputError(
             f"{spec} can be costed, not trained or pruned: that needs a torch.nn.Module. Name a network of the zoo "
             "('hwflow list networks') or package.module:callable."

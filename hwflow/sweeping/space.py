@@ -151,8 +151,9 @@ def space_of(description: Description, folder: Path) -> Space:
 
 
 def located(name: str, folder: Path, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """A name as it is, or a file beside the sweep file."""
-    return name if name in known or not name.endswith((".yaml", ".yml", ".onnx")) else str(folder / name)
+    """A name as it is, or a file or folder beside the sweep file."""
+    beside = name not in known and (name.endswith((".yaml", ".yml", ".onnx")) or (folder / name).is_dir())
+    return str(folder / name) if beside else name
 
 
 def _place(gene: float, count: int) -> int:

@@ -21,6 +21,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from hwflow.data import SafeLoader, parse_yaml, read_text
 from hwflow.errors import InputError, shown
 from hwflow.timeloop.expressions import bounded
+from hwflow.timeloop.merge import merged
 
 TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
 
@@ -165,6 +166,15 @@ def _mapping(section: Any, where: str) -> Mapping[str, Any]:
 # One file ------------------------------------------------------------------------------------------------------------
 
 
+def read_file(path: Path, folders: tuple[Path, ...]) -> Any:
+    """The content of one file, whose templates may include what lies in some folders, given resolved.
+
+    Raises:
+        InputError: naming the file, where it is missing or no YAML, or a template fails.
+    """
+    return _Reader(folders).read(path)
+
+
 _BOUNDED = {"**": operator.pow, "*": operator.mul}
 
 
@@ -187,7 +197,7 @@ class _Reader:
         text = read_text(path, "Timeloop's input")
         if "{{" in text or "{%" in text:
             text = self._filled(text, path)
-        return parse_yaml(text, f"Timeloop's input: {path}", self._loader(path))
+        return merged(parse_yaml(text, f"Timeloop's input: {path}", self._loader(path)), f"Timeloop's input: {path}")
 
     def _filled(self, text: str, path: Path) -> str:
         environment = _Sandbox(undefined=StrictUndefined, autoescape=False)
@@ -197,6 +207,7 @@ class _Reader:
             "path_exists": lambda name: bool(self._paths(name, path)),
             "include": lambda name, key="": self._include(name, key, path),
             "include_all": lambda name, key="": self._include(name, key, path, every=True),
+            "include_text": lambda name: self._text(name, path),
         }
         try:
             return environment.from_string(text).render()
@@ -206,8 +217,8 @@ class _Reader:
             raise InputError(
                 f"Timeloop's input: {path}: its template cannot be filled in: "
                 f"{str(error) or type(error).__name__}. Of a template's functions hwflow has "
-                "cwd, path_exists, add_to_path, include and include_all, and no variables from outside; give the files that "
-                "it would include one by one."
+                "cwd, path_exists, add_to_path, include, include_all and include_text, and no variables from outside; give the "
+                "files that it would include one by one."
             ) from error
 
     def _paths(self, name: str, path: Path) -> list[Path]:
@@ -234,6 +245,18 @@ class _Reader:
         merged = [item for c in contents for item in (c if isinstance(c, list) else [c])] if every else contents[0]
         self._included[str(len(self._included))] = merged
         return f"!included {len(self._included) - 1}"
+
+    def _text(self, name: str, path: Path) -> str:
+        """The text of other files, in place: their anchors are known here."""
+        paths = self._paths(name, path)
+        if not paths or self._depth > 8:
+            reason = "includes itself" if self._depth > 8 else f"includes {name}, which does not exist"
+            raise InputError(f"Timeloop's input: {path} {reason}.")
+        self._depth += 1
+        try:
+            return "\n".join(self._filled(read_text(one, "Timeloop's input"), one) for one in paths)
+        finally:
+            self._depth -= 1
 
     def _loader(self, path: Path) -> type[Any]:
         included = self._included
