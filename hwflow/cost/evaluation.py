@@ -267,6 +267,8 @@ def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: _Run) ->
         error = failures[index]
         if options.fallback == "none" or not isinstance(error, (ToolError, NotMappable)):
             raise error
+        if options.fallback == "mid" and isinstance(chip := plans[index].accelerator, TimeloopAccelerator) and chip.refusals:
+            raise error  # mid could only say that Timeloop should answer
         # Rows carry the first sentence only: the rest names folders that differ from run to run.
         reasons[index] = f"answered at {options.fallback} instead of fine: {str(error).split('. ')[0].rstrip('.')}"
     for text in dict.fromkeys(str(failures[index]) for index in plans):
