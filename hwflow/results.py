@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,6 +92,18 @@ class LayerCost:
             "note": self.note,
             "seconds": self.seconds,
         }
+
+
+def batch_text(layers: Iterable[tuple[str, int]]) -> str:
+    """The batch of layers, given by type and N, as headings have it: "batch 8", or "batch 1 or 8" where layers differ.
+
+    A product of two activations has its samples among its groups, so its N says nothing where others have one.
+    """
+    given = list(layers)
+    sizes = sorted({n for kind, n in given if kind != "matmul"} or {n for _, n in given})
+    if len(sizes) > 3:
+        return f"batch {sizes[0]} to {sizes[-1]}"
+    return f"batch {' or '.join(map(str, sizes))}"
 
 
 @dataclass(frozen=True)

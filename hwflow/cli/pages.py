@@ -10,7 +10,7 @@ from hwflow.console import Page, Table, number
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.ranking import spearman
-from hwflow.results import LayerCost, NetworkCost
+from hwflow.results import LayerCost, NetworkCost, batch_text
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def estimate_page(cost: NetworkCost) -> Page:
     totals += [number(cost.cycles, 0), number(_percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
     where = f" on {cost.accelerator}" if cost.accelerator else ", no accelerator"
     table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 7, 8}))
-    return Page(f"{cost.network}{where}, level {cost.level}, batch {cost.batch}", [table], _lines(cost))
+    batch = batch_text((row.layer.type, row.layer.N) for row in cost.rows)
+    return Page(f"{cost.network}{where}, level {cost.level}, {batch}", [table], _lines(cost))
 
 
 def _row(row: LayerCost, marked: bool) -> list[str]:
