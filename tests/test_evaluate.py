@@ -12,7 +12,7 @@ import pytest
 
 import hwflow
 from hwflow.accelerator import Accelerator
-from hwflow.cost import energies, fine, mid
+from hwflow.cost import energies, fine, mid, pool
 from hwflow.energy import EnergyTable, normalized
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, ToolMissing
 from hwflow.layers import Bits, Layer
@@ -109,11 +109,36 @@ def test_many_pairs_share_work_and_keep_their_order(store: Store, searches: list
     assert plain(costs[1]) == plain(hwflow.estimate(other, ACC, store=False))
 
 
-def test_a_pool_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_a_pool_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    real = pool.workers
+    monkeypatch.setattr(pool, "workers", lambda jobs: (started.append(jobs), real(jobs))[1])
+    monkeypatch.setattr(pool, "_START_S", -1.0)  # workers cost nothing: they are worth it from the fourth piece on
     net = Network("five", tuple(Layer(f"l{i}", C=4, M=4, P=i + 2, Q=3, R=3, S=3) for i in range(5)))
     serial = hwflow.estimate(net, ACC, store=False)
     pooled = hwflow.estimate(net, ACC, jobs=2, store=Store(tmp_path / "pooled.sqlite"))
     assert plain(serial) == plain(pooled)
+    assert started == [2]
+
+
+@pytest.mark.parametrize(
+    ("pending", "measured", "jobs", "worth"),
+    [
+        ([None] * 100, [1.0] * 3, 1, False),  # nothing to share
+        ([None] * 100, [1.0] * 2, 2, False),  # not known yet: the first piece imports, too
+        ([None] * 9, [0.5, 0.04, 0.04], 2, False),  # ResNet-18 on eyeriss: 0.4 s of work, of which two workers save half
+        ([None] * 21, [0.5, 0.12, 0.12], 2, True),  # ResNet-50 on simba: 2.5 s
+        ([None] * 21, [0.5, 0.04, 0.04], 16, True),  # 16 save nearly all of 0.84 s
+        ([None] * 300, [0.5, 0.02, 0.02], 2, True),  # a sweep
+        ([None], [0.5, 90.0, 90.0], 8, False),  # the last one
+        ([0.2] * 4, [], 2, False),  # timeloop-model on a few layers
+        ([0.2] * 12, [], 2, True),
+        ([20.0, 20.0], [], 2, True),  # timeloop-mapper
+        ([20.0], [], 8, False),
+    ],
+)
+def test_workers_are_started_where_they_pay(pending: list[float | None], measured: list[float], jobs: int, worth: bool) -> None:
+    assert pool._pays(pending, measured, jobs) == worth
 
 
 def test_a_mapping_survives_the_store(store: Store) -> None:
