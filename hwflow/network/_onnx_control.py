@@ -52,7 +52,8 @@ def _loop(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
 
     trips, condition = _scalar(node, 0), _scalar(node, 1)
     decided = (trips is not None or not node.has(0)) and (condition is not None or not node.has(1))
-    begun, state, collected, iteration = len(run.rows), carried, [[] for _ in body.output[len(carried) + 1 :]], 0
+    begun, state, iteration = len(run.rows), carried, 0
+    collected: list[Values] = [[] for _ in body.output[len(carried) + 1 :]]
     going: Value = known(np.array(True))
     if decided and condition is not None:
         going = known(np.array(bool(condition)))

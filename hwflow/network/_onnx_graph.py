@@ -117,7 +117,7 @@ class Execution:
         if domain == microsoft.DOMAIN:
             return microsoft.results(node)
         if domain:
-            raise node.failure(_foreign(domain, node.op))
+            raise node.unknown(f"{domain}::{node.op}", _foreign(domain))
         if node.op in control.OPERATORS:
             return control.OPERATORS[node.op](self, node, scope, opsets, prefix)
         if node.op == "Einsum":
@@ -134,9 +134,10 @@ class Execution:
         elif node.op in microsoft.IN_ONNX_DOMAIN:
             return microsoft.results(node)
         elif node.op not in OTHER and node.op not in FREE and node.op not in ROWS:
-            raise node.failure(
-                "hwflow cannot express this operator as convolution, linear layer or matrix product, and does not know it to "
-                "be free of multiply-accumulates. Replace it, or describe the network as a YAML layer list"
+            raise node.unknown(
+                node.op,
+                "which hwflow cannot express as convolution, linear layer or matrix product, and which is not known to be free "
+                "of multiply-accumulates. Replace it, or describe the network as a YAML layer list",
             )
         return infer(node, opsets)
 
@@ -206,16 +207,15 @@ class Execution:
         self.rows.append(OtherOp(node.name, node.op, words_in, words_out, learnt))
 
 
-def _foreign(domain: str, op: str) -> str:
+def _foreign(domain: str) -> str:
     if domain in microsoft.LAYOUT_DOMAINS:
         return (
-            f"onnxruntime writes operators of the set {domain} only for the machine on which it optimised the model, with the "
-            "weights in that machine's layout. Save the optimised model at the level ORT_ENABLE_EXTENDED, or give the model "
-            "before optimisation"
+            "which onnxruntime writes only for the machine on which it optimised the model, with the weights in that machine's "
+            "layout. Save the optimised model at the level ORT_ENABLE_EXTENDED, or give the model before optimisation"
         )
     return (
-        f"{domain}::{op} is not ONNX's own operator; hwflow cannot know whether it holds multiply-accumulates. Export without "
-        "custom operators, or describe the network as a YAML layer list"
+        "which is not ONNX's own; hwflow cannot know whether it holds multiply-accumulates. Export without custom operators, "
+        "or describe the network as a YAML layer list"
     )
 
 

@@ -93,9 +93,14 @@ def _inferred(node: Node, opsets: Mapping[str, int]) -> dict[str, Any]:
     except Exception as error:  # onnx raises its own, protobuf's, and Python's
         shapes = ", ".join(f"{name} {_described(value)}" for name, value in values.items() if name in proto.input)
         raise node.failure(
-            f"the shapes contradict each other: {' '.join(str(error).split()).rstrip('.')}; inputs: {shapes or 'none'}"
+            f"the shapes contradict each other: {_reason(error)}; inputs: {shapes or 'none'}"
         ) from error
     return {v.name: v.type for v in inferred.output if v.type.WhichOneof("value")}
+
+
+def _reason(error: Exception) -> str:
+    """What onnx says, without the operator's name, which it puts before."""
+    return " ".join(str(error).split("[ShapeInferenceError]")[-1].split()).rstrip(".")
 
 
 def _proto(content: Array, name: str) -> Any:
@@ -117,8 +122,8 @@ def _check_reshape(node: Node, result: Value | None) -> None:
     before, after = node.tensor(0).sizes, result.sizes if isinstance(result, Tensor) else None
     if before is not None and after is not None and math.prod(before) != math.prod(after):
         raise ImportFailed(
-            f"{node.path}: node {node.name!r} (Reshape) turns {shown(before)} into {shown(after)}, which the file fixes: it was "
-            "exported for another input size. Leave --batch and --input out, or export it with dynamic axes."
+            f"{node.path}: node {node.name!r} (Reshape) turns {shown(before)} into {shown(after)}, which the file fixes: it "
+            "was exported for another input size. Leave --batch and --input out, or export it with dynamic axes."
         )
 
 

@@ -34,11 +34,16 @@ def results(node: Node) -> list[Value | None]:
         ImportFailed: for an operator that is not known, or whose work depends on data.
     """
     if node.op in _REFUSED:
-        raise node.failure(f"{DOMAIN}::{node.op} cannot be counted: {_REFUSED[node.op]}")
+        raise node.unknown(
+            f"{DOMAIN}::{node.op}",
+            f"whose multiply-accumulates cannot be counted: {_REFUSED[node.op]}. Replace it, or describe the network as a YAML "
+            "layer list",
+        )
     if node.op not in _SHAPES:
-        raise node.failure(
-            f"{DOMAIN}::{node.op} is an operator of onnxruntime of which hwflow does not know whether it holds "
-            "multiply-accumulates. Export without it, or describe the network as a YAML layer list"
+        raise node.unknown(
+            f"{DOMAIN}::{node.op}",
+            "of which hwflow does not know whether it holds multiply-accumulates. Replace it, or describe the network as a "
+            "YAML layer list",
         )
     try:
         found = _SHAPES[node.op](node)
@@ -182,7 +187,7 @@ def _position_bias(node: Node) -> Results:
 
 def _conv_with_pads(node: Node) -> Results:
     pads = node.content(2)
-    added = {} if pads is None else {"pads": pads}
+    added: dict[str, Any] = {} if pads is None else {"pads": pads}
     names = ("auto_pad", "dilations", "group", "kernel_shape", "output_padding", "strides")
     return _as("ConvTranspose", (0, 1), names=names, **added)(node)
 

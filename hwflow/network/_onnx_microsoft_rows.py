@@ -17,7 +17,7 @@ from hwflow.network._rows import linear, product, shown
 
 
 def turned(node: Node, shape: Sequence[int], which: str) -> tuple[int, ...]:
-    """An operand's shape as the product reads it: `transBatch` moves the first axis behind the batch, `trans` swaps the last two."""
+    """An operand's shape as the product reads it: `transBatch` puts axis 0 behind the batch, `trans` swaps the last two."""
     result = tuple(shape)
     if len(result) > 1 and node.integer(f"transBatch{which}"):
         result = (*result[1:-1], result[0], result[-1])

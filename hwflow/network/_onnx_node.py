@@ -117,6 +117,10 @@ class Node:
             raise self.failure(f"its attribute {name} is {value}; it must be at least 1")
         return value
 
+    def unknown(self, operator: str, why: str) -> ImportFailed:
+        """That hwflow does not know the operator."""
+        return ImportFailed(f"{self.path}: node {self.name!r} is the operator {operator}, {why}.")
+
     def failure(self, why: str) -> ImportFailed:
         return ImportFailed(f"{self.path}: node {self.name!r} ({self.op}): {why}.")
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from hwflow.errors import ImportFailed
+from hwflow.data import read_part
+from hwflow.errors import ImportFailed, InputError
 from hwflow.network._onnx_values import SMALL, Tensor, known
 
 _PACKED = frozenset(["FLOAT4E2M1", "INT2", "INT4", "UINT2", "UINT4"])
@@ -72,24 +73,19 @@ def _external(tensor: Any, path: Path, label: str) -> bytes | str:
         raise ImportFailed(f"{label} is damaged: its content is at {offset} in {location!r}.")
     if TensorProto.DataType.Name(tensor.data_type) in _PACKED:
         return f"its values are in {location!r} and of a type that no shape has"
-    folder = path.parent
+    if Path(location).is_absolute() or ".." in Path(location).parts:
+        raise ImportFailed(
+            f"{label} refers to {location!r}, outside the model's folder, where hwflow reads nothing. Save the model with its "
+            "external data beside it."
+        )
+    wanted = kind.itemsize * math.prod(tensor.dims)
     try:
-        if Path(location).is_absolute() or ".." in Path(location).parts:
-            raise ImportFailed(
-                f"{label} refers to {location!r}, outside the model's folder, where hwflow reads nothing. Save the model with "
-                "its external data beside it."
-            )
-        place = (folder / location).resolve()
-        if not place.is_relative_to(folder.resolve()):
+        place = (path.parent / location).resolve()
+        if not place.is_relative_to(path.parent.resolve()):
             return f"its values are in {location!r}, a link that leads out of the model's folder"
-        if not place.is_file():
-            return f"its values are in {location!r}, which is missing"
-        wanted = kind.itemsize * math.prod(tensor.dims)
-        with place.open("rb") as handle:
-            handle.seek(offset)
-            content = handle.read(wanted)
-    except (OSError, ValueError, RuntimeError, OverflowError) as error:  # a null byte, a circle of links
-        return f"its values are in {location!r}, which cannot be read ({error})"
+        content = read_part(place, "", offset, wanted)
+    except (InputError, OSError, ValueError, RuntimeError) as error:  # a zero byte in the name, a loop of links
+        return f"its values are in {location!r}, which cannot be read ({str(error).rstrip('.')})"
     if len(content) < wanted:
         return f"its values are in {location!r}, which ends before them"
     return content

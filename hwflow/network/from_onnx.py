@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hwflow.data import checked
-from hwflow.errors import ImportFailed, InputError, MissingDependency
+from hwflow.errors import ImportFailed, MissingDependency
 from hwflow.layers import Layer
 from hwflow.network import Network, OtherOp
 
