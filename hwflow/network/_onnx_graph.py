@@ -101,11 +101,16 @@ class Execution:
                     )
                 inputs.append(scope[name] if name else None)
             node = Node(proto, inputs, self.path, prefix, self.unread)
-            node.outputs = self._executed(node, scope, opsets, prefix)
+            try:
+                node.outputs = self._executed(node, scope, opsets, prefix)
+                self._record(node)
+            except ImportFailed:
+                raise
+            except InputError as error:
+                raise node.failure(str(error).rstrip(".")) from error
             for name, value in zip(proto.output, node.outputs, strict=False):
                 if name:
                     scope[name] = value
-            self._record(node)
         self._depth -= 1
 
     def _executed(self, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> list[Value | None]:
@@ -187,13 +192,7 @@ class Execution:
                 f"it runs a subgraph with node {node.name!r} ({node.op}), and how often that runs depends on data, so its "
                 "multiply-accumulates cannot be counted. Export the model without control flow"
             )
-        try:
-            found = rows[node.op](node)
-        except ImportFailed:
-            raise
-        except InputError as error:
-            raise node.failure(str(error).rstrip(".")) from error
-        self.rows.extend(found)
+        self.rows.extend(rows[node.op](node))
 
     def uncounted(self, node: Node) -> None:
         """Record an operator without multiply-accumulates."""

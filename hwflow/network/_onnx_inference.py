@@ -75,7 +75,7 @@ def _inferred(node: Node, opsets: Mapping[str, int]) -> dict[str, Any]:
     types = {name: type_of(value) for name, value in values.items()}
     if any(kind is None for kind in types.values()):
         return {}
-    data = {name: v.data for name, v in values.items() if isinstance(v, Tensor) and v.data is not None}
+    data = {n: v.data for n, v in values.items() if isinstance(v, Tensor) and v.data is not None and _is_size(v.data)}
     outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
     try:
         graph = helper.make_graph(
@@ -92,10 +92,13 @@ def _inferred(node: Node, opsets: Mapping[str, int]) -> dict[str, Any]:
         inferred = shape_inference.infer_shapes(model, strict_mode=True).graph
     except Exception as error:  # onnx raises its own, protobuf's, and Python's
         shapes = ", ".join(f"{name} {_described(value)}" for name, value in values.items() if name in proto.input)
-        raise node.failure(
-            f"the shapes contradict each other: {_reason(error)}; inputs: {shapes or 'none'}"
-        ) from error
+        raise node.failure(f"the shapes contradict each other: {_reason(error)}; inputs: {shapes or 'none'}") from error
     return {v.name: v.type for v in inferred.output if v.type.WhichOneof("value")}
+
+
+def _is_size(data: Array) -> bool:
+    """Whether a content may decide a shape: whole numbers, or a few scales."""
+    return data.dtype.kind in "biu" or data.size <= 64
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,380 @@
+"""What an ONNX file cannot make the importer do: run without end, fill the memory, or read other files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_files import ints, save, weights
+
+from hwflow.errors import ImportFailed
+from hwflow.layers import Layer
+from hwflow.network import Network
+from hwflow.network.from_onnx import read
+
+OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+MINE = {"imports": [helper.make_opsetid("mine", 1)]}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "net.onnx"
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """2 GiB of address space more than now."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**31, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+# Functions -----------------------------------------------------------------------------------------------------------
+
+
+def function(name: str, body: Sequence[Any], inputs: str = "a", outputs: str = "z", attributes: Sequence[str] = ()) -> Any:
+    return helper.make_function("mine", name, inputs.split(), outputs.split(), list(body), OPSETS, list(attributes))
+
+
+def call(name: str, inputs: str, outputs: str, **attributes: Any) -> Any:
+    return helper.make_node(name, inputs.split(), outputs.split(), name=f"call_{outputs}", domain="mine", **attributes)
+
+
+def test_functions_of_the_model_are_looked_into(path: Path) -> None:
+    dense = function("Dense", [helper.make_node("MatMul", ["a", "b"], ["c"]), helper.make_node("Relu", ["c"], ["z"])], "a b")
+    nodes = [call("Dense", "x w", "h"), call("Dense", "h v", "y")]
+    net = read(save(path, nodes, {"x": [2, 6]}, [weights("w", 6, 3), weights("v", 3, 5)], functions=[dense], **MINE))
+    assert [(layer.name, layer.type, layer.macs) for layer in net] == [("call_h/c", "linear", 36), ("call_y/c", "linear", 30)]
+    assert net.not_counted == {"Relu": 2}
+
+
+def test_functions_take_attributes_optional_inputs_and_other_functions(path: Path) -> None:
+    strided = helper.make_node("Conv", ["a", "w", "b"], ["z"], name="conv")
+    attribute = onnx.AttributeProto(name="strides", ref_attr_name="step", type=onnx.AttributeProto.INTS)
+    strided.attribute.append(attribute)
+    inner = function("Strided", [strided], "a w b", attributes=["step"])
+    forward = helper.make_node("Strided", ["a", "w"], ["z"], name="inner", domain="mine")
+    forward.attribute.add(name="step", ref_attr_name="step", type=onnx.AttributeProto.INTS)
+    outer = function("Outer", [forward], "a w", attributes=["step"])
+    nodes = [call("Outer", "x w", "h", step=[2, 2]), call("Outer", "h w", "y")]
+    net = read(save(path, nodes, {"x": [1, 4, 9, 9]}, [weights("w", 4, 4, 3, 3)], functions=[inner, outer], **MINE))
+    assert [(layer.name, layer.P, layer.strides) for layer in net] == [
+        ("call_h/inner/conv", 4, (2, 2)),
+        ("call_y/inner/conv", 2, (1, 1)),
+    ]
+
+
+def test_a_constant_condition_may_be_an_argument_of_a_function(path: Path) -> None:
+    def branch(name: str, count: int) -> Any:
+        names = ["a", *(f"{name}{i}" for i in range(count))]
+        nodes = [helper.make_node("MatMul", [x, "w"], [y]) for x, y in itertools.pairwise(names)]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, None)])
+
+    choice = helper.make_node("If", ["c"], ["z"], then_branch=branch("t", 1), else_branch=branch("e", 3))
+    nodes = [call("Choice", "x w no", "y")]
+    stored = [weights("w", 4, 4), numpy_helper.from_array(np.array(False), "no")]
+    net = read(save(path, nodes, {"x": [2, 4]}, stored, functions=[function("Choice", [choice], "a w c")], **MINE))
+    assert net.macs == 3 * 32
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_functions_that_call_themselves_are_refused_by_name(path: Path, length: int) -> None:
+    functions = [function(f"F{i}", [call(f"F{(i + 1) % length}", "a", "z")]) for i in range(length)]
+    save(path, [call("F0", "x", "y")], {"x": [2, 4]}, functions=functions, **MINE)
+    with pytest.raises(ImportFailed, match=r"the function mine::F0 calls itself, by way of the function mine::F\d"):
+        read(path)
+
+
+@pytest.mark.parametrize("inside", ["If", "Loop"])
+def test_a_function_that_calls_itself_in_a_branch_is_refused(path: Path, inside: str) -> None:
+    out = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+    graph = helper.make_graph([call("F", "a", "r")], "branch", [], [out])
+    node = (
+        helper.make_node("If", ["a"], ["z"], then_branch=graph, else_branch=graph)
+        if inside == "If"
+        else helper.make_node("Loop", ["", "", "a"], ["z"], body=graph)
+    )
+    save(path, [call("F", "x", "y")], {"x": [2, 4]}, functions=[function("F", [node])], **MINE)
+    with pytest.raises(ImportFailed, match="the function mine::F calls itself"):
+        read(path)
+
+
+@pytest.mark.parametrize(("levels", "calls"), [(24, 2), (60, 2), (6, 10), (2, 400)])
+def test_functions_are_counted_before_they_are_expanded(path: Path, levels: int, calls: int) -> None:
+    functions = [function("F0", [helper.make_node("Relu", ["a"], ["z"])])]
+    for level in range(1, levels + 1):
+        names = ["a", *(f"t{i}" for i in range(1, calls)), "z"]
+        body = [call(f"F{level - 1}", x, y) for x, y in itertools.pairwise(names)]
+        functions.append(function(f"F{level}", body))
+    save(path, [call(f"F{levels}", "x", "y")], {"x": [2, 4]}, functions=functions, **MINE)
+    begun = time.process_time()
+    with pytest.raises(
+        ImportFailed, match=r"the function mine::F\d+ has \d+ nodes once its functions are expanded .* limit is 100000"
+    ):
+        read(path)
+    assert time.process_time() - begun < 2
+
+
+def test_functions_that_call_each_other_too_deep_are_refused(path: Path) -> None:
+    functions = [function("F0", [helper.make_node("Relu", ["a"], ["z"])])]
+    functions += [function(f"F{i}", [call(f"F{i - 1}", "a", "z")]) for i in range(1, 2000)]
+    save(path, [call("F1999", "x", "y")], {"x": [2, 4]}, functions=functions, **MINE)
+    with pytest.raises(ImportFailed, match=r"its functions call each other more than 100 deep, the last of them mine::F\d+"):
+        read(path)
+
+
+def test_functions_that_nothing_calls_do_not_matter(path: Path) -> None:
+    endless = function("Endless", [call("Endless", "a", "z")])
+    net = read(
+        save(
+            path,
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            {"x": [2, 6]},
+            [weights("w", 6, 3)],
+            functions=[endless],
+            **MINE,
+        )
+    )
+    assert net.macs == 36
+
+
+# Constants -----------------------------------------------------------------------------------------------------------
+
+
+def number(name: str, value: int) -> Any:
+    return numpy_helper.from_array(np.array(value, dtype=np.int64), name)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Range", ["zero", "huge", "one"], ["r"]),
+        helper.make_node("Range", ["least", "most", "one"], ["r"]),
+        helper.make_node("ConstantOfShape", ["square"], ["r"]),
+        helper.make_node("Expand", ["one", "square"], ["r"]),
+        helper.make_node("Tile", ["two", "square1"], ["r"]),
+        helper.make_node("Pad", ["two", "pads"], ["r"]),
+        helper.make_node("Resize", ["image", "", "scales"], ["r"]),
+        helper.make_node("OneHot", ["two", "huge", "two"], ["r"]),
+        helper.make_node("EyeLike", ["filled"], ["r"]),
+        helper.make_node("RandomNormal", [], ["r"], shape=[2**36, 2]),
+        helper.make_node("CenterCropPad", ["two", "square1"], ["r"]),
+        helper.make_node("MatMul", ["column", "row"], ["r"]),
+        helper.make_node("Einsum", ["many", "many", "many"], ["r"], equation="i,j,k->ijk"),
+        helper.make_node("Conv", ["image", "kernel"], ["r"], pads=[10**6] * 4, strides=[10**6] * 2),
+        helper.make_node("MaxPool", ["image"], ["r"], kernel_shape=[10**6] * 2, pads=[10**6 - 1] * 4, strides=[10**6] * 2),
+    ],
+    ids=lambda node: f"{node.op_type}_{node.input[-1] if node.input else ''}",
+)
+def test_huge_constants_are_not_made(path: Path, node: Any, little_memory: None) -> None:
+    numbers = {"zero": 0, "one": 1, "huge": 2**36, "least": -(2**63), "most": 2**63 - 1}
+    stored = [*(number(k, v) for k, v in numbers.items()), ints("square", 2**36, 2**20), ints("square1", 2**40)]
+    stored += [ints("two", 1, 2), ints("pads", 2**40, 0), weights("image", 1, 1, 8, 8), weights("kernel", 1, 1, 2, 2)]
+    stored += [weights("column", 4096, 1), weights("row", 1, 4096), weights("many", 4096), weights("w", 6, 3)]
+    stored += [numpy_helper.from_array(np.array([1, 1, 1e6, 1e6], dtype=np.float32), "scales"), ints("wide", 2**20, 2**20)]
+    filled = helper.make_node("ConstantOfShape", ["wide"], ["filled"])
+    begun = time.process_time()
+    net = read(save(path, [filled, node, helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [2, 6]}, stored, opset=18))
+    assert net.macs == 36
+    assert net.other == ()
+    assert time.process_time() - begun < 5
+
+
+def test_weights_too_large_to_be_made_are_counted_by_their_shape(path: Path, little_memory: None) -> None:
+    nodes = [helper.make_node("ConstantOfShape", ["size"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    net = read(save(path, nodes, {"x": [1, 2**20]}, [ints("size", 2**20, 2**20)]))
+    assert net.layers == (Layer("y", type="linear", C=2**20, M=2**20),)
+
+
+def test_a_shape_beyond_what_can_be_counted_names_the_node(path: Path) -> None:
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["w"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"], name="product"),
+    ]
+    save(path, nodes, {"x": [1, 6]}, [ints("size", 6, 2**40)])
+    with pytest.raises(ImportFailed, match=r"node 'product' \(MatMul\): .*M is 1099511627776; the largest that can be costed"):
+        read(path)
+
+
+# Attributes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "name"),
+    [
+        ("Conv", {"group": 0}, "group"),
+        ("Conv", {"group": -1}, "group"),
+        ("ConvTranspose", {"group": 0}, "group"),
+        ("Conv", {"strides": [0, 1]}, "strides"),
+        ("Conv", {"strides": [-1, 1]}, "strides"),
+        ("Conv", {"dilations": [1, 0]}, "dilations"),
+        ("Conv", {"kernel_shape": [0, 3]}, "kernel_shape"),
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [0, 0]}, "strides"),
+        ("LpPool", {"kernel_shape": [0, 2]}, "kernel_shape"),
+        ("DepthToSpace", {"blocksize": 0}, "blocksize"),
+        ("SpaceToDepth", {"blocksize": -2}, "blocksize"),
+        ("Split", {"num_outputs": 0}, "num_outputs"),
+    ],
+)
+def test_counts_below_one_name_the_node_and_the_attribute(path: Path, op: str, attributes: dict[str, Any], name: str) -> None:
+    inputs = ["x", "w"] if op.startswith("Conv") else ["x"]
+    save(
+        path,
+        [helper.make_node(op, inputs, ["y"], name="odd", **attributes)],
+        {"x": [1, 4, 8, 8]},
+        [weights("w", 4, 4, 3, 3)],
+        opset=18,
+    )
+    with pytest.raises(ImportFailed, match=rf"node 'odd' \({op}\): its attribute {name} is .*; it must be at least 1"):
+        read(path)
+
+
+def test_a_quantised_convolution_with_group_0(path: Path) -> None:
+    zero = numpy_helper.from_array(np.array(0, dtype=np.uint8), "z")
+    node = helper.make_node("QLinearConv", ["x", "s", "z", "w", "s", "z", "s", "z"], ["y"], name="odd", group=0)
+    kernel = numpy_helper.from_array(np.zeros((4, 4, 3, 3), dtype=np.uint8), "w")
+    save(path, [node], {"x": [1, 4, 8, 8]}, [weights("s"), zero, kernel], dtype=TensorProto.UINT8)
+    with pytest.raises(ImportFailed, match="its attribute group is 0; it must be at least 1"):
+        read(path)
+
+
+def test_a_node_that_reads_what_nothing_makes(path: Path) -> None:
+    save(path, [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], {"x": [2, 6]})
+    with pytest.raises(
+        ImportFailed, match=r"node 'product' \(MatMul\) reads 'w', which is no input, no initializer and no result"
+    ):
+        read(path)
+
+
+# External data -------------------------------------------------------------------------------------------------------
+
+
+def external(path: Path, tensor: Any, location: str, **entries: int) -> Any:
+    """`tensor` without its content, which is said to be elsewhere."""
+    bare = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    bare.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **entries}.items():
+        bare.external_data.add(key=key, value=str(value))
+    return bare
+
+
+def reshaping(path: Path, to: Any) -> Path:
+    nodes = [helper.make_node("Reshape", ["x", "to"], ["a"]), helper.make_node("MatMul", ["a", "w"], ["y"], name="product")]
+    return save(path, nodes, {"x": [4, 6]}, [to, weights("w", 8, 2)])
+
+
+def test_of_external_data_only_small_tensors_are_read(path: Path, little_memory: None) -> None:
+    """The file has 64 GiB, most of it a hole; the tensor of two elements stands in its middle, and no length is given."""
+    with (path.parent / "weights.bin").open("wb") as handle:
+        handle.truncate(2**36)
+        handle.seek(2**35)
+        handle.write(np.array([3, 8], dtype=np.int64).tobytes())
+    begun = time.process_time()
+    assert read(reshaping(path, external(path, ints("to", 3, 8), "weights.bin", offset=2**35))).macs == 3 * 8 * 2
+    assert time.process_time() - begun < 2
+
+
+def test_weights_outside_the_file_may_be_missing(path: Path) -> None:
+    kernel = numpy_helper.from_array(np.zeros((128, 64, 3, 3), dtype=np.float32), "w")
+    save(path, [helper.make_node("Conv", ["x", "w"], ["y"])], {"x": [1, 64, 8, 8]}, [kernel])
+    onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="weights.bin")
+    (path.parent / "weights.bin").unlink()
+    assert read(path).params == 128 * 64 * 9
+
+
+def test_small_constants_outside_the_file_are_read(path: Path) -> None:
+    reshaping(path, ints("to", 3, 8))
+    onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert read(path).macs == 3 * 8 * 2
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "a/../../secret.bin"])
+def test_nothing_outside_the_models_folder_is_read(path: Path, location: str) -> None:
+    (path.parent.parent / "secret.bin").write_bytes(np.array([3, 8], dtype=np.int64).tobytes())
+    with pytest.raises(
+        ImportFailed, match=r"the tensor 'to' refers to .*, outside the model's folder, where hwflow reads nothing"
+    ):
+        read(reshaping(path, external(path, ints("to", 3, 8), location)))
+
+
+def test_an_attribute_cannot_refer_to_another_file(path: Path) -> None:
+    (path.parent.parent / "secret.bin").write_bytes(np.array([3, 8], dtype=np.int64).tobytes())
+    nodes = [
+        helper.make_node("Constant", [], ["to"], value=external(path, ints("", 3, 8), "../secret.bin")),
+        helper.make_node("Reshape", ["x", "to"], ["a"]),
+    ]
+    save(path, nodes, {"x": [4, 6]})
+    with pytest.raises(ImportFailed, match="outside the model's folder"):
+        read(path)
+    filled = helper.make_node("ConstantOfShape", ["size"], ["w"], value=external(path, ints("", 3), "../secret.bin"))
+    save(path, [filled, helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [4, 6]}, [ints("size", 6, 2)])
+    assert read(path).macs == 48
+
+
+def links_out(place: Path) -> None:
+    secret = place.parent.parent / "secret.bin"
+    secret.write_bytes(np.array([3, 8], dtype=np.int64).tobytes())
+    place.symlink_to(secret)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (links_out, "a link that leads out of the model's folder"),
+        (lambda place: place.symlink_to(place), "which cannot be read"),
+        (os.mkfifo, "which cannot be read .*is a named pipe, not a regular file"),
+        (os.mkdir, "which cannot be read .*is a folder"),
+        (lambda place: place.write_bytes(b"123"), "which ends before them"),
+        (lambda place: None, "which cannot be read .*there is no such file"),
+    ],
+    ids=["link", "loop", "pipe", "folder", "short", "missing"],
+)
+def test_what_was_not_read_is_named_where_it_matters(path: Path, made: Any, reason: str) -> None:
+    made(path.parent / "sizes.bin")
+    with pytest.raises(
+        ImportFailed, match=rf"node 'product' \(MatMul\): the shape of 'a' .*or on 'to': .*'sizes\.bin', {reason}"
+    ):
+        read(reshaping(path, external(path, ints("to", 3, 8), "sizes.bin")))
+
+
+@pytest.mark.parametrize(
+    "entries", [{"offset": "x"}, {"offset": -1}, {"location": ""}], ids=["no number", "negative", "no location"]
+)
+def test_external_data_that_is_damaged(path: Path, entries: dict[str, Any]) -> None:
+    location = entries.pop("location", "sizes.bin")
+    with pytest.raises(ImportFailed, match="the tensor 'to' is damaged"):
+        read(reshaping(path, external(path, ints("to", 3, 8), location, **entries)))
+
+
+def test_links_to_the_model_itself_are_followed(path: Path) -> None:
+    reshaping(path, ints("to", 3, 8))
+    (path.parent / "link.onnx").symlink_to(path)
+    assert Network.from_onnx(path.parent / "link.onnx").macs == 48
+
+
+# Sparse initializers -------------------------------------------------------------------------------------------------
+
+
+def test_sparse_weights_have_their_whole_shape(path: Path) -> None:
+    def sparse(name: str) -> Any:
+        values = numpy_helper.from_array(np.ones(3, dtype=np.float32), name)
+        return helper.make_sparse_tensor(values, ints("", 0, 5, 40), [16, 3])
+
+    save(path, [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], {"x": [2, 16]})
+    model = onnx.load(str(path))
+    model.graph.sparse_initializer.append(sparse("w"))
+    onnx.save(model, str(path))
+    assert read(path).layers == (Layer("product", type="linear", N=2, C=16, M=3),)
+    constant = helper.make_node("Constant", [], ["w"], sparse_value=sparse(""))
+    assert read(save(path, [constant, helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [2, 16]})).macs == 96
