@@ -127,8 +127,8 @@ def _scan(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
     for position in range(length):
         results = once(state, position)
         state = [v or Other(None) for v in results[:first]]
-        for row, value in zip(collected, results[first:], strict=True):
-            row.append(value)
+        for row, result in zip(collected, results[first:], strict=True):
+            row.append(result)
     ends = body.output[first:]
     return [*state, *(_stacked(v, end, axis) for v, end, axis in zip(collected, ends, placed, strict=False))]
 

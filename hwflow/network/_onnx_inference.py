@@ -195,7 +195,8 @@ def _expanded(node: Node) -> int:
         match node.op:
             case "Range":
                 start, limit, delta = (n[0] for n in numbers)
-                return max(0, math.ceil((limit - start) / delta))
+                count: int = math.ceil((limit - start) / delta)
+                return max(0, count)
             case "ConstantOfShape":
                 return math.prod(int(n) for n in numbers[0])
             case "Expand":
