@@ -31,11 +31,13 @@ class Shapes:
         nodes: those that are left when what could be computed has been.
         of: for each tensor its sizes, None where a size is unknown.
         constant: names of the tensors that depend on no input of the graph.
+        folded: nodes whose results became initializers, in an order in which they can be computed.
     """
 
     nodes: list[Any]
     of: dict[str, tuple[Size, ...]] = field(default_factory=dict)
     constant: set[str] = field(default_factory=set)
+    folded: list[Any] = field(default_factory=list)
 
     def known(self, name: str) -> tuple[int, ...] | None:
         """The whole shape; None where any part is unknown."""
@@ -66,14 +68,17 @@ def infer(model: Any, path: Path) -> Shapes:
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
     values = _small_values(graph, path)
+    folded: list[Any] = []
     while True:
         try:
             inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
         except Exception as error:
             raise ImportFailed(f"{path}: the shapes contradict each other: {' '.join(str(error).split())}") from error
         shapes = _collect(graph, inferred)
-        if not _fold(model, shapes, values):
+        if not (just := _fold(model, shapes, values)):
             break
+        folded += just
+    shapes.folded = folded
     _check_reshapes(shapes, path)
     return shapes
 
@@ -118,16 +123,17 @@ def _collect(graph: Any, inferred: Any) -> Shapes:
     return shapes
 
 
-def _fold(model: Any, shapes: Shapes, values: dict[str, npt.NDArray[Any]]) -> bool:
-    """Turns nodes whose results are known into initializers; True where there were any."""
+def _fold(model: Any, shapes: Shapes, values: dict[str, npt.NDArray[Any]]) -> list[Any]:
+    """Turns nodes whose results are known into initializers; gives copies of those nodes."""
     graph = model.graph
-    kept, folded = [], False
+    kept: list[Any] = []
+    folded: list[Any] = []
     for node in graph.node:
         results = _computed(node, model, shapes, values)
         if results is None:
             kept.append(node)
             continue
-        folded = True
+        folded.append(onnx.NodeProto.FromString(node.SerializeToString()))
         for name, value in zip(node.output, results, strict=True):
             values[name] = value
             graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))

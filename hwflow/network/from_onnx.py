@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwflow.errors import ImportFailed, InputError, MissingDependency
 from hwflow.layers import Layer
 from hwflow.network import Network, OtherOp
-from hwflow.network._onnx_ops import CONTROL, FREE, LEARNT, OTHER
+from hwflow.network._onnx_ops import CONTROL, FREE, OTHER
 from hwflow.network._rows import convolution, einsum, product
 
 if TYPE_CHECKING:
@@ -39,22 +39,23 @@ def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None)
         raise ImportFailed(f"{path} holds no ONNX graph with nodes in it.")
     _check_operators(model, path)
     from hwflow.network._onnx_inputs import fix_inputs
+    from hwflow.network._onnx_parameters import counted_once
     from hwflow.network._onnx_shapes import infer
 
     fix_inputs(graph, path, input_shape, batch)
     shapes = infer(model, path)
-    layers: list[Layer] = []
-    other: list[OtherOp] = []
+    rows: list[tuple[Any, Layer]] = []
+    other: list[tuple[Any, OtherOp]] = []
     for node in shapes.nodes:
         if all(name in shapes.constant for name in node.output if name):
             continue
         if node.op_type in _ROWS:
-            layers.append(_row(node, shapes, path))
+            rows.append((node, _row(node, shapes, path)))
         elif node.op_type not in FREE:
-            other.append(_other(node, shapes))
-    if not layers:
+            other.append((node, _other(node, shapes)))
+    if not rows:
         raise ImportFailed(f"{path} holds no convolution, linear layer or matrix product; there is nothing to cost.")
-    return Network(path.stem, tuple(layers), tuple(other))
+    return Network(path.stem, *counted_once(rows, other, shapes))
 
 
 def _load(path: Path) -> Any:
@@ -114,16 +115,11 @@ def _check_subgraphs(outer: Any, node: Any, label: str) -> None:
 
 
 def _other(node: Any, shapes: Shapes) -> OtherOp:
-    learnt = sum(
-        shapes.elements(node.input[i])
-        for i in LEARNT.get(node.op_type, ())
-        if i < len(node.input) and node.input[i] in shapes.constant
-    )
     words_in = sum(shapes.elements(name) for name in node.input if name and name not in shapes.constant)
     # Further results of poolings, normalisations and dropouts are there for training.
     outputs = [name for name in node.output if name]
     words_out = sum(map(shapes.elements, outputs if node.op_type in ("Split", "TopK", *CONTROL) else outputs[:1]))
-    return OtherOp(_name(node), node.op_type, words_in, words_out, learnt)
+    return OtherOp(_name(node), node.op_type, words_in, words_out)
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------
