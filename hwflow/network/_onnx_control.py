@@ -10,7 +10,20 @@ from onnx import TensorProto
 
 from hwflow.layers import Layer
 from hwflow.network._onnx_node import Node
-from hwflow.network._onnx_values import SMALL, Items, Nothing, Other, Tensor, Value, constant, known, of_type, type_of, unified
+from hwflow.network._onnx_values import (
+    SMALL,
+    Items,
+    Nothing,
+    Origin,
+    Other,
+    Tensor,
+    Value,
+    constant,
+    known,
+    of_type,
+    type_of,
+    unified,
+)
 
 if TYPE_CHECKING:
     from hwflow.network._onnx_graph import Execution, Scope
@@ -22,13 +35,13 @@ def _if(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], pre
     condition = _scalar(node, 0)
     if condition is not None:
         chosen = _subgraph(node, "then_branch" if condition else "else_branch")
-        return run.graph(chosen, scope.new_child(run.stored(chosen)), opsets, prefix)
+        return run.graph(chosen, scope.new_child(run.stored(chosen, node)), opsets, prefix)
     fixed = constant(node.inputs[0])
     both = []
     with run.undecided(node):
         for name in ("then_branch", "else_branch"):
             branch = _subgraph(node, name)
-            both.append(run.graph(branch, scope.new_child(run.stored(branch)), opsets, prefix))
+            both.append(run.graph(branch, scope.new_child(run.stored(branch, node)), opsets, prefix))
     results: Values = []
     for pair in zip(*both, strict=False):
         values = [v if v is not None else Other(None) for v in pair]
@@ -43,7 +56,7 @@ def _loop(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
         raise node.failure(
             f"its body has {len(body.input)} inputs and {len(body.output)} outputs for {len(carried)} values that it carries"
         )
-    held = run.stored(body)
+    held = run.stored(body, node)
 
     def once(iteration: Value, condition: Value, state: Sequence[Value]) -> Values:
         run.step()
@@ -71,7 +84,7 @@ def _loop(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
     if decided:
         ends = body.output[len(carried) + 1 :]
         return [*state, *(_stacked(values, end) for values, end in zip(collected, ends, strict=True))]
-    hidden = next((row for row in run.rows[begun:] if isinstance(row, Layer)), None)
+    hidden = next((row for _, row in run.rows[begun:] if isinstance(row, Layer)), None)
     del run.rows[begun:]
     if hidden is not None:
         raise _undecidable(node, hidden.name)
@@ -88,7 +101,7 @@ def _scan(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
     if opsets.get("", 9) < 9:
         raise node.failure("Scan of operator set 8 is not followed; convert the model (onnx.version_converter) to 9 or later")
     body = _subgraph(node, "body")
-    held = run.stored(body)
+    held = run.stored(body, node)
     count = node.positive("num_scan_inputs")
     first = len(node.inputs) - count
     if first < 0 or len(body.input) != len(node.inputs) or len(body.output) < first:
@@ -135,7 +148,7 @@ def _scan(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
 
 def _sequence_map(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
     body = _subgraph(node, "body")
-    held = run.stored(body)
+    held = run.stored(body, node)
 
     def once(values: Sequence[Value | None]) -> Values:
         run.step()
@@ -236,7 +249,8 @@ def _slice(value: Tensor, axis: int, position: int | None) -> Tensor:
         axis %= len(shape)
         shape = (*shape[:axis], *shape[axis + 1 :])
     data = value.data.take(position, axis) if value.data is not None and position is not None else None
-    return Tensor(value.dtype, shape, value.constant, data, value.source)
+    origin = value.origin and Origin(value.origin.parameters, (value.origin.identity, axis, position))
+    return Tensor(value.dtype, shape, value.constant, data, origin)
 
 
 def _stacked(values: Values, end: Any, axis: int = 0) -> Value:

@@ -24,7 +24,8 @@ from hwflow.network import _onnx_microsoft as microsoft
 from hwflow.network import _onnx_sequences as sequences
 from hwflow.network._onnx_inference import infer
 from hwflow.network._onnx_node import Node
-from hwflow.network._onnx_ops import FREE, LEARNT, OTHER, SEVERAL_RESULTS
+from hwflow.network._onnx_ops import FREE, OTHER, SEVERAL_RESULTS
+from hwflow.network._onnx_parameters import Constants
 from hwflow.network._onnx_rows import ROWS, einsum_result
 from hwflow.network._onnx_stored import sparse, stored
 from hwflow.network._onnx_values import Tensor, Value, constant, elements, known, of_type
@@ -36,11 +37,13 @@ class Execution:
     """What a model executes, as far as it has been followed.
 
     Attributes:
-        rows: layers and operators that are not counted, in order of execution.
+        rows: layers and operators that are not counted, each with its node, in order of execution.
+        constants: where the constants come from that they read.
     """
 
     def __init__(self, model: Any, path: Path) -> None:
-        self.rows: list[Layer | OtherOp] = []
+        self.rows: list[tuple[Node, Layer | OtherOp]] = []
+        self.constants = Constants()
         self.path = path
         self.unread: dict[str, str] = {}
         self._functions = functions.by_key(model)
@@ -54,11 +57,12 @@ class Execution:
 
     # Graphs and nodes ------------------------------------------------------------------------------------------------
 
-    def stored(self, graph: Any) -> dict[str, Value | None]:
-        """What a graph holds in itself, by name."""
-        held: dict[str, Value | None] = {t.name: stored(t, self.path, self.unread, t.name) for t in graph.initializer}
+    def stored(self, graph: Any, outer: Node | None = None) -> dict[str, Value | None]:
+        """What a graph holds in itself, by name; `outer` is the node whose subgraph it is."""
+        held = {t.name: stored(t, self.path, self.unread, t.name) for t in graph.initializer}
         held.update({t.values.name: sparse(t, self.path) for t in graph.sparse_initializer})
-        return held
+        place = "" if outer is None else f"{outer.name}/{graph.name}/"
+        return {name: self.constants.named(tensor, f"{place}{name}") for name, tensor in held.items()}
 
     def graph(self, graph: Any, scope: Scope, opsets: Mapping[str, int], prefix: str) -> list[Value | None]:
         """Follow a graph, whose inputs and initializers stand in `scope` already; its outputs."""
@@ -103,6 +107,7 @@ class Execution:
             node = Node(proto, inputs, self.path, prefix, self.unread)
             try:
                 node.outputs = self._executed(node, scope, opsets, prefix)
+                node.outputs = self.constants.derived(node, prefix)
                 self._record(node)
             except ImportFailed:
                 raise
@@ -192,18 +197,17 @@ class Execution:
                 f"it runs a subgraph with node {node.name!r} ({node.op}), and how often that runs depends on data, so its "
                 "multiply-accumulates cannot be counted. Export the model without control flow"
             )
-        self.rows.extend(rows[node.op](node))
+        self.rows.extend((node, row) for row in rows[node.op](node))
 
     def uncounted(self, node: Node) -> None:
         """Record an operator without multiply-accumulates."""
         if self._undecided is not None:
             return
-        learnt = sum(node.size(i) for i in LEARNT.get(node.op, ()))
         words_in = sum(elements(value) for value in node.inputs if not constant(value))
         # Further results of poolings, normalisations and dropouts are there for training.
         outputs = [v for name, v in zip(node.proto.output, node.outputs, strict=False) if name]
         words_out = sum(map(elements, outputs if node.op in SEVERAL_RESULTS else outputs[:1]))
-        self.rows.append(OtherOp(node.name, node.op, words_in, words_out, learnt))
+        self.rows.append((node, OtherOp(node.name, node.op, words_in, words_out)))
 
 
 def _foreign(domain: str) -> str:

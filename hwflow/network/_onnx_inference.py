@@ -55,11 +55,10 @@ def infer(node: Node, opsets: Mapping[str, int]) -> list[Value | None]:
         _check_reshape(node, results[0])
     if not fixed:
         return results
-    source = next((v.source for v in node.inputs if isinstance(v, Tensor) and v.source), "")
     contents = folded(node, opsets, results)
     if contents is not None:
-        return [known(c, source) if r is not None else None for c, r in zip(contents, results, strict=True)]
-    return [Tensor(v.dtype, v.shape, True, source=source) if isinstance(v, Tensor) else v for v in results]
+        return [known(c) if r is not None else None for c, r in zip(contents, results, strict=True)]
+    return results
 
 
 def _inferred(node: Node, opsets: Mapping[str, int]) -> dict[str, Any]:

@@ -51,8 +51,7 @@ def results(node: Node) -> list[Value | None]:
         shapes = ", ".join(str(list(v.shape or ())) for v in node.inputs if isinstance(v, Tensor))
         raise node.failure(f"the shapes of its inputs do not fit together ({error}): {shapes}") from error
     fixed = all(constant(v) for v in node.inputs)
-    source = next((v.source for v in node.inputs if isinstance(v, Tensor) and v.source), "")
-    values: list[Value | None] = [t and Tensor(t.dtype, t.shape, fixed, source=source if fixed else "") for t in found]
+    values: list[Value | None] = [t and Tensor(t.dtype, t.shape, fixed) for t in found]
     missing = len(node.proto.output) - len(values)
     return [*values, *(Tensor(TensorProto.FLOAT, None, fixed) for _ in range(missing))]
 

@@ -134,7 +134,7 @@ def named(proto: Any, inputs: Sequence[Value | None] = (), prefix: str = "") -> 
     """
     scopes = _scopes(proto)
     if scopes:
-        weights = [v.source.rpartition(".")[0] for v in inputs[1:2] if isinstance(v, Tensor) and v.constant]
+        weights = [v.origin.parameters[0].rpartition(".")[0] for v in inputs[1:2] if isinstance(v, Tensor) and v.origin]
         modules = [name for name in (*weights, *scopes[-2:-1]) if name]
         return prefix + (modules[0] if modules else scopes[-1] or _own(proto))
     return prefix + _own(proto)

@@ -16,10 +16,11 @@ from hwflow.network._onnx_values import SMALL, Tensor, known
 _PACKED = frozenset(["FLOAT4E2M1", "INT2", "INT4", "UINT2", "UINT4"])
 
 
-def stored(tensor: Any, path: Path, unread: dict[str, str], source: str = "") -> Tensor:
+def stored(tensor: Any, path: Path, unread: dict[str, str], name: str) -> Tensor:
     """The value of an initializer or of a constant's attribute.
 
     Args:
+        name: of the value, in errors.
         path: of the model; data outside it is read from its folder alone.
         unread: gets, by the tensor's name, why a small content could not be had.
 
@@ -27,22 +28,22 @@ def stored(tensor: Any, path: Path, unread: dict[str, str], source: str = "") ->
         ImportFailed: where the tensor is damaged, or says that its content is outside the model's folder.
     """
     dims = tuple(tensor.dims)
-    label = f"{path}: the tensor {tensor.name or source!r}"
+    label = f"{path}: the tensor {name!r}"
     if any(n < 0 for n in dims) or tensor.data_type not in TensorProto.DataType.values():
         raise ImportFailed(f"{label} is damaged: its shape is {list(dims)}, its element type {tensor.data_type}.")
-    bare = Tensor(tensor.data_type, dims, True, source=source)
+    bare = Tensor(tensor.data_type, dims, True)
     if math.prod(dims) > SMALL:
         return bare
     if tensor.data_location == TensorProto.EXTERNAL:
         content = _external(tensor, path, label)
         if isinstance(content, str):
-            unread[tensor.name or source] = content
+            unread[name] = content
             return bare
         whole = TensorProto(data_type=tensor.data_type, dims=dims, raw_data=content)
     else:
         whole = tensor
     try:
-        return known(np.asarray(numpy_helper.to_array(whole)).reshape(dims), source)
+        return known(np.asarray(numpy_helper.to_array(whole)).reshape(dims))
     except Exception as error:  # what onnx raises on damaged tensors is not bounded
         raise ImportFailed(f"{label} is damaged: {' '.join(str(error).split())}.") from error
 
@@ -52,7 +53,7 @@ def sparse(tensor: Any, path: Path) -> Tensor:
     name, dims = tensor.values.name, tuple(tensor.dims)
     if any(n < 0 for n in dims):
         raise ImportFailed(f"{path}: the sparse tensor {name!r} is damaged: its shape is {list(dims)}.")
-    return Tensor(tensor.values.data_type, dims, True, source=name)
+    return Tensor(tensor.values.data_type, dims, True)
 
 
 def has_external(node: Any) -> bool:

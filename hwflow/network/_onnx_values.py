@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,18 @@ Size = int | None
 Array = npt.NDArray[Any]
 
 
+class Origin(NamedTuple):
+    """Where a constant comes from.
+
+    Attributes:
+        parameters: names of the tensors in the file that it is computed from.
+        identity: equal for constants that hold the same values.
+    """
+
+    parameters: tuple[str, ...]
+    identity: Hashable
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A tensor.
@@ -27,14 +39,14 @@ class Tensor:
         shape: a size is None where it depends on data; None altogether where the rank does.
         constant: depends on no input of the graph.
         data: the content, where it is constant, known and small.
-        source: name of the initializer that it is, or is computed from.
+        origin: of a constant, once it is known.
     """
 
     dtype: int
     shape: tuple[Size, ...] | None
     constant: bool = False
     data: Array | None = None
-    source: str = ""
+    origin: Origin | None = None
 
     @property
     def sizes(self) -> tuple[int, ...] | None:
@@ -85,10 +97,10 @@ def constant(value: Value | None) -> bool:
     return True
 
 
-def known(array: Any, source: str = "") -> Tensor:
+def known(array: Any) -> Tensor:
     """A constant with this content."""
     array = np.asarray(array)
-    return Tensor(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape, True, array, source)
+    return Tensor(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape, True, array)
 
 
 def elements(value: Value | None) -> int:

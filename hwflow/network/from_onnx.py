@@ -7,8 +7,7 @@ from typing import Any
 
 from hwflow.data import checked
 from hwflow.errors import ImportFailed, MissingDependency
-from hwflow.layers import Layer
-from hwflow.network import Network, OtherOp
+from hwflow.network import Network
 
 
 def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None) -> Network:
@@ -33,13 +32,14 @@ def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None)
         raise ImportFailed(f"{path} holds no ONNX graph with nodes in it.")
     from hwflow.network._onnx_graph import Execution
     from hwflow.network._onnx_inputs import fix_inputs
+    from hwflow.network._onnx_parameters import counted_once
 
     fix_inputs(graph, path, input_shape, batch)
-    rows = Execution(model, path).rows
-    layers = tuple(row for row in rows if isinstance(row, Layer))
+    executed = Execution(model, path)
+    layers, other = counted_once(executed.rows, executed.constants)
     if not layers:
         raise ImportFailed(f"{path} holds no convolution, linear layer or matrix product; there is nothing to cost.")
-    return Network(path.stem, layers, tuple(row for row in rows if isinstance(row, OtherOp)))
+    return Network(path.stem, layers, other)
 
 
 def _load(path: Path) -> Any:
