@@ -37,7 +37,7 @@ class Constants:
         """
         return [
             replace(value, origin=self._derived(node, position, value, place))
-            if isinstance(value, Tensor) and value.constant and value.origin is None
+            if isinstance(value, Tensor) and value.constant and value.origin is None and position < len(node.proto.output)
             else value
             for position, value in enumerate(node.outputs)
         ]
