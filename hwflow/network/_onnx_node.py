@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwflow.errors import ImportFailed
-from hwflow.network._onnx_values import Tensor, Value
+from hwflow.network._onnx_values import Other, Tensor, Value
 from hwflow.network._rows import shown
 
 
@@ -50,8 +50,10 @@ class Node:
     def tensor(self, position: int) -> Tensor:
         """An input that must be there, and a tensor."""
         value = self.value(position)
+        if isinstance(value, Other) and value.type is None:
+            raise self.failure(f"the type of its input {self._input_name(position)!r} is unknown; it depends on data")
         if not isinstance(value, Tensor):
-            raise self.failure(f"its input {position + 1} is no tensor")
+            raise self.failure(f"its input {self._input_name(position)!r} is no tensor")
         return value
 
     def shape(self, position: int) -> tuple[int, ...]:
