@@ -36,7 +36,7 @@ def _if(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], pre
     if condition is not None:
         chosen = _subgraph(node, "then_branch" if condition else "else_branch")
         return run.graph(chosen, scope.new_child(run.stored(chosen, node)), opsets, prefix)
-    fixed = constant(node.inputs[0])
+    fixed = constant(node.value(0))
     both = []
     with run.undecided(node):
         for name in ("then_branch", "else_branch"):
