@@ -148,7 +148,6 @@ def _measured(node: Node) -> Tensor:
 
 def folded(node: Node, opsets: Mapping[str, int], results: Sequence[Value | None]) -> list[Array] | None:
     """The results' content; None where an input's is unknown, or a result is so large that it is weights and no shape."""
-    inputs = [v for v in node.inputs if v is not None]
     if node.op not in FOLDED or has_external(node.proto) or _expanded(node) > SMALL:
         return None
     feeds: dict[str, Array] = {}
@@ -157,9 +156,11 @@ def folded(node: Node, opsets: Mapping[str, int], results: Sequence[Value | None
             if not isinstance(value, Tensor) or value.data is None:
                 return None
             feeds[name] = value.data
-    if any(isinstance(v, Tensor) and v.sizes is not None and v.elements > SMALL for v in results):
+    sizes = [v.sizes if isinstance(v, Tensor) else None for v in results if v is not None]
+    if any(s is not None and math.prod(s) > SMALL for s in sizes):
         return None
-    if node.op == "NonZero" and inputs and isinstance(inputs[0], Tensor) and inputs[0].elements > SMALL:
+    # No operator that repeats its inputs, be it by broadcasting or by indices, makes more elements than their product.
+    if None in sizes and math.prod(max(1, d.size) for d in feeds.values()) > 16 * SMALL:
         return None
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)

@@ -257,6 +257,35 @@ def test_a_node_that_reads_what_nothing_makes(path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        (helper.make_node("If", [], ["y"], name="odd"), "its input 1 is missing|its then_branch is missing"),
+        (helper.make_node("If", ["x"], ["y"], name="odd"), "its then_branch is missing"),
+        (helper.make_node("Loop", ["", "", "x"], ["y"], name="odd"), "its body is missing"),
+        (helper.make_node("Scan", ["x"], ["y"], name="odd"), "its body is missing"),
+        (helper.make_node("SequenceMap", ["x"], ["y"], name="odd"), "its body is missing"),
+        (helper.make_node("Constant", [], ["y"], name="odd"), "it holds no value"),
+        (helper.make_node("Identity", [], ["y"], name="odd"), "its input 1 is missing"),
+        (helper.make_node("Einsum", [], ["y"], name="odd", equation="i"), "its input 1 is missing"),
+        (helper.make_node("MatMul", ["x"], ["y"], name="odd"), "contradict each other|its input 2 is missing"),
+    ],
+    ids=lambda value: value.op_type if hasattr(value, "op_type") else "",
+)
+def test_nodes_that_are_not_whole(path: Path, node: Any, text: str) -> None:
+    save(path, [node], {"x": [2, 6]})
+    with pytest.raises(ImportFailed, match=rf"node 'odd' \({node.op_type}\): .*({text})"):
+        read(path)
+
+
+def test_constants_that_no_name_is_given_to(path: Path) -> None:
+    nodes = [helper.make_node("Shape", ["w"], []), helper.make_node("Split", ["w"], ["", "b"], axis=0, num_outputs=2)]
+    net = read(
+        save(path, [*nodes, helper.make_node("MatMul", ["x", "b"], ["y"])], {"x": [2, 3]}, [weights("w", 6, 2)], opset=18)
+    )
+    assert net.macs == 12
+
+
 # External data -------------------------------------------------------------------------------------------------------
 
 
