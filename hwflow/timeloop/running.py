@@ -6,20 +6,24 @@ status is 0 *and* the statistics can be read. A run that failed keeps its folder
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from hwflow import scratch
 from hwflow.data import write_text
 from hwflow.errors import HwflowError, NotMappable, ToolError
 from hwflow.timeloop.engine import Engine
-from hwflow.timeloop.process import OUTPUT, Completed
+from hwflow.timeloop.process import OUTPUT, Completed, new_folder
 from hwflow.timeloop.render import command
-from hwflow.timeloop.run_folder import open_folder
 
 T = TypeVar("T")
+
+PREFIX = "hwflow-"
 
 _REASONS = re.compile(
     r"(?i)error:|couldn't map|no valid mappings|invalid mappings \(|what\(\):|terminate called|assertion|assert\b|exception|"
@@ -47,7 +51,8 @@ def run_tool(
         ToolMissing: the tool cannot be run here.
         ToolError: it crashed, hung, or wrote nothing or rubbish.
     """
-    run = open_folder()
+    _clean_once(tempfile.gettempdir())
+    run = scratch.hold(new_folder(PREFIX))
     folder = run.path
     try:
         for name, text in files.items():
@@ -78,6 +83,12 @@ def _result(done: Completed, folder: Path, engine: Engine, *, limit_s: float, re
         return read(folder)
     except HwflowError as error:
         raise _failure(f"{what} ended without an answer: {str(error).rstrip('.')}", done, folder, engine) from error
+
+
+@functools.cache
+def _clean_once(place: str) -> None:
+    """The first run of a process removes what killed ones have left."""
+    scratch.clean(Path(place), PREFIX)
 
 
 def run_timeloop(

@@ -1,28 +1,24 @@
-"""The folder of one run of a tool: removed when it has answered, kept where it failed, and not left by a run that was killed.
+"""Temporary folders that no killed process leaves behind for long: the next one finds them and removes them.
 
-A run holds a lock on a file in its folder, which the system lets go when the process dies, however it dies. The next run
-removes folders whose lock nobody holds. A folder that is kept for its user has no such file.
+A process holds a lock on a file in each of its folders, which the system lets go when the process dies, however it dies. A
+folder whose lock nobody holds is of a dead process. One that is kept for its user has no such file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
 import shutil
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwflow.timeloop.process import new_folder
-
-PREFIX = "hwflow-"
 _LOCK, _MAKING = ".hwflow-lock", ".hwflow-lock-new"
 
 
 @dataclass
-class RunFolder:
+class Scratch:
     """A folder and its lock."""
 
     path: Path
@@ -45,38 +41,28 @@ class RunFolder:
         self.lock = -1
 
 
-def open_folder() -> RunFolder:
-    """A fresh folder for one run; the first one of a process removes what dead runs have left.
-
-    Raises:
-        ToolError: where none can be made.
-    """
-    _clean_once(tempfile.gettempdir())
-    path = new_folder(PREFIX)
-    making = path / _MAKING
+def hold(folder: Path) -> Scratch:
+    """A fresh folder, held by this process as long as it lives."""
+    making = folder / _MAKING
     lock = os.open(making, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with contextlib.suppress(OSError):  # a file system without locks: others find the file, and cannot lock it either
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    making.rename(path / _LOCK)  # locked when it can first be seen
-    return RunFolder(path, lock)
+    making.rename(folder / _LOCK)  # locked when it can first be seen
+    return Scratch(folder, lock)
 
 
-@functools.cache
-def _clean_once(place: str) -> None:
-    clean(Path(place))
-
-
-def clean(place: Path) -> list[Path]:
-    """Remove the folders of dead runs of this user; gives those that are gone."""
+def clean(place: Path, prefix: str, before: Callable[[Path], None] = lambda _: None) -> list[Path]:
+    """Remove the folders of this user's dead processes whose names begin so; `before` is told of each. Gives those gone."""
     gone = []
-    for file in place.glob(f"{PREFIX}*/{_LOCK}"):
+    for file in place.glob(f"{prefix}*/{_LOCK}"):
         folder = file.parent
-        with contextlib.suppress(OSError):  # of another user, or removed meanwhile
+        with contextlib.suppress(OSError):  # of another user, held, or removed meanwhile
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue
             lock = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                before(folder)
                 shutil.rmtree(folder)
                 gone.append(folder)
             finally:

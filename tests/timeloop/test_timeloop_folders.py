@@ -13,17 +13,22 @@ from pathlib import Path
 import pytest
 
 from hwflow.errors import ToolError
-from hwflow.timeloop import run_folder
+from hwflow.scratch import Scratch, clean, hold
+from hwflow.timeloop import running
 from hwflow.timeloop.engine import Native
-from hwflow.timeloop.run_folder import clean, open_folder
-from hwflow.timeloop.running import run_tool
+from hwflow.timeloop.process import new_folder
+from hwflow.timeloop.running import PREFIX, run_tool
 from tests.timeloop.conftest import Install
+
+
+def open_folder() -> Scratch:
+    return hold(new_folder(PREFIX))
 
 
 def test_a_living_runs_folder_is_left_alone_and_a_kept_one_too(runs: Path) -> None:
     living, kept = open_folder(), open_folder()
     kept.keep()
-    assert clean(runs) == []
+    assert clean(runs, PREFIX) == []
     assert sorted(p.name for p in runs.iterdir()) == sorted([living.path.name, kept.path.name])
     assert list(kept.path.iterdir()) == []
     living.remove()
@@ -42,7 +47,7 @@ def test_a_dead_runs_folder_is_removed_and_nothing_else(runs: Path, tmp_path: Pa
     (runs / "hwflow-link").symlink_to(elsewhere)
     (runs / "other").mkdir()
     (runs / "other" / ".hwflow-lock").write_text("")
-    assert clean(runs) == [dead.path]
+    assert clean(runs, PREFIX) == [dead.path]
     assert sorted(p.name for p in runs.iterdir()) == ["hwflow-link", "hwflow-mine", "other"]
     assert (elsewhere / ".hwflow-lock").exists()
 
@@ -66,7 +71,7 @@ def test_killed_runs_leave_nothing_to_the_next(runs: Path, tool: Install, monkey
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert len(list(runs.iterdir())) == 3
-    run_folder._clean_once.cache_clear()  # another process
+    running._clean_once.cache_clear()  # another process
     tool("timeloop-model", "exit 0")
     run_tool(["timeloop-model"], {}, Native(), limit_s=60, read=lambda _: None, what="a run")
     assert list(runs.iterdir()) == []
@@ -76,7 +81,7 @@ def test_a_failed_run_keeps_its_folder_through_later_ones(runs: Path, tool: Inst
     tool("timeloop-model", "exit 3")
     with pytest.raises(ToolError, match="failed with exit status 3"):
         run_tool(["timeloop-model"], {"a.yaml": "a: 1"}, Native(), limit_s=60, read=lambda _: None, what="a run")
-    run_folder._clean_once.cache_clear()
+    running._clean_once.cache_clear()
     tool("timeloop-model", "exit 0")
     run_tool(["timeloop-model"], {}, Native(), limit_s=60, read=lambda _: None, what="a run")
     (kept,) = runs.iterdir()
