@@ -1,7 +1,7 @@
 """The Ray cluster that a sweep starts on this machine, ended with it: by itself, or by the next sweep where it was killed.
 
-After a kill Ray's own processes stay for half a minute, with their memory and ports. All of a session name its folder, which no
-other has, in their command lines.
+After a kill Ray's agents and workers stay for half a minute or more, with their memory and ports. They change their names, but
+all write their logs to the session's folder, which no other session has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hwflow import scratch
 
 PREFIX = "hwflow_ray-"
 _SESSION = "session"
-_GRACE_S = 5.0
+_GRACE_S = 2.0
 _NAMED = re.compile(r"/.*/session_[\w.-]{8,}")  # the time of day and the driver's process id
 
 
@@ -56,14 +56,20 @@ def _end(record: Path) -> None:
 
 
 def _processes(session: str) -> list[int]:
-    """This user's processes that name the session in their command lines, where the system has /proc."""
+    """This user's processes that write to files of the session, where the system has /proc."""
     found = []
-    for line in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if (
-                line.stat().st_uid == os.getuid()
-                and session.encode() in line.read_bytes()
-                and int(line.parent.name) != os.getpid()
-            ):
-                found.append(int(line.parent.name))
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if process.stat().st_uid == os.getuid() and int(process.name) != os.getpid() and _writes(process, session):
+                found.append(int(process.name))
     return found
+
+
+def _writes(process: Path, folder: str) -> bool:
+    for link in (process / "fd").iterdir():
+        with contextlib.suppress(OSError, IndexError):
+            if os.readlink(link).startswith(f"{folder}/"):
+                flags = (process / "fdinfo" / link.name).read_text().partition("flags:")[2].split()[0]
+                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:  # whoever only reads a log is none of Ray's
+                    return True
+    return False

@@ -28,8 +28,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_next_sweep_ends_what_a_killed_one_left(place: Path, tmp_path: Path) -> None:
     session, other = f"{tmp_path}/ray/session_2026-11-30_1", f"{tmp_path}/ray/session_2026-11-30_2"
-    agents = [subprocess.Popen([sys.executable, "-c", SLEEP, f"--log_dir={session}/logs"]) for _ in range(2)]
-    stranger = subprocess.Popen([sys.executable, "-c", SLEEP, f"--log_dir={other}/logs"])
+    for folder in (session, other):
+        Path(folder, "logs").mkdir(parents=True)
+    agents = []
+    for number in range(2):
+        with Path(session, "logs", f"{number}.out").open("w") as log:
+            agents.append(subprocess.Popen([sys.executable, "-c", SLEEP], stdout=log))
+    with Path(other, "logs", "0.out").open("w") as log, Path(session, "logs", "0.out").open() as read:
+        stranger = subprocess.Popen([sys.executable, "-c", SLEEP, session], stdout=log)
+        reader = subprocess.Popen([sys.executable, "-c", SLEEP, session], stdin=read)
     program = (
         f"import tempfile, time; tempfile.tempdir = {str(place)!r}\n"
         "from hwflow.sweeping import ray_session\n"
@@ -50,12 +57,12 @@ def test_the_next_sweep_ends_what_a_killed_one_left(place: Path, tmp_path: Path)
         )  # fmt: skip
         assert [agent.wait(30) for agent in agents] == [-signal.SIGTERM, -signal.SIGTERM]
         assert ender.wait(30) == 0
-        assert stranger.poll() is None
+        assert (stranger.poll(), reader.poll()) == (None, None)
         assert list(place.iterdir()) == []
     finally:
         if sweep.stdout is not None:
             sweep.stdout.close()
-        for process in (*agents, stranger, sweep):
+        for process in (*agents, stranger, reader, sweep):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
             process.wait()
