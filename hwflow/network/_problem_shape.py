@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hwflow.errors import InputError
-from hwflow.layers import Dim, Layer, LayerType
+from hwflow.layers import DIMS, Dim, Layer, LayerType
 
 
 class Term(NamedTuple):
@@ -131,13 +131,9 @@ def layer_of(name: str, shape: Shape, sizes: Mapping[str, int], coefficients: Ma
         kind = "conv_transpose"
     elif not windows and not any(found.get(d, 1) > 1 for d in ("Q", "R", "S")):
         kind = "linear" if named else "matmul"
-    layer = Layer(
-        name,
-        **{"C": 1, "M": 1, **found},
-        strides=(steps.get("P", 1), steps.get("Q", 1)),
-        dilations=(steps.get("R", 1), steps.get("S", 1)),
-        type=kind,
-    )
+    extents: dict[str, Any] = {dim: found.get(dim, 1) for dim in DIMS}
+    strides, dilations = (steps.get("P", 1), steps.get("Q", 1)), (steps.get("R", 1), steps.get("S", 1))
+    layer = Layer(name, **extents, strides=strides, dilations=dilations, type=kind)
     several = [(slot, dims) for slot, dims in together.items() if len(dims) > 1]
     return layer, [f"{' and '.join(dims)} of {shape.name} are taken together, as {slot}" for slot, dims in several]
 
@@ -207,9 +203,9 @@ def _placed(shape: Shape, windows: Sequence[_Window], where: Mapping[str, str], 
         letters = [step.dim for step in window if step]
         slot = next((slot for slot in free if set(letters) & set(slot)), free[0])
         free.remove(slot)
-        for step, dim in zip(window, slot, strict=True):
+        for step, one in zip(window, slot, strict=True):
             if step:
-                placed[step.dim] = dim
+                placed[step.dim] = one
     for dim, place in where.items():
         if dim not in placed:
             placed[dim] = _alone(dim, place, free, product=product)

@@ -62,6 +62,6 @@ def _like(mapping: Mapping[str, Any], content: dict[str, Any]) -> Mapping[str, A
     """The content with the tag that the mapping has."""
     if not hasattr(mapping, "tag"):
         return content
-    tagged = type(mapping)(content)  # type: ignore[call-arg]
+    tagged: Any = type(mapping)(content)  # type: ignore[call-arg]
     tagged.tag = mapping.tag
-    return tagged
+    return tagged  # type: ignore[no-any-return]
