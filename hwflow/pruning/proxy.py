@@ -102,7 +102,7 @@ class Proxy:
         widths = self.grouping.widths_of(plan)
         if widths not in self._known:
             key = key_of(self._identity, widths)
-            kept = self.store.get("accuracy", key) if self.store else None
+            kept = self.store.get("accuracy", key, _is_share) if self.store else None
             if kept is None:
                 kept = self._measure(plan)
                 if self.store:
@@ -153,3 +153,7 @@ class Proxy:
             distillation=0.0,
             patience=None,
         )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value <= 1
