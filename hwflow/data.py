@@ -271,8 +271,8 @@ def _size(count: int) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as `write_bytes` does, in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text file as `write_bytes` does, in UTF-8; halves of surrogate pairs, which it has no bytes for, written out."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
