@@ -208,7 +208,9 @@ def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"{where}{place} is not valid YAML: {problem}.") from error
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{where} is not valid YAML: {_NESTED}, the most that hwflow reads.") from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         # PyYAML's, of dates that do not exist, numbers of 5000 digits, tags that do not fit: `!!int ""`, `!!bool x`
         raise InputError(f"{where} is not valid YAML: {error}.") from error
     if elements > _REPEATED * (len(text) + 1000):  # written out, it could not have more elements than characters

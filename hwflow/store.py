@@ -306,8 +306,10 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 def _claim(db: sqlite3.Connection, claim: Claim) -> Claim | Busy:
     where = (claim.kind, claim.key)
     owner = db.execute("SELECT host, pid, started, heartbeat FROM claims WHERE kind = ? AND key = ?", where).fetchone()
-    if owner is not None and _owner.alive(*owner, STALE_S):
-        return Busy(f"process {owner[1]} on {owner[0].partition('/')[0]}")
+    if owner is not None:
+        host, pid, started, heartbeat = owner
+        if _owner.alive(host, pid, started, heartbeat, STALE_S):
+            return Busy(f"process {pid} on {host.partition('/')[0]}")
     me = (_owner.host(), os.getpid(), _owner.started(os.getpid()), time.time())
     db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)", (claim.kind, claim.key, claim.token, *me))
     return claim
