@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -97,6 +98,8 @@ def checked(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) ->
         )
     if status.st_size > LIMITS[kind]:
         raise _too_large(label, kind, f"it has {_size(status.st_size)}")
+    if kind == "weights" and (unpacked := _unpacked(path)) > LIMITS[kind]:
+        raise _too_large(label, kind, f"unpacked it has {_size(unpacked)}")
     return Path(path)
 
 
@@ -250,6 +253,15 @@ class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore
             if isinstance(key, (str, int, float)):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+def _unpacked(path: str | Path) -> int:
+    """Bytes that the archive at `path` says it holds, as files of weights are; 0 where it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return 0
 
 
 def _label(what: str, path: str | Path) -> str:
