@@ -73,11 +73,12 @@ def folder(name: str) -> Path:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def checked(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) -> Path:
+def checked(path: str | Path, what: str, kind: Kind | None, missing: str = _MISSING) -> Path:
     """`path`, where it is a regular file within the limit of its kind; for libraries that open files themselves.
 
     Args:
         what: the purpose of the file, in errors; may be empty.
+        kind: None where only a part is read, so that the file may have any size.
         missing: ends the sentence that says there is no such file.
 
     Raises:
@@ -96,7 +97,7 @@ def checked(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) ->
         raise InputError(
             f"{label} is {_special(status.st_mode)}, not a regular file. Save its content to a file and give that instead."
         )
-    if status.st_size > LIMITS[kind]:
+    if kind is not None and status.st_size > LIMITS[kind]:
         raise _too_large(label, kind, f"it has {_size(status.st_size)}")
     if kind == "weights" and (unpacked := _unpacked(path)) > LIMITS[kind]:
         raise _too_large(label, kind, f"unpacked it has {_size(unpacked)}")
@@ -131,6 +132,21 @@ def read_bytes(path: str | Path, what: str, kind: Kind, missing: str = _MISSING)
     if len(content) > LIMITS[kind]:
         raise _too_large(label, kind, "it has more")
     return content
+
+
+def read_part(path: str | Path, what: str, offset: int, count: int) -> bytes:
+    """`count` bytes of a file of any size, fewer where it ends before.
+
+    Raises:
+        InputError: as `open_input`.
+    """
+    checked(path, what, None)
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(offset)
+            return handle.read(count)
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{_label(what, path)} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def read_text(path: str | Path, what: str, kind: Kind = "description", missing: str = _MISSING) -> str:
