@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from hwflow.cost.pool import Progress
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.network.load import load_module
+from hwflow.network.replica import replica
 from hwflow.pruning.contest import Contest, hold
 from hwflow.pruning.environment import PruningEnv
 from hwflow.pruning.finding import find_groups
@@ -123,7 +123,7 @@ class _Run:
     def made(self, model: str | nn.Module, weights: str | Path | None) -> nn.Module:
         """The unpruned network, on the CPU; with its weights where they are there."""
         sizes = {"num_classes": self.data.classes, "in_channels": self.data.input_shape[0]}
-        made = copy.deepcopy(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
+        made = replica(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
         if weights is not None:
             load_weights(weights, made)
         return made
