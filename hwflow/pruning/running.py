@@ -38,7 +38,7 @@ from hwflow.training.fitting import fit
 from hwflow.training.recipe import Recipe
 from hwflow.training.runs import train
 from hwflow.training.scoring import score
-from hwflow.training.weights import load_weights, save_weights
+from hwflow.training.weights import check_values, load_weights, save_weights
 
 Notify = Callable[[str], None]
 
@@ -126,6 +126,8 @@ class _Run:
         made = replica(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
         if weights is not None:
             load_weights(weights, made)
+        if isinstance(model, nn.Module):
+            check_values(made, type(model).__name__)
         return made
 
     def pricing(self, whole: nn.Module, name: str, accelerator: Accelerator | None) -> Pricing:
