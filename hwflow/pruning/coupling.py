@@ -91,7 +91,7 @@ def couplings(model: nn.Module, inputs: Sequence[torch.Tensor], order: Iterable[
 
 def _made(module: nn.Module) -> int:
     """Channels that a convolution or linear layer makes."""
-    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)  # type: ignore[arg-type]
+    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)
 
 
 def _members(told: Dependencies, root: nn.Module, names: _Names) -> tuple[list[_Member], bool]:

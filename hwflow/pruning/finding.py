@@ -62,7 +62,8 @@ def find_groups(
     excluded = _excluded(model, exclude, network)
     order = _order(network)
     bare = _bare(model, input_shape, network)
-    candidates, left_out = [], {}
+    candidates: list[Group] = []
+    left_out: dict[str, str] = {}
     for coupling in couplings(replica(bare), [filled(x, bare) for x in examples], order):
         group, reason = coupling.group, coupling.reason
         if group is not None:

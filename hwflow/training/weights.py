@@ -13,6 +13,19 @@ from torch import Tensor, nn
 from hwflow.errors import InputError
 from hwflow.training import checkpoint as files
 
+_RECORD = "_hwflow_trained_on"
+
+
+def record_training(model: nn.Module, identity: str) -> None:
+    """Note on a module on which data (`Data.identity`) it was trained with a part held out; its copies say so, too."""
+    vars(model)[_RECORD] = identity
+
+
+def trained_on(model: nn.Module) -> str | None:
+    """What `record_training` noted; None where nobody knows which samples the module has learnt from."""
+    found = vars(model).get(_RECORD)
+    return found if isinstance(found, str) else None
+
 
 def save_weights(path: str | Path, model: nn.Module, about: Mapping[str, Any]) -> None:
     """Write a network's state, and what is known of it (plain data); equal arguments give equal bytes.
@@ -52,6 +65,7 @@ def load_weights(path: str | Path, model: nn.Module) -> dict[str, Any]:
     if faults:
         raise InputError(f"the weights {path} cannot be used: {_listed(faults)}.{said}")
     model.load_state_dict(state)
+    record_training(model, str(about.get("data_identity", "")))
     return about
 
 
@@ -121,4 +135,4 @@ def _listed(parts: list[str]) -> str:
     return f"{'; '.join(parts[:3])}{f'; and {len(parts) - 3} more' if len(parts) > 3 else ''}"
 
 
-__all__ = ["check_values", "load_weights", "save_weights"]
+__all__ = ["check_values", "load_weights", "record_training", "save_weights", "trained_on"]
