@@ -153,15 +153,13 @@ def _changes_channels(graph: Any, source: Any, before: Shape, operator: Any) -> 
     from torch_pruning.dependency import shape_infer
 
     after = _shape(operator)
+    aligned = (*[1] * (len(after) - len(before)), *before)  # as broadcasting aligns shapes
     channels = shape_infer.infer_out_channels_recursively(graph, source, [0])
-    if len(before) > 1 and channels in before[2:] and before[1] != channels:
+    if len(aligned) > 1 and channels in aligned[2:] and aligned[1] != channels:
         return False
     if len(before) > 2 and len(after) == len(before) - 1:
         return 1 in _reduced(operator, len(before))
-    if len(after) < 2:
-        return False
-    aligned = (*[1] * (len(after) - len(before)), *before)
-    return len(aligned) == len(after) and aligned[1] != after[1] and 1 in (aligned[1], after[1])
+    return len(after) > 1 and len(aligned) == len(after) and aligned[1] != after[1] and 1 in (aligned[1], after[1])
 
 
 def _reduced(operator: Any, axes: int) -> Iterator[int]:

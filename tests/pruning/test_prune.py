@@ -23,7 +23,7 @@ from hwflow.pruning.proxy import ProxySettings
 from hwflow.pruning.running import _halves
 from hwflow.pruning.settings import Settings
 from hwflow.training import Diverged, Recipe, train
-from hwflow.training.weights import save_weights
+from hwflow.training.weights import record_training, save_weights
 
 TUNING = Recipe(epochs=2, batch_size=64, learning_rate=0.05, distillation=0.5, precision="float32", device="cpu")
 SETTINGS = Settings(
@@ -68,9 +68,10 @@ def trained(digits: Data) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def small(trained: dict[str, Tensor]) -> Small:
+def small(trained: dict[str, Tensor], digits: Data) -> Small:
     model = Small()
     model.load_state_dict(trained)
+    record_training(model, digits.identity)
     return model.eval()
 
 
@@ -411,7 +412,9 @@ def told(model: nn.Module, data: Data, **more: Any) -> list[str]:
 
 def test_a_module_of_unknown_training_is_told_of(small: Small, digits: Data, tmp_path: Path) -> None:
     """A state dict says nothing of its training; a record of `hwflow.train`, in the module or in its file, does."""
-    [note] = told(small, digits)
+    model = Small()
+    model.load_state_dict(small.state_dict())
+    [note] = told(model, digits)
     assert note.startswith("plans are compared on 143 images held out of the training set of digits")
     assert "whether Small was trained on them (hwflow did not train it)" in note
     torch.save(small.state_dict(), tmp_path / "plain.pt")
