@@ -74,8 +74,8 @@ class Accelerator(BaseModel):
         if len(parts) < 2 or not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
             raise ValueError("hierarchy: it must end in one part of kind mac, and have no other")
         first = parts[0]
-        if not isinstance(first, Memory) or first.kind != "dram" or set(first.keeps) != set(TENSORS):
-            raise ValueError("hierarchy: the first part must be a dram that keeps weights, inputs and outputs")
+        if not isinstance(first, Memory) or set(first.keeps) != set(TENSORS):
+            raise ValueError("hierarchy: the first part must be a memory that keeps weights, inputs and outputs")
         for above, below in itertools.pairwise(parts):
             if isinstance(above, Fanout) and isinstance(below, Fanout):
                 raise ValueError(

@@ -118,7 +118,7 @@ def test_bandwidth_in_words_per_cycle() -> None:
         ("clock_mhz", -1, "clock_mhz is -1"),
         ("clock_mhz", float("inf"), "clock_mhz is inf"),
         ("global_buffer.keeps", ["weight"], r"global_buffer\.keeps\[0\] is 'weight'"),
-        ("dram.keeps", ["weights"], "the first part must be a dram that keeps weights, inputs and outputs"),
+        ("dram.keeps", ["weights"], "the first part must be a memory that keeps weights, inputs and outputs"),
         ("hierarchy", [], "unknown field"),
         ("clock_mhz", True, "clock_mhz is True: a number is needed"),
         ("dram.bandwidth_gb_s", 1e-300, r"dram\.bandwidth_gb_s is 1e-300"),
@@ -163,7 +163,7 @@ def test_one_of_ones_own_in_full(tmp_path: Path) -> None:
     ("change", "text"),
     [
         (lambda h: h.pop(), "it must end in one part of kind mac"),
-        (lambda h: h.pop(0), "the first part must be a dram"),
+        (lambda h: h.pop(0), "the first part must be a memory"),
         (lambda h: h.insert(3, {**h[2], "name": "more", "role": "more"}), "two fan-outs in a row"),
         (lambda h: h.insert(2, {**h[1]}), "'global_buffer' stands twice"),
         (lambda h: h.insert(2, {**h[1], "name": "second"}), "the role 'global' is taken"),

@@ -154,7 +154,7 @@ def test_what_does_not_belong_is_refused(wrong: Mapping, message: str, chip: Acc
         ({"target": "buffer", "type": "temporal", "factors": "K=4"}, r"unknown dimension in the mapping 'K'"),
         (
             {"target": "buffer", "type": "temporal", "factors": "C=0"},
-            r"buffer: C=0: a factor is at least 1; write out the rest of C",
+            r"buffer: C=0: a factor is at least 1 .Timeloop.s 0 is the whole dimension.; write the number of steps",
         ),
         (
             {"target": "buffer", "type": "bypass", "bypass": ["Weight"]},
