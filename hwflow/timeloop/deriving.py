@@ -53,6 +53,7 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
         verdicts.refusals.append("sparse_optimizations: its layers are dense")
     if found.layout:
         verdicts.refusals.append("layout: it counts no conflicts of banks")
+    verdicts.notes += found.notes
     verdicts.notes += [f"{section}: left out, {why}" for section, why in found.ignored.items()]
     hierarchy, places, limits = _hierarchy(levels, mac, single, verdicts)
     unpriced: dict[str, str] = {}
@@ -203,7 +204,7 @@ def _place(level: _Level, memory: str | None, array: str | None, single: set[Dim
         if len(axes) == 2 and set(dims) <= single and not set(other) <= single:
             axes.remove(axis)  # type: ignore[arg-type]
             verdicts.notes.append(
-                f"{level.component.name}: hwflow's search puts nothing on its mesh{axis}, where only {', '.join(dims)} can lie, which "
+                f"{level.component.name}: nothing is put on its mesh{axis}, where only {', '.join(dims)} can lie, which "
                 "is 1 in the files' own problem"
             )
     return Place(

@@ -82,7 +82,7 @@ class Input:
         variables: what expressions can name.
         sparse, layout, problem: the content of `sparse_optimizations:`, `layout:` and `problem:`, or None.
         lowered: whether pytimeloop's front end wrote one of them, with what it has from `nodes:`.
-        ignored: sections that mean nothing to hwflow, and why.
+        ignored: sections that mean nothing to hwflow, and why; notes: what else is to be told.
     """
 
     where: str
@@ -97,6 +97,7 @@ class Input:
     problem: Any = None
     lowered: bool = False
     ignored: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def leave_out(self, name: str) -> None:
         """Take note of a section that hwflow does not read."""
@@ -145,9 +146,9 @@ def _add(found: Input, name: str, section: Any, path: Path, given: str) -> None:
         if found.architecture is not None:
             raise InputError(f"{path}: architecture: (or arch:) stands twice in the files {found.where}; give one.")
         found.architecture = dict(_mapping(section, f"{path}: {name}"))
-        if "constraints" in found.architecture:
-            inner = found.architecture.pop("constraints")
-            found.sections.append(Section("architecture.constraints", inner, path, given))
+        for place, node in (("architecture", found.architecture), ("architecture.subtree", _innermost(found.architecture))):
+            if "constraints" in node:
+                found.sections.append(Section(f"{place}.constraints", node.pop("constraints"), path, given))
     elif name.endswith("constraints") or name in ("mapping", "mapspace"):
         found.sections.append(Section(name, section, path, given))
     elif name in ("components", "compound_components"):
@@ -167,6 +168,14 @@ def _add(found: Input, name: str, section: Any, path: Path, given: str) -> None:
         if name == "problem":
             found.problem = section
         found.leave_out(name)
+
+
+def _innermost(node: dict[str, Any]) -> dict[str, Any]:
+    """The subtree that has no other one in it."""
+    inner = node.get("subtree")
+    while isinstance(inner, list) and len(inner) == 1 and isinstance(inner[0], dict):
+        node, inner = inner[0], inner[0].get("subtree")
+    return node
 
 
 def _mapping(section: Any, where: str) -> Mapping[str, Any]:

@@ -128,7 +128,7 @@ def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, whe
         yield from _walk(subtree, around, times * range_, where, name)
 
 
-_CONSTRAINTS = " Constraints stand in architecture.constraints, outside of subtree:, or in a section architecture_constraints:."
+_CONSTRAINTS = " Constraints stand in a section architecture_constraints:, or in the innermost subtree."
 _REMEDIES = {
     "constraints": _CONSTRAINTS,
     "targets": _CONSTRAINTS,

@@ -14,7 +14,10 @@ from hwflow.mapping import TIMELOOP_TENSORS
 from hwflow.timeloop.constraints import BYPASS, level_of
 from hwflow.timeloop.files import Input, Section
 
-ARCHITECTURE = ("architecture.constraints", "arch_constraints", "architecture_constraints")
+ARCHITECTURE = (
+    *("architecture.constraints", "architecture.subtree.constraints"),  # of the innermost subtree
+    *("arch_constraints", "architecture_constraints"),
+)
 """The places of the architecture's constraints. Timeloop reads the first that there is."""
 
 MAPSPACE = ("mapspace", "mapspace_constraints")
@@ -34,7 +37,7 @@ def gather(found: Input, *, native: bool) -> list[dict[str, Any]]:
         where = f"{section.path}: {section.name}"
         if section.name in ("mapping", "mapspace") and _left_out(section, native=native):
             found.leave_out(section.name)
-        if section.name == ARCHITECTURE[0] and not native:
+        if section.name in ARCHITECTURE[:2] and not native:
             raise InputError(f"{where}: pytimeloop's front end knows none there; put them in architecture_constraints:.")
         listed = _listed(section, where, native=native)
         if section.name == "mapping" and native:
@@ -44,6 +47,8 @@ def gather(found: Input, *, native: bool) -> list[dict[str, Any]]:
         asked.discard(section.given)
         if native and section.name != "mapping":
             _in_one_place(section, filled)
+        if section.name == ARCHITECTURE[0]:
+            found.notes.append(_UNREAD)
         filled.setdefault(section.name, section)
         entries += [flat for item in listed for flat in _flat(item, where, native=native)]
     if asked:
@@ -52,6 +57,14 @@ def gather(found: Input, *, native: bool) -> list[dict[str, Any]]:
             "mapspace_constraints:. Give the file that has them, or leave --timeloop-constraints out."
         )
     return entries
+
+
+# ParseTreeSpecs (model/topology.cpp) assigns one yaml-cpp node to another, which makes `architecture` the innermost subtree for
+# whoever asks for its constraints afterwards.
+_UNREAD = (
+    "architecture.constraints: obeyed here, but timeloop-mapper passes over it, for it looks in the innermost subtree; both "
+    "read architecture_constraints:"
+)
 
 
 def _left_out(section: Section, *, native: bool) -> bool:
