@@ -165,7 +165,7 @@ def _one(content: Any, outside: Mapping[str, Any], where: str, *, native: bool) 
         attributes = {}
     elif not isinstance(attributes, Mapping):
         raise InputError(f"{place}: attributes is {shown(attributes)}; it must be a mapping.")
-    else:
+    elif native:
         _in_their_place(own, attributes, place)
     flat = {**outside, **own, **{str(k): v for k, v in attributes.items()}}
     if native:
