@@ -297,6 +297,7 @@ def _assemble(
         batch=batches.pop() if len(batches) == 1 else network.layers[0].N,
         rows=tuple(rows),
         params_other=network.params_other,
+        params_by_kind=network.params_by_kind,
         not_counted=network.not_counted,
         other_traffic_bytes=other,
         mac_units=accelerator.mac_units if accelerator else None,
