@@ -105,7 +105,7 @@ class Accelerator(BaseModel):
             return _preset(presets()[text])
         if text.endswith((".yaml", ".yml")) or "/" in text:
             content = read_text(text, "accelerator")
-            if re.search(r"^architecture\s*:", content, re.MULTILINE):
+            if re.search(r"^arch(itecture)?\s*:", content, re.MULTILINE):
                 raise InputError(
                     f"accelerator {text} is an architecture in Timeloop's format, not hwflow's; give it with --timeloop-arch "
                     "(in Python: hwflow.from_timeloop)."
