@@ -454,3 +454,10 @@ def test_a_layout_of_banks_is_fines_alone(tmp_path: Path) -> None:
     found = chip(f"{design()}layout: [{{target: buffer, type: interline, factors: C=4}}]\n", tmp_path)
     assert found.refusals == ("layout: it counts no conflicts of banks",)
     assert "interline" in found.extra["layout.yaml"]
+
+
+@pytest.mark.parametrize("key", ["architecture", "arch"])
+def test_an_architecture_given_as_an_accelerator_is_sent_to_the_right_option(key: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(design().replace("architecture:", f"{key}:"), encoding="utf-8")
+    with pytest.raises(InputError, match="give it with --timeloop-arch"):
+        hwflow.Accelerator.load(tmp_path / "mine.yaml")
