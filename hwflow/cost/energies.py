@@ -29,6 +29,9 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 KIND = "energy"
 """The store's kind of energy tables."""
 
+OTHERS = "not of the files' classes"
+"""What the source of energies says of a chip from Timeloop's files whose own classes were not asked."""
+
 
 def energy_table(
     accelerator: Accelerator, source: str = "auto", *, engine: str | None = None, store: Store | None = None
@@ -103,11 +106,11 @@ def _of_classes(accelerator: TimeloopAccelerator, source: str) -> EnergyTable:
         )
     if accelerator.unpriced and source == "auto":
         plain = normalized(accelerator.physical)
-        return replace(plain, source=f"{plain.source}: {next(iter(accelerator.unpriced.values()))}")
+        return replace(plain, source=f"{plain.source}: {next(iter(accelerator.unpriced.values()))}; {OTHERS}")
     table = _one(accelerator.physical, source, None, None)
     parts = {name: _share(part, accelerator.clusters.get(name, 1)) for name, part in table.parts.items()}
-    whose = "" if table.unit == "normalized" else "; of hwflow's own components, not of the files' classes"
-    return replace(table, source=table.source + whose, parts=parts)
+    whose = "" if table.unit == "normalized" else "of hwflow's own components, "
+    return replace(table, source=f"{table.source}; {whose}{OTHERS}", parts=parts)
 
 
 def _share(part: PartEnergy, cluster: int) -> PartEnergy:

@@ -167,7 +167,10 @@ def plan_for(network: Network, accelerator: Accelerator | None, options: Options
                 "Only coarse answers without one."
             )
         return Plan(network, None, {})
-    sized = {layer.bits: accelerator.with_bits(layer.bits) if layer.bits else accelerator for layer in network}
+    sized: dict[Bits | None, Accelerator] = {}
+    for layer in network:
+        if layer.bits not in sized:
+            sized[layer.bits] = accelerator.serving(layer)
     tables = energies.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
     chips = {}
     for bits, chip in sized.items():
