@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -98,6 +99,8 @@ def checked(path: str | Path, what: str, kind: Kind | None, missing: str = _MISS
         )
     if kind is not None and status.st_size > LIMITS[kind]:
         raise _too_large(label, kind, f"it has {_size(status.st_size)}")
+    if kind == "weights" and (unpacked := _unpacked(path)) > LIMITS[kind]:
+        raise _too_large(label, kind, f"unpacked it has {_size(unpacked)}")
     return Path(path)
 
 
@@ -224,7 +227,9 @@ def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"{where}{place} is not valid YAML: {problem}.") from error
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{where} is not valid YAML: {_NESTED}, the most that hwflow reads.") from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         # PyYAML's, of dates that do not exist, numbers of 5000 digits, tags that do not fit: `!!int ""`, `!!bool x`
         raise InputError(f"{where} is not valid YAML: {error}.") from error
     if elements > _REPEATED * (len(text) + 1000):  # written out, it could not have more elements than characters
@@ -266,6 +271,15 @@ class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore
         return super().construct_mapping(node, deep=deep)
 
 
+def _unpacked(path: str | Path) -> int:
+    """Bytes that the archive at `path` says it holds, as files of weights are; 0 where it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return 0
+
+
 def _label(what: str, path: str | Path) -> str:
     return f"{what} {path}" if what else str(path)
 
@@ -287,8 +301,8 @@ def _size(count: int) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as `write_bytes` does, in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text file as `write_bytes` does, in UTF-8; halves of surrogate pairs, which it has no bytes for, written out."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hwflow.layers import Layer, Tensor
+from hwflow.text import csv_of
 
 if TYPE_CHECKING:
     import pandas
@@ -238,13 +237,7 @@ class NetworkCost:
 
     def to_csv(self) -> str:
         """One line a layer, units in the column names."""
-        rows = self.records()
-        columns = list(dict.fromkeys(c for row in rows for c in row))
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        return csv_of(self.records())
 
     def to_frame(self) -> pandas.DataFrame:
         """The rows of `to_csv` as a pandas DataFrame."""

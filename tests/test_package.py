@@ -27,6 +27,7 @@ DATA = {
     "operators",
     "results",
     "scratch",
+    "text",
 }
 STORE = {"store", "_cachefile", "_owner"}
 TOP = {"cli", "console", "doctor", "__main__"}

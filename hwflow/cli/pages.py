@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hwflow.console import Page, Table, number
+from hwflow.cost.energies import OTHERS
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.ranking import spearman
@@ -55,7 +56,19 @@ def estimate_page(cost: NetworkCost) -> Page:
     where = f" on {cost.accelerator}" if cost.accelerator else ", no accelerator"
     table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 7, 8}))
     batch = batch_text((row.layer.type, row.layer.N) for row in cost.rows)
-    return Page(f"{cost.network}{where}, level {cost.level}, {batch}", [table], _lines(cost))
+    title = f"{cost.network}{where}, level {cost.level}, {batch}{whose_energies(cost.energy_sources)}"
+    return Page(title, [table], _lines(cost))
+
+
+def whose_energies(sources: Iterable[str]) -> str:
+    """A line for a title where Timeloop's files name classes and energies are not of these: they can differ much."""
+    for source in sources:
+        if OTHERS in source:
+            what = (
+                "in normalised units" if source.startswith("normalized") else "of hwflow's components of the same kind and size"
+            )
+            return f"\nEnergies are {what}, {OTHERS}: --energy accelergy has Accelergy characterise those."
+    return ""
 
 
 def _row(row: LayerCost, marked: bool) -> list[str]:
@@ -120,7 +133,8 @@ def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
     tables = [*_by_layer(network, variants), Table(headings, rows)]
-    return Page(f"{network.name}: {len(variants)} ways to cost it", tables, lines)
+    sources = dict.fromkeys(source for v in variants for source in v.cost.energy_sources)
+    return Page(f"{network.name}: {len(variants)} ways to cost it{whose_energies(sources)}", tables, lines)
 
 
 def compare_object(network: Network, variants: Sequence[Variant]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwflow.data import read_yaml, write_text
-from hwflow.errors import InputError
+from hwflow.errors import InputError, listed
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network, OtherOp
 
@@ -99,10 +99,11 @@ def read(path: str | Path) -> Network:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise InputError(_wrong(path, [_message(problem, content) for problem in error.errors()])) from error
+        first = [_message(problem, content) for problem in error.errors(include_url=False)[:10]]
+        raise InputError(f"{path}: {listed(first, error.error_count())}.") from error
     wrong = [problem for i, spec in enumerate(file.layers) for problem in _misfits(i, spec)]
     if wrong:
-        raise InputError(_wrong(path, wrong))
+        raise InputError(f"{path}: {listed(wrong)}.")
     layers = tuple(_layer(spec) for spec in file.layers)
     other = tuple(OtherOp(**spec.model_dump()) for spec in file.other)
     return Network(file.name or path.stem, layers, other, file.params_unread)
@@ -130,16 +131,12 @@ def write(network: Network, path: str | Path) -> None:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def _wrong(path: Path, problems: Sequence[str]) -> str:
-    return f"{path}: {'; '.join(problems)}."
-
-
 def _misfits(index: int, spec: _Layer) -> Iterator[str]:
     """What fits no layer of that type, or is missing for it."""
     label = f"layers[{index}]"
     for name in _NEEDED[spec.type]:
         if getattr(spec, name) is None:
-            yield f"{label}.{name} is missing ({spec.type} {spec.name!r}); it must be a whole number of at least 1"
+            yield f"{label}.{name} is missing ({spec.type} {_shown(spec.name)}); it must be a whole number of at least 1"
     if spec.type in ("linear", "matmul"):
         for name in _SPATIAL:
             value = getattr(spec, name)

@@ -6,7 +6,6 @@ what a size lost tells the groups that it depends on. Where that leaves a questi
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from hwflow.errors import HwflowError
 from hwflow.layers import DIMS, Layer
 from hwflow.network import Network, OtherOp
 from hwflow.network.from_torch import examples_of, filled, trace
+from hwflow.network.replica import replica
 from hwflow.pruning.groups import Group, Grouping, Step
 from hwflow.pruning.surgery import shrunk
 
@@ -148,7 +148,7 @@ class Trial:
 
     def _training_fault(self, model: nn.Module) -> str:
         """Why a model does not run in training mode, on two samples at least; empty where it does."""
-        model = copy.deepcopy(model).train()
+        model = replica(model).train()
         examples = [x if isinstance(x, torch.Tensor) else (max(x[0], 2), *x[1:]) for x in examples_of(self._input_shape)]
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
