@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.errors import HwflowError, MissingDependency
+from hwflow.errors import HwflowError
 
 if TYPE_CHECKING:
     from hwflow.console import Page
@@ -42,7 +42,6 @@ def sweep(
     """Cost networks on many variants of accelerators, into tables; what was interrupted goes on."""
     from hwflow import sweeping
     from hwflow.console import InterruptError, deliver, progress, say
-    from hwflow.reporting import write_report
 
     asked = sweeping.load_description(file)
     mapper = asked.mapper if "fine" in asked.levels else "hwflow"
@@ -65,10 +64,6 @@ def sweep(
             "from there."
         ) from None
     deliver(_page(file, result))
-    try:
-        write_report(output)
-    except MissingDependency as error:
-        say(f"report.html was not written: {error}")
     if result.points and result.failures.total() == result.points:
         raise HwflowError(f"all {result.points:,} points failed; {output / 'results.csv'} says why of each.")
     say(f"wrote {output}")

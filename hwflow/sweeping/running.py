@@ -17,7 +17,8 @@ from hwflow.cost.evaluation import Options
 from hwflow.cost.opening import Notify, warn
 from hwflow.cost.pool import Progress
 from hwflow.energy import unrecorded
-from hwflow.errors import InputError
+from hwflow.errors import InputError, MissingDependency
+from hwflow.reporting import write_report
 from hwflow.sweeping import records as record_files
 from hwflow.sweeping import runners
 from hwflow.sweeping.cases import Case, cases_of, identity
@@ -84,7 +85,7 @@ def sweep(
 
     Args:
         path: the sweep file.
-        folder: where the records and tables go.
+        folder: where the records, the tables and report.html go.
         runner: local processes, or a Ray cluster.
         address: of the Ray cluster; without it, one is started on this machine.
         jobs: processes; above 1, call it below `if __name__ == "__main__":`.
@@ -173,7 +174,12 @@ def run(
         except InputError:  # of a search whose objective a design does not have
             result()
             raise
-        return result()
+        finished = result()
+    try:
+        write_report(place)
+    except MissingDependency as error:
+        tell(f"report.html was not written: {error}")
+    return finished
 
 
 def _carry_out(asked: Description, space: Space, coverage: Coverage, records: Records) -> None:
