@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -268,3 +271,47 @@ def test_wrong_dataflows(tmp_path: Path) -> None:
     path.write_text("name: d\ndescription: x\nsource: y\nrules: {global: {temporal: [K]}}\n")
     with pytest.raises(InputError, match=r"rules\.global\.temporal\[0\] is 'K'"):
         load_dataflow(path)
+
+
+# Labels --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({}, "eyeriss"),
+        ({"pe_array.rows": 12}, "eyeriss"),  # what the preset has anyway
+        ({"pe_array.rows": 24}, "eyeriss (pe_array.rows=24)"),
+        ({"clock_mhz": 100.5}, "eyeriss (clock_mhz=100.5)"),
+        ({"dram.bandwidth_gb_s": None}, "eyeriss (dram.bandwidth_gb_s=null)"),
+        ({"psum_spad.size_kib": 1}, "eyeriss (psum_spad.size_kib=1)"),
+        ({"dataflow": "flexible", "pe_array.columns": 7}, "eyeriss (dataflow=flexible, pe_array.columns=7)"),
+        ({"name": "mine", "pe_array.rows": 24}, "mine"),
+    ],
+)
+def test_a_label_names_what_a_variant_changes(changes: dict[str, Any], label: str) -> None:
+    base = Accelerator.load("eyeriss")
+    variant = base.with_(changes)
+    assert variant.label == label
+    assert (variant.fingerprint == base.fingerprint) == (set(changes) <= {"name", "dataflow"} or label == "eyeriss")
+    assert repr(variant).startswith(f"<Accelerator {label}: dram > global_buffer > ")
+
+
+def test_a_label_of_a_chip_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: eyeriss\nname: mine\nclock_mhz: 100\n")
+    own = Accelerator.load(tmp_path / "mine.yaml")
+    assert own.label == "mine"
+    variant = own.with_({"pe_array.rows": 24}).with_({"clock_mhz": 50})
+    assert variant.label == "mine (clock_mhz=50, pe_array.rows=24)"
+    assert pickle.loads(pickle.dumps(variant)).label == variant.label
+    assert own.with_({}) == own
+    assert variant.with_({"pe_array.rows": 12, "clock_mhz": 100}) == own
+    assert variant.with_({"pe_array.rows": 12, "clock_mhz": 100}).label == "mine"
+
+
+def test_a_label_of_many_changes_counts_them_and_stays_unique() -> None:
+    base = Accelerator.load("eyeriss")
+    wide = {f"{m.name}.{field}": getattr(m, field) * 2 for m in base.memories for field in ("word_bits", "width_bits")}
+    one, two = base.with_(wide), base.with_({**wide, "clock_mhz": 123})
+    assert re.fullmatch(r"eyeriss \(10 fields changed, [0-9a-f]{8}\)", one.label)
+    assert re.fullmatch(r"eyeriss \(11 fields changed, [0-9a-f]{8}\)", two.label)

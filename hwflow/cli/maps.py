@@ -13,8 +13,8 @@ from hwflow.cli import arguments as args
 if TYPE_CHECKING:
     from hwflow.cli.nests import Neighbour
     from hwflow.cost.mid import MapResult
-    from hwflow.cost.pool import Progress
     from hwflow.layers import Layer
+    from hwflow.progress import Progress
 
 
 def show(
@@ -59,14 +59,14 @@ def show(
         )
 
     told: list[str] = []
-    with interruptible(), progress(f"{found_layer.name} on {chip.name}") as bar:
+    with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:
         found = ask(found_layer)
-        beside = [] if quick else _neighbours(found_layer, ask, bar)
+        beside = [] if quick else _neighbours(found_layer, ask, bar or None)
     for text in dict.fromkeys(told):
         say(text)
     bound_by, cycles = found.cost.bound_by or "", found.cost.cycles or 0
     parts = shares(found_layer, chip, constrain(chip, dataflow), found.mapping, cycles, bound_by)
-    deliver(map_page(found, chip.name, objective, dataflow or chip.dataflow, parts, beside))
+    deliver(map_page(found, chip.label, objective, dataflow or chip.dataflow, parts, beside))
     if output is not None:
         found.mapping.to_timeloop(output)
         say(f"wrote {output}")
@@ -92,7 +92,7 @@ def render(
 ) -> None:
     """Timeloop's input, a folder a distinct layer, each with command.txt: the command that runs it from that folder."""
     from hwflow.console import Page, Table, deliver, interruptible, progress, say
-    from hwflow.cost.evaluation import Options
+    from hwflow.cost.options import Options
     from hwflow.cost.rendering import write_inputs
     from hwflow.store import Store
 
@@ -108,8 +108,8 @@ def render(
     )
     store = Store()
     try:
-        with interruptible(), progress(f"{net.name} on {chip.name}") as bar:
-            written = write_inputs(net, chip, output, options, store=store, progress=bar, notify=say)
+        with interruptible(), progress(f"{net.name} on {chip.label}") as bar:
+            written = write_inputs(net, chip, output, options, store=store, progress=bar or None, notify=say)
     finally:
         for notice in store.notices:
             say(notice)
@@ -117,7 +117,7 @@ def render(
     rows = [[str(folder), str(len(names)), ", ".join(names)] for folder, names in written.items()]
     table = Table(["folder", "occurrences", "layers"], rows, left=frozenset({0, 2}))
     lines = ["Run the one line of command.txt from its folder; a network's totals are sums over occurrences."]
-    deliver(Page(f"Timeloop's input for {net.name} on {chip.name}", [table], lines))
+    deliver(Page(f"Timeloop's input for {net.name} on {chip.label}", [table], lines))
 
 
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:

@@ -18,20 +18,15 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from typing import Any, Protocol
+from typing import Any
 
 from hwflow.errors import HwflowError
+from hwflow.progress import Progress
 from hwflow.store import Busy, Claim, Hit, Store
 
 _POLL_S = 0.1
 _GRACE_S = 10.0
 _WORTH_A_POOL = 4  # pieces of work; starting a worker costs about as much as one or two of them
-
-
-class Progress(Protocol):
-    """Told what is done: pieces finished, pieces in all, and what happens now."""
-
-    def __call__(self, done: int, total: int, text: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.cost import coarse
-from hwflow.cost.evaluation import Options
 from hwflow.cost.opening import Notify, warn
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import Options
 from hwflow.energy import unrecorded
 from hwflow.errors import InputError, MissingDependency
+from hwflow.progress import Shown, shown
 from hwflow.reporting import write_report
 from hwflow.sweeping import records as record_files
 from hwflow.sweeping import runners
@@ -78,7 +78,7 @@ def sweep(
     jobs: int = 1,
     yes: bool = False,
     store: bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
 ) -> pandas.DataFrame:
     """Cost networks on many accelerators, as a sweep file asks for, into a folder; a folder that holds a part is continued.
@@ -91,7 +91,7 @@ def sweep(
         jobs: processes; above 1, call it below `if __name__ == "__main__":`.
         yes: whether more than `MANY` points are meant.
         store: whether layers are looked for, and kept, in the user's store.
-        progress: told what is done; see `hwflow.cost.pool.Progress`.
+        progress: told what is done; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know; None warns.
 
     Returns:
@@ -124,7 +124,7 @@ def run(
     jobs: int = 1,
     yes: bool = False,
     store: bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
 ) -> SweepResult:
     """`sweep`, with what else is known at its end."""
@@ -145,7 +145,7 @@ def run(
             f"the energies of {', '.join(parts)} are recorded for some of the swept values and fitted for the others, which "
             "can differ by the fit's error. energy: fitted prices all alike."
         )
-    with record_files.opened(place, file, _header(space, cases)) as records:
+    with record_files.opened(place, file, _header(space, cases)) as records, shown(progress, file.name) as bar:
         coverage: Coverage | None = None
 
         def result() -> SweepResult:
@@ -165,7 +165,7 @@ def run(
                     costing,
                     keep=store,
                     expected=expected,
-                    progress=progress,
+                    progress=bar,
                     notify=tell,
                 )
                 _carry_out(asked, space, coverage, records)

@@ -11,7 +11,8 @@ from terminal import WRITTEN, Run
 
 from hwflow import estimate
 from hwflow.accelerator import Accelerator
-from hwflow.cli.pages import Variant, compare_page
+from hwflow.cli.pages import compare_page
+from hwflow.cost.comparison import Comparison, Variant
 from hwflow.layers import Layer
 from hwflow.network import Network
 
@@ -35,7 +36,8 @@ def test_compare_says_whose_mappings_it_compares() -> None:
     network = Network("tiny", (Layer("conv", C=3, M=8, P=8, Q=8, R=3, S=3),))
     mid = estimate(network, Accelerator.load("eyeriss"), store=False)
     fine = replace(mid, level="fine", provenance={**mid.provenance, "mapper": "timeloop"})
-    page = compare_page(network, [Variant("eyeriss", cost.level, "row_stationary", cost) for cost in (mid, fine)])
+    variants = tuple(Variant("eyeriss", cost.level, "row_stationary", cost) for cost in (mid, fine))
+    page = compare_page(Comparison(network, variants))
     told = [line for line in page.lines if "timeloop-mapper" in line]
     assert told == ["eyeriss/fine/row_stationary: mappings of timeloop-mapper's own search."]
 
@@ -47,8 +49,8 @@ def test_compare_takes_files_beside_an_accelerator(hw: Run, tiny: str) -> None:
     assert "meshX of 16" in err
     variants = json.loads(out)["variants"]
     assert [(v["accelerator"], v["asked_level"], v["dataflow"]) for v in variants] == [
-        ("eyeriss", "coarse", None),
-        ("eyeriss", "mid", "row_stationary"),
+        ("eyeriss (clock_mhz=100)", "coarse", None),
+        ("eyeriss (clock_mhz=100)", "mid", "row_stationary"),
         ("simple_weight_stationary", "coarse", None),
         ("simple_weight_stationary", "mid", "as written"),
     ]

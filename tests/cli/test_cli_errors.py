@@ -7,6 +7,8 @@ from terminal import WRITTEN, Run, one_paragraph
 
 from hwflow import cli
 
+PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_written"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
@@ -33,7 +35,7 @@ from hwflow import cli
         (["estimate", "resnet18", "-a", "eyeriss", "--level", "med"], ["unknown level 'med'"]),
         (["estimate", "resnet18", "-a", "eyeriss", "--bits", "8"], ["--bits is '8'", "8,16"]),
         (["estimate", "resnet18", "--input", "3by224"], ["--input is '3by224'", "1x3x224x224"]),
-        (["estimate", "resnet18", "--format", "yaml"], ["--format is 'yaml'; allowed: table, json, csv"]),
+        (["estimate", "resnet18", "--format", "yaml"], ["--format is 'yaml'; allowed: table, json, csv, markdown"]),
         (["estimate", "resnet18", "-a", "eyeriss", "--energy", "fited"], ["unknown energy 'fited'", "Did you mean 'fitted'"]),
         (
             ["estimate", "resnet18", "-a", "eyeriss", "--energy", "fitted", "--set", "global_buffer.width_bits=4096"],
@@ -52,6 +54,51 @@ from hwflow import cli
         (["render", "resnet18", "-a", "eyeriss", "--timeloop-arch", WRITTEN, "-o", "never_written"], ["both name a chip"]),
         (["estimate", "resnet18", "-a", ""], ["unknown accelerator ''"]),
         (["map", "resnet18", "--layer", "layer1.0.conv9", "-a", "eyeriss"], ["layer1.0.conv9", "layer1.0.conv1"]),
+        (
+            ["estimate", "resnet18", "-a", "eyeriss,simba"],
+            ["names several", "hwflow compare NETWORK --accelerator eyeriss,simba"],
+        ),
+        (
+            ["estimate", "resnet18", "-a", "eyeriss", "--mapper", "timeloop"],
+            ["--mapper", "changes nothing at level mid", "fine"],
+        ),
+        (
+            ["estimate", "resnet18", "-a", "eyeriss", "--engine", "native"],
+            ["--engine", "changes nothing at level mid", "accelergy"],
+        ),
+        (["estimate", "resnet18", "-a", "eyeriss", "--fallback", "coarse"], ["--fallback", "changes nothing at level mid"]),
+        (["estimate", "resnet18", "--objective", "latency"], ["--objective", "at level coarse", "it is for mid and fine"]),
+        (["estimate", "resnet18", "--effort", "2"], ["--effort", "at level coarse"]),
+        (
+            ["estimate", "resnet18", "-a", "eyeriss", "--level", "coarse", "--dataflow", "flexible"],
+            ["--dataflow", "changes nothing at level coarse"],
+        ),
+        (["estimate", "resnet18", "-a", "eyeriss", "--strict", "--fallback", "mid"], ["--strict is --fallback none"]),
+        (
+            ["compare", "resnet18", "-a", "eyeriss", "--mapper", "timeloop"],
+            ["--mapper", "changes nothing at level coarse, mid"],
+        ),
+        (
+            ["compare", "resnet18", "-a", "eyeriss", "--levels", "coarse", "--dataflows", "flexible"],
+            ["dataflow", "level coarse"],
+        ),
+        (
+            ["estimate", "resnet18", "--format", "json", "-o", "x.csv"],
+            ["--format json contradicts -o x.csv, whose suffix means csv"],
+        ),
+        (["estimate", "resnet18", "--format", "table", "-o", "x.html"], ["contradicts", "means html"]),
+        (
+            ["estimate", "resnet18", "--format", "html"],
+            ["allowed: table, json, csv, markdown. A page is written by -o FILE.html"],
+        ),
+        (
+            [*PRUNE, "--metric", "latency", "--budget", "energy=0.5"],
+            ["--metric latency changes nothing beside --budget energy=0.5"],
+        ),
+        ([*PRUNE, "--level", "mid", "--levels", "coarse,mid"], ["--level mid changes nothing beside --levels"]),
+        ([*PRUNE, "--keep", "3"], ["--keep 3 changes nothing without a second level"]),
+        ([*PRUNE, "--plan", "uniform", "--episodes", "9"], ["--episodes 9 changes nothing beside --plan uniform"]),
+        ([*PRUNE, "--plan", "p.json", "--budget", "0.4"], ["--budget 0.4 changes nothing beside --plan p.json"]),
         (["list", "network"], ["unknown list 'network'. Did you mean 'networks'"]),
     ],
 )
@@ -73,7 +120,7 @@ def test_a_defect_is_a_sentence_and_debug_shows_it(hw: Run, tiny: str, monkeypat
     def broken(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("hwflow.cost.evaluation.evaluate", broken)
+    monkeypatch.setattr("hwflow.cost.evaluate", broken)
     code, _, err = hw("estimate", tiny)
     assert code == 1
     assert "RuntimeError: a defect. This is a defect of hwflow" in one_paragraph(err)
