@@ -90,7 +90,7 @@ def accelerator_of(given: AcceleratorLike) -> Accelerator:
             f"accelerator {text!r} names several, and one is wanted here; 'hwflow compare NETWORK --accelerator {text}' "
             "(hwflow.compare) puts several side by side."
         )
-    if _is_timeloop(Path(text)):
+    if text and _is_timeloop(Path(text)):
         from hwflow.timeloop.bringing import from_timeloop
 
         return from_timeloop(text)
@@ -98,9 +98,8 @@ def accelerator_of(given: AcceleratorLike) -> Accelerator:
 
 
 def _is_timeloop(path: Path) -> bool:
-    if path.is_dir():
-        return any(path.glob("*.yaml"))
-    return path.suffix in (".yaml", ".yml") and path.exists() and bool(_TIMELOOP.search(read_text(path, "accelerator")))
+    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path] if path.suffix in (".yaml", ".yml") else []
+    return any(_TIMELOOP.search(read_text(file, "accelerator")) for file in files if file.exists())
 
 
 def _is_module(given: object) -> bool:

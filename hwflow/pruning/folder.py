@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hwflow.data import write_text
+from hwflow.data import parse_json, read_text, write_text
 from hwflow.errors import HwflowError, InputError
 from hwflow.folders import differences, held
 from hwflow.pruning.groups import Grouping
@@ -152,11 +152,10 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: where it is missing or damaged.
     """
+    text = read_text(path, "", "result", " does not exist; it is a file that a finished pruning run leaves")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; it is a file that a finished pruning run leaves.") from None
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hwflow.data import read_yaml, write_bytes
+from hwflow.data import checked, parse_json, read_bytes, read_lines, read_yaml, write_bytes
 from hwflow.errors import HwflowError, InputError
 from hwflow.folders import differences, held
 
@@ -91,13 +91,13 @@ class Records:
     def _read(self) -> None:
         """Where each point is; a last line that was torn by a kill goes."""
         place = 0
-        for number, line in enumerate(self._handle, 1):
+        for number, line in enumerate(read_lines(self._handle, str(self._path)), 1):
             if not line.endswith(b"\n"):
                 with self._writing():
                     self._handle.truncate(place)
                 return
             try:
-                content = json.loads(line)
+                content = parse_json(line)
                 if number == 1:
                     self.header = {"format": content["format"], **content}
                 else:
@@ -154,14 +154,18 @@ def _asked(record: Mapping[str, Any]) -> int:
 def _content(folder: Path, file: Path) -> list[str]:
     """What is in a folder without records, but for what a sweep of this file can have left there that was killed at once."""
     names = {entry.name for entry in folder.iterdir()} - {".lock"}
-    if "sweep.yaml" in names and (folder / "sweep.yaml").read_bytes() == file.read_bytes():
+    if "sweep.yaml" in names and _bytes(folder / "sweep.yaml") == _bytes(file):
         names.remove("sweep.yaml")
     return sorted(names)
 
 
+def _bytes(file: Path) -> bytes:
+    return read_bytes(file, "sweep file", "description")
+
+
 def _open(path: Path) -> BinaryIO:
     try:
-        return open(path, "r+b" if path.exists() else "w+b")
+        return open(checked(path, "", "records"), "r+b") if path.exists() else open(path, "w+b")
     except OSError as error:
         raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
 
@@ -169,7 +173,7 @@ def _open(path: Path) -> BinaryIO:
 def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any]) -> None:
     copy = folder / "sweep.yaml"
     if records.header is None:
-        write_bytes(copy, file.read_bytes())
+        write_bytes(copy, _bytes(file))
         records.begin(header)
         return
     changed = differences(read_yaml(copy, "sweep file"), read_yaml(file, "sweep file"))

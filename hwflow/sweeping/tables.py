@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwflow.data import write_bytes
+from hwflow.data import checked, write_bytes
 from hwflow.errors import InputError, MissingDependency
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.space import Space
@@ -113,7 +113,7 @@ def read_results(folder: Path) -> pandas.DataFrame:
     """`results.parquet` as a frame."""
     import pandas as pd
 
-    return pd.read_parquet(folder / "results.parquet")
+    return pd.read_parquet(checked(folder / "results.parquet", "", "table"))
 
 
 def _blocks(records: Records) -> Iterator[list[dict[str, Any]]]:
