@@ -31,7 +31,9 @@ loudness = Loudness()
 
 
 class InterruptError(HwflowError):
-    """The user pressed Ctrl-C."""
+    """The user pressed Ctrl-C: 128 and the signal's number, as a shell has it."""
+
+    exit_code = 130
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _notebook() -> Callable[..., Any] | None:
         return None
     from IPython.display import display
 
-    return display  # type: ignore[no-any-return]
+    return display
 
 
 __all__ = ["Progress", "Shown", "bar", "lines", "shown"]

@@ -11,6 +11,7 @@ from hwflow.cli import arguments as args
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
+    from hwflow.cli.output import Texts
     from hwflow.cost import Comparison
     from hwflow.results import NetworkCost
 
@@ -77,7 +78,7 @@ def estimate(
         )
     if html is not None:
         _write_page(cost, html)
-    texts = {"json": cost.to_json, "csv": cost.to_csv}
+    texts: Texts = {"json": cost.to_json, "csv": cost.to_csv}
     Answer(lambda: pages.estimate_page(cost), texts, lambda file: _write_page(cost, file)).give(shape, output)
 
 
@@ -149,7 +150,7 @@ def compare(
         )
     if html is not None:
         _write_page(found, html)
-    texts = {"json": found.to_json, "csv": found.to_csv}
+    texts: Texts = {"json": found.to_json, "csv": found.to_csv}
     Answer(lambda: pages.compare_page(found), texts, lambda file: _write_page(found, file)).give(shape, output)
 
 

@@ -12,6 +12,8 @@ from hwflow.errors import InputError
 
 Form = Literal["table", "json", "csv", "markdown", "html"]
 
+Texts = Mapping[Form, Callable[[], str]]
+
 SUFFIXES: Mapping[str, Form] = {
     ".json": "json",
     ".csv": "csv",
@@ -34,7 +36,7 @@ class Answer:
     """
 
     page: Callable[[], Page]
-    texts: Mapping[Form, Callable[[], str]]
+    texts: Texts
     html: Callable[[Path], None] | None = None
 
     def give(self, form: Form, output: Path | None) -> None:
@@ -65,7 +67,7 @@ def form_of(form: str | None, output: Path | None, allowed: tuple[Form, ...]) ->
         raise InputError(f"-o {output}: this command writes no {meant}; its files end in {endings}.")
     if form is not None and meant is not None and form != meant:
         raise InputError(f"--format {form} contradicts -o {output}, whose suffix means {meant}; leave out one of the two.")
-    return form or meant or "table"  # type: ignore[return-value]
+    return form or meant or "table"
 
 
 __all__ = ["SUFFIXES", "Answer", "Form", "form_of"]

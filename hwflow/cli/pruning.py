@@ -110,7 +110,7 @@ def prune(
     The folder holds the plan, the pruned network, the comparison with uniform, random and MAC-driven pruning, and a report.
     """
     from hwflow import pruning
-    from hwflow.console import InterruptError, deliver, progress, say
+    from hwflow.console import InterruptError, deliver, progress, remark, say
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.pruning.proxy import ProxySettings
@@ -174,7 +174,7 @@ def prune(
             f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
         ) from None
     deliver(_page(result, settings))
-    say(f"wrote {output}")
+    remark(f"wrote {output}")
 
 
 def _refuse_unused(
@@ -197,7 +197,7 @@ def _refuse_unused(
         raise InputError(f"--keep {keep} changes nothing without a second level to go on to; name both: --levels coarse,mid.")
     if plan is None:
         return
-    searched = {"--episodes": episodes, "--samples": samples, "--keep": keep}
+    searched: dict[str, int | str | None] = {"--episodes": episodes, "--samples": samples, "--keep": keep}
     searched |= {} if plan == "uniform" else {"--budget": budget, "--metric": metric}
     given = [f"{option} {value}" for option, value in searched.items() if value is not None]
     if given:

@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,9 +180,10 @@ def compare(
     Raises:
         InputError, NotMappable, ToolMissing, ToolError: as `estimate`.
     """
-    single = isinstance(accelerators, (str, Path, Accelerator))
-    chips = [accelerator_of(one) for one in ([accelerators] if single else accelerators)]  # type: ignore[list-item, union-attr]
-    named, flows = ([levels] if isinstance(levels, str) else list(levels)), list(dataflows)
+    given: Any = [accelerators] if isinstance(accelerators, (str, Path, Accelerator)) else accelerators
+    chips = [accelerator_of(one) for one in given]
+    named: list[Any] = [levels] if isinstance(levels, str) else list(levels)
+    flows = list(dataflows)
     if not chips or not named or not flows:
         raise InputError(
             "a comparison needs at least one accelerator, one level and one dataflow (None: the accelerator's own)."
@@ -208,8 +209,11 @@ def compare(
 def _labelled(progress: Progress | None, label: str) -> Progress | None:
     if progress is None:
         return None
-    told: Callable[[int, int, str], None] = lambda done, total, text: progress(done, total, f"{label}: {text}")  # noqa: E731
-    return told
+
+    def tell(done: int, total: int, text: str) -> None:
+        progress(done, total, f"{label}: {text}")
+
+    return tell
 
 
 def _ratio(value: float, base: float) -> float | None:

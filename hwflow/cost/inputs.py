@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwflow.accelerator import Accelerator, presets
 from hwflow.data import read_text
@@ -17,7 +17,7 @@ from hwflow.network.load import batched, load
 if TYPE_CHECKING:
     from hwflow.network.load import NetworkLike
 
-    AcceleratorLike = Accelerator | str | Path
+    AcceleratorLike: TypeAlias = Accelerator | str | Path
 
 _TIMELOOP = re.compile(r"^(architecture|arch)\s*:", re.MULTILINE)
 

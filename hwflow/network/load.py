@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwflow.errors import HwflowError, ImportFailed, InputError, MissingDependency, not_found
 from hwflow.layers import Layer
@@ -18,7 +18,7 @@ from hwflow.network._rows import checked_batch
 if TYPE_CHECKING:
     from torch import nn
 
-    NetworkLike = Network | nn.Module | str | Path
+    NetworkLike: TypeAlias = Network | nn.Module | str | Path
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _FORMS = (

@@ -29,7 +29,7 @@ def plotly_figures(page: Page) -> dict[str, Any]:
         raise MissingDependency(
             f"figures need the package plotly, which is not installed here: {install_command('report')}"
         ) from error
-    found = {}
+    found: dict[str, Any] = {}
     for title, figure in figures_of(page):
         drawing = _coloured(figure.drawing)
         layout = {"template": "plotly_white", "title": {"text": figure.title}, **drawing["layout"]}

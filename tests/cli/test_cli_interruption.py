@@ -50,7 +50,7 @@ def test_an_interrupted_run_goes_on_where_it_was(own_cache: Path, how: signal.Si
     out, err = process.communicate(timeout=30)
     assert out == ""
     if how == signal.SIGINT:
-        assert process.returncode == 1
+        assert process.returncode == 130
         assert "interrupted. What was finished until then is kept" in one_paragraph(err)
     wait_for(lambda: not any(alive(pid) for pid in workers))
     before = kept(own_cache)
@@ -75,7 +75,7 @@ def test_an_interruption_at_fine_ends_the_tool(tiny: str, tmp_path: Path, own_ca
     tool = int(started.read_text())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (1, "")
+    assert (process.returncode, out) == (130, "")
     assert "interrupted" in one_paragraph(err)
     wait_for(lambda: not alive(tool))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from terminal import WRITTEN, Run, cells
+from terminal import WRITTEN, Run, cells, untimed
 
 from hwflow import from_timeloop, map_layer
 from hwflow.accelerator import Accelerator
@@ -100,3 +101,20 @@ def test_map_takes_files_and_counts_units_that_nothing_can_use(hw: Run, odd: str
     rendered = [yaml.safe_load(path.read_text())["mapping"] for path in (tmp_path / "run" / "conv" / "mapping.yaml", target)]
     assert rendered[0] == rendered[1]
     assert (tmp_path / "run" / "conv" / "architecture.yaml").read_text() == chip.architecture
+
+
+def test_map_as_json_and_markdown(hw: Run, odd: str, tmp_path: Path) -> None:
+    asked = ["map", odd, "--layer", "conv", "-a", "eyeriss", "--quick"]
+    code, out, err = hw(*asked, "--format", "json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert data["layer"]["name"] == "conv"
+    assert data["accelerator"] == "eyeriss"
+    assert set(data["accesses"]["dram"]["weights"]) == {"reads", "fills", "updates"}
+    assert math.prod(s["share"] for s in data["where_mac_cycles_go"]) == pytest.approx(data["layer"]["utilization"])
+    assert hw(*asked, "-o", str(tmp_path / "a.json"))[0] == 0
+    assert untimed((tmp_path / "a.json").read_text()) == untimed(out)
+    assert hw(*asked, "-o", str(tmp_path / "a.md"))[0] == 0
+    assert (tmp_path / "a.md").read_text().startswith("### conv (")
+    refused = hw(*asked, "-o", str(tmp_path / "a.csv"))[2]
+    assert refused.endswith("this command writes no csv; its files end in .json, .md, .markdown, .txt.\n")
