@@ -77,11 +77,17 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
         for n in names:
             if names.count(n) > 1:
                 raise ValueError(f"hierarchy: the name {n!r} stands twice; every part needs its own")
-        if len(parts) < 2 or not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
-            raise ValueError("hierarchy: it must end in one part of kind mac, and have no other")
+        if not parts:
+            raise ValueError("hierarchy: it is empty; it must begin with a dram and end in one part of kind mac")
+        if not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
+            found = ", ".join(f"{p.name} ({p.kind})" for p in parts)
+            raise ValueError(f"hierarchy: it must end in one part of kind mac, and have no other; it is {found}")
         first = parts[0]
         if not isinstance(first, Memory) or first.kind != "dram" or set(first.keeps) != set(TENSORS):
-            raise ValueError("hierarchy: the first part must be a dram that keeps weights, inputs and outputs")
+            raise ValueError(
+                "hierarchy: the first part must be a dram that keeps weights, inputs and outputs; it is "
+                f"{first.name} ({first.kind})"
+            )
         for above, below in itertools.pairwise(parts):
             if isinstance(above, Fanout) and isinstance(below, Fanout):
                 raise ValueError(
@@ -376,11 +382,14 @@ def _paths(content: dict[str, Any]) -> list[str]:
     return [f"{p['name']}.{f}" for p in content["hierarchy"] for f in p if f not in ("name", "kind", "role")]
 
 
+_FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit) for name in model.model_fields)
+
+
 def _validated(content: dict[str, Any], where: str) -> Accelerator:
     try:
         return Accelerator.model_validate(content)
     except ValidationError as error:
-        raise InputError(explain(error, content, where)) from None
+        raise InputError(explain(error, content, where, _FIELDS)) from None
 
 
 __all__ = ["Accelerator", "Fanout", "Level", "MacUnit", "Memory", "explain", "label_of", "presets"]

@@ -114,7 +114,7 @@ def test_bandwidth_in_words_per_cycle() -> None:
         ),
         ("global_buffer.size_kb", 64, r"Did you mean 'global_buffer\.size_kib'"),
         ("clock_mh", 100, "Did you mean 'clock_mhz'"),
-        ("pe_array.rows", 0, r"pe_array\.rows is 0: Input should be greater than or equal to 1"),
+        ("pe_array.rows", 0, r"pe_array\.rows is 0: it must be at least 1"),
         ("pe_array.rows", "many", r"pe_array\.rows is 'many'"),
         ("global_buffer.width_bits", 24, r"global_buffer.*width_bits \(=24\) must be a whole multiple of word_bits \(=16\)"),
         ("global_buffer.size_kib", 0.001, r"global_buffer.*must be a whole multiple of width_bits"),
@@ -166,7 +166,12 @@ def test_one_of_ones_own_in_full(tmp_path: Path) -> None:
     ("change", "text"),
     [
         (lambda h: h.pop(), "it must end in one part of kind mac"),
-        (lambda h: h.pop(0), "the first part must be a dram"),
+        (lambda h: h.pop(0), r"the first part must be a dram .*; it is global_buffer \(sram\)"),
+        (lambda h: h.clear(), "hierarchy: it is empty; it must begin with a dram and end in one part of kind mac"),
+        (lambda h: h.__delitem__(slice(0, -1)), r"the first part must be a dram .*; it is mac \(mac\)"),
+        (lambda h: h[1].update(word_bit=16), r"global_buffer\.word_bit: unknown field \(did you mean word_bits\?\)"),
+        (lambda h: h[1].pop("word_bits"), r"global_buffer\.word_bits: it is missing"),
+        (lambda h: h[1].update(kind="rom"), r"kind must be one of dram, sram, regfile, fanout, mac"),
         (lambda h: h.insert(3, {**h[2], "name": "more", "role": "more"}), "two fan-outs in a row"),
         (lambda h: h.insert(2, {**h[1]}), "'global_buffer' stands twice"),
         (lambda h: h.insert(2, {**h[1], "name": "second"}), "the role 'global' is taken"),
@@ -315,3 +320,20 @@ def test_a_label_of_many_changes_counts_them_and_stays_unique() -> None:
     one, two = base.with_(wide), base.with_({**wide, "clock_mhz": 123})
     assert re.fullmatch(r"eyeriss \(10 fields changed, [0-9a-f]{8}\)", one.label)
     assert re.fullmatch(r"eyeriss \(11 fields changed, [0-9a-f]{8}\)", two.label)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("hierarchy", "hierachy", r"hierarchy: it is missing.*hierachy: unknown field \(did you mean hierarchy\?\)"),
+        ("clock_mhz", "clock_mh", r"clock_mh: unknown field \(did you mean clock_mhz\?\)"),
+        ("description", "descripton", r"descripton: unknown field \(did you mean description\?\)"),
+    ],
+)
+def test_a_misspelt_key_is_named_without_its_content(old: str, new: str, text: str) -> None:
+    content = EYERISS.model_dump(mode="json", exclude_none=True)
+    content[new] = content.pop(old)
+    with pytest.raises(InputError, match=text) as caught:
+        Accelerator.from_dict(content, "mine")
+    assert len(str(caught.value)) < 200
+    assert "pydantic" not in str(caught.value)

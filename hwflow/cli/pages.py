@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hwflow.console import Page, Table, number
+from hwflow.console import Page, Table, counted, number
+from hwflow.display import latency_text
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
@@ -16,9 +17,20 @@ if TYPE_CHECKING:
 
 
 def shape_text(layer: Layer) -> str:
-    """A layer in short: type, channels in to out, output width x height, kernel, stride, dilation, groups, batch."""
+    """A layer in short: type, channels in to out, output width x height, kernel, stride, dilation, groups, batch.
+
+    A product of two activations is rows x inner . inner x columns, for each of g heads; of a transposed convolution the size is
+    that of the input and, after >, of the output.
+    """
+    if layer.type == "matmul":
+        product = f"matmul {layer.P * layer.Q}x{layer.C} . {layer.C}x{layer.M}"
+        return " ".join([product, *(f"{letter}{n}" for letter, n in (("g", layer.G), ("n", layer.N)) if n > 1)])
     parts = [layer.type, f"{layer.G * layer.C}>{layer.G * layer.M}"]
-    if layer.P * layer.Q > 1:
+    if layer.type == "conv_transpose":
+        sizes = zip((layer.P, layer.Q), layer.strides, (layer.R, layer.S), layer.dilations, strict=True)
+        made = [(size - 1) * stride + (kernel - 1) * dilation + 1 for size, stride, kernel, dilation in sizes]
+        parts.append(f"{layer.P}x{layer.Q}>{made[0]}x{made[1]}")
+    elif layer.P * layer.Q > 1:
         parts.append(f"{layer.P}x{layer.Q}")
     if layer.R * layer.S > 1:
         parts.append(f"k{layer.R}x{layer.S}")
@@ -53,7 +65,7 @@ def _lines(cost: NetworkCost) -> list[str]:
     about = cost.provenance
     lines = []
     parameters = f"parameters {number(cost.params / 1e6, 3)} M, of bias and normalisation {cost.params_other:,}"
-    latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {number(cost.latency_s * 1e3, 3)} ms"
+    latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {latency_text(cost.latency_s)}"
     lines.append(f"{latency[0].upper()}{latency[1:]}; {parameters}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
@@ -81,7 +93,13 @@ def compare_page(found: Comparison) -> Page:
     picojoule = all(v.cost.rows[0].energy_unit == "pJ" for v in variants)
     normalised = all(v.cost.rows[0].energy_unit == "normalized" for v in variants)
     mixed = not picojoule and not normalised
-    headings = ["way", "energy" if mixed else f"energy ({'uJ' if picojoule else 'M units'})", "ratio", "latency (ms)", "ratio"]
+    headings = [
+        "configuration",
+        "energy" if mixed else f"energy ({'uJ' if picojoule else 'M units'})",
+        "ratio",
+        "latency (ms)",
+        "ratio",
+    ]
     headings += ["util. (%)", "DRAM (kB)", "rank energy", "rank latency"]
     rows = []
     for v in variants:
@@ -100,7 +118,7 @@ def compare_page(found: Comparison) -> Page:
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
     tables = [*_by_layer(network, variants), Table(headings, rows)]
-    return Page(f"{network.name}: {len(variants)} ways to cost it", tables, lines)
+    return Page(f"{network.name}: {counted(len(variants), 'configuration')} side by side", tables, lines)
 
 
 def _by_layer(network: Network, variants: Sequence[Variant]) -> list[Table]:

@@ -218,7 +218,7 @@ def _budgets(text: str, metric: str) -> Any:
 
 
 def _page(result: PruneResult, settings: Settings) -> Page:
-    from hwflow.console import Page, Table, number
+    from hwflow.console import Page, Table, counted, number
 
     tables = []
     if result.contest is not None:
@@ -230,9 +230,10 @@ def _page(result: PruneResult, settings: Settings) -> Page:
             if old is not None:
                 rows.append([level, name, number(old, 3), number(new, 3), number(share, 1)])
     tables.append(Table(["level", "metric", "before", "after", "left (%)"], rows, left=frozenset({0, 1})))
+    tuned = counted(len(result.tuning.epochs), "epoch")
     lines = [
         f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
-        f"fine-tuning for {len(result.tuning.epochs)} epochs, on {result.after.samples:,} images used for nothing else."
+        f"fine-tuning for {tuned}, on {result.after.samples:,} images used for nothing else."
     ]
     kept = ", ".join(f"{name} {width}" for name, width in result.plan.items())
     lines.append(f"Channels kept: {kept}.")

@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 from terminal import Run, command, one_paragraph, untimed
 
+from hwflow.cli.pages import shape_text
+from hwflow.display import latency_text
+from hwflow.layers import Layer
+
 
 def test_json_is_one_object_that_keeps_the_contract(hw: Run, tiny: str) -> None:
     code, out, err = hw("estimate", tiny, "--accelerator", "eyeriss", "--format", "json")
@@ -151,3 +155,29 @@ def test_a_reader_that_goes_away_is_no_traceback(tiny: str) -> None:
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
     process.wait()
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (Layer("l", C=3, M=8, P=8, Q=6, R=3, S=3), "conv 3>8 8x6 k3x3"),
+        (Layer("l", C=1, M=1, G=16, P=8, Q=8, R=3, S=3, strides=(2, 2)), "conv 16>16 8x8 k3x3 s2 g16"),
+        (Layer("l", type="matmul", P=197, C=64, M=197, G=12), "matmul 197x64 . 64x197 g12"),
+        (Layer("l", type="matmul", P=5, C=4, M=3), "matmul 5x4 . 4x3"),
+        (
+            Layer("l", type="conv_transpose", C=64, M=32, P=8, Q=4, R=3, S=2, strides=(2, 2)),
+            "conv_transpose 64>32 8x4>17x8 k3x2 s2",
+        ),
+        (Layer("l", type="conv_transpose", C=2, M=2), "conv_transpose 2>2 1x1>1x1"),
+        (Layer("l", type="linear", C=64, M=10, N=4), "linear 64>10 n4"),
+    ],
+)
+def test_the_shape_of_a_layer_in_short(layer: Layer, text: str) -> None:
+    assert shape_text(layer) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0413, "41.300 ms"), (1e-4, "0.100 ms"), (4.2e-7, "0.420 us"), (3e-9, "3.000 ns")]
+)
+def test_a_latency_is_no_row_of_zeros(seconds: float, text: str) -> None:
+    assert latency_text(seconds) == text
