@@ -17,9 +17,6 @@ from hwflow.layers import Layer, Tensor
 if TYPE_CHECKING:
     import pandas
 
-    from hwflow.accelerator import Accelerator
-    from hwflow.energy import EnergyTable
-
 LevelName = Literal["coarse", "mid", "fine"]
 LEVELS: tuple[LevelName, ...] = ("coarse", "mid", "fine")
 
@@ -105,8 +102,8 @@ class NetworkCost:
     """Costs of all layers of a network, one row an occurrence, with totals.
 
     Totals assume that every layer reads its inputs from and writes its outputs to DRAM. `area_um2` is the chip's
-    (`hwflow.energy.chip_area_um2`), or None where it is not known. `chip` and `tables`, the energies of each row, are there for
-    figures; they are not part of the result, and None and empty where it was put together by hand.
+    (`hwflow.energy.chip_area_um2`), or None where it is not known. `chip` (an `Accelerator`) and `tables` (an `EnergyTable` a
+    row) are there for figures; they are not part of the result, and None and empty where it was put together by hand.
     """
 
     network: str
@@ -120,8 +117,8 @@ class NetworkCost:
     mac_units: int | None = None
     area_um2: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    chip: Accelerator | None = field(default=None, compare=False, repr=False)
-    tables: tuple[EnergyTable, ...] = field(default=(), compare=False, repr=False)
+    chip: Any = field(default=None, compare=False, repr=False)
+    tables: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
     def __repr__(self) -> str:
         return f"<NetworkCost {display.network_cost_line(self)}>"
