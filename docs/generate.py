@@ -237,6 +237,7 @@ def _closed(properties: Mapping[str, Schema]) -> Schema:
 
 _COMPUTED: dict[str, Any] = {
     "shape": dict[str, int],
+    "params_shared": bool,
     "energy_by_level_pj": dict[str, float] | None,
     "energy_by_level_normalized": dict[str, float] | None,
 }
@@ -251,7 +252,10 @@ _MEANINGS = {
     "layers": "One row an occurrence of a layer.",
     "not_counted": "Operators that are not costed, and how many of each.",
     "provenance": "Versions, settings, and what the energies were recorded from.",
-    "params_other": "Bias, normalisation and the like; no part of `params`.",
+    "params": "Weights; in the totals those that several rows read are counted once.",
+    "params_shared": "True where the totals do not count these weights: another row's, or no parameters.",
+    "params_other": "Bias, normalization, embeddings and the like; no part of `params`.",
+    "params_total": "`params` and `params_other`; of a PyTorch model what sum(p.numel()) gives.",
     "other_traffic_bytes": "Coarse: memory traffic of the operators that are not counted.",
     "area_um2": "Of the chip without DRAM, wires and control; null where a part's is not known.",
     "name": "The layer's.",

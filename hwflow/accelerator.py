@@ -22,12 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from hwflow import display
 from hwflow.data import folder, parse_yaml, read_text, read_yaml
-from hwflow.errors import InputError, not_found
-from hwflow.layers import DIMS, TENSORS, Bits, Dim
+from hwflow.errors import InputError, not_found, shown
+from hwflow.layers import DIMS, TENSORS, Bits, Dim, Layer
 from hwflow.parts import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
 from hwflow.validation import explain
 
 _LISTED = 8  # changes that a label lists; with more, it is a chip of its own under a preset's name
+
+_WIDEST = 64
+"""Bits: words of more are no values of a layer's."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,14 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
             if names.count(n) > 1:
                 raise ValueError(f"hierarchy: the name {n!r} stands twice; every part needs its own")
         if not parts:
-            raise ValueError("hierarchy: it is empty; it must begin with a dram and end in one part of kind mac")
+            raise ValueError("hierarchy: it is empty; it must begin with a memory and end in one part of kind mac")
         if not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
             found = ", ".join(f"{p.name} ({p.kind})" for p in parts)
             raise ValueError(f"hierarchy: it must end in one part of kind mac, and have no other; it is {found}")
         first = parts[0]
-        if not isinstance(first, Memory) or first.kind != "dram" or set(first.keeps) != set(TENSORS):
+        if not isinstance(first, Memory) or set(first.keeps) != set(TENSORS):
             raise ValueError(
-                "hierarchy: the first part must be a dram that keeps weights, inputs and outputs; it is "
+                "hierarchy: the first part must be a memory that keeps weights, inputs and outputs; it is "
                 f"{first.name} ({first.kind})"
             )
         for above, below in itertools.pairwise(parts):
@@ -114,7 +117,7 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
             return _preset(presets()[text])
         if text.endswith((".yaml", ".yml")) or "/" in text:
             content = read_text(text, "accelerator")
-            if re.search(r"^architecture\s*:", content, re.MULTILINE):
+            if re.search(r"^arch(itecture)?\s*:", content, re.MULTILINE):
                 raise InputError(
                     f"accelerator {text} is an architecture in Timeloop's format, not hwflow's; give it with --timeloop-arch "
                     "(in Python: hwflow.from_timeloop)."
@@ -149,6 +152,7 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
         """
         width = dict(zip(TENSORS, bits, strict=True))
         content = self.model_dump(exclude_none=True)
+        misfits: dict[str, int] = {}
         for part in content["hierarchy"]:
             if part["kind"] == "mac":
                 part["multiplier_bits"] = max(bits.weights, bits.inputs)
@@ -158,10 +162,8 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
                 if set(part["keeps"]) == {"outputs"} and old > self.mac.multiplier_bits:
                     new = max(old, new)
                 if part["width_bits"] % new:
-                    raise InputError(
-                        f"accelerator {self.name}: {part['name']}.width_bits (={part['width_bits']}) is no whole multiple of "
-                        f"the {new} bit asked for; set {part['name']}.width_bits to one."
-                    )
+                    misfits[f"{part['name']}.width_bits (={part['width_bits']})"] = new
+                    continue
                 part["word_bits"] = new
                 if "size_words" in part:
                     total = part["size_words"] * old
@@ -169,7 +171,34 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
                 for field in ("read_words_per_cycle", "write_words_per_cycle"):
                     if field in part:
                         part[field] *= old / new
+        if misfits:
+            raise InputError(f"accelerator {self.name}: {self._misfit(misfits)}")
         return _validated(content, f"accelerator {self.name}")
+
+    def _misfit(self, misfits: Mapping[str, int]) -> str:
+        """Why words do not fit into the accesses of memories, given by their fields, and what does."""
+        asked = sorted(set(misfits.values()))
+        common = math.gcd(*(memory.width_bits for memory in self.memories))
+        fitting = [str(n) for n in range(1, common + 1) if common % n == 0 and n <= _WIDEST]
+        words = " and ".join(map(str, asked))
+        return (
+            f"words of {words} bits do not fill {', '.join(misfits)}, for an access moves whole words. Ask for "
+            f"{', '.join(fitting)} bits (--bits, or bits of the layer), in which narrower values can be stored; or make each "
+            f"of these fields, and its memory's size, a multiple of {words} and of its word_bits."
+        )
+
+    def serving(self, layer: Layer) -> Accelerator:
+        """This chip with the word widths that a layer asks for, if any.
+
+        Raises:
+            InputError: naming the layer and the fields that its words do not fit.
+        """
+        if layer.bits is None:
+            return self
+        try:
+            return self.with_bits(layer.bits)
+        except InputError as error:
+            raise InputError(f"layer {layer.name}: {error}") from None
 
     def differences(self, other: Accelerator) -> dict[str, Any]:
         """The fields in which this chip differs from `other`, by the names that `with_` takes, with this chip's values."""
@@ -371,7 +400,7 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
                 part.pop("size_words", None)
             part[rest] = value
             return
-    raise not_found(f"part in field {path!r} of {where}", head, _parts(content))
+    raise not_found(f"part in field {shown(path)} of {where}", head, _parts(content))
 
 
 def _parts(content: dict[str, Any]) -> list[str]:

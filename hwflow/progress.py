@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Protocol
 
+from hwflow.text import visible
+
 _WAIT_S = 0.7  # work that is done by then shows nothing
 _EVERY_S = 5.0  # between the lines of `lines`
 
@@ -57,11 +59,11 @@ def bar(title: str) -> Iterator[Progress]:
         TextColumn("{task.fields[now]}", markup=False),
     )
     drawn = Bar(*columns, console=Console(stderr=True), transient=True)
-    task = drawn.add_task(title, total=None, now="")
+    task = drawn.add_task(visible(title), total=None, now="")
     start = time.monotonic()
 
     def tell(done: int, total: int, text: str) -> None:
-        drawn.update(task, completed=done, total=total, now=text)
+        drawn.update(task, completed=done, total=total, now=visible(text))
         if not drawn.live.is_started and time.monotonic() - start >= _WAIT_S:
             drawn.start()
 
@@ -111,7 +113,7 @@ def _cell(title: str, display: Callable[..., Any]) -> Iterator[Progress]:
 
 
 def _line(title: str, done: int, total: int, text: str) -> str:
-    return ", ".join(filter(None, [title, f"{done:,} of {total:,}" if total else "", text]))
+    return visible(", ".join(filter(None, [title, f"{done:,} of {total:,}" if total else "", text])))
 
 
 def _notebook() -> Callable[..., Any] | None:

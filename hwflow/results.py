@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hwflow import display
 from hwflow.layers import Layer, Tensor
+from hwflow.text import csv_of
 
 if TYPE_CHECKING:
     import pandas
@@ -80,6 +79,7 @@ class LayerCost:
             "dilations": list(la.dilations),
             "macs": la.macs,
             "params": la.params,
+            "params_shared": la.shared,
             "energy_pj": self.energy_pj,
             "energy_normalized": self.energy_normalized,
             "energy_by_level_pj": dict(self.energy_by_level) if pj else None,
@@ -102,8 +102,9 @@ class NetworkCost:
     """Costs of all layers of a network, one row an occurrence, with totals.
 
     Totals assume that every layer reads its inputs from and writes its outputs to DRAM. `area_um2` is the chip's
-    (`hwflow.energy.chip_area_um2`), or None where it is not known. `chip` (an `Accelerator`) and `tables` (an `EnergyTable` a
-    row) are there for figures; they are not part of the result, and None and empty where it was put together by hand.
+    (`hwflow.energy.chip_area_um2`), or None where it is not known. `params_by_kind` splits all parameters, as
+    `Network.params_by_kind` does. `chip` (an `Accelerator`) and `tables` (an `EnergyTable` a row) are there for figures; they
+    are not part of the result, and None and empty where it was put together by hand.
     """
 
     network: str
@@ -117,6 +118,7 @@ class NetworkCost:
     mac_units: int | None = None
     area_um2: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    params_by_kind: Mapping[str, int] = field(default_factory=dict)
     chip: Any = field(default=None, compare=False, repr=False)
     tables: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
@@ -171,8 +173,13 @@ class NetworkCost:
 
     @property
     def params(self) -> int:
-        """Weights of all rows."""
-        return sum(r.layer.params for r in self.rows)
+        """Weights of all rows, those that several rows read counted once."""
+        return sum(r.layer.own_params for r in self.rows)
+
+    @property
+    def params_total(self) -> int:
+        """All parameters of the network, each once: weights, bias, normalization and others."""
+        return self.params + self.params_other
 
     @property
     def energy_pj(self) -> float | None:
@@ -229,6 +236,7 @@ class NetworkCost:
                 "macs": self.macs,
                 "params": self.params,
                 "params_other": self.params_other,
+                "params_total": self.params_total,
                 "energy_pj": self.energy_pj,
                 "energy_normalized": self.energy_normalized,
                 "cycles": self.cycles,
@@ -264,13 +272,7 @@ class NetworkCost:
 
     def to_csv(self) -> str:
         """One line a layer, units in the column names."""
-        rows = self.records()
-        columns = list(dict.fromkeys(c for row in rows for c in row))
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        return csv_of(self.records())
 
     def to_frame(self) -> pandas.DataFrame:
         """The rows of `to_csv` as a pandas DataFrame."""

@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from hwflow.errors import shown
+from hwflow.errors import listed, shown
 
 
 def explain(error: ValidationError, content: Any, where: str, known: Iterable[str] = ()) -> str:
     """A pydantic error as one paragraph: every wrong field with its path as users write it, its value and what is allowed."""
     problems = []
-    for item in error.errors():
+    for item in error.errors(include_url=False)[:10]:
         path, here = [], content
         for step in item["loc"]:
             if isinstance(here, Mapping) and step in here:
@@ -37,7 +37,7 @@ def explain(error: ValidationError, content: Any, where: str, known: Iterable[st
         )
         value = "" if whole else f" is {shown(item['input'])}"
         problems.append(f"{label}{value}: {message}")
-    return f"{where}: " + "; ".join(problems) + "."
+    return f"{where}: {listed(problems, error.error_count())}."
 
 
 def _sentence(item: ErrorDetails, known: Iterable[str]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+import hwflow
 from hwflow.accelerator import Accelerator, Fanout, MacUnit, Memory, presets
 from hwflow.dataflow import constrain, dataflows, load_dataflow
-from hwflow.errors import InputError
-from hwflow.layers import Bits
+from hwflow.errors import InputError, NotMappable
+from hwflow.layers import Bits, Layer
 
 EYERISS = Accelerator.load("eyeriss")
 
@@ -94,9 +95,45 @@ def test_what_a_variant_changes() -> None:
     assert EYERISS.differences(EYERISS) == {}
 
 
-def test_words_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(InputError, match=r"dram\.width_bits \(=64\) is no whole multiple of the 12 bit"):
-        EYERISS.with_bits(Bits(12, 12, 12))
+@pytest.mark.parametrize("bits", [3, 5, 6, 7, 12])
+def test_words_that_do_not_fill_an_access_are_refused_with_layer_and_fields(bits: int) -> None:
+    with pytest.raises(InputError) as error:
+        EYERISS.serving(Layer("head", C=4, M=4, bits=Bits(bits, bits, bits)))
+    said = str(error.value)
+    assert said.startswith(f"layer head: accelerator eyeriss: words of {bits} bits do not fill dram.width_bits (=64), global_b")
+    assert "Ask for 1, 2, 4, 8, 16 bits" in said
+    for memory in EYERISS.memories:
+        assert f"{memory.name}.width_bits (={memory.width_bits})" in said
+    assert EYERISS.serving(Layer("head", C=4, M=4)) is EYERISS
+    for fitting in (1, 2, 4, 8, 16):  # what the sentence proposes is possible
+        assert EYERISS.with_bits(Bits(fitting, fitting, fitting)).dram.word_bits == fitting
+
+
+@pytest.mark.parametrize("bits", [3, 5, 6, 7])
+def test_accesses_can_be_made_so_wide_that_odd_words_fill_them(bits: int) -> None:
+    wide = EYERISS.with_(
+        {
+            f"{memory.name}.{field}": value
+            for memory in EYERISS.memories
+            for field, value in (("width_bits", 16 * bits), ("size_words", 1050), ("size_kib", None))
+            if field == "width_bits" or memory is not EYERISS.dram
+            if value is not None
+        }
+    )
+    layer = Layer("head", C=4, M=4, bits=Bits(bits, bits, bits))
+    assert {memory.word_bits for memory in wide.serving(layer).memories} == {bits}
+
+
+def test_the_outermost_memory_need_be_no_dram() -> None:
+    hierarchy = [
+        {"name": "store", "kind": "sram", "role": "store", "size_words": 512, "word_bits": 8, "width_bits": 64},
+        {"name": "mac", "kind": "mac", "multiplier_bits": 8, "adder_bits": 16},
+    ]
+    chip = Accelerator.from_dict({"name": "small", "technology_nm": 45, "clock_mhz": 1000, "hierarchy": hierarchy})
+    fits, too_large = Layer("fits", C=4, M=8, P=5), Layer("large", C=16, M=32, P=5)
+    assert hwflow.map_layer(fits, chip, store=False).cost.dram_bytes > 0
+    with pytest.raises(NotMappable, match="has no mapping on small"):
+        hwflow.map_layer(too_large, chip, store=False)
 
 
 def test_bandwidth_in_words_per_cycle() -> None:
@@ -121,7 +158,7 @@ def test_bandwidth_in_words_per_cycle() -> None:
         ("clock_mhz", -1, "clock_mhz is -1"),
         ("clock_mhz", float("inf"), "clock_mhz is inf"),
         ("global_buffer.keeps", ["weight"], r"global_buffer\.keeps\[0\] is 'weight'"),
-        ("dram.keeps", ["weights"], "the first part must be a dram that keeps weights, inputs and outputs"),
+        ("dram.keeps", ["weights"], "the first part must be a memory that keeps weights, inputs and outputs"),
         ("hierarchy", [], "unknown field"),
         ("clock_mhz", True, "clock_mhz is True: a number is needed"),
         ("dram.bandwidth_gb_s", 1e-300, r"dram\.bandwidth_gb_s is 1e-300"),
@@ -166,9 +203,9 @@ def test_one_of_ones_own_in_full(tmp_path: Path) -> None:
     ("change", "text"),
     [
         (lambda h: h.pop(), "it must end in one part of kind mac"),
-        (lambda h: h.pop(0), r"the first part must be a dram .*; it is global_buffer \(sram\)"),
-        (lambda h: h.clear(), "hierarchy: it is empty; it must begin with a dram and end in one part of kind mac"),
-        (lambda h: h.__delitem__(slice(0, -1)), r"the first part must be a dram .*; it is mac \(mac\)"),
+        (lambda h: h.pop(0), r"the first part must be a memory .*; it is global_buffer \(sram\)"),
+        (lambda h: h.clear(), "hierarchy: it is empty; it must begin with a memory and end in one part of kind mac"),
+        (lambda h: h.__delitem__(slice(0, -1)), r"the first part must be a memory .*; it is mac \(mac\)"),
         (lambda h: h[1].update(word_bit=16), r"global_buffer\.word_bit: unknown field \(did you mean word_bits\?\)"),
         (lambda h: h[1].pop("word_bits"), r"global_buffer\.word_bits: it is missing"),
         (lambda h: h[1].update(kind="rom"), r"kind must be one of dram, sram, regfile, fanout, mac"),

@@ -29,6 +29,7 @@ DATA = {
     "optional",
     "progress",
     "results",
+    "text",
     "validation",
 }
 STORE = {"store", "_cachefile", "_owner"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +22,7 @@ def listing(
 ) -> None:
     """What hwflow knows by name."""
     from hwflow.cli.arguments import chosen
+    from hwflow.console import deliver_text
     from hwflow.errors import not_found
 
     chosen("--format", form, ("table", "json"))
@@ -31,10 +31,10 @@ def listing(
     lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
     entries = lists[what]()
     if form == "json":
-        sys.stdout.write(json.dumps(entries, indent=2) + "\n")
+        deliver_text(json.dumps(entries, indent=2) + "\n")
         return
     width = max(len(name) for name in entries)
-    sys.stdout.writelines(f"{name.ljust(width)}  {text}\n" for name, text in entries.items())
+    deliver_text("".join(f"{name.ljust(width)}  {text}\n" for name, text in entries.items()))
 
 
 def show(
@@ -59,7 +59,7 @@ def show(
 @cache.command("info")
 def cache_info() -> None:
     """Path, size and number of results by kind."""
-    from hwflow.console import say
+    from hwflow.console import deliver_text, say
     from hwflow.store import Store
 
     store = Store()
@@ -73,7 +73,7 @@ def cache_info() -> None:
     lines += [f"{kind.ljust(8)}  {count:,} results" for kind, count in info.entries.items()]
     if not info.entries:
         lines.append("empty")
-    sys.stdout.write("\n".join(lines) + "\n")
+    deliver_text("\n".join(lines) + "\n")
     for notice in store.notices:
         say(notice)
 
@@ -81,11 +81,12 @@ def cache_info() -> None:
 @cache.command("clear")
 def cache_clear() -> None:
     """Remove all results."""
+    from hwflow.console import deliver_text
     from hwflow.store import Store
 
     store = Store()
     removed = store.clear()
-    sys.stdout.write(f"removed {removed:,} results from {store.path}\n")
+    deliver_text(f"removed {removed:,} results from {store.path}\n")
     store.close()
 
 
@@ -94,10 +95,10 @@ def examine(
 ) -> None:
     """What is installed, what answers for each preset, what is missing, and the one next command."""
     from hwflow import doctor
-    from hwflow.console import interruptible
+    from hwflow.console import deliver_text, interruptible
 
     with interruptible():
-        sys.stdout.write(doctor.examine(live=not quick).text())
+        deliver_text(doctor.examine(live=not quick).text())
 
 
 def _networks() -> dict[str, str]:

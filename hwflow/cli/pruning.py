@@ -206,7 +206,7 @@ def _refuse_unused(
 
 def _seeds(text: str) -> tuple[int, ...]:
     parts = args.listed("--seed", text)
-    if not all(part.isdecimal() for part in parts):
+    if not all(part.isdecimal() and len(part) <= _DIGITS for part in parts):
         raise InputError(f"--seed is {text!r}; it must be a whole number, or several with commas between them.")
     return tuple(int(part) for part in parts)
 
@@ -224,12 +224,18 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     if result.contest is not None:
         tables.append(_comparison(result.contest))
     rows = []
-    for level, (before, after) in result.costs.items():
+    costed = [
+        (level, "-" if level == "coarse" else result.objective, before, after)
+        for level, (before, after) in result.costs.items()
+    ]
+    costed += [("mid", objective, before, after) for objective, (before, after) in result.remapped.items()]
+    for level, objective, before, after in costed:
         for name, (old, new) in zip(_METRICS, zip(_totals(before), _totals(after), strict=True), strict=True):
             share = None if not old or new is None else 100 * new / old
             if old is not None:
-                rows.append([level, name, number(old, 3), number(new, 3), number(share, 1)])
-    tables.append(Table(["level", "metric", "before", "after", "left (%)"], rows, left=frozenset({0, 1})))
+                rows.append([level, objective, name, number(old, 3), number(new, 3), number(share, 1)])
+    headings = ["level", "mapped for", "metric", "before", "after", "left (%)"]
+    tables.append(Table(headings, rows, left=frozenset({0, 1, 2})))
     tuned = counted(len(result.tuning.epochs), "epoch")
     lines = [
         f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
@@ -244,9 +250,12 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     budget = ", ".join(map(str, settings.budgets)) or f"none, weighing {settings.metric}"
     chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)
     where = f" on {chip}" if chip else ", no accelerator"
-    return Page(f"{result.grouping.network.name}{where}, budget {budget}, search at {settings.levels[0]}", tables, lines)
+    mapped = "" if settings.levels == ("coarse",) else f", mappings for {result.objective}"
+    title = f"{result.grouping.network.name}{where}, budget {budget}, search at {settings.levels[0]}{mapped}"
+    return Page(title, tables, lines)
 
 
+_DIGITS = 18  # of a seed, which is below 2^63
 _METRICS = ("energy (uJ)", "energy (normalized, M)", "latency (ms)", "MACs (M)", "params (k)")
 
 

@@ -131,8 +131,7 @@ def analyse(
     """
     from hwflow.cost import mid
 
-    chip = accelerator_of(accelerator)
-    chip = chip.with_bits(layer.bits) if layer.bits else chip
+    chip = accelerator_of(accelerator).serving(layer)
     with opened(store, None) as (cache, _):
         table = energies.energy_table(chip, energy, engine=engine, store=cache)
     return mid.analyse(layer, chip, mapping, table)

@@ -133,7 +133,10 @@ def plan_for(network: Network, accelerator: Accelerator | None, options: Options
                 "Only coarse answers without one."
             )
         return Plan(network, None, {})
-    sized = {layer.bits: accelerator.with_bits(layer.bits) if layer.bits else accelerator for layer in network}
+    sized: dict[Bits | None, Accelerator] = {}
+    for layer in network:
+        if layer.bits not in sized:
+            sized[layer.bits] = accelerator.serving(layer)
     tables = energies.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
     chips = {}
     for bits, chip in sized.items():
@@ -259,6 +262,7 @@ def _assemble(
         batch=batches.pop() if len(batches) == 1 else network.layers[0].N,
         rows=tuple(rows),
         params_other=network.params_other,
+        params_by_kind=network.params_by_kind,
         not_counted=network.not_counted,
         other_traffic_bytes=other,
         mac_units=accelerator.mac_units if accelerator else None,

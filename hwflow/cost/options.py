@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from hwflow.cost import energies
-from hwflow.errors import InputError, not_found
+from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.results import LEVELS, LevelName
 
 Objective = Literal["energy", "latency", "edp"]
@@ -57,10 +57,8 @@ class Options:
                 raise not_found(name, str(getattr(self, name)), choices)
         if self.engine is not None and self.engine not in ENGINES:
             raise not_found("engine", self.engine, ENGINES)
-        for name in ("effort", "jobs"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        check_whole("effort", self.effort, MOST_EFFORT)
+        check_whole("jobs", self.jobs, MOST_JOBS)
         if not isinstance(self.ragged, bool):
             raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
 

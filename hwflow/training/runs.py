@@ -17,7 +17,7 @@ from hwflow.progress import Shown, shown
 from hwflow.training.fitting import History, fit
 from hwflow.training.recipe import Recipe, default_recipe
 from hwflow.training.scoring import check_output, first_output, modes_kept, placed, score
-from hwflow.training.weights import load_weights, save_weights
+from hwflow.training.weights import load_weights, record_training, save_weights
 
 
 def train(
@@ -75,6 +75,7 @@ def train(
     checkpoint = None if output is None else checkpoint_of(output)
     with shown(progress, f"{name} on {loaded.name}") as bar:
         history = fit(model, fit_part, held, used, task=loaded.task, teacher=teacher, checkpoint=checkpoint, progress=bar)
+    record_training(model, loaded.identity)
     test = score(model, loaded.test, task=loaded.task, device=used.device, precision=used.precision)
     history = replace(history, test=test)
     if checkpoint is not None and output is not None:
