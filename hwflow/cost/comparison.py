@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from hwflow.progress import Progress, Shown, shown
 from hwflow.ranking import spearman
 from hwflow.results import LevelName, NetworkCost
 from hwflow.store import Store
+from hwflow.text import csv_of
 
 if TYPE_CHECKING:
     import pandas
@@ -97,12 +96,7 @@ class Comparison:
 
     def to_csv(self) -> str:
         """The rows of `records`."""
-        rows = self.records()
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(dict.fromkeys(c for row in rows for c in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        return csv_of(self.records())
 
     def to_frame(self) -> pandas.DataFrame:
         """One row a variant: its totals, ratios and rank correlations."""
