@@ -29,3 +29,13 @@ def _ranks(values: Sequence[float]) -> list[float]:
             ranks[i] = (start + end) / 2
         start = end + 1
     return ranks
+
+
+def undominated(values: Sequence[tuple[float, ...]]) -> list[bool]:
+    """Of each point, the less the better, whether no other equals or beats it in everything and beats it in something."""
+    front: list[tuple[float, ...]] = []
+    for value in sorted(set(values)):  # what beats another comes before it
+        if not any(all(a <= b for a, b in zip(kept, value, strict=True)) for kept in front):
+            front.append(value)
+    best = set(front)
+    return [value in best for value in values]

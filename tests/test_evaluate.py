@@ -259,10 +259,15 @@ def test_fine_answers_and_is_kept(store: Store, timeloop: dict[str, Exception], 
     assert store.info().entries["fine"] == 2
 
 
-def test_without_timeloop_the_default_raises(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+def test_without_timeloop_the_default_is_mid_with_a_warning(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """As on the command line: the title says which level was asked for and why another one answered."""
     monkeypatch.setattr(engines, "find_engine", _no_engine)
+    with pytest.warns(hwflow.HwflowWarning, match="fine cannot answer; mid answers instead, in every row"):
+        cost = hwflow.estimate(NET, ACC, level="fine", store=store)
+    assert cost.title == f"{NET.name} on {ACC.name}, level mid (fine was asked for: Timeloop was not found), batch 1"
+    assert repr(cost).startswith(f"<NetworkCost {cost.title}: ")
     with pytest.raises(ToolMissing, match="not on PATH"):
-        hwflow.estimate(NET, ACC, level="fine", store=store)
+        hwflow.estimate(NET, ACC, level="fine", fallback="none", store=store)
 
 
 @pytest.mark.parametrize("fallback", ["mid", "coarse"])
@@ -292,7 +297,7 @@ def test_one_layer_moves_the_whole_network_and_no_other(store: Store, timeloop: 
     assert "random123" not in plain(costs[0])  # two equal runs have equal bytes
     assert "random123" in told[0]
     with pytest.raises(ToolError, match="layer b failed"):
-        hwflow.estimate(NET, ACC, level="fine", store=store)
+        hwflow.estimate(NET, ACC, level="fine", fallback="none", store=store)
 
 
 def test_the_library_warns_where_nobody_listens(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
@@ -303,7 +308,7 @@ def test_the_library_warns_where_nobody_listens(monkeypatch: pytest.MonkeyPatch,
 
 def test_what_mid_cannot_map_is_not_hidden(store: Store, timeloop: dict[str, Exception]) -> None:
     tiny = ACC.with_({"psum_spad.keeps": ["outputs", "weights", "inputs"], "psum_spad.size_words": 1})
-    for level, fallback in (("mid", "coarse"), ("fine", "mid"), ("fine", "coarse")):
+    for level, fallback in (("mid", "mid"), ("fine", "mid"), ("fine", "coarse")):
         with pytest.raises(NotMappable, match="psum_spad"):
             hwflow.estimate(NET, tiny, level=level, fallback=fallback, energy="normalized", dataflow="flexible", store=store)  # type: ignore[arg-type]
 
@@ -322,7 +327,7 @@ def test_what_only_timeloop_cannot_map_falls_back(store: Store, timeloop: dict[s
         )
         assert {r.level for r in cost.rows} == {fallback}
     with pytest.raises(NotMappable, match="found nothing"):
-        hwflow.estimate(NET, ACC, level="fine", mapper="timeloop", store=store)
+        hwflow.estimate(NET, ACC, level="fine", mapper="timeloop", fallback="none", store=store)
 
 
 def test_a_defect_is_not_taken_for_a_failed_run(store: Store, timeloop: dict[str, Exception]) -> None:

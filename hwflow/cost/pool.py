@@ -18,21 +18,16 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from typing import Any, Protocol
+from typing import Any
 
 from hwflow.errors import HwflowError
+from hwflow.progress import Progress
 from hwflow.store import Accepts, Busy, Claim, Hit, Store
 
 _POLL_S = 0.1
 _GRACE_S = 10.0
 _START_S = 0.7  # of a core's time, for a worker to start and import what it needs (measured: 0.65 to 0.75 s)
 _MEASURED = 3  # pieces done here before the rest is judged by them, the first one left out: it imports, too
-
-
-class Progress(Protocol):
-    """Told what is done: pieces finished, pieces in all, and what happens now."""
-
-    def __call__(self, done: int, total: int, text: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import work
-from hwflow.cost.evaluation import Options, mapped_plan
-from hwflow.cost.pool import Progress
+from hwflow.cost.evaluation import mapped_plan
+from hwflow.cost.options import Options
 from hwflow.cost.records import mapping_from_data
 from hwflow.data import write_text
 from hwflow.network import Network
+from hwflow.progress import Progress
 from hwflow.store import Store
 
 _LONGEST = 100  # characters of a folder's name; file systems take 255 bytes, and paths have limits, too

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hwflow import display
 from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
 
@@ -32,7 +33,7 @@ class OtherOp(NamedTuple):
 _KINDS = {"Gather": "embeddings"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """A model as a tuple of layers, in order of execution; a layer that runs twice stands there twice.
 
@@ -60,6 +61,20 @@ class Network:
             seen[layer.name] += 1
             unique.append(layer if seen[layer.name] == 1 else layer.with_(name=f"{layer.name}#{seen[layer.name]}"))
         object.__setattr__(self, "layers", tuple(unique))
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}: {len(self.layers)} layers, {self.macs * 1e-6:,.2f} M MACs, {self.params:,} weights>"
+
+    def _repr_html_(self) -> str:
+        headings = ["layer", "MACs (M)", "weights", "type and sizes"]
+        rows = [
+            [la.name, f"{la.macs * 1e-6:,.2f}", f"{la.params:,}", str(la).removeprefix(f"{la.name} ").strip("()")]
+            for la in self.layers
+        ]
+        totals = ["total", f"{self.macs * 1e-6:,.2f}", f"{self.params:,}", ""]
+        other = ", ".join(f"{kind} x{count}" for kind, count in self.not_counted.items())
+        lines = [f"Not counted: {other}"] if other else []
+        return display.table_html(f"Network {self.name}", headings, rows, totals, lines)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwflow.errors import HwflowError, ImportFailed, InputError, MissingDependency, not_found
 from hwflow.layers import Layer
@@ -18,6 +18,8 @@ from hwflow.network.from_timeloop_problem import SUFFIXES, is_problem
 
 if TYPE_CHECKING:
     from torch import nn
+
+    NetworkLike: TypeAlias = Network | nn.Module | str | Path
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _FORMS = (
@@ -54,7 +56,7 @@ def load(spec: str, *, input_shape: Sequence[int] | None = None, batch: int | No
             what = "is Timeloop's problem" if problem else "is a layer list"
             raise InputError(f"{spec} {what}, which has its sizes written in it: leave --input (input_shape=) out.")
         network = Network.from_timeloop(spec) if problem else Network.from_yaml(spec)
-        return network if batch is None else _batched(network, batch)
+        return network if batch is None else batched(network, batch)
     if _CALLABLE.fullmatch(spec):
         if input_shape is None:
             raise InputError(f"{spec} needs the shape of its input, batch first: --input 1x3x224x224 (input_shape=).")
@@ -86,7 +88,9 @@ def _with_batch(shape: Sequence[int], batch: int | None) -> Sequence[int]:
     return shape if batch is None else (batch, *shape[1:])
 
 
-def _batched(network: Network, batch: int) -> Network:
+def batched(network: Network, batch: int) -> Network:
+    """Every layer at this batch; a `matmul`, whose samples have both operands of their own, has its G multiplied."""
+
     def change(layer: Layer) -> Layer:
         return layer.with_(G=layer.G * batch) if layer.type == "matmul" else layer.with_(N=batch)
 
@@ -130,4 +134,4 @@ def _called(spec: str) -> Any:
     return model
 
 
-__all__ = ["load", "load_module"]
+__all__ = ["batched", "load", "load_module"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from hwflow import display
 from hwflow.errors import InputError
 from hwflow.network.load import load_module
 from hwflow.pruning.contest import Contest
@@ -21,7 +22,7 @@ from hwflow.training.scoring import Score
 from hwflow.training.weights import load_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PruneResult:
     """A pruned network and how it came about.
 
@@ -47,6 +48,26 @@ class PruneResult:
     tuning: History = field(repr=False)
     objective: str = "edp"
     remapped: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<PruneResult {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [level, ", ".join(display.totals_of(before)), ", ".join(display.totals_of(after))]
+            for level, (before, after) in self.costs.items()
+        ]
+        rows.append(["test accuracy", f"{self.before.accuracy:.2%}", f"{self.after.accuracy:.2%}"])
+        kept = ", ".join(f"{name} {width}" for name, width in self.plan.items())
+        lines = [f"Channels kept: {kept}", *(f"{level} is missing: {why}" for level, why in self.not_available.items())]
+        return display.table_html(f"PruneResult {self._summary()}", ["", "before", "after"], rows, None, lines)
+
+    def _summary(self) -> str:
+        told = [f"test accuracy {self.before.accuracy:.2%} to {self.after.accuracy:.2%}"]
+        for level, (before, after) in self.costs.items():
+            pairs = zip(display.totals_of(before), display.totals_of(after), strict=True)
+            told.append(f"{level} {', '.join(f'{old} to {new}' for old, new in pairs)}")
+        return f"{self.grouping.network.name}: {'; '.join(told)}"
 
     def metrics(self) -> dict[str, Any]:
         """`metrics.json`: before and after, the accuracy on the test set and each level's totals; whose mappings."""

@@ -27,7 +27,9 @@ def page(way: Way) -> Page:
         Section("Layers", layer_blocks(way, colours)),
         Section("Where the numbers come from", provenance([way])),
     ]
-    return Page(f"{costs.network}{where}", f"{_lead(way)} Level {costs.level}{flow}, {_batch(costs)}.", top, sections)
+    level = costs.level if way.asked == costs.level else f"{costs.level} ({way.asked} was asked for)"
+    title = f"{costs.network}{where}{'' if way.asked == costs.level else f', level {level}'}"
+    return Page(title, f"{_lead(way)} Level {level}{flow}, {_batch(costs)}.", top, sections)
 
 
 def _batch(costs: CostRecord) -> str:
@@ -43,7 +45,8 @@ def remarks(way: Way) -> Iterator[str]:
     """What a reader must know of these numbers."""
     costs = way.costs
     if way.asked != costs.level:
-        yield f"{capital(way.asked)} was asked for, and {costs.level} answered."
+        reason = str(costs.provenance.get("fallback") or "").partition(f"instead of {way.asked}: ")[2]
+        yield f"{capital(way.asked)} was asked for, and {costs.level} answered{': ' if reason else ''}{reason}."
     if note := unsplit_note(way):
         yield note
     if costs.totals.energy_normalized is not None:

@@ -52,7 +52,7 @@ class PointRecord(Record):
     engine: str | None = None
 
 
-_OWN = frozenset(PointRecord.model_fields) | {"edp_pj_s", "seconds"}
+_OWN = frozenset(PointRecord.model_fields) | {"edp_pj_s", "pareto", "seconds"}
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hwflow.accelerator import Accelerator
-from hwflow.cost.evaluation import Options
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import Options
 from hwflow.cost.records import cost_from_data
 from hwflow.errors import InputError
+from hwflow.progress import Progress
 from hwflow.results import LevelName, NetworkCost
 from hwflow.sweeping.cases import Case, identity
 from hwflow.sweeping.costing import Answer, Costed, Failure, Unit, cost_unit, failure

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.cost import coarse
-from hwflow.cost.evaluation import Options
 from hwflow.cost.opening import Notify, warn
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import Options
 from hwflow.energy import unrecorded
-from hwflow.errors import InputError
+from hwflow.errors import InputError, MissingDependency
+from hwflow.progress import Shown, shown
+from hwflow.reporting import write_report
 from hwflow.sweeping import records as record_files
 from hwflow.sweeping import runners
 from hwflow.sweeping.cases import Case, cases_of, identity
@@ -77,20 +78,20 @@ def sweep(
     jobs: int = 1,
     yes: bool = False,
     store: bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
 ) -> pandas.DataFrame:
     """Cost networks on many accelerators, as a sweep file asks for, into a folder; a folder that holds a part is continued.
 
     Args:
         path: the sweep file.
-        folder: where the records and tables go.
+        folder: where the records, the tables and report.html go.
         runner: local processes, or a Ray cluster.
         address: of the Ray cluster; without it, one is started on this machine.
         jobs: processes; above 1, call it below `if __name__ == "__main__":`.
         yes: whether more than `MANY` points are meant.
         store: whether layers are looked for, and kept, in the user's store.
-        progress: told what is done; see `hwflow.cost.pool.Progress`.
+        progress: told what is done; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know; None warns.
 
     Returns:
@@ -123,7 +124,7 @@ def run(
     jobs: int = 1,
     yes: bool = False,
     store: bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
 ) -> SweepResult:
     """`sweep`, with what else is known at its end."""
@@ -144,7 +145,7 @@ def run(
             f"the energies of {', '.join(parts)} are recorded for some of the swept values and fitted for the others, which "
             "can differ by the fit's error. energy: fitted prices all alike."
         )
-    with record_files.opened(place, file, _header(space, cases)) as records:
+    with record_files.opened(place, file, _header(space, cases)) as records, shown(progress, file.name) as bar:
         coverage: Coverage | None = None
 
         def result() -> SweepResult:
@@ -164,7 +165,7 @@ def run(
                     costing,
                     keep=store,
                     expected=expected,
-                    progress=progress,
+                    progress=bar,
                     notify=tell,
                 )
                 _carry_out(asked, space, coverage, records)
@@ -173,7 +174,12 @@ def run(
         except InputError:  # of a search whose objective a design does not have
             result()
             raise
-        return result()
+        finished = result()
+    try:
+        write_report(place)
+    except MissingDependency as error:
+        tell(f"report.html was not written: {error}")
+    return finished
 
 
 def _carry_out(asked: Description, space: Space, coverage: Coverage, records: Records) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.data import checked, write_bytes
 from hwflow.errors import InputError, MissingDependency
+from hwflow.ranking import undominated
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.space import Space
 from hwflow.text import FORMULA
@@ -35,9 +36,11 @@ _FOUND = {
     "dram_bytes": "double",
     "macs": "int64",
     "params": "int64",
+    "pareto": "bool",
     "energy_source": "string",
     "engine": "string",
 }
+_OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "area_um2")  # of the front, as far as all of its points have them
 _LAYER = {
     "point": "int64",
     "layer": "string",
@@ -93,9 +96,11 @@ def write_tables(folder: Path, space: Space, records: Records) -> None:
         pa.csv.CSVWriter(files["results.csv"], results, write_options=quoting) as lines,
         pa.parquet.ParquetWriter(files["layers.parquet"], layers) as rows,
     ):
+        front = fronts(records)
         for block in _blocks(records):
             try:
-                table = pa.Table.from_pylist([_flat(record, texts) for record in block], results)
+                flat = [{**_flat(record, texts), "pareto": front.get(record["point"])} for record in block]
+                table = pa.Table.from_pylist(flat, results)
                 below = pa.Table.from_pylist([row for record in block for row in _layers(record)], layers)
             except (pa.ArrowException, AttributeError, KeyError, TypeError) as error:
                 first, last = block[0]["point"], block[-1]["point"]
@@ -108,6 +113,23 @@ def write_tables(folder: Path, space: Space, records: Records) -> None:
             rows.write_table(below)
     for name, content in files.items():
         write_bytes(folder / name, content.getbuffer())
+
+
+def fronts(records: Iterable[Mapping[str, Any]]) -> dict[int, bool]:
+    """Of each answered point whether it is on the Pareto front of its network, level and batch: no other point of these is as
+    good in energy, latency and area and better in one. Points with energies in different units are not compared."""
+    groups: dict[tuple[object, ...], list[tuple[int, tuple[float | None, ...]]]] = {}
+    for record in records:
+        if record.get("status") == "ok":
+            values = tuple(record.get(name) for name in _OBJECTIVES)
+            group = (record["network"], record["level"], record["batch"], values[0] is None)
+            groups.setdefault(group, []).append((record["point"], values))
+    found: dict[int, bool] = {}
+    for points in groups.values():
+        known = [i for i in range(len(_OBJECTIVES)) if all(values[i] is not None for _, values in points)]
+        best = undominated([tuple(values[i] or 0.0 for i in known) for _, values in points])
+        found |= dict(zip((number for number, _ in points), best, strict=True))
+    return found
 
 
 def read_results(folder: Path) -> pandas.DataFrame:

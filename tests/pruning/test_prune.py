@@ -208,6 +208,22 @@ def test_uniform_and_given_plans(small: Small, digits: Data, tmp_path: Path) -> 
         run(small, digits, tmp_path / "wrong", plan={"inner": 17})
 
 
+def test_settings_change_by_name_as_in_train(small: Small, digits: Data, tmp_path: Path) -> None:
+    """`episodes` and `round_to` are of the settings, `epochs` of the fine-tuning's recipe, `samples` of the proxy."""
+    asked = {"level": "coarse", "metric": "macs", "episodes": 2, "epochs": 1, "samples": 40, "round_to": 4, "device": "cpu"}
+    result = hwflow.prune(small, digits, "eyeriss", output=tmp_path / "run", **asked)  # type: ignore[arg-type]
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert (settings["episodes"], settings["round_to"], settings["proxy"]["samples"]) == (2, 4, 40)
+    assert settings["tuning"]["epochs"] == 1
+    assert len(result.tuning.epochs) == 1
+    assert repr(result).startswith("<PruneResult Small: test accuracy ")
+    assert "<table>" in result._repr_html_()
+    with pytest.raises(InputError, match=r"unknown setting of prune 'episode'\. Did you mean 'episodes'"):
+        hwflow.prune(small, digits, level="coarse", episode=3)
+    with pytest.raises(InputError, match=r"mapper \(--mapper\) is 'timeloop', which changes nothing at level coarse"):
+        hwflow.prune(small, digits, level="coarse", mapper="timeloop")
+
+
 def test_a_folder_is_not_overwritten(small: Small, digits: Data, tmp_path: Path) -> None:
     run(small, digits, tmp_path / "run", plan={"inner": 16})
     with pytest.raises(InputError, match="holds a pruning run already: --resume continues it"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,28 @@ def test_a_sweep_gives_what_estimate_gives(sweep_file: Sweep, tmp_path: Path) ->
         assert list(mine["energy_dram"]) == [r.energy_by_level["dram"] for r in cost.rows]
     assert pd.read_csv(tmp_path / "out" / "results.csv")["latency_s"].equals(frame["latency_s"])
     assert (tmp_path / "out" / "sweep.yaml").read_text() == (tmp_path / "sweep.yaml").read_text()
+
+
+def test_python_and_the_command_leave_the_same_files(sweep_file: Sweep, tmp_path: Path) -> None:
+    path = sweep_file(levels=["coarse"])
+    hwflow.sweep(path, tmp_path / "python", store=False)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sweep", str(path), "-o", str(tmp_path / "command")])
+    assert not ended.value.code
+    found = [{file.name: file.read_bytes() for file in (tmp_path / way).iterdir()} for way in ("python", "command")]
+    assert found[0].keys() == found[1].keys()
+    assert found[0]["report.html"] == found[1]["report.html"]
+
+
+def test_a_sweep_without_plotly_says_that_no_report_was_written(
+    sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.warns(hwflow.HwflowWarning, match=r"report\.html was not written: reports need the package plotly"):
+        frame = hwflow.sweep(sweep_file(levels=["coarse"]), tmp_path / "out", store=False)
+    assert len(frame) == 10
+    assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_layer_is_computed_once_on_a_chip(sweep_file: Sweep, tmp_path: Path, counted: list[str]) -> None:
