@@ -68,6 +68,14 @@ FallbackOption = Annotated[
 StrictOption = Annotated[bool, typer.Option("--strict", help="The same as --fallback none.")]
 FormatOption = Annotated[str, typer.Option("--format", metavar="table|json|csv", help="How to print.")]
 OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not to the screen.")]
+AllowImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-import",
+        metavar="MODULE[,MODULE]",
+        help="Modules that files may name a network's code of; may be repeated. None is imported by default.",
+    ),
+]
 JobsOption = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Layers at once; by default the cores.")]
 
 
@@ -136,6 +144,11 @@ def load_chips(
 
 
 _NO_CHIP = "no chip is named; give --accelerator, a preset ('hwflow list accelerators') or a YAML file, or --timeloop-arch."
+
+
+def modules(specs: Sequence[str] | None) -> tuple[str, ...]:
+    """All modules of `--allow-import`."""
+    return tuple(name for text in specs or () for name in listed("--allow-import", text))
 
 
 def cores(jobs: int | None, mapper: str = "hwflow") -> int:

@@ -76,6 +76,7 @@ def sweep(
     address: str | None = None,
     jobs: int = 1,
     yes: bool = False,
+    allow_import: Sequence[str] = (),
     store: bool = True,
     progress: Progress | None = None,
     notify: Notify | None = None,
@@ -89,6 +90,8 @@ def sweep(
         address: of the Ray cluster; without it, one is started on this machine.
         jobs: processes; above 1, call it below `if __name__ == "__main__":`.
         yes: whether more than `MANY` points are meant.
+        allow_import: modules of which the file, and the runs in its `plans`, may name a callable as a network; code that a file
+            names is not run otherwise.
         store: whether layers are looked for, and kept, in the user's store.
         progress: told what is done; see `hwflow.cost.pool.Progress`.
         notify: told in a sentence what a user should know; None warns.
@@ -108,6 +111,7 @@ def sweep(
         address=address,
         jobs=jobs,
         yes=yes,
+        allow_import=allow_import,
         store=store,
         progress=progress,
         notify=notify,
@@ -122,6 +126,7 @@ def run(
     address: str | None = None,
     jobs: int = 1,
     yes: bool = False,
+    allow_import: Sequence[str] = (),
     store: bool = True,
     progress: Progress | None = None,
     notify: Notify | None = None,
@@ -133,7 +138,7 @@ def run(
     asked = load_description(file)
     options = _options(asked, jobs)
     opening = runners.opened(runner, address, jobs)
-    space, cases = space_of(asked, file.parent), cases_of(asked, file.parent)
+    space, cases = space_of(asked, file.parent), cases_of(asked, file, allow_import)
     designs = asked.sample.points if asked.sample.points is not None else count(space)
     expected = _expected(asked, space, cases, space.size if designs is None else designs)
     if expected > MANY and not yes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -395,3 +396,46 @@ def test_a_soft_budget_weighs_cost_against_error(small: Small, digits: Data, tmp
     entry = next(e for e in log if e["by"] == "agent")
     macs = result.grouping.network_for(entry["plan"]).macs
     assert entry["reward"] == pytest.approx(-(1 - entry["accuracy"]) * math.log(macs))
+
+
+def test_a_run_of_a_callable_needs_permission_to_come_back(
+    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed as NETWORK it runs; a folder that names it does not, but where the user allows it or gives the module."""
+    (tmp_path / "typed_nets.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(256, 10))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    result = hwflow.prune(
+        "typed_nets:net",
+        digits,
+        settings=SETTINGS,
+        plan="uniform",
+        training=replace(TUNING, distillation=0.0),
+        output=tmp_path / "run",
+        store=False,
+    )
+    made = sys.modules.pop("typed_nets").net
+    with pytest.raises(InputError, match=r"run.config\.json names the network 'typed_nets:net', .* --allow-import typed_nets"):
+        hwflow.load_pruned(tmp_path / "run")
+    assert "typed_nets" not in sys.modules
+    monkeypatch.syspath_prepend(str(tmp_path))
+    images, _ = next(digits.test.batches(20))
+    for again in (
+        hwflow.load_pruned(tmp_path / "run", allow_import=["typed_nets"]),
+        hwflow.load_pruned(tmp_path / "run", model=made()),
+    ):
+        with torch.no_grad():
+            assert torch.equal(again(images), result.model(images))
+
+
+def test_a_resumed_run_takes_nothing_but_data_from_its_folder(small: Small, digits: Data, tmp_path: Path) -> None:
+    run(small, digits, tmp_path / "run", plan={"inner": 16})
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "network": "os:abort", "module": False}))
+    with pytest.raises(InputError, match=r"holds another run.*network was os:abort, now is Small"):
+        run(small, digits, tmp_path / "run", plan={"inner": 16}, resume=True)
