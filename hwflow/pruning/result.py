@@ -74,9 +74,7 @@ def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_imp
         raise InputError(f"{place} holds a pruning run that is not finished: it has no model.pt. Continue it with --resume.")
     if model is None:
         if origin.module:
-            raise InputError(
-                f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned."
-            )
+            raise InputError(f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned.")
         sizes = {"num_classes": origin.classes, "in_channels": origin.input_shape[0]}
         model = load_module(origin.network, **sizes, named_in=named_in)
     small = rebuild(model, (1, *origin.input_shape), plan_from_file(place))

@@ -15,6 +15,7 @@ from hwflow.network.callables import NamedIn
 from hwflow.network.load import load
 from hwflow.store import key_of
 from hwflow.sweeping.description import Description, NetworkSpec
+from hwflow.sweeping.point_record import Rows, title
 from hwflow.sweeping.space import located
 
 
@@ -35,6 +36,23 @@ class Case:
         """One layer of each shape, in order, under names that stand for any of them: "{layer 0}", "{layer 1}", ..."""
         different = {identity(layer): layer for layer in self.network}
         return tuple(layer.with_(name=f"{{layer {i}}}") for i, layer in enumerate(different.values()))
+
+    @cached_property
+    def title(self) -> str:
+        """What is asked for, in words."""
+        return title(self.network.name, self.batch, self.bits_text)
+
+    @property
+    def bits_text(self) -> str | None:
+        """The word widths as records and tables have them."""
+        return ",".join(map(str, self.bits)) if self.bits else None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The layers, and which of `distinct` each is."""
+        places = {identity(layer): i for i, layer in enumerate(self.distinct)}
+        layers = [(layer.name, layer.type, layer.macs, layer.params) for layer in self.network]
+        return Rows(layers, [places[identity(layer)] for layer in self.network])
 
     @cached_property
     def widths(self) -> tuple[Layer, ...]:

@@ -24,6 +24,7 @@ from hwflow.sweeping.cases import Case, cases_of, identity
 from hwflow.sweeping.costing import Unit, cost_unit
 from hwflow.sweeping.coverage import Counts, Coverage, reasons
 from hwflow.sweeping.description import Description, load_description
+from hwflow.sweeping.point_record import Checker, energy_source
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.sampling import count, draw
 from hwflow.sweeping.searching import Values, search
@@ -38,6 +39,7 @@ MANY = 10_000
 
 _OBJECTIVES = ("energy_pj", "latency_s", "area_um2")
 _TASTED = 3  # layers by which the time is judged
+_TOLD = 10  # damaged lines that are told of
 _DAY_S = 86_400
 
 
@@ -149,12 +151,19 @@ def run(
             f"the energies of {', '.join(parts)} are recorded for some of the swept values and fitted for the others, which "
             "can differ by the fit's error. energy: fitted prices all alike."
         )
-    with record_files.opened(place, file, _header(space, cases)) as records:
+    checker = Checker({case.title: case.rows for case in cases}, space.values, space.parts())
+    with record_files.opened(place, file, _header(space, cases), checker) as records:
+        if records.damaged:
+            tell(_damaged(place, records.damaged))
         coverage: Coverage | None = None
 
-        def result() -> SweepResult:
+        def result(points: int) -> SweepResult:
+            """With the tables, which have the points below this number."""
             records.sync()
-            write_tables(place, space, records)
+            left_out = records.leave_out(points)
+            if asked.sample.method != "nsga2" and (foreign := sorted({*records.others, *left_out})):
+                tell(_foreign(place, foreign))
+            write_tables(place, space, cases, records)
             counts = coverage.counts if coverage else Counts()
             return SweepResult(place, len(records), expected, reasons(records), counts, time.monotonic() - start)
 
@@ -174,11 +183,27 @@ def run(
                 )
                 _carry_out(asked, space, coverage, records)
         except KeyboardInterrupt:
-            raise Interrupted(result()) from None
+            raise Interrupted(result(expected)) from None
         except InputError:  # of a search whose objective a design does not have
-            result()
+            result(expected)
             raise
-        return result()
+        return result(coverage.points)
+
+
+def _damaged(folder: Path, lines: Sequence[str]) -> str:
+    more = f"; and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
+    return (
+        f"{folder / 'records.jsonl'} is damaged: {'; '.join(lines[:_TOLD])}{more}. These {len(lines):,} lines are taken out, "
+        "and points that are then without a record are costed again."
+    )
+
+
+def _foreign(folder: Path, points: Sequence[int]) -> str:
+    more = f" and {len(points) - _TOLD} more" if len(points) > _TOLD else ""
+    return (
+        f"{folder / 'records.jsonl'} had records of other designs than this sweep's, under the numbers "
+        f"{', '.join(map(str, points[:_TOLD]))}{more}; they do not count."
+    )
 
 
 def _carry_out(asked: Description, space: Space, coverage: Coverage, records: Records) -> None:
@@ -206,9 +231,14 @@ def _objectives(points: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Va
         if any(point[name] is None for point in points):
             raise InputError(
                 f"sample.objectives: {name} is not known of {points[0]['accelerator']}, whose energies are "
-                f"{points[0]['energy_source']}. Name other objectives, or other energies (energy: fitted, accelergy)."
+                f"{energy_source(points[0])}. Name other objectives, or other energies (energy: fitted, accelergy)."
             )
-    return tuple(math.exp(sum(math.log(point[name]) for point in points) / len(points)) for name in names)
+    return tuple(_mean([point[name] for point in points]) for name in names)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Geometric."""
+    return math.exp(sum(map(math.log, values)) / len(values)) if all(values) else 0.0
 
 
 def _options(asked: Description, jobs: int) -> Options:
@@ -248,20 +278,16 @@ def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:
     from hwflow.cost import mid
     from hwflow.dataflow import load_dataflow
 
-    networks = {_named(case): case.content for case in cases}
+    networks = {case.title: case.content for case in cases}
     flows = {f for entry in space.entries for f in (*space.dataflows, entry.base.dataflow) if f}
     return {
         "format": record_files.FORMAT,
         "versions": {"coarse": coarse.VERSION, "mid": mid.VERSION},
         "content of networks": networks,
+        "layers of networks": {case.title: case.rows.to_data() for case in cases},
         "content of accelerators": {entry.name: entry.base.fingerprint for entry in space.entries},
         "content of dataflows": {name: load_dataflow(name).model_dump(mode="json")["rules"] for name in sorted(flows)},
     }
-
-
-def _named(case: Case) -> str:
-    widths = f", bits {case.bits[0]},{case.bits[1]}" if case.bits else ""
-    return f"{case.network.name} at batch {case.batch}{widths}"
 
 
 def _too_many(
