@@ -1,20 +1,56 @@
-"""Where the data that ships with hwflow lies: `arch_templates/` and `mappings/`, and how YAML is read and files are written."""
+"""Files: where the data that ships with hwflow lies, how every input is read, within limits, and how files are written.
+
+Every input is opened here: it must be a regular file, no larger than the limit of its kind. Named pipes, devices and the like,
+which block or never end, are refused before they are opened. The limits bound the time, too: YAML, which takes longest, is read
+in about ten seconds at most.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import yaml
 
 from hwflow.errors import HwflowError, InputError
 
 _PACKAGE = Path(__file__).resolve().parent
+_MIB = 2**20
+
+Kind = Literal["description", "result", "records", "onnx", "weights", "images", "table"]
+LIMITS: dict[Kind, int] = {
+    "description": 4 * _MIB,  # YAML: accelerators, layer lists, sweeps, mappings, Timeloop's files; 1 to 3 s a MiB
+    "result": 128 * _MIB,  # JSON that a run left, and what a tool printed
+    "records": 16_384 * _MIB,  # a sweep's records, read line by line; about 10 kB a point
+    "onnx": 2048 * _MIB,  # the most that protobuf allows
+    "weights": 8192 * _MIB,
+    "images": 4096 * _MIB,  # IDX, CIFAR and image files; of compressed files what they hold, too
+    "table": 4096 * _MIB,  # Parquet
+}
+"""Bytes that are read of one file at most, by its kind."""
+LINE_LIMIT = 64 * _MIB
+"""Bytes of one line of a file that is read line by line."""
+_NAMES: dict[Kind, str] = {
+    "description": "a description",
+    "result": "a result",
+    "records": "a file of records",
+    "onnx": "an ONNX file",
+    "weights": "a file of weights",
+    "images": "a file of images",
+    "table": "a table",
+}
+_PREFIX = 50  # characters of a file's name in that of the temporary file beside it, whose name must not grow too long
+_MISSING = ": there is no such file; check the path"
 _REPEATED = 10
 _LEVELS = 100
+_NESTED = f"it has more than {_LEVELS} lists and mappings within one another"
 _BITS = 10_000
 
 
@@ -33,6 +69,94 @@ def folder(name: str) -> Path:
     )
 
 
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def checked(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) -> Path:
+    """`path`, where it is a regular file within the limit of its kind; for libraries that open files themselves.
+
+    Args:
+        what: the purpose of the file, in errors; may be empty.
+        missing: ends the sentence that says there is no such file.
+
+    Raises:
+        InputError: where there is none, or it is a folder, a pipe, a device, a loop of links, or too large.
+    """
+    label = _label(what, path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise InputError(f"{label}{missing}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        raise InputError(f"{label} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{label} is a folder; name a file.")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(
+            f"{label} is {_special(status.st_mode)}, not a regular file. Save its content to a file and give that instead."
+        )
+    if status.st_size > LIMITS[kind]:
+        raise _too_large(label, kind, f"it has {_size(status.st_size)}")
+    return Path(path)
+
+
+def open_input(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) -> io.BufferedReader:
+    """A file that `checked` accepts, open for reading bytes.
+
+    Raises:
+        InputError: as `checked`, and where the system does not let it be read.
+    """
+    checked(path, what, kind, missing)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(f"{_label(what, path)} cannot be read: {error.strerror or error}.") from error
+
+
+def read_bytes(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) -> bytes:
+    """The content of a file.
+
+    Raises:
+        InputError: as `open_input`, and where it grew beyond the limit meanwhile.
+    """
+    label = _label(what, path)
+    try:
+        with open_input(path, what, kind, missing) as handle:
+            content = handle.read(LIMITS[kind] + 1)
+    except OSError as error:
+        raise InputError(f"{label} cannot be read: {error.strerror or error}.") from error
+    if len(content) > LIMITS[kind]:
+        raise _too_large(label, kind, "it has more")
+    return content
+
+
+def read_text(path: str | Path, what: str, kind: Kind = "description", missing: str = _MISSING) -> str:
+    """The content of a text file in UTF-8, with lines that end in a line feed.
+
+    Raises:
+        InputError: as `read_bytes`, and where it is no text.
+    """
+    try:
+        text = read_bytes(path, what, kind, missing).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{_label(what, path)} is no text: {error}. Give a text file in UTF-8.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def read_lines(handle: BinaryIO, where: str) -> Iterator[bytes]:
+    """The lines of an open file, each with its line feed, which the last may lack.
+
+    Raises:
+        InputError: where a line is longer than `LINE_LIMIT`; `where` names the file.
+    """
+    number = 0
+    while line := handle.readline(LINE_LIMIT + 1):
+        number += 1
+        if len(line) > LINE_LIMIT:
+            raise InputError(f"{where}, line {number} has more than {_size(LINE_LIMIT)}, the most that hwflow reads of a line.")
+        yield line
+
+
 def read_yaml(path: str | Path, what: str) -> Any:
     """The content of a YAML file, read with the safe loader; `what` names its purpose in errors.
 
@@ -42,20 +166,28 @@ def read_yaml(path: str | Path, what: str) -> Any:
     return parse_yaml(read_text(path, what), f"{what}: {path}")
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """The content of a text file; `what` names its purpose in errors.
+def parse_json(text: str | bytes) -> Any:
+    """The content of a JSON text.
 
     Raises:
-        InputError: where the file is missing or unreadable.
+        ValueError: saying what is wrong with it: it is no JSON, or nests its parts too deep.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{what} {path}: there is no such file; check the path.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{what}: {path} is no text: {error}. Give a text file in UTF-8.") from error
-    except OSError as error:
-        raise InputError(f"{what}: {path} cannot be read: {error}.") from error
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError(_NESTED) from None
+    level = [content]
+    for _ in range(_LEVELS + 1):
+        level = [
+            part
+            for parts in level
+            if isinstance(parts, (dict, list))
+            for part in (parts.values() if isinstance(parts, dict) else parts)
+            if isinstance(part, (dict, list))
+        ]
+        if not level:
+            return content
+    raise ValueError(_NESTED)
 
 
 def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
@@ -118,6 +250,26 @@ class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore
         return super().construct_mapping(node, deep=deep)
 
 
+def _label(what: str, path: str | Path) -> str:
+    return f"{what} {path}" if what else str(path)
+
+
+def _special(mode: int) -> str:
+    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def _too_large(label: str, kind: Kind, found: str) -> InputError:
+    return InputError(f"{label} is too large: {found}; hwflow reads at most {_size(LIMITS[kind])} of {_NAMES[kind]}.")
+
+
+def _size(count: int) -> str:
+    return f"{count:,} bytes" if count < _MIB else f"{count / _MIB:,.1f} MiB".replace(".0 MiB", " MiB")
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file as `write_bytes` does, in UTF-8."""
     write_bytes(path, text.encode("utf-8"))
@@ -129,18 +281,21 @@ def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     Raises:
         HwflowError: naming the file and the system's reason, where it cannot be written.
     """
-    path = Path(path)
-    target = path.resolve() if path.is_symlink() else path
+    path = target = Path(path)
     made: list[Path] = []
     temporary = ""
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(path)  # fails where links lead back to themselves, which is not to be taken for a file that is missing
+        if path.is_symlink():
+            target = Path(os.path.realpath(path))
         if path.exists() and not path.is_file() and not path.is_dir():  # /dev/stdout, a pipe: nothing to replace
             with path.open("wb") as handle:
                 handle.write(content)
             return
         made = [p for p in (target.parent, *target.parent.parents) if not p.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=target.parent, prefix=f".{target.name}.", delete=False) as handle:
+        with tempfile.NamedTemporaryFile("wb", dir=target.parent, prefix=f".{target.name[:_PREFIX]}.", delete=False) as handle:
             temporary = handle.name
             handle.write(content)
             handle.flush()
@@ -153,7 +308,7 @@ def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
                 os.unlink(temporary)
             for folder_made in made:
                 folder_made.rmdir()
-        left = "What stood there before still does." if target.is_file() else "Nothing was left there."
+        left = "What stood there before still does." if os.path.isfile(target) else "Nothing was left there."
         raise HwflowError(f"cannot write {path}: {error.strerror or error}. {left}") from error
 
 

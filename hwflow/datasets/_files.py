@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from hwflow.data import checked, open_input
 from hwflow.datasets._optional import needed
 from hwflow.errors import InputError
 
@@ -40,9 +41,11 @@ def opened(path: Path, mode: str) -> Image:
     """
     pil = needed("PIL.Image", "reading images")
     try:
-        with pil.open(path) as image:
+        with pil.open(checked(path, "", "images")) as image:
             converted: Image = image.convert(mode) if image.mode != mode else image.copy()
             return converted
+    except InputError:
+        raise
     except Exception as error:  # Pillow's decoders raise what they like: SyntaxError, struct.error, OSError, ...
         raise InputError(f"{path} cannot be read as an image: {_reason(error, path)}. Replace or remove it.") from error
 
@@ -51,9 +54,11 @@ def size_of(path: Path) -> tuple[int, int]:
     """(width, height) from the header alone."""
     pil = needed("PIL.Image", "reading images")
     try:
-        with pil.open(path) as image:
+        with pil.open(checked(path, "", "images")) as image:
             width, height = image.size
             return int(width), int(height)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path} cannot be read as an image: {_reason(error, path)}. Replace or remove it.") from error
 
@@ -100,12 +105,12 @@ def digest(root: Path, paths: Iterable[Path]) -> str:
 def _problem(path: Path) -> str | None:
     pil = needed("PIL.Image", "reading images")
     try:
-        with pil.open(path) as image:
+        with pil.open(checked(path, "", "images")) as image:
             end, within = _ENDS.get(image.format, (b"", 0))
             if image.format == "PNG":
                 image.verify()  # checks the sums of all chunks
         if end:
-            with path.open("rb") as handle:
+            with open_input(path, "", "images") as handle:
                 handle.seek(max(0, path.stat().st_size - within))
                 if end not in handle.read():
                     return f"{path} (truncated)"
@@ -115,7 +120,7 @@ def _problem(path: Path) -> str | None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    text = " ".join(str(error).split()).replace(repr(str(path)), "the file") or type(error).__name__
+    text = " ".join(str(error).split()).replace(repr(str(path)), "the file").removeprefix(f"{path} ") or type(error).__name__
     return "it is empty" if path.is_file() and not path.stat().st_size else text.rstrip(".")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwflow.data import read_bytes
 from hwflow.datasets import Data
 from hwflow.datasets.arrays import in_memory
 from hwflow.errors import InputError
@@ -45,10 +46,7 @@ def _joined(paths: list[Path], read: Any) -> tuple[Tensor, Tensor]:
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path} is missing; the folder needs {NEEDS}.")
-        try:
-            found_images, found_labels = read(path, path.read_bytes())
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error}.") from error
+        found_images, found_labels = read(path, read_bytes(path, "", "images"))
         if len(found_labels) and int(found_labels.max()) > 9:
             raise InputError(
                 f"{path} has the label {int(found_labels.max())}; CIFAR-10's labels are 0 to 9. Is it another set?"

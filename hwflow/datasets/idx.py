@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hwflow.data import LIMITS, open_input
 from hwflow.datasets import Data
 from hwflow.datasets.arrays import in_memory
 from hwflow.errors import InputError
@@ -75,6 +76,11 @@ def _array(path: Path, dimensions: int) -> np.ndarray[tuple[int, ...], np.dtype[
         )
     sizes = tuple(int.from_bytes(start[i : i + 4]) for i in range(4, head, 4))
     length = head + math.prod(sizes)
+    if length > LIMITS["images"]:
+        raise InputError(
+            f"{path} announces {' x '.join(map(str, sizes))} values, so {length:,} bytes; hwflow reads at most "
+            f"{LIMITS['images']:,} of a file of images."
+        )
     content = _bytes(path, length + 1)
     if len(content) != length:
         found = f"{len(content):,}" if len(content) < length else "more"
@@ -87,7 +93,7 @@ def _array(path: Path, dimensions: int) -> np.ndarray[tuple[int, ...], np.dtype[
 def _bytes(path: Path, limit: int) -> bytes:
     """At most `limit` bytes; a damaged end gives what could be read."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+        with open_input(path, "", "images") as file, gzip.open(file) if path.suffix == ".gz" else file as handle:
             content = bytearray()
             try:
                 while len(content) < limit and (piece := handle.read(min(limit - len(content), 1 << 20))):

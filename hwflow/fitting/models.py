@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import functools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hwflow.data import folder
+from hwflow.data import folder, parse_json, read_text
 from hwflow.errors import InputError
 from hwflow.fitting.components import Component
 
@@ -157,7 +156,7 @@ def shipped() -> tuple[dict[str, Model], Mapping[str, Any]]:
     """
     path = folder("arch_templates") / "fitted" / "models.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path, "fitted models", "result"))
         return {name: from_data(name, entry) for name, entry in content["models"].items()}, content["provenance"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} holds no fitted models: {error}.") from error

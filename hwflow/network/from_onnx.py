@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwflow.data import checked
 from hwflow.errors import ImportFailed, InputError, MissingDependency
 from hwflow.layers import Layer
 from hwflow.network import Network, OtherOp
@@ -58,8 +59,7 @@ def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None)
 
 
 def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file. NETWORK may be an .onnx file; check the path.")
+    checked(path, "", "onnx", ": there is no such file. NETWORK may be an .onnx file; check the path")
     try:
         import onnx
     except ModuleNotFoundError as error:

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwflow.data import write_text
+from hwflow.data import parse_json, read_text, write_text
 from hwflow.errors import HwflowError, InputError, shown
 from hwflow.folders import differences, held
 from hwflow.pruning.groups import Grouping
@@ -212,11 +212,10 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: where it is missing or damaged.
     """
+    text = read_text(path, "", "result", " does not exist; it is a file that a finished pruning run leaves")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; it is a file that a finished pruning run leaves.") from None
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
 
 

@@ -18,6 +18,7 @@ import hwflow
 from hwflow.accelerator import Accelerator
 from hwflow.cost.opening import opened
 from hwflow.cost.pool import Progress
+from hwflow.data import open_input
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.network.load import load_module
@@ -302,10 +303,8 @@ def _config(
 
 
 def _hash(path: str | Path) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"the weights {path} cannot be read: {error.strerror or error}.") from error
+    with open_input(path, "the weights", "weights") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _halves(held: int, wanted: int) -> tuple[Tensor, Tensor]:

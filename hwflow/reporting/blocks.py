@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hwflow.data import read_text
 from hwflow.errors import MissingDependency
 from hwflow.reporting.palette import THEMES
 
@@ -182,9 +183,9 @@ class Page:
                 page=self,
                 themes=THEMES,
                 number=itertools.count(1).__next__,
-                style=Markup((place / "page.css").read_text(encoding="utf-8")),
-                script=Markup((place / "page.js").read_text(encoding="utf-8")),
-                chooser=Markup((place / "chooser.js").read_text(encoding="utf-8")) if self._chooses else "",
+                style=Markup(read_text(place / "page.css", "")),
+                script=Markup(read_text(place / "page.js", "")),
+                chooser=Markup(read_text(place / "chooser.js", "")) if self._chooses else "",
                 plotly=Markup(_plotly()),
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from hwflow.data import parse_json, read_text
 from hwflow.errors import InputError
 from hwflow.results import LEVELS, LevelName
 
@@ -288,8 +288,8 @@ def read_run(folder: Path) -> Run:
 def _so_far(folder: Path) -> str:
     """How far an unfinished run came, for the sentence that says so."""
     try:
-        count = len((folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
-    except (OSError, ValueError):
+        count = len(text_of(folder / "log.jsonl").splitlines())
+    except InputError:
         return ""
     return f", and so far {count:,} episodes in its log.jsonl"
 
@@ -304,18 +304,13 @@ def _lines(file: Path) -> tuple[Episode, ...]:
 
 def text_of(file: Path, missing: str = "; check the path") -> str:
     """A file's content; `missing` ends the sentence that says there is none."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{file} does not exist{missing}.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {error}.") from error
+    return read_text(file, "", "result", f" does not exist{missing}")
 
 
 def parsed(file: Path, text: str, kind: type[_Kind], where: str = "") -> _Kind:
     """JSON as what it should be; `where` in the file it stands, for the error that names file and field."""
     try:
-        return TypeAdapter(kind).validate_python(json.loads(text))
+        return TypeAdapter(kind).validate_python(parse_json(text))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"])) or "the whole"

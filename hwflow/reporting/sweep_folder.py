@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hwflow.data import read_yaml
+from hwflow.data import checked, read_yaml
 from hwflow.errors import InputError, MissingDependency
 from hwflow.reporting.layer_rows import energy_of
 from hwflow.reporting.recorded import Known, LayerRecord, Record
@@ -220,8 +220,7 @@ def _rows(file: Path, filters: Sequence[tuple[str, str, Any]] | None = None) -> 
         raise MissingDependency(
             'reports of sweeps need the package pyarrow, which is not installed here: pip install "hwflow[report]"'
         ) from error
-    if not file.exists():
-        raise InputError(f"{file} does not exist; the sweep's folder is not complete. Run the same 'hwflow sweep' again.")
+    checked(file, "", "table", " does not exist; the sweep's folder is not complete. Run the same 'hwflow sweep' again")
     try:
         table = pyarrow.parquet.read_table(file, filters=list(filters) if filters else None)
         return list(table.to_pylist())

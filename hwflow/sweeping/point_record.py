@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from hwflow.data import parse_json
 from hwflow.errors import shown
 from hwflow.results import LayerCost, LevelName, NetworkCost
 
@@ -156,14 +157,12 @@ class Checker:
             ValueError: where the line is none, or says what cannot be: which field.
         """
         try:
-            content: dict[str, Any] = json.loads(line)
+            content: dict[str, Any] = parse_json(line)
             _RECORD.validate_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             field = ".".join(map(str, first["loc"])) or "the line"
             raise ValueError(f"{field} is {shown(first['input'])}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
-        except RecursionError:
-            raise ValueError("it nests lists or mappings without end") from None
         self._check_asked(content)
         if content["status"] == "ok":
             self._check_answer(content)

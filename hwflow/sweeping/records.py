@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hwflow.data import read_yaml, write_bytes
+from hwflow.data import checked, parse_json, read_bytes, read_lines, read_yaml, write_bytes
 from hwflow.errors import HwflowError, InputError, shown
 from hwflow.folders import differences, held
 from hwflow.sweeping.point_record import Checker
@@ -47,7 +47,7 @@ class Records:
         self.damaged: list[str] = []
         self.others: set[int] = set()
         self.header: dict[str, Any] | None = None
-        self._handle = self._open("r+b" if path.exists() else "w+b")
+        self._handle = self._open()
 
     def finished(self, head: Mapping[str, Any]) -> bool:
         """Whether a point need not be costed again: all but those that failed for a reason which may be gone by now.
@@ -92,15 +92,15 @@ class Records:
 
     def read_header(self) -> None:
         """The first line, where there is one."""
-        line = self._handle.readline()
+        line = next(read_lines(self._handle, str(self._path)), b"")
         if not line.endswith(b"\n"):
             with self._writing():
                 self._handle.truncate(0)
             return
         try:
-            content = json.loads(line)
+            content = parse_json(line)
             self.header = {"format": content["format"], **content}
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise InputError(
                 f"{self._path}, line 1 is damaged: it says what was swept. Name another folder; layers that were costed "
                 "already are in the cache."
@@ -111,7 +111,7 @@ class Records:
         self._handle.seek(0)
         place = offset = len(self._handle.readline())
         kept, torn = [(0, offset)], False
-        for number, line in enumerate(self._handle, 2):
+        for number, line in enumerate(read_lines(self._handle, str(self._path)), 2):
             torn = not line.endswith(b"\n")
             if torn:
                 break
@@ -138,7 +138,7 @@ class Records:
             content += self._handle.read(end - begin)
         self.close()
         write_bytes(self._path, content)
-        self._handle = self._open("r+b")
+        self._handle = self._open()
 
     def sync(self) -> None:
         """Have all lines on the disk."""
@@ -167,9 +167,9 @@ class Records:
             self.sync()
         return place
 
-    def _open(self, mode: str) -> BinaryIO:
+    def _open(self) -> BinaryIO:
         try:
-            return open(self._path, mode)  # type: ignore[return-value]
+            return open(checked(self._path, "", "records"), "r+b") if self._path.exists() else open(self._path, "w+b")
         except OSError as error:
             raise HwflowError(f"cannot write {self._path}: {error.strerror or error}.") from error
 
@@ -218,15 +218,19 @@ def _asked(record: Mapping[str, Any]) -> int:
 def _content(folder: Path, file: Path) -> list[str]:
     """What is in a folder without records, but for what a sweep of this file can have left there that was killed at once."""
     names = {entry.name for entry in folder.iterdir()} - {".lock"}
-    if "sweep.yaml" in names and (folder / "sweep.yaml").read_bytes() == file.read_bytes():
+    if "sweep.yaml" in names and _bytes(folder / "sweep.yaml") == _bytes(file):
         names.remove("sweep.yaml")
     return sorted(names)
+
+
+def _bytes(file: Path) -> bytes:
+    return read_bytes(file, "sweep file", "description")
 
 
 def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any]) -> None:
     copy = folder / "sweep.yaml"
     if records.header is None:
-        write_bytes(copy, file.read_bytes())
+        write_bytes(copy, _bytes(file))
         records.begin(header)
         return
     if records.header["format"] != FORMAT:

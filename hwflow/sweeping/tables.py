@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwflow.data import write_bytes
+from hwflow.data import checked, write_bytes
 from hwflow.errors import MissingDependency
 from hwflow.sweeping.cases import Case
 from hwflow.sweeping.point_record import Rows, energy_source, layer_columns, title
@@ -108,7 +108,7 @@ def read_results(folder: Path) -> pandas.DataFrame:
     """`results.parquet` as a frame."""
     import pandas as pd
 
-    return pd.read_parquet(folder / "results.parquet")
+    return pd.read_parquet(checked(folder / "results.parquet", "", "table"))
 
 
 def _blocks(records: Records) -> Iterator[list[dict[str, Any]]]:

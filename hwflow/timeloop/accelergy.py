@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hwflow.accelerator import Accelerator, MacUnit, Memory
-from hwflow.data import folder, parse_yaml, read_yaml
+from hwflow.data import folder, parse_yaml, read_text, read_yaml
 from hwflow.energy import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
 from hwflow.errors import InputError, ToolError, ToolMissing
 from hwflow.native import TimeloopAccelerator
@@ -64,7 +64,7 @@ def characterise_parts(
     """The same for loose parts that share a process, by name; `what` is being done, for errors. Raises as `characterise`."""
     files = {
         "accelergy.yaml": fill("accelergy.yaml.j2", _input(parts, technology_nm, cycle_s)),
-        "components.yaml": (folder("arch_templates") / "timeloop" / "components.yaml").read_text(encoding="utf-8"),
+        "components.yaml": read_text(folder("arch_templates") / "timeloop" / "components.yaml", "components"),
     }
     return _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
 

@@ -19,7 +19,7 @@ import yaml
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from hwflow.data import SafeLoader, parse_yaml, read_text
+from hwflow.data import SafeLoader, checked, parse_yaml, read_text
 from hwflow.errors import InputError, shown
 from hwflow.timeloop.expressions import bounded
 
@@ -111,7 +111,7 @@ def _listed(given: Path) -> list[Path]:
     found = sorted(given.glob("*.yaml")) if given.is_dir() else [given]
     if not found:
         raise InputError(f"{given}: there is no *.yaml in this folder; give the files, or the folder that has them.")
-    return found
+    return [checked(path, "Timeloop's input", "description") for path in found]
 
 
 def _add(found: Input, name: str, section: Any, path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hwflow.accelerator import Accelerator
-from hwflow.data import read_yaml
+from hwflow.data import read_text, read_yaml
 from hwflow.errors import InputError, ToolError
 from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
@@ -106,13 +106,12 @@ def read_mapping(folder: Path, layer: Layer, accelerator: Accelerator) -> Mappin
 
 
 def _text(path: Path, what: str) -> str:
+    if not path.exists():
+        raise ToolError(f"there is no {path.name}, which should hold {what}.")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ToolError(f"there is no {path.name}, which should hold {what}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = str(error).replace(str(path), path.name)
-        raise ToolError(f"{path.name}, which should hold {what}, cannot be read: {reason}.") from error
+        text = read_text(path, "", "result")
+    except InputError as error:
+        raise ToolError(f"{what} cannot be used: {str(error).replace(str(path), path.name)}") from error
     if not text.strip():
         raise ToolError(f"{path.name}, which should hold {what}, is empty.")
     return text

@@ -20,6 +20,7 @@ OUTPUT = "output.log"
 
 _GRACE_S = 5.0
 _NO_PROGRAM = 127
+_KEPT_BYTES = 16 * 2**20
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before the fork, where nothing may be
 
@@ -81,8 +82,14 @@ def run_group(
         except BaseException:
             _stop(process, grace_s, on_kill)
             raise
-    output = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
-    return Completed(process.returncode, output, timed_out, time.monotonic() - start)
+    return Completed(process.returncode, _end(folder / OUTPUT), timed_out, time.monotonic() - start)
+
+
+def _end(output: Path) -> str:
+    """What a program printed: of very much only the end, where programs say why they stop."""
+    with output.open("rb") as log:
+        log.seek(max(0, output.stat().st_size - _KEPT_BYTES))
+        return log.read(_KEPT_BYTES).decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 
 def _die_with_parent() -> None:

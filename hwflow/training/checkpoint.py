@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwflow.data import write_bytes
+from hwflow.data import checked, write_bytes
 from hwflow.errors import InputError
 
 
@@ -33,12 +33,9 @@ def read(path: Path, what: str) -> dict[str, Any]:
     Raises:
         InputError: where there is no such file, or it is damaged or something else.
     """
+    checked(path, what, "weights")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{what} {path}: there is no such file; check the path.") from None
-    except IsADirectoryError:
-        raise InputError(f"{what} {path} is a folder; name a file.") from None
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from error
     except KeyError:  # torch's names a number in the file

@@ -197,7 +197,7 @@ def test_a_missing_file_is_named(path: Path) -> None:
 
 
 def test_a_folder_and_a_binary_file(path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"is a folder; name a file\."):
         read(path.parent)
     path.write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(InputError, match=r"mynet\.yaml is no text: .* Give a text file in UTF-8"):

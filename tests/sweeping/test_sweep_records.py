@@ -43,7 +43,7 @@ def put(**values: Any) -> Edit:
         (b"\n", "line 3: Expecting value"),
         (b"[]\n", r"line 3: the line is \[\]: "),
         (b"\xff\xfe\n", "line 3: 'utf-8' codec can't decode|line 3: .*decode"),
-        (b'{"a":' * 3000 + b"\n", "line 3: it nests lists or mappings without end"),
+        (b'{"a":' * 3000 + b"\n", "line 3: it has more than 100 lists and mappings within one another"),
         (put(energy_normalized=float("nan")), "line 3: energy_normalized is nan: input should be a finite number"),
         (put(energy_normalized=float("inf")), "line 3: energy_normalized is inf"),
         (put(energy_normalized=-1.0), r"line 3: energy_normalized is -1\.0: input should be greater than or equal to 0"),
