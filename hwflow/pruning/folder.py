@@ -3,7 +3,8 @@
 config.json      what was asked, and of what: continued runs must ask the same
 log.jsonl        every plan that was tried, one JSON object a line
 plan.json        the groups and the channels that were kept
-comparison.json  the baselines, the refinement over levels, and where the time went
+comparison.json  the baselines and the refinement over levels
+times.json       where the time went; the one result that differs between equal runs, and the report shows it
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level

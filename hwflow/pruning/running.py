@@ -33,6 +33,7 @@ from hwflow.pruning.search import Episode, uniform_plan
 from hwflow.pruning.settings import Settings, settings_of
 from hwflow.pruning.tuning import default_tuning, export_onnx
 from hwflow.reporting import write_report
+from hwflow.results import NetworkCost
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.fitting import fit
@@ -238,14 +239,12 @@ class _Run:
         folder, contest = self.folder, result.contest
         if contest is not None:
             seconds = {**{f"tables at {level}": s for level, s in pricing.seconds.items()}, **contest.seconds}
-            folder.write(
-                "comparison.json",
-                {"candidates": contest.candidates, "refined": contest.refined, "seconds": seconds},
-            )
+            folder.write("comparison.json", {"candidates": contest.candidates, "refined": contest.refined})
+            folder.write("times.json", {"seconds": seconds})
         folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
         folder.write(
             "costs.json",
-            {level: {"before": pair[0].to_dict(), "after": pair[1].to_dict()} for level, pair in result.costs.items()},
+            {level: {"before": _timeless(pair[0]), "after": _timeless(pair[1])} for level, pair in result.costs.items()},
         )
         save_weights(folder.path / "model.pt", result.model, {"plan": dict(result.plan), "accuracy": result.after.accuracy})
         try:
@@ -267,6 +266,14 @@ class _Run:
     def _tell(self, done: int, total: int, text: str) -> None:
         if self.progress is not None:
             self.progress(done, total, text)
+
+
+def _timeless(cost: NetworkCost) -> dict[str, Any]:
+    """A network's costs without how long they took, which differs between equal runs."""
+    content = cost.to_dict()
+    for row in content["layers"]:
+        del row["seconds"]
+    return content
 
 
 def _name(model: str | nn.Module) -> str:

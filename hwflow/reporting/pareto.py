@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from hwflow.reporting.blocks import Beside, Block, Figure, Text, axis, label
 from hwflow.reporting.sweep_folder import Point, Sweep
 from hwflow.reporting.values import counted, prefix, prefixed, quantity
@@ -89,11 +91,12 @@ def panels(sweep: Sweep) -> list[Panel]:
 def undominated(points: Sequence[Point], metrics: Sequence[Metric]) -> list[Point]:
     """Those that no other equals or beats in everything and beats in something."""
     values = {id(point): tuple(metric.of(point) or 0.0 for metric in metrics) for point in points}
-    front: list[tuple[float, ...]] = []
-    for value in sorted(set(values.values())):  # what beats another comes before it
-        if not any(all(a <= b for a, b in zip(kept, value, strict=True)) for kept in front):
-            front.append(value)
-    best = set(front)
+    best: set[tuple[float, ...]] = set()
+    different = sorted(set(values.values()))  # what beats another comes before it
+    left = np.array(different, dtype=np.float64).reshape(len(different), len(metrics))
+    while len(left):
+        best.add(tuple(left[0].tolist()))
+        left = left[(left < left[0]).any(axis=1)]
     return [point for point in points if values[id(point)] in best]
 
 

@@ -22,6 +22,7 @@ from hwflow.pruning.budget import Budget
 from hwflow.pruning.proxy import ProxySettings
 from hwflow.pruning.running import _halves
 from hwflow.pruning.settings import Settings
+from hwflow.reporting import write_report
 from hwflow.training import Diverged, Recipe, train
 from hwflow.training.weights import save_weights
 
@@ -133,11 +134,27 @@ def test_the_onnx_file_computes_the_same(small: Small, digits: Data, tmp_path: P
     assert [la.key for la in imported] == [la.key for la in hwflow.Network.from_torch(result.model, (1, *digits.input_shape))]
 
 
+TIMED = ("times.json", "report.html")
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """All files of a run but the two that hold times."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name not in TIMED}
+
+
 def test_equal_runs_give_equal_files(small: Small, digits: Data, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        run(small, digits, tmp_path / name)
-    for file in ("plan.json", "log.jsonl", "metrics.json", "tuning.json", "config.json", "model.pt"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+    """Every one, but for the times and the page that shows them; with the same times, the page as well."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        run(small, digits, folder, replace(SETTINGS, levels=("coarse", "mid")), accelerator=hwflow.Accelerator.load("eyeriss"))
+    assert results(one) == results(two)
+    assert {"comparison.json", "costs.json", "log.jsonl", "metrics.json", "model.onnx", "model.pt"} <= results(one).keys()
+    assert {path.name for path in one.iterdir()} - results(one).keys() == {*TIMED, "checkpoints"}
+    assert json.loads((one / "times.json").read_text())["seconds"]["searches"] > 0
+    assert "seconds" not in json.loads((one / "comparison.json").read_text())
+    (two / "times.json").write_bytes((one / "times.json").read_bytes())
+    write_report(two)
+    assert (one / "report.html").read_bytes() == (two / "report.html").read_bytes()
 
 
 class Stop(Exception):
@@ -161,8 +178,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(small: Small, digits: D
         hwflow.load_pruned(tmp_path / "broken")
     run(small, digits, tmp_path / "broken", resume=True)
     run(small, digits, tmp_path / "whole")
-    for file in ("plan.json", "log.jsonl", "metrics.json", "model.pt"):
-        assert (tmp_path / "broken" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+    assert results(tmp_path / "broken") == results(tmp_path / "whole")
 
 
 def test_accuracies_are_kept_in_the_store(small: Small, digits: Data, tmp_path: Path) -> None:
