@@ -344,8 +344,6 @@ def _check_sums(folder: Path, run: Run) -> None:
     """That totals are the sums of rows, and the same in both files."""
     for level, pair in run.costs.items():
         for name, cost, metrics in (("before", pair.before, run.metrics.before), ("after", pair.after, run.metrics.after)):
-            if metrics.at(level) not in (None, cost.totals):
-                raise InputError(f"{folder / 'metrics.json'} is damaged: {name}.{level} is not what costs.json says. {_AGAIN}")
             for metric in _SUMS:
                 column = [getattr(row, metric) for row in cost.layers]
                 total, said = None if None in column else sum(column), getattr(cost.totals, metric)
@@ -354,6 +352,8 @@ def _check_sums(folder: Path, run: Run) -> None:
                     raise InputError(
                         f"{folder / 'costs.json'} is damaged: {where} is {said}, the layers' sum is {total}. {_AGAIN}"
                     )
+            if metrics.at(level) not in (None, cost.totals):
+                raise InputError(f"{folder / 'metrics.json'} is damaged: {name}.{level} is not what costs.json says. {_AGAIN}")
 
 
 def text_of(file: Path, missing: str = "; check the path") -> str:

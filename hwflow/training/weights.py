@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hwflow.errors import InputError
+from hwflow.data import parse_json
+from hwflow.errors import InputError, shown
 from hwflow.training import checkpoint as files
 
 
@@ -30,8 +31,8 @@ def load_weights(path: str | Path, model: nn.Module) -> dict[str, Any]:
         InputError: where the file is missing, damaged, or of another network: which tensors differ. The network is unchanged.
     """
     found = files.read(Path(path), "the weights")
-    about, state = (json.loads(found["about"]), found["model"]) if found.get("kind") == "weights" else ({}, found)
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    about, state = (_about(path, found), found.get("model")) if found.get("kind") == "weights" else ({}, found)
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"the weights {path}: the file holds no state dict. It may be a checkpoint, which is no result yet.")
     wanted = model.state_dict()
     parts = [f"{name} is missing" for name in wanted if name not in state]
@@ -43,9 +44,21 @@ def load_weights(path: str | Path, model: nn.Module) -> dict[str, Any]:
     ]
     if parts:
         more = f"; and {len(parts) - 3} more" if len(parts) > 3 else ""
-        said = f" They are of {about['network']} with {about['classes']} classes." if about else ""
+        said = (
+            f" They are of {about['network']} with {about['classes']} classes." if {"network", "classes"} <= set(about) else ""
+        )
         raise InputError(f"the weights {path} do not fit the network: {'; '.join(parts[:3])}{more}.{said}")
     model.load_state_dict(state)
+    return about
+
+
+def _about(path: str | Path, found: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        about = parse_json(found["about"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the weights {path} are damaged: what is known of them cannot be read: {error}.") from None
+    if not isinstance(about, dict):
+        raise InputError(f"the weights {path} are damaged: what is known of them is {shown(about)}, not a mapping.")
     return about
 
 

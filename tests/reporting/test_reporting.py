@@ -317,9 +317,7 @@ def test_a_torn_line_of_the_log_is_named(run: Path) -> None:
         (lambda log: [*log[:2], [], *log[3:]], "line 3, the whole: "),
     ],
 )
-def test_a_log_that_was_edited_is_named_with_its_line(
-    run: Path, change: Callable[[list[Any]], list[Any]], problem: str
-) -> None:
+def test_an_edited_log_is_named_with_its_line(run: Path, change: Callable[[list[Any]], list[Any]], problem: str) -> None:
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in change(log)))
     with pytest.raises(InputError, match=rf"log\.jsonl is damaged: {problem}"):
