@@ -66,7 +66,7 @@ def measure(checkout: Path, folder: Path, out: Path) -> Measured:
         subprocess.run(command, env=environment, cwd=out, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return Measured(*seconds, (out / "sweep" / "records.jsonl").stat().st_size)
+    return Measured(seconds[0], seconds[1], (out / "sweep" / "records.jsonl").stat().st_size)
 
 
 def told(name: str, found: Measured) -> str:

@@ -75,8 +75,8 @@ def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_imp
     if model is None:
         if origin.module:
             raise InputError(f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned.")
-        sizes = {"num_classes": origin.classes, "in_channels": origin.input_shape[0]}
-        model = load_module(origin.network, **sizes, named_in=named_in)
+        channels = origin.input_shape[0]
+        model = load_module(origin.network, num_classes=origin.classes, in_channels=channels, named_in=named_in)
     small = rebuild(model, (1, *origin.input_shape), plan_from_file(place))
     load_weights(place / "model.pt", small)
     return small.eval()

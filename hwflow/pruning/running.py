@@ -124,8 +124,10 @@ class _Run:
 
     def made(self, model: str | nn.Module, weights: str | Path | None) -> nn.Module:
         """The unpruned network, on the CPU; with its weights where they are there."""
-        sizes = {"num_classes": self.data.classes, "in_channels": self.data.input_shape[0]}
-        made = copy.deepcopy(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
+        if isinstance(model, nn.Module):
+            made = copy.deepcopy(model)
+        else:
+            made = load_module(model, num_classes=self.data.classes, in_channels=self.data.input_shape[0])
         if weights is not None:
             load_weights(weights, made)
         return made

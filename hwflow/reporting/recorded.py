@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -362,7 +363,7 @@ def text_of(file: Path, missing: str = "; check the path") -> str:
 
 
 @functools.cache
-def adapter(kind: type[_Kind]) -> TypeAdapter[_Kind]:
+def adapter(kind: Hashable) -> TypeAdapter[Any]:
     """What validates plain data as a kind."""
     return TypeAdapter(kind)
 
@@ -370,7 +371,8 @@ def adapter(kind: type[_Kind]) -> TypeAdapter[_Kind]:
 def parsed(file: Path, text: str, kind: type[_Kind], where: str = "") -> _Kind:
     """JSON as what it should be; `where` in the file it stands, for the error that names file and field."""
     try:
-        return adapter(kind).validate_python(parse_json(text))
+        found: _Kind = adapter(cast("Hashable", kind)).validate_python(parse_json(text))
+        return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"])) or "the whole"

@@ -174,8 +174,8 @@ class Checker:
         network = self._networks.get(title(record["network"], record["batch"], record["bits"]))
         if network is None:
             raise ValueError(f"network is {shown(record['network'])}: the sweep has none of this name, batch and bits")
-        for i, name in ((2, "macs"), (3, "params")):
-            total = sum(layer[i] for layer in network.layers)
+        macs, params = (sum(layer[2] for layer in network.layers), sum(layer[3] for layer in network.layers))
+        for name, total in (("macs", macs), ("params", params)):
             if record[name] != total:
                 raise ValueError(f"{name} is {record[name]}: the network has {total}")
         fields = record["fields"]

@@ -137,7 +137,7 @@ class Records:
             self._handle.seek(begin)
             content += self._handle.read(end - begin)
         self.close()
-        write_bytes(self._path, content)
+        write_bytes(self._path, bytes(content))
         self._handle = self._open()
 
     def sync(self) -> None:
