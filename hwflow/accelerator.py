@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwflow.data import folder, parse_yaml, read_text, read_yaml
-from hwflow.errors import InputError, not_found, shown
+from hwflow.errors import InputError, listed, not_found, shown
 from hwflow.layers import DIMS, TENSORS, Bits, Dim
 from hwflow.parts import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
 
@@ -306,7 +306,7 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
                 part.pop("size_words", None)
             part[rest] = value
             return
-    raise not_found(f"part in field {path!r} of {where}", head, _parts(content))
+    raise not_found(f"part in field {shown(path)} of {where}", head, _parts(content))
 
 
 def _parts(content: dict[str, Any]) -> list[str]:
@@ -327,7 +327,7 @@ def _validated(content: dict[str, Any], where: str) -> Accelerator:
 def explain(error: ValidationError, content: Any, where: str) -> str:
     """A pydantic error as one paragraph: every wrong field with its path as users write it, its value and what is allowed."""
     problems = []
-    for item in error.errors():
+    for item in error.errors(include_url=False)[:10]:
         path, here = [], content
         for step in item["loc"]:
             if isinstance(here, Mapping) and step in here:
@@ -349,7 +349,7 @@ def explain(error: ValidationError, content: Any, where: str) -> str:
         )
         value = "" if whole else f" is {shown(item['input'])}"
         problems.append(f"{label}{value}: {message}")
-    return f"{where}: " + "; ".join(problems) + "."
+    return f"{where}: {listed(problems, error.error_count())}."
 
 
 __all__ = ["Accelerator", "Fanout", "Level", "MacUnit", "Memory", "explain", "presets"]

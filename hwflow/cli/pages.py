@@ -66,9 +66,8 @@ def _row(row: LayerCost, marked: bool) -> list[str]:
 def _lines(cost: NetworkCost) -> list[str]:
     about = cost.provenance
     lines = []
-    parameters = f"parameters {number(cost.params / 1e6, 3)} M, of bias and normalisation {cost.params_other:,}"
     latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {number(cost.latency_s * 1e3, 3)} ms"
-    lines.append(f"{latency[0].upper()}{latency[1:]}; {parameters}.")
+    lines.append(f"{latency[0].upper()}{latency[1:]}; parameters {_parameters(cost)}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
@@ -84,6 +83,12 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Not counted: {listed}{extra}.")
     lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
     return lines
+
+
+def _parameters(cost: NetworkCost) -> str:
+    """All parameters, each once, and what they are for."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in cost.params_by_kind.items())
+    return f"{cost.params_total:,}{f' ({kinds})' if len(cost.params_by_kind) > 1 else ''}"
 
 
 # Comparison ----------------------------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def prune(
 
 def _seeds(text: str) -> tuple[int, ...]:
     parts = args.listed("--seed", text)
-    if not all(part.isdecimal() for part in parts):
+    if not all(part.isdecimal() and len(part) <= _DIGITS for part in parts):
         raise InputError(f"--seed is {text!r}; it must be a whole number, or several with commas between them.")
     return tuple(int(part) for part in parts)
 
@@ -198,6 +198,7 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     return Page(f"{result.grouping.network.name}, budget {budget}, search at {settings.levels[0]}", tables, lines)
 
 
+_DIGITS = 18  # of a seed, which is below 2^63
 _METRICS = ("energy (uJ)", "energy (normalized, M)", "latency (ms)", "MACs (M)", "params (k)")
 
 

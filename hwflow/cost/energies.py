@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost.pool import Task, run
+from hwflow.cost.records import is_energy_table
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded, unrecorded
 from hwflow.errors import HwflowError, InputError, not_found
 from hwflow.native import TimeloopAccelerator
@@ -118,7 +119,7 @@ def _from_accelergy(accelerator: Accelerator, engine: str | None, store: Store |
     """Accelergy runs once for an accelerator; the store keeps the answer for as long as the tool is the same."""
     tool = _tool(engine)
     key = key_of(accelerator.fingerprint, tool.name, tool.version("accelergy"))
-    task = Task(KIND, key, f"energies of {accelerator.name}", ask_accelergy, (accelerator, tool))
+    task = Task(KIND, key, f"energies of {accelerator.name}", ask_accelergy, (accelerator, tool), accepts=is_energy_table)
     answer = run([task], store=store)[key]
     if isinstance(answer, HwflowError):
         raise answer

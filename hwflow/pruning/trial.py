@@ -27,7 +27,7 @@ _OTHER_FIELDS = ("words_in", "words_out", "params")
 _CROOKED = "the sizes of rows do not follow from its width in a straight line"
 
 Key = tuple[str, int, str]
-"""Layers or other, row, field."""
+"""Layers, other or network, row, field."""
 Sizes = dict[Key, int]
 Vector = tuple[int, ...]
 """A number for each trial."""
@@ -83,11 +83,12 @@ class Trial:
 
     def grouping(self, groups: Sequence[Group], left_out: Mapping[str, str]) -> Grouping:
         """What was learnt, as plain data."""
-        steps: dict[str, list[Step]] = {"layers": [], "other": []}
+        steps: dict[str, list[Step]] = {"layers": [], "other": [], "network": []}
         for place, group in enumerate(groups):
             for (part, row, field), per_unit in self._slopes[group.name].items():
                 steps[part].append(Step(row, field, place, per_unit))
-        return Grouping(self._network, tuple(groups), tuple(steps["layers"]), tuple(steps["other"]), left_out)
+        layers, other, network = (tuple(found) for found in steps.values())
+        return Grouping(self._network, tuple(groups), layers, other, left_out, network)
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
@@ -231,6 +232,8 @@ def _differences(whole: Network, smaller: Network) -> Sizes | None:
             for field in fields:
                 if less := getattr(a, field) - getattr(b, field):
                     found[part, row, field] = less
+    if less := whole.params_unread - smaller.params_unread:
+        found["network", 0, "params_unread"] = less
     return found
 
 
@@ -238,7 +241,7 @@ def _kind(item: Layer | OtherOp) -> tuple[object, ...]:
     """What pruning must not change of a row."""
     if isinstance(item, OtherOp):
         return (item.name, item.type)
-    return (item.name, item.type, item.strides, item.dilations, item.bits)
+    return (item.name, item.type, item.strides, item.dilations, item.bits, item.shared)
 
 
 __all__ = ["Trial"]

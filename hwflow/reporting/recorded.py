@@ -365,7 +365,8 @@ def text_of(file: Path, missing: str = "; check the path") -> str:
 @functools.cache
 def adapter(kind: Hashable) -> TypeAdapter[Any]:
     """What validates plain data as a kind."""
-    return TypeAdapter(kind)
+    wanted: Any = kind
+    return TypeAdapter(wanted)
 
 
 def parsed(file: Path, text: str, kind: type[_Kind], where: str = "") -> _Kind:

@@ -17,6 +17,7 @@ from hwflow.sweeping.cases import Case
 from hwflow.sweeping.point_record import Rows, energy_source, layer_columns, title
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.space import Space
+from hwflow.text import FORMULA
 
 if TYPE_CHECKING:
     import pandas
@@ -98,7 +99,7 @@ def write_tables(folder: Path, space: Space, cases: Sequence[Case], records: Rec
             table = pa.Table.from_pylist([_flat(record, texts) for record in block], results)
             below = _columns(block, networks, layers.names)
             points.write_table(table)
-            lines.write_table(table)
+            lines.write_table(_harmless(table))
             rows.write_table(pa.Table.from_pydict(below, layers))
     for name, content in files.items():
         write_bytes(folder / name, content.getbuffer())
@@ -109,6 +110,18 @@ def read_results(folder: Path) -> pandas.DataFrame:
     import pandas as pd
 
     return pd.read_parquet(checked(folder / "results.parquet", "", "table"))
+
+
+def _harmless(table: Any) -> Any:
+    """For CSV: texts that a spreadsheet would take for a formula, with an apostrophe in front."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [
+        pc.replace_substring_regex(column, FORMULA, r"'\1") if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def _blocks(records: Records) -> Iterator[list[dict[str, Any]]]:
