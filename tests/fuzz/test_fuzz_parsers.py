@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import json
 import os
@@ -346,7 +347,10 @@ def test_records_of_sweeps(seed: int, swept_folder: Path, records: Parser, tmp_p
 
 @pytest.fixture(scope="module")
 def pruned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished pruning run, as a report reads it."""
+    """A finished pruning run, as a report reads it; the readers are imported here, since that takes more than the limit."""
+    pytest.importorskip("filelock", reason="comes with the extra prune")
+    pytest.importorskip("hwflow.pruning.folder", reason="needs torch, which comes with the extra prune")
+    importlib.import_module("hwflow.reporting.pruned")
     from tests.reporting.folders import write_run
 
     folder = write_run(tmp_path_factory.mktemp("pruned") / "run", levels=("coarse",), episodes=3)
@@ -369,7 +373,6 @@ def reported(path: Path) -> object:
 @fuzzed
 @given(seed=SEEDS)
 def test_folders_of_pruning_runs(seed: int, pruned_folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("filelock", reason="comes with the extra prune")
     names = sorted(path.name for path in pruned_folder.iterdir())
     for other in names:
         (tmp_path / other).write_bytes((pruned_folder / other).read_bytes())
