@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hwflow.data import parse_json, read_text
 from hwflow.errors import InputError
@@ -77,6 +77,13 @@ class LayerRecord(Record):
     note: str = ""
 
 
+def _nested(provenance: dict[str, Any]) -> dict[str, Any]:
+    for name in ("energy", "accelerator"):
+        if not isinstance(provenance.get(name) or {}, dict):
+            raise ValueError(f"its {name} must be a mapping")
+    return provenance
+
+
 class CostRecord(Record):
     """A network's costs at one level, as in `NetworkCost.to_dict`."""
 
@@ -87,7 +94,7 @@ class CostRecord(Record):
     totals: Totals
     layers: tuple[LayerRecord, ...]
     not_counted: dict[str, int] = Field(default_factory=dict)
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    provenance: Annotated[dict[str, Any], AfterValidator(_nested)] = Field(default_factory=dict)
 
 
 class Pair(Record):
