@@ -249,24 +249,24 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
                 return part
         raise not_found(f"part of accelerator {self.name}", name, (p.name for p in self.hierarchy))
 
-    @property
+    @cached_property
     def memories(self) -> tuple[Memory, ...]:
         """Storage levels, outermost first."""
         return tuple(p for p in self.hierarchy if isinstance(p, Memory))
 
-    @property
+    @cached_property
     def dram(self) -> Memory:
         """The outermost memory."""
         return self.memories[0]
 
-    @property
+    @cached_property
     def mac(self) -> MacUnit:
         """The arithmetic unit."""
         last = self.hierarchy[-1]
         assert isinstance(last, MacUnit)
         return last
 
-    @property
+    @cached_property
     def mac_units(self) -> int:
         """How many MAC units the chip has."""
         return math.prod((p.rows or 1) * (p.columns or 1) for p in self.hierarchy if isinstance(p, Fanout))

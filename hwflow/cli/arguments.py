@@ -83,6 +83,14 @@ OutputOption = Annotated[
         "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), else a table."
     ),
 ]
+AllowImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-import",
+        metavar="MODULE[,MODULE]",
+        help="Modules that files may name a network's code of; may be repeated. None is imported by default.",
+    ),
+]
 COST_FORMS: tuple[Form, ...] = ("table", "json", "csv", "markdown", "html")
 """What costs can be printed or written as."""
 
@@ -174,6 +182,11 @@ def load_chips(
 
 
 _NO_CHIP = "no chip is named; give --accelerator, a preset ('hwflow list accelerators') or a YAML file, or --timeloop-arch."
+
+
+def modules(specs: Sequence[str] | None) -> tuple[str, ...]:
+    """All modules of `--allow-import`."""
+    return tuple(name for text in specs or () for name in listed("--allow-import", text))
 
 
 def cores(jobs: int | None, mapper: str = "hwflow") -> int:

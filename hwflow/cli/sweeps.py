@@ -41,6 +41,7 @@ def sweep(
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Processes; by default the cores.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="That so many points are meant.")] = False,
+    allow_import: args.AllowImportOption = None,
 ) -> None:
     """Cost networks on many variants of accelerators, into tables; what was interrupted goes on."""
     from hwflow import sweeping
@@ -57,6 +58,7 @@ def sweep(
                 address=address,
                 jobs=args.cores(jobs, mapper),
                 yes=yes,
+                allow_import=args.modules(allow_import),
                 progress=bar,
                 notify=say,
             )

@@ -153,7 +153,7 @@ def _coarse(plan: Plan, options: Options, reason: str = "") -> NetworkCost:
     for layer in plan.network:
         chip = plan.chip(layer) if plan.accelerator else None
         cost = coarse.analyse(layer, chip.accelerator, chip.table) if chip else coarse.analyse(layer)
-        rows.append(replace(cost, note=reason))
+        rows.append(replace(cost, note=reason) if reason else cost)
     widths = [coarse.bits_of(row.layer, plan.accelerator).inputs for row in rows]
     other = coarse.other_traffic_bytes(plan.network.other, max(widths))
     return _assemble(plan, options, "coarse", rows, reason, other=other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from torch import nn
 
 from hwflow import display
 from hwflow.errors import InputError
+from hwflow.network.callables import NamedIn
 from hwflow.network.load import load_module
 from hwflow.pruning.contest import Contest
 from hwflow.pruning.finding import rebuild
-from hwflow.pruning.folder import plan_from_file, read_json
+from hwflow.pruning.folder import CONFIG, plan_from_file, read_origin
 from hwflow.pruning.groups import Grouping
 from hwflow.results import NetworkCost
 from hwflow.training.fitting import History
@@ -82,24 +83,29 @@ class PruneResult:
         return {**sides, "not_available": dict(self.not_available), "objective": self.objective, "remapped": remapped}
 
 
-def load_pruned(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
+def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_import: Sequence[str] = ()) -> nn.Module:
     """The pruned, fine-tuned network of a finished run, in evaluation mode.
 
     Args:
         model: the unpruned network, where the run was given a module of one's own; its weights do not matter.
+        allow_import: modules of which the folder may name a callable, `package.module:callable`, to be imported and called
+            for the unpruned network. Networks of the zoo, and a `model` that is given, need none.
 
     Raises:
-        InputError: where the folder holds no finished run, the network cannot be made anew, or the file does not fit it.
+        InputError: where the folder holds no finished run, the network cannot be made anew, its callable is not allowed, or
+            the file does not fit it.
+        ImportFailed: where the callable fails, or its network cannot be traced.
     """
     place = Path(folder)
-    config = read_json(place / "config.json")
+    origin = read_origin(place)
+    named_in = NamedIn(place / CONFIG, allow_import)
     if not (place / "model.pt").exists():
         raise InputError(f"{place} holds a pruning run that is not finished: it has no model.pt. Continue it with --resume.")
     if model is None:
-        spec = config["network"]
-        if config["module"]:
-            raise InputError(f"{place} was pruned from a module of your own, {spec}: give it as `model=`, unpruned.")
-        model = load_module(spec, num_classes=config["classes"], in_channels=config["input_shape"][0])
-    small = rebuild(model, (1, *config["input_shape"]), plan_from_file(place))
+        if origin.module:
+            raise InputError(f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned.")
+        channels = origin.input_shape[0]
+        model = load_module(origin.network, num_classes=origin.classes, in_channels=channels, named_in=named_in)
+    small = rebuild(model, (1, *origin.input_shape), plan_from_file(place))
     load_weights(place / "model.pt", small)
     return small.eval()

@@ -35,6 +35,7 @@ from hwflow.pruning.search import Episode, uniform_plan
 from hwflow.pruning.settings import Settings, changed, settings_of
 from hwflow.pruning.tuning import default_tuning, export_onnx
 from hwflow.reporting import write_report
+from hwflow.results import NetworkCost
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.fitting import fit
@@ -287,14 +288,12 @@ class _Run:
         folder, contest = self.folder, result.contest
         if contest is not None:
             seconds = {**{f"tables at {level}": s for level, s in pricing.seconds.items()}, **contest.seconds}
-            folder.write(
-                "comparison.json",
-                {"candidates": contest.candidates, "refined": contest.refined, "seconds": seconds},
-            )
+            folder.write("comparison.json", {"candidates": contest.candidates, "refined": contest.refined})
+            folder.write("times.json", {"seconds": seconds})
         folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
         folder.write(
             "costs.json",
-            {level: {"before": pair[0].to_dict(), "after": pair[1].to_dict()} for level, pair in result.costs.items()},
+            {level: {"before": _timeless(pair[0]), "after": _timeless(pair[1])} for level, pair in result.costs.items()},
         )
         about = {"plan": dict(result.plan), "accuracy": result.after.accuracy, "data_identity": trained_on(result.model) or ""}
         save_weights(folder.path / "model.pt", result.model, about)
@@ -324,6 +323,14 @@ def _module(model: str | nn.Module, data: Data) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     return load_module(model, num_classes=data.classes, in_channels=data.input_shape[0])
+
+
+def _timeless(cost: NetworkCost) -> dict[str, Any]:
+    """A network's costs without how long they took, which differs between equal runs."""
+    content = cost.to_dict()
+    for row in content["layers"]:
+        del row["seconds"]
+    return content
 
 
 def _name(model: str | nn.Module) -> str:

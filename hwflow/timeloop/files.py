@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import glob
 import operator
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -245,19 +246,35 @@ class _Reader:
             ) from error
 
     def _paths(self, name: str, path: Path) -> list[Path]:
-        """What a name in a template stands for, within the folders that the user named."""
-        found = []
-        for folder in (path.resolve().parent, *self._folders):
-            found = [Path(one).resolve() for one in sorted(glob.glob(str(folder / str(name))))]
+        """What a name in a template stands for, within the folders that the user named.
+
+        What lies outside is refused by its name, before anything is looked up: whether it exists is no business of a template.
+        """
+        wanted = [Path(os.path.normpath(folder / str(name))) for folder in (path.resolve().parent, *self._folders)]
+        inside = [(one, home) for one in wanted if (home := self._home(one)) is not None]
+        if not inside:
+            raise self._outside(name, path)
+        for one, home in inside:
+            found = [home]
+            for part in one.relative_to(home).parts:
+                below = [below for above in found for below in _matching(above, part)]
+                found = [one.resolve() for one in below]
+                if any(self._home(one) is None for one in found):  # a link leads there
+                    raise self._outside(name, path)
+            found = [one for one in found if one.exists()]
             if found:
-                break
-        for one in found:
-            if not any(one.is_relative_to(folder) for folder in self._folders):
-                raise InputError(
-                    f"Timeloop's input: {path} includes {name}, which is outside of the folders of the files that were given; "
-                    "give that file, too."
-                )
-        return found
+                return sorted(found)
+        return []
+
+    def _home(self, path: Path) -> Path | None:
+        """The folder of the user in which a path lies."""
+        return next((folder for folder in self._folders if path.is_relative_to(folder)), None)
+
+    def _outside(self, name: str, path: Path) -> InputError:
+        return InputError(
+            f"Timeloop's input: {path} includes {shown(name)}, which is outside of the folders of the files that were given; "
+            "give that file, too."
+        )
 
     def _include(self, name: str, key: str, path: Path, *, every: bool = False) -> str:
         paths = self._paths(name, path)
@@ -321,6 +338,13 @@ class _Reader:
             Loader.add_constructor(f"!{tag}", tagged)
             Loader.add_constructor(f"!{tag.lower()}", tagged)
         return Loader
+
+
+def _matching(folder: Path, part: str) -> list[Path]:
+    """The entries of a folder that a part of a path names: one, there or not, or those of a pattern."""
+    if not glob.has_magic(part):
+        return [folder / part]
+    return [Path(one) for one in glob.glob(os.path.join(glob.escape(str(folder)), part))]
 
 
 def _key(node: yaml.Node) -> Any:

@@ -165,4 +165,4 @@ def test_a_batch_that_comes_twice_is_refused(sweep_file: Sweep) -> None:
     """null is the network's own batch, which is 1 here."""
     path = sweep_file(batch=[None, 1])
     with pytest.raises(InputError, match=r"batch, bits: tiny at batch 1 comes 2 times"):
-        cases_of(load_description(path), path.parent)
+        cases_of(load_description(path), path)

@@ -21,6 +21,7 @@ from hwflow.errors import HwflowError, InputError
 from hwflow.network import Network
 from hwflow.sweeping import Interrupted, costing, coverage, run, runners, running, searching
 from hwflow.sweeping.costing import Answer, Unit, cost_unit
+from hwflow.sweeping.point_record import TOTALS
 from tests.sweeping.conftest import Sweep, swept, tables
 
 FAILING = swept(global_buffer__size_kib=[0.0078125, 16, 0.001], global_buffer__buffering=[1, 3])
@@ -49,7 +50,7 @@ def test_a_sweep_gives_what_estimate_gives(sweep_file: Sweep, tmp_path: Path) ->
         chip = Accelerator.load("eyeriss").with_({name: row[name] for name in ("global_buffer.size_kib", "pe_array.rows")})
         network = Network.from_yaml(tmp_path / f"{row['network']}.yaml")
         cost = hwflow.estimate(network, chip, level=row["level"], energy="normalized", store=False)
-        for name in (*coverage.TOTALS, "macs", "params"):
+        for name in (*TOTALS, "macs", "params"):
             value = getattr(cost, name)
             assert row[name] == value or (value is None and pd.isna(row[name])), name
         mine = layers[layers["point"] == row["point"]]
@@ -248,15 +249,6 @@ def test_folders_that_are_something_else_are_left_alone(sweep_file: Sweep, tmp_p
     with pytest.raises(InputError, match="is no sweep's folder and is not empty"):
         hwflow.sweep(sweep_file(), out, store=False)
     assert [(p.name, p.read_text()) for p in out.iterdir()] == [(name, "x")]
-
-
-def test_a_damaged_record_is_named(sweep_file: Sweep, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    hwflow.sweep(sweep_file(), out, store=False)
-    lines = (out / "records.jsonl").read_text().splitlines(keepends=True)
-    (out / "records.jsonl").write_text("".join([*lines[:3], "{torn\n", *lines[4:]]))
-    with pytest.raises(InputError, match=r"records.jsonl, line 4 is damaged: remove the line"):
-        hwflow.sweep(sweep_file(), out, store=False)
 
 
 def test_a_damaged_first_line_is_not_to_be_removed(sweep_file: Sweep, tmp_path: Path) -> None:
