@@ -60,11 +60,11 @@ fuzz: $(DEV)  ## broken inputs for every parser, INPUTS of them each
 SECONDS ?= 60
 fuzz-guided: $(DEV)  ## the same parsers under atheris, guided by coverage, SECONDS each; no part of CI
 	$(PIP) install "atheris>=3"
-	$(BIN)/python tests/fuzz/guided.py --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz.guided --seconds $(SECONDS)
 
 # What needs no PyTorch. Warnings of old packages are not ours.
-OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py %_load.py,$(wildcard tests/network/test_*.py)) tests/cli tests/cost tests/timeloop \
-    $(addprefix tests/test_,accelerator.py coarse.py data.py evaluate.py layers.py mapping.py store.py)
+OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py %_load.py,$(wildcard tests/network/test_*.py)) tests/cli tests/cost \
+    tests/hardware tests/loopnest tests/mapper tests/store tests/timeloop $(addprefix tests/test_,files.py layers.py mapping.py)
 oldest: $(DEV)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(VENV)/oldest
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --extra onnx --python $(VENV)/oldest/bin/python pyproject.toml \
@@ -82,11 +82,11 @@ parity: $(DEV)  ## mid against timeloop-model, count by count; needs Timeloop on
 	$(BIN)/python -m benchmarks.parity
 
 references: $(DEV)  ## mid's search against timeloop-mapper's recorded answers; needs no Timeloop
-	$(BIN)/python -m benchmarks.references compare
+	$(BIN)/python -m tools.references compare
 
 characterise: $(DEV)  ## what energies of variants are fitted on; needs Accelergy, and hours, but what is interrupted goes on
-	$(BIN)/python -m benchmarks.characterise record
-	$(BIN)/python -m benchmarks.characterise fit runs/characterise.jsonl
+	$(BIN)/python -m tools.characterise record
+	$(BIN)/python -m tools.characterise fit runs/characterise.jsonl
 
 experiments: $(DEV)  ## the agent against its baselines on Fashion-MNIST; hours, but what is interrupted goes on
 	$(BIN)/python -m benchmarks.experiments

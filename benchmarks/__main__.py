@@ -21,12 +21,12 @@ import numpy as np
 
 import hwflow
 from benchmarks import tables
-from hwflow.accelerator import Accelerator
 from hwflow.cost import mid
-from hwflow.cost.nest import Nest
-from hwflow.dataflow import constrain
-from hwflow.energy import EnergyTable, recorded
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import EnergyTable, recorded
 from hwflow.layers import Layer
+from hwflow.loopnest.nest import Nest
 
 SHAPES = ("resnet18", "resnet20", "resnet50", "resnet56", "mobilenet_v2")
 

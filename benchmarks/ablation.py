@@ -1,4 +1,5 @@
-"""What each part of the pruning agent adds, on a model of the accuracies that were measured (`benchmarks/pruning_runs`).
+"""What each part of the pruning agent adds, on a model of the accuracies that were measured
+(`benchmarks/results/pruning_runs`).
 
     python -m benchmarks.ablation [--seeds 6] [--episodes 200]
 
@@ -23,19 +24,19 @@ import numpy.typing as npt
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from hwflow.accelerator import Accelerator
+from hwflow.compression.budget import Budget
+from hwflow.compression.channels.discovery import find_groups
+from hwflow.compression.level_costs import Pricing
+from hwflow.compression.search.ddpg import Hyperparameters
+from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.search import best_of, explore, random_agent
+from hwflow.compression.settings import Settings
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.network.load import load_module
-from hwflow.pruning.agent import Hyperparameters
-from hwflow.pruning.budget import Budget
-from hwflow.pruning.environment import PruningEnv
-from hwflow.pruning.finding import find_groups
-from hwflow.pruning.pricing import Pricing
-from hwflow.pruning.search import best_of, explore, random_agent
-from hwflow.pruning.settings import Settings
 
 Floats = npt.NDArray[np.float64]
 
-LOG = Path(__file__).parent / "pruning_runs" / "resnet20-energy" / "log.jsonl.gz"
+LOG = Path(__file__).parent / "results" / "pruning_runs" / "resnet20-energy" / "log.jsonl.gz"
 FITTED = 500  # plans on which the kernel is fitted
 HELD_OUT = 200  # plans that tell how good the model is, before it learns them, too
 GOOD = 0.65  # accuracy from which on plans are told apart at a search's end

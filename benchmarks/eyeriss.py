@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import hwflow
-from hwflow.accelerator import Accelerator
-from hwflow.data import read_yaml
-from hwflow.energy import recorded
+from hwflow.files import read_yaml
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.energy_table import recorded
 from hwflow.layers import Layer
 from hwflow.mapping import LevelMapping, Loop, Mapping
 from hwflow.results import LayerCost

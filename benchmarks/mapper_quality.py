@@ -12,10 +12,10 @@ import statistics
 import time
 
 import hwflow
-from hwflow.cost import mapper
-from hwflow.cost.energies import energy_table
-from hwflow.cost.nest import Batch, Nest
-from hwflow.dataflow import constrain
+from hwflow.cost.energy_sources import energy_table
+from hwflow.hardware.dataflow import constrain
+from hwflow.loopnest.nest import Batch, Nest
+from hwflow.mapper import search
 
 
 def value(nest: Nest, batch: Batch, objective: str) -> float:
@@ -46,9 +46,9 @@ def main() -> None:
                 for layer in list(layers.values())[:: args.every]:
                     nest = Nest(layer, chip, table)
                     start = time.perf_counter()
-                    found = mapper.search(nest, constraints, objective=objective)
+                    found = search.search(nest, constraints, objective=objective)
                     times.append(1e3 * (time.perf_counter() - start))
-                    longer = mapper.search(nest, constraints, objective=objective, effort=args.reference_effort)
+                    longer = search.search(nest, constraints, objective=objective, effort=args.reference_effort)
                     if found is None or longer is None:
                         print(f"{accelerator}/{dataflow}/{objective} {layer}: no mapping")
                         continue

@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parity_cases import Case, cases
-from hwflow.accelerator import Accelerator
-from hwflow.cost.nest import Nest
-from hwflow.energy import EnergyTable, PartEnergy
 from hwflow.errors import HwflowError, ToolError
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.energy_table import EnergyTable, PartEnergy
 from hwflow.layers import TENSORS, Layer
+from hwflow.loopnest.nest import Nest
 from hwflow.mapping import Mapping
 from hwflow.timeloop.engine import Engine, find_engine
-from hwflow.timeloop.parse import Stats, read_stats
 from hwflow.timeloop.render import render
-from hwflow.timeloop.running import run_timeloop
+from hwflow.timeloop.run import run_timeloop
+from hwflow.timeloop.stats import Stats, read_stats
+from tools.parity_cases import Case, cases
 
 TOLERANCES = {
     "reads": 1.0,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hwflow
-from hwflow.accelerator import Accelerator
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 
 

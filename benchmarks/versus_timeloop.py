@@ -2,7 +2,7 @@
 
     python -m benchmarks.versus_timeloop [--network resnet18] [--accelerator eyeriss] [--layers 3] [--objective edp]
 
-timeloop-mapper searches as in `benchmarks.references`: random_pruned, two threads, victory condition 1000, timeout 10000. It
+timeloop-mapper searches as in `tools.references`: random_pruned, two threads, victory condition 1000, timeout 10000. It
 is asked first; hwflow's time is what it needs for a mapping as good: its search, repeated with twice the effort as long as the
 mapping is worse. Ratios are of CPU seconds, which do not depend on what else the machine does; timeloop-mapper's are those of
 both its threads, so on two idle cores it would be done in about half of them.
@@ -22,14 +22,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import hwflow
-from benchmarks.references import SETTINGS
-from hwflow.accelerator import Accelerator
-from hwflow.cost import fine, mapper, mid
-from hwflow.dataflow import constrain
-from hwflow.energy import EnergyTable, recorded
+from hwflow.cost import fine, mid
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import EnergyTable, recorded
 from hwflow.layers import Layer
+from hwflow.mapper import search
 from hwflow.results import LayerCost
 from hwflow.timeloop.engine import find_engine
+from tools.references import SETTINGS
 
 EFFORTS = (1, 2, 4, 8, 16)
 
@@ -43,7 +44,7 @@ class Search:
     wall_s: float
 
 
-def timeloop(layer: Layer, chip: Accelerator, table: EnergyTable, objective: mapper.Objective) -> Search:
+def timeloop(layer: Layer, chip: Accelerator, table: EnergyTable, objective: search.Objective) -> Search:
     """timeloop-mapper's search."""
     engine = find_engine("native")
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -53,7 +54,7 @@ def timeloop(layer: Layer, chip: Accelerator, table: EnergyTable, objective: map
     return Search(_value(cost, objective), cpu_s, wall_s)
 
 
-def as_good(layer: Layer, chip: Accelerator, table: EnergyTable, objective: mapper.Objective, value: float) -> Search:
+def as_good(layer: Layer, chip: Accelerator, table: EnergyTable, objective: search.Objective, value: float) -> Search:
     """hwflow's searches, all of them, until one is as good as `value`, or the last effort is spent."""
     start, cpu = time.perf_counter(), time.process_time()
     best = math.inf
@@ -65,7 +66,7 @@ def as_good(layer: Layer, chip: Accelerator, table: EnergyTable, objective: mapp
     return Search(best, time.process_time() - cpu, time.perf_counter() - start)
 
 
-def _value(cost: LayerCost, objective: mapper.Objective) -> float:
+def _value(cost: LayerCost, objective: search.Objective) -> float:
     assert cost.energy is not None
     assert cost.cycles is not None
     return {"energy": cost.energy, "latency": float(cost.cycles), "edp": cost.energy * cost.cycles}[objective]

@@ -21,8 +21,8 @@ from mkdocs.structure.files import File, Files
 from pydantic import BaseModel, TypeAdapter
 
 import hwflow
-from hwflow.accelerator import Accelerator
-from hwflow.dataflow import Dataflow
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import Dataflow
 from hwflow.layers import Layer
 from hwflow.network import from_yaml
 from hwflow.results import LayerCost, NetworkCost

@@ -12,7 +12,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hwflow.accelerator import Accelerator
     from hwflow.cost import (
         Comparison,
         CostTable,
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
         estimate_many,
         map_layer,
     )
-    from hwflow.dataflow import Dataflow, load_dataflow
     from hwflow.datasets import Data, from_datasets, load_data
-    from hwflow.energy import EnergyTable
     from hwflow.errors import (
         HwflowError,
         ImportFailed,
@@ -36,6 +33,9 @@ if TYPE_CHECKING:
         ToolError,
         ToolMissing,
     )
+    from hwflow.hardware.accelerator import Accelerator
+    from hwflow.hardware.dataflow import Dataflow, load_dataflow
+    from hwflow.hardware.energy_table import EnergyTable
     from hwflow.layers import Bits, Layer
     from hwflow.mapping import Mapping
     from hwflow.network import Network, zoo
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from hwflow.results import LayerCost, NetworkCost
     from hwflow.store import Store
     from hwflow.sweeping import sweep
-    from hwflow.timeloop.bringing import from_timeloop
+    from hwflow.timeloop.importer.importer import from_timeloop
     from hwflow.training import Recipe, load_weights, train
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "hwflow.accelerator": ("Accelerator",),
+    "hwflow.hardware.accelerator": ("Accelerator",),
     "hwflow.cost": (
         "Comparison",
         "CostTable",
@@ -61,9 +61,9 @@ _HOME = {
         "estimate_many",
         "map_layer",
     ),
-    "hwflow.dataflow": ("Dataflow", "load_dataflow"),
+    "hwflow.hardware.dataflow": ("Dataflow", "load_dataflow"),
     "hwflow.datasets": ("Data", "from_datasets", "load_data"),
-    "hwflow.energy": ("EnergyTable",),
+    "hwflow.hardware.energy_table": ("EnergyTable",),
     "hwflow.errors": (
         "HwflowError",
         "ImportFailed",
@@ -80,7 +80,7 @@ _HOME = {
     "hwflow.results": ("LayerCost", "NetworkCost"),
     "hwflow.store": ("Store",),
     "hwflow.sweeping": ("sweep",),
-    "hwflow.timeloop.bringing": ("from_timeloop",),
+    "hwflow.timeloop.importer.importer": ("from_timeloop",),
     "hwflow.training": ("Recipe", "load_weights", "train"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwflow.errors import not_found
 
 if TYPE_CHECKING:
-    from hwflow.accelerator import Accelerator
+    from hwflow.hardware.accelerator import Accelerator
     from hwflow.results import NetworkCost
 
 _ROWS = 60  # rows of a table in a notebook; to_frame() has all
@@ -118,15 +118,15 @@ def write_costs_page(costs: Sequence[NetworkCost], path: str | Path) -> Path:
     Raises:
         MissingDependency: where plotly is not installed.
     """
-    from hwflow.reporting.writing import write_costs
+    from hwflow.reporting.report import write_costs
 
     return write_costs(_ways(costs), path)
 
 
 def costs_figures(costs: Sequence[NetworkCost]) -> dict[str, Any]:
     """The figures of that report as Plotly's, by title."""
-    from hwflow.reporting.figures import plotly_figures
-    from hwflow.reporting.writing import costs_page
+    from hwflow.reporting.page.notebook_figures import plotly_figures
+    from hwflow.reporting.report import costs_page
 
     return plotly_figures(costs_page(_ways(costs)))
 
@@ -142,7 +142,7 @@ def chosen_figure(figures: dict[str, Any], title: str | None) -> Any:
 
 
 def _ways(costs: Sequence[NetworkCost]) -> list[Any]:
-    from hwflow.reporting.ways import way
+    from hwflow.reporting.estimates.configuration import way
 
     return [way(cost, cost.chip, cost.tables) for cost in costs]
 

@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from hwflow.accelerator import Accelerator
-from hwflow.data import read_yaml, write_text
 from hwflow.errors import InputError, not_found, shown
+from hwflow.files import read_yaml, write_text
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
 
 TIMELOOP_TENSORS: dict[Tensor, str] = {"weights": "Weights", "inputs": "Inputs", "outputs": "Outputs"}

@@ -1,16 +1,43 @@
-"""The optional parts of hwflow, as its package metadata lists them, and the command that installs one."""
+"""The optional parts of hwflow: imported where they are used, and where one is missing a sentence that says what to install."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from hwflow.errors import MissingDependency
 
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9._-]+)\s*(?:\[(?P<extras>[^\]]*)\])?[^;]*(?:;(?P<marker>.*))?")
 _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<extra>[^'"]+)['"]""")
 _SOURCE = Path(__file__).resolve().parents[1]
+_NAMES = {"PIL": "Pillow", "sklearn": "scikit-learn", "torch": "PyTorch", "torch_pruning": "torch-pruning"}
+
+
+def needed(module: str, purpose: str, extra: str = "prune") -> Any:
+    """The module, imported.
+
+    Raises:
+        MissingDependency: naming the purpose, the package and the command that installs the extra which brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        root = module.partition(".")[0]
+        if error.name != root:
+            raise
+        raise missing(root, purpose, extra) from error
+
+
+def missing(module: str, purpose: str, extra: str) -> MissingDependency:
+    """The error of a package that is not installed."""
+    return MissingDependency(
+        f"{purpose} needs {_NAMES.get(module, module)}, which is not installed here: {install_command(extra)}"
+    )
 
 
 def install_command(extra: str) -> str:
@@ -63,4 +90,4 @@ def _requirements() -> tuple[tuple[str, tuple[str, ...], str | None], ...]:
     return tuple(found)
 
 
-__all__ = ["extras", "install_command", "required", "source_command"]
+__all__ = ["extras", "install_command", "missing", "needed", "required", "source_command"]

@@ -114,7 +114,7 @@ class NetworkCost:
     """Costs of all layers of a network, one row an occurrence, with totals.
 
     Totals assume that every layer reads its inputs from and writes its outputs to DRAM. `area_um2` is the chip's
-    (`hwflow.energy.chip_area_um2`), or None where it is not known. `params_by_kind` splits all parameters, as
+    (`hwflow.hardware.energy_table.chip_area_um2`), or None where it is not known. `params_by_kind` splits all parameters, as
     `Network.params_by_kind` does. `chip` (an `Accelerator`) and `tables` (an `EnergyTable` a row) are there for figures; they
     are not part of the result, and None and empty where it was put together by hand.
     """

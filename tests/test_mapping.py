@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from hwflow.accelerator import Accelerator
 from hwflow.errors import InputError
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import LevelMapping, Loop, Mapping
-
-sys.path.insert(0, str(Path(__file__).parent / "cost"))
-from cases import triples
+from tests.loopnest.cases import triples
 
 LAYER = Layer("k", C=2, M=37, P=4)
 

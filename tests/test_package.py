@@ -35,7 +35,7 @@ DATA = {
 }
 STORE = {"store", "_cachefile", "_owner"}
 TOP = {"cli", "console", "doctor", "__main__"}
-SCRIPTS = {"hwflow.timeloop._pytimeloop_run", "hwflow.timeloop.record"}  # run by themselves, imported by nothing
+SCRIPTS = {"hwflow.timeloop._pytimeloop_run", "tools.record_energies"}  # run by themselves, imported by nothing
 HEAVY = {"torch", "pandas", "plotly", "numpy", "onnx", "jinja2", "rich"}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import hwflow
-from hwflow.console import Page, Table, deliver, deliver_text, say
+from hwflow.cli.console import Page, Table, deliver, deliver_text, say
 from hwflow.text import csv_of, visible
 
 ACTING = {
@@ -60,7 +60,7 @@ def test_everything_that_is_printed_is_made_visible(text: str, shown: str, capsy
 
 _TERMINAL = """
 import sys
-from hwflow.console import Page, Table, deliver, deliver_text, progress, say
+from hwflow.cli.console import Page, Table, deliver, deliver_text, progress, say
 text = sys.argv[1]
 with progress(text) as bar:
     bar(1, 2, text)

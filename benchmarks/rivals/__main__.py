@@ -27,17 +27,17 @@ from typing import Any
 
 import hwflow
 from benchmarks import parity
-from benchmarks.parity_cases import Case
 from benchmarks.rivals.chip import shared_chip, to_request
 from benchmarks.rivals.nest import Expressed, Inexpressible, Nest, Verdict, evened, judge
 from benchmarks.rivals.outputs import from_accelforge, from_zigzag
-from hwflow.accelerator import Accelerator
 from hwflow.cost import mid
-from hwflow.dataflow import constrain
-from hwflow.energy import EnergyTable
 from hwflow.errors import NotMappable
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import Layer
 from hwflow.timeloop.engine import Engine, find_engine
+from tools.parity_cases import Case
 
 Translate = Callable[[Mapping[str, Any], Layer, Accelerator], Nest]
 

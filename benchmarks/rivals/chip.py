@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hwflow.accelerator import Accelerator
-from hwflow.energy import EnergyTable, recorded
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.components import Fanout, Memory
+from hwflow.hardware.energy_table import EnergyTable, recorded
 from hwflow.layers import Layer, Tensor
 from hwflow.mapping import Loop, Mapping
-from hwflow.parts import Fanout, Memory
 
 
 def shared_chip() -> tuple[Accelerator, EnergyTable]:

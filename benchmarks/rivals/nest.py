@@ -13,13 +13,13 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hwflow.accelerator import Accelerator
 from hwflow.cost import mid
-from hwflow.energy import EnergyTable, PartEnergy
 from hwflow.errors import NotMappable
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.components import Fanout, Memory, NamedPart
+from hwflow.hardware.energy_table import EnergyTable, PartEnergy
 from hwflow.layers import DIMS, Dim, Layer, Tensor
 from hwflow.mapping import LevelMapping, Loop, Mapping
-from hwflow.parts import Fanout, Memory, NamedPart
 
 Bound = tuple[Dim, int]
 Axis = Literal["columns", "rows"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from benchmarks.rivals.nest import Axis, Bound, Inexpressible, Nest, array_index
-from hwflow.accelerator import Accelerator
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 
 ZIGZAG_AXES: dict[str, Axis] = {"D1": "columns", "D2": "rows"}

@@ -83,7 +83,7 @@ def _refused(error: OSError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `hwflow` command; ends by `SystemExit`."""
-    from hwflow.console import InterruptError, loudness, say
+    from hwflow.cli.console import InterruptError, loudness, say
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if sys.stdout is None or sys.stderr is None:  # closed by the caller: hwflow ... >&-

@@ -12,8 +12,8 @@ import typer
 from hwflow.errors import MOST_JOBS, InputError, check_whole, shown
 
 if TYPE_CHECKING:
-    from hwflow.accelerator import Accelerator
     from hwflow.cli.output import Form
+    from hwflow.hardware.accelerator import Accelerator
     from hwflow.network import Network
 
 NetworkArgument = Annotated[
@@ -109,7 +109,7 @@ def load_network(spec: str, input_text: str | None, batch: int | None, bits: str
 
     network = load(spec, input_shape=_shape(input_text), batch=batch)
     if network.notes:
-        from hwflow.console import say
+        from hwflow.cli.console import say
 
         for note in network.notes:
             say(f"{network.name}: {note}")
@@ -130,8 +130,8 @@ def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
 
 def _tell_notes(chip: Accelerator) -> None:
     """What mid has not as Timeloop's files have it, where the chip comes from such."""
-    from hwflow.console import say
-    from hwflow.native import TimeloopAccelerator
+    from hwflow.cli.console import say
+    from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 
     if isinstance(chip, TimeloopAccelerator):
         for note in chip.notes:
@@ -152,7 +152,7 @@ def load_chip(
         raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
     if changes:
         raise InputError("--set changes no Timeloop files; change the value in them.")
-    from hwflow.timeloop.bringing import from_timeloop
+    from hwflow.timeloop.importer.importer import from_timeloop
 
     chip = from_timeloop(list(files), constraints=list(constraints or ()))
     _tell_notes(chip)
@@ -240,7 +240,7 @@ def _whole(option: str, text: str, parts: Sequence[str], count: int | None, expe
 
 
 def _fields(changes: Sequence[str]) -> dict[str, Any]:
-    from hwflow.data import parse_yaml
+    from hwflow.files import parse_yaml
 
     fields: dict[str, Any] = {}
     for text in changes:

@@ -51,8 +51,8 @@ def estimate(
     """Energy, cycles, utilisation and DRAM traffic, layer by layer."""
     import hwflow
     from hwflow.cli import pages
+    from hwflow.cli.console import interruptible, progress, say
     from hwflow.cli.output import Answer, form_of
-    from hwflow.console import interruptible, progress, say
 
     shape = form_of(form, output, args.COST_FORMS)
     chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
@@ -125,8 +125,8 @@ def compare(
     """
     import hwflow
     from hwflow.cli import pages
+    from hwflow.cli.console import interruptible, progress, say
     from hwflow.cli.output import Answer, form_of
-    from hwflow.console import interruptible, progress, say
 
     shape = form_of(form, output, args.COST_FORMS)
     net = args.load_network(network, input_shape, batch, bits)
@@ -161,6 +161,6 @@ def _needs_no_accelerator(given: dict[str, Any], energy: str) -> None:
 
 
 def _write_page(found: NetworkCost | Comparison, file: Path) -> None:
-    from hwflow.console import remark
+    from hwflow.cli.console import remark
 
     remark(f"wrote {found.to_html(file)}")

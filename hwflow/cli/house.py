@@ -22,7 +22,7 @@ def listing(
 ) -> None:
     """What hwflow knows by name."""
     from hwflow.cli.arguments import chosen
-    from hwflow.console import deliver_text
+    from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
 
     chosen("--format", form, ("table", "json"))
@@ -44,11 +44,11 @@ def show(
     ] = None,
 ) -> None:
     """The YAML of a preset or a dataflow, to copy and change."""
-    from hwflow.accelerator import presets
-    from hwflow.console import deliver_text
-    from hwflow.data import read_text
-    from hwflow.dataflow import dataflows
+    from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
+    from hwflow.files import read_text
+    from hwflow.hardware.accelerator import presets
+    from hwflow.hardware.dataflow import dataflows
 
     files = {**dataflows(), **presets()}
     if name not in files:
@@ -59,7 +59,7 @@ def show(
 @cache.command("info")
 def cache_info() -> None:
     """Path, size and number of results by kind."""
-    from hwflow.console import deliver_text, say
+    from hwflow.cli.console import deliver_text, say
     from hwflow.store import Store
 
     store = Store()
@@ -81,7 +81,7 @@ def cache_info() -> None:
 @cache.command("clear")
 def cache_clear() -> None:
     """Remove all results."""
-    from hwflow.console import deliver_text
+    from hwflow.cli.console import deliver_text
     from hwflow.store import Store
 
     store = Store()
@@ -94,11 +94,11 @@ def examine(
     quick: Annotated[bool, typer.Option("--quick", help="Do not run Accelergy on the presets.")] = False,
 ) -> None:
     """What is installed, what answers for each preset, what is missing, and the one next command."""
-    from hwflow import doctor
-    from hwflow.console import deliver_text, interruptible
+    from hwflow.cli import installation
+    from hwflow.cli.console import deliver_text, interruptible
 
     with interruptible():
-        deliver_text(doctor.examine(live=not quick).text())
+        deliver_text(installation.examine(live=not quick).text())
 
 
 def _networks() -> dict[str, str]:
@@ -111,13 +111,13 @@ def _networks() -> dict[str, str]:
 
 
 def _accelerators() -> dict[str, str]:
-    from hwflow.accelerator import presets
+    from hwflow.hardware.accelerator import presets
 
     return {name: _described(path) for name, path in presets().items()}
 
 
 def _dataflows() -> dict[str, str]:
-    from hwflow.dataflow import dataflows
+    from hwflow.hardware.dataflow import dataflows
 
     return {name: _described(path) for name, path in dataflows().items()}
 
@@ -130,6 +130,6 @@ def _datasets() -> dict[str, str]:
 
 def _described(path: Path) -> str:
     """The description alone: checking a whole file is the business of whoever uses it."""
-    from hwflow.data import read_yaml
+    from hwflow.files import read_yaml
 
     return str(read_yaml(path, path.stem).get("description", ""))

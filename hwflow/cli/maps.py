@@ -47,11 +47,11 @@ def show(
 ) -> None:
     """The best mapping of one layer at mid: loop nest, what bounds it, counts per level, and how other widths compare."""
     from hwflow import cost
+    from hwflow.cli.console import interruptible, progress, remark, say
     from hwflow.cli.nests import map_object, map_page
     from hwflow.cli.output import SUFFIXES, Answer, form_of
-    from hwflow.console import interruptible, progress, remark, say
-    from hwflow.cost.occupancy import shares
-    from hwflow.dataflow import constrain
+    from hwflow.cost.utilization import shares
+    from hwflow.hardware.dataflow import constrain
 
     answered = output if output is not None and output.suffix.lower() in SUFFIXES else None
     shape = form_of(form, answered, ("table", "json", "markdown"))
@@ -104,9 +104,9 @@ def render(
     jobs: args.JobsOption = None,
 ) -> None:
     """Timeloop's input, a folder a distinct layer, each with command.txt: the command that runs it from that folder."""
-    from hwflow.console import Page, Table, deliver, interruptible, progress, say
+    from hwflow.cli.console import Page, Table, deliver, interruptible, progress, say
     from hwflow.cost.options import Options
-    from hwflow.cost.rendering import write_inputs
+    from hwflow.cost.timeloop_input import write_inputs
     from hwflow.store import Store
 
     chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
@@ -136,7 +136,7 @@ def render(
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:
     """What the same layer costs a little narrower and wider."""
     from hwflow.cli.nests import Neighbour
-    from hwflow.cost.occupancy import neighbours
+    from hwflow.cost.utilization import neighbours
     from hwflow.errors import NotMappable
 
     result: list[Neighbour] = []

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hwflow.cli.console import Page, Table, number
 from hwflow.cli.pages import shape_text, whose_energies
-from hwflow.console import Page, Table, number
 from hwflow.cost.mid import MapResult
-from hwflow.cost.occupancy import Share
+from hwflow.cost.utilization import Share
 from hwflow.results import LayerCost
 from hwflow.text import visible
 

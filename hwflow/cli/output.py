@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hwflow.console import Page, deliver, deliver_text
+from hwflow.cli.console import Page, deliver, deliver_text
 from hwflow.errors import InputError
 
 Form = Literal["table", "json", "csv", "markdown", "html"]

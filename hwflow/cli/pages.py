@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from hwflow.console import Page, Table, counted, number
-from hwflow.cost.energies import OTHERS
+from hwflow.cli.console import Page, Table, counted, number
+from hwflow.cost.energy_sources import OTHERS
 from hwflow.display import latency_text
 from hwflow.layers import Layer
 from hwflow.network import Network

@@ -13,10 +13,10 @@ from hwflow.cli.training import DataOption, DeviceOption, PrecisionOption
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
-    from hwflow.console import Page, Table
-    from hwflow.pruning.contest import Contest
-    from hwflow.pruning.result import PruneResult
-    from hwflow.pruning.settings import Settings
+    from hwflow.cli.console import Page, Table
+    from hwflow.compression.result import PruneResult
+    from hwflow.compression.search.comparison import Contest
+    from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
 
 _SHOWN = ("energy", "latency", "edp", "macs", "params", "dram_bytes")
@@ -110,12 +110,12 @@ def prune(
     The folder holds the plan, the pruned network, the comparison with uniform, random and MAC-driven pruning, and a report.
     """
     from hwflow import pruning
-    from hwflow.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.compression.accuracy import ProxySettings
+    from hwflow.compression.fine_tuning import default_tuning
+    from hwflow.compression.settings import Settings
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
-    from hwflow.pruning.proxy import ProxySettings
-    from hwflow.pruning.settings import Settings
-    from hwflow.pruning.tuning import default_tuning
     from hwflow.training.recipe import default_recipe
 
     _refuse_unused(
@@ -212,13 +212,13 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _budgets(text: str, metric: str) -> Any:
-    from hwflow.pruning.budget import parse_budgets
+    from hwflow.compression.budget import parse_budgets
 
     return () if text.strip().lower() == "none" else parse_budgets(text, metric)
 
 
 def _page(result: PruneResult, settings: Settings) -> Page:
-    from hwflow.console import Page, Table, counted, number
+    from hwflow.cli.console import Page, Table, counted, number
 
     tables = []
     if result.contest is not None:
@@ -271,7 +271,7 @@ def _totals(cost: NetworkCost) -> tuple[float | None, ...]:
 
 
 def _comparison(contest: Contest) -> Table:
-    from hwflow.console import Table, number
+    from hwflow.cli.console import Table, number
 
     names = [name for name in _SHOWN if name in contest.candidates[0].shares]
     rows = [

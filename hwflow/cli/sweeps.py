@@ -13,7 +13,7 @@ from hwflow.errors import HwflowError
 if TYPE_CHECKING:
     import pandas
 
-    from hwflow.console import Page, Table
+    from hwflow.cli.console import Page, Table
     from hwflow.sweeping import SweepResult
 
 _REASONS = 5
@@ -45,7 +45,7 @@ def sweep(
 ) -> None:
     """Cost networks on many variants of accelerators, into tables; what was interrupted goes on."""
     from hwflow import sweeping
-    from hwflow.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
 
     asked = sweeping.load_description(file)
     mapper = asked.mapper if "fine" in asked.levels else "hwflow"
@@ -75,7 +75,7 @@ def sweep(
 
 
 def _page(file: Path, result: SweepResult) -> Page:
-    from hwflow.console import Page, Table, number
+    from hwflow.cli.console import Page, Table, number
 
     frame, rows = result.frame(), []
     done = frame[frame["status"] == "ok"]
@@ -107,7 +107,7 @@ def _page(file: Path, result: SweepResult) -> Page:
 
 def _front(done: pandas.DataFrame) -> Table | None:
     """The Pareto fronts, where a network and level have more than one design: at most so many points of each."""
-    from hwflow.console import Table, number
+    from hwflow.cli.console import Table, number
 
     rows = []
     for (network, level), group in done.groupby(["network", "level"], sort=False):

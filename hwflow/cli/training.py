@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from hwflow.console import Page
+    from hwflow.cli.console import Page
     from hwflow.training import History
 
 DataOption = Annotated[
@@ -54,7 +54,7 @@ def train(
     killed or interrupted goes on where it was when it is given again, to the same result.
     """
     from hwflow import training
-    from hwflow.console import InterruptError, deliver, progress, remark
+    from hwflow.cli.console import InterruptError, deliver, progress, remark
 
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -72,7 +72,7 @@ def train(
 
 
 def _page(title: str, history: History) -> Page:
-    from hwflow.console import Page, Table, number
+    from hwflow.cli.console import Page, Table, number
 
     shown = [history.epochs[i] for i in _some(len(history.epochs))]
     rows = [[str(e.number), number(e.loss, 4), number(e.held_loss, 4), number(100 * e.accuracy, 2)] for e in shown]

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from hwflow.cost import energies
+from hwflow.cost import energy_sources
 from hwflow.cost.comparison import Comparison, compare
-from hwflow.cost.evaluation import best_mapping, evaluate
+from hwflow.cost.cost_grid import CostTable, cost_table
+from hwflow.cost.estimator import best_mapping, evaluate
 from hwflow.cost.inputs import accelerator_of, network_of
-from hwflow.cost.opening import HwflowWarning, Notify, opened
 from hwflow.cost.options import Fallback, Objective, Options, check_used
-from hwflow.cost.table import CostTable, cost_table
+from hwflow.cost.session import HwflowWarning, Notify, opened
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.progress import Shown, shown
@@ -62,7 +62,7 @@ def estimate(
         bits: word widths of weights and activations, for layers that state none.
         dataflow: a name or a YAML file; None takes the accelerator's own.
         objective: what the mapping search minimises.
-        energy: auto, recorded, fitted, accelergy or normalized; see `hwflow.cost.energies`.
+        energy: auto, recorded, fitted, accelergy or normalized; see `hwflow.cost.energy_sources`.
         mapper: at fine, whose mapping Timeloop judges: hwflow's, or the one that timeloop-mapper searches.
         engine: at fine, native, container or pytimeloop; None takes the first that answers.
         effort: a factor on how long mappings are searched.
@@ -133,7 +133,7 @@ def analyse(
 
     chip = accelerator_of(accelerator).serving(layer)
     with opened(store, None) as (cache, _):
-        table = energies.energy_table(chip, energy, engine=engine, store=cache)
+        table = energy_sources.energy_table(chip, energy, engine=engine, store=cache)
     return mid.analyse(layer, chip, mapping, table)
 
 

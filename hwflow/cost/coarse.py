@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from hwflow.accelerator import Accelerator
-from hwflow.energy import EnergyTable, Unit
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.energy_table import EnergyTable, Unit
 from hwflow.layers import TENSORS, Bits, Layer, Tensor
 from hwflow.network import OtherOp
 from hwflow.results import LayerCost

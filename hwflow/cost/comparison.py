@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow import display
-from hwflow.accelerator import Accelerator
-from hwflow.cost.evaluation import evaluate
+from hwflow.cost.estimator import evaluate
 from hwflow.cost.inputs import accelerator_of, network_of
-from hwflow.cost.opening import Notify, opened
 from hwflow.cost.options import Fallback, Objective, Options, check_used
+from hwflow.cost.session import Notify, opened
 from hwflow.errors import InputError
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown, shown
 from hwflow.ranking import spearman

@@ -8,20 +8,20 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwflow.accelerator import Accelerator
-from hwflow.cost.nest import Nest
-from hwflow.cost.projection import unreached
-from hwflow.dataflow import LevelConstraint
-from hwflow.energy import EnergyTable
 from hwflow.errors import ToolError
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import LevelConstraint
+from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import Layer
+from hwflow.loopnest.nest import Nest
+from hwflow.loopnest.tiles import unreached
 from hwflow.mapping import Mapping
-from hwflow.native import TimeloopAccelerator
 from hwflow.results import LayerCost
 from hwflow.timeloop.engine import Engine
-from hwflow.timeloop.parse import Stats, read_mapping, read_stats
 from hwflow.timeloop.render import SearchSettings, command, render
-from hwflow.timeloop.running import run_timeloop
+from hwflow.timeloop.run import run_timeloop
+from hwflow.timeloop.stats import Stats, read_mapping, read_stats
 
 MODEL = "fine/1"
 """Version of how output becomes a `LayerCost`; raised whenever the same output would give other numbers."""

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hwflow.accelerator import Accelerator, presets
-from hwflow.data import read_text
 from hwflow.errors import InputError
+from hwflow.files import read_text
+from hwflow.hardware.accelerator import Accelerator, presets
 from hwflow.network import Network
 from hwflow.network._rows import checked_batch
 from hwflow.network.load import batched, load
@@ -91,7 +91,7 @@ def accelerator_of(given: AcceleratorLike) -> Accelerator:
             "(hwflow.compare) puts several side by side."
         )
     if text and _is_timeloop(Path(text)):
-        from hwflow.timeloop.bringing import from_timeloop
+        from hwflow.timeloop.importer.importer import from_timeloop
 
         return from_timeloop(text)
     return Accelerator.load(text)

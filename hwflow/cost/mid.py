@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwflow import display
-from hwflow.accelerator import Accelerator
-from hwflow.cost import mapper, padding
-from hwflow.cost.nest import Batch, Nest, Verdict
-from hwflow.dataflow import LevelConstraint
-from hwflow.energy import EnergyTable
 from hwflow.errors import NotMappable
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import LevelConstraint
+from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import TENSORS, Layer
+from hwflow.loopnest.nest import Batch, Nest, Verdict
+from hwflow.mapper import padding, search
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 
@@ -76,7 +76,7 @@ def map_layer(
     constraints: Sequence[LevelConstraint],
     table: EnergyTable,
     *,
-    objective: mapper.Objective = "edp",
+    objective: search.Objective = "edp",
     effort: int = 1,
     ragged: bool = True,
 ) -> MapResult:
@@ -92,7 +92,7 @@ def map_layer(
     if ragged:
         found = padding.search(nest, constraints, objective=objective, effort=effort)
     else:
-        found = mapper.search(nest, constraints, objective=objective, effort=effort)
+        found = search.search(nest, constraints, objective=objective, effort=effort)
     if found is None:
         raise NotMappable(_too_small(nest))
     mapping = nest.mapping_of(found.batch, 0)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from hwflow.cost import energies
+from hwflow.cost import energy_sources
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.results import LEVELS, LevelName
 
@@ -50,7 +50,7 @@ class Options:
             "objective": get_args(Objective),
             "mapper": ("hwflow", "timeloop"),
             "fallback": get_args(Fallback),
-            "energy": energies.SOURCES,
+            "energy": energy_sources.SOURCES,
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hwflow.datasets._optional import needed
 from hwflow.errors import InputError, not_found
+from hwflow.optional import needed
 
 if TYPE_CHECKING:
     from hwflow.datasets.samples import Samples

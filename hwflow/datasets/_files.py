@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from hwflow.data import checked, open_input
-from hwflow.datasets._optional import needed
 from hwflow.errors import InputError
+from hwflow.files import checked, open_input
+from hwflow.optional import needed
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hwflow.datasets import Data
-from hwflow.datasets._optional import needed
 from hwflow.datasets.samples import Samples, derived, shifted
 from hwflow.errors import InputError
+from hwflow.optional import needed
 
 _DIGITS_TEST = 360
 _DIGITS_SPLIT_SEED = 0

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwflow.data import read_bytes
 from hwflow.datasets import Data
 from hwflow.datasets.arrays import in_memory
 from hwflow.errors import InputError
+from hwflow.files import read_bytes
 
 _TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 _TEST = ("test_batch",)

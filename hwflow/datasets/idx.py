@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwflow.data import LIMITS, open_input
 from hwflow.datasets import Data
 from hwflow.datasets.arrays import in_memory
 from hwflow.errors import InputError
+from hwflow.files import LIMITS, open_input
 
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

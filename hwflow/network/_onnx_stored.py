@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from hwflow.data import read_part
 from hwflow.errors import ImportFailed, InputError
+from hwflow.files import read_part
 from hwflow.network._onnx_values import SMALL, Tensor, known
 
 _PACKED = frozenset(["FLOAT4E2M1", "INT2", "INT4", "UINT2", "UINT4"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hwflow.data import checked
 from hwflow.errors import ImportFailed, MissingDependency
+from hwflow.files import checked
 from hwflow.network import Network
 
 

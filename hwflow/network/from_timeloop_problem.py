@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hwflow.data import read_text
 from hwflow.errors import InputError, shown
+from hwflow.files import read_text
 from hwflow.network import Network
 from hwflow.network._problem_shape import CNN_LAYER, GEMM, DataSpace, Shape, Term, layer_of
-from hwflow.timeloop.files import read_file
+from hwflow.timeloop.importer.source_files import read_file
 
 SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".j2")
 _WHAT = "Timeloop's problem"

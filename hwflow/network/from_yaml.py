@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwflow.data import read_yaml, write_text
 from hwflow.errors import InputError, listed
+from hwflow.files import read_yaml, write_text
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network, OtherOp
 

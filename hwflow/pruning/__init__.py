@@ -16,17 +16,17 @@ for _package in ("torch", "torch_pruning", "gymnasium"):
             f'pruning needs the package {_package}, which is not installed here: pip install "hwflow[prune]"'
         )
 
-from hwflow.pruning.agent import Hyperparameters  # noqa: E402
-from hwflow.pruning.budget import Budget  # noqa: E402
-from hwflow.pruning.environment import PruningEnv  # noqa: E402
-from hwflow.pruning.finding import find_groups  # noqa: E402
-from hwflow.pruning.groups import Group, Grouping  # noqa: E402
-from hwflow.pruning.plans import PlanCosts  # noqa: E402
-from hwflow.pruning.proxy import ProxySettings  # noqa: E402
-from hwflow.pruning.result import PruneResult, load_pruned  # noqa: E402
-from hwflow.pruning.running import prune  # noqa: E402
-from hwflow.pruning.settings import Settings  # noqa: E402
-from hwflow.pruning.surgery import prune_model, rank_channels  # noqa: E402
+from hwflow.compression.accuracy import ProxySettings  # noqa: E402
+from hwflow.compression.budget import Budget  # noqa: E402
+from hwflow.compression.channels.discovery import find_groups  # noqa: E402
+from hwflow.compression.channels.groups import Group, Grouping  # noqa: E402
+from hwflow.compression.channels.surgery import prune_model, rank_channels  # noqa: E402
+from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
+from hwflow.compression.result import PruneResult, load_pruned  # noqa: E402
+from hwflow.compression.run import prune  # noqa: E402
+from hwflow.compression.search.ddpg import Hyperparameters  # noqa: E402
+from hwflow.compression.search.environment import PruningEnv  # noqa: E402
+from hwflow.compression.settings import Settings  # noqa: E402
 
 __all__ = [
     "Budget",

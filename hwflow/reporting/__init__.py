@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from hwflow.reporting.writing import write_costs, write_report
+from hwflow.reporting.report import write_costs, write_report
 
 __all__ = ["write_costs", "write_report"]

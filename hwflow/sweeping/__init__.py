@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hwflow.sweeping.description import Description, load_description
-from hwflow.sweeping.running import Interrupted, SweepResult, run, sweep
+from hwflow.sweeping.sweep_run import Interrupted, SweepResult, run, sweep
 
 __all__ = ["Description", "Interrupted", "SweepResult", "load_description", "run", "sweep"]

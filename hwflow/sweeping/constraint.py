@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hwflow.errors import InputError, not_found
-from hwflow.operators import ARITHMETIC, COMPARISONS, UNARY
+from hwflow.expressions import ARITHMETIC, COMPARISONS, UNARY
 
 _COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     **COMPARISONS,

@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hwflow.accelerator import Accelerator
 from hwflow.cost.options import Options
-from hwflow.cost.records import cost_from_data
+from hwflow.cost.serialization import cost_from_data
 from hwflow.errors import InputError
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.progress import Progress
 from hwflow.results import LevelName, NetworkCost
-from hwflow.sweeping.cases import Case, identity
-from hwflow.sweeping.costing import Answer, Costed, Failure, Unit, cost_unit, failure
+from hwflow.sweeping.case import Case, identity
 from hwflow.sweeping.point_record import answered, unanswered
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.runners import Runner
 from hwflow.sweeping.space import Design, Space
+from hwflow.sweeping.unit import Answer, Costed, Failure, Unit, cost_unit, failure
 
 _REMEMBERED = 50_000  # answers; chips that follow one another are alike in few of them, and the store knows the rest
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from hwflow.accelerator import explain
-from hwflow.data import read_yaml
 from hwflow.errors import MOST_EFFORT, InputError, not_found
-from hwflow.parts import Positive
+from hwflow.files import read_yaml
+from hwflow.hardware.accelerator import explain
+from hwflow.hardware.components import Positive
 from hwflow.results import LevelName
 
 OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s", "dram_bytes", "area_um2")

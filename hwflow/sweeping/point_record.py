@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hwflow.data import parse_json
 from hwflow.errors import shown
+from hwflow.files import parse_json
 from hwflow.results import LayerCost, LevelName, NetworkCost
 
 SUMS = ("energy_pj", "energy_normalized", "cycles", "latency_s", "dram_bytes")
@@ -116,7 +116,7 @@ def answered(cost: NetworkCost, distinct: Sequence[LayerCost], area_um2: float |
 
 
 def unanswered(reason: str, *, passing: bool) -> dict[str, Any]:
-    """What a record says of a point without; see `hwflow.sweeping.costing.Failure`."""
+    """What a record says of a point without; see `hwflow.sweeping.unit.Failure`."""
     return {"status": "failed", "reason": reason, "passing": passing}
 
 

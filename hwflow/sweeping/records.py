@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hwflow.data import checked, parse_json, read_bytes, read_lines, read_yaml, write_bytes
 from hwflow.errors import HwflowError, InputError, shown
-from hwflow.folders import differences, held
+from hwflow.files import checked, parse_json, read_bytes, read_lines, read_yaml, write_bytes
+from hwflow.run_folder import differences, held
 from hwflow.sweeping.point_record import Checker
 
 FORMAT = 2

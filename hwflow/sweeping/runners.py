@@ -11,9 +11,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal, Protocol
 
-from hwflow.cost.pool import workers
 from hwflow.errors import HwflowError, InputError, MissingDependency
-from hwflow.sweeping.costing import Answer, Failure, Unit, cost_unit, lost
+from hwflow.store.pool import workers
+from hwflow.sweeping.unit import Answer, Failure, Unit, cost_unit, lost
 
 RunnerName = Literal["local", "ray"]
 TRIES = 3

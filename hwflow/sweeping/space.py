@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from hwflow.accelerator import Accelerator, label_of, presets
-from hwflow.dataflow import dataflows, load_dataflow
 from hwflow.errors import InputError
+from hwflow.hardware.accelerator import Accelerator, label_of, presets
+from hwflow.hardware.dataflow import dataflows, load_dataflow
 from hwflow.sweeping.constraint import Constraint
 from hwflow.sweeping.description import AcceleratorSpec, Description
 

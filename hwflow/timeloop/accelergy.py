@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hwflow.accelerator import Accelerator, MacUnit, Memory
-from hwflow.data import folder, parse_yaml, read_text, read_yaml
-from hwflow.energy import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
 from hwflow.errors import InputError, ToolError, ToolMissing
-from hwflow.native import TimeloopAccelerator
+from hwflow.files import folder, parse_yaml, read_text, read_yaml
+from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
+from hwflow.hardware.energy_table import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
+from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.timeloop.accelergy_input import check_input
 from hwflow.timeloop.engine import Engine
-from hwflow.timeloop.running import run_tool
+from hwflow.timeloop.run import run_tool
 from hwflow.timeloop.templates import fill
 
 LIMIT_S = 600.0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hwflow.layers import DIMS, Dim, Layer
-from hwflow.timeloop.constraints import constraint_of
+from hwflow.timeloop.importer.constraints import constraint_of
 
 LARGEST = 2**128
 """More mappings `timeloop-mapper` cannot count."""

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hwflow.accelerator import Accelerator, Level, Memory
-from hwflow.dataflow import LevelConstraint
-from hwflow.energy import EnergyTable
 from hwflow.errors import InputError
+from hwflow.hardware.accelerator import Accelerator, Level, Memory
+from hwflow.hardware.dataflow import LevelConstraint
+from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
-from hwflow.native import TimeloopAccelerator
 from hwflow.timeloop import permutations
+from hwflow.timeloop.importer.translation import directives_of, energies_of
 from hwflow.timeloop.templates import fill
-from hwflow.timeloop.translating import directives_of, energies_of
 
 Objective = Literal["energy", "latency", "edp"]
 METRICS: dict[str, str] = {"energy": "energy", "latency": "delay", "edp": "edp"}

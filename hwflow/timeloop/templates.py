@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from hwflow.data import folder
 from hwflow.errors import HwflowError
+from hwflow.files import folder
 
 
 def fill(template: str, values: Mapping[str, Any]) -> str:

@@ -6,14 +6,14 @@ Raises:
 
 from __future__ import annotations
 
-from hwflow.datasets._optional import needed
+from hwflow.optional import needed
 
 needed("torch", "training")
 
-from hwflow.training.fitting import Diverged, Epoch, History, Progress, fit  # noqa: E402
+from hwflow.training.loop import Diverged, Epoch, History, Progress, fit  # noqa: E402
 from hwflow.training.recipe import Recipe, default_recipe  # noqa: E402
 from hwflow.training.runs import train  # noqa: E402
-from hwflow.training.scoring import Score, reestimate_batchnorm, score  # noqa: E402
+from hwflow.training.score import Score, reestimate_batchnorm, score  # noqa: E402
 from hwflow.training.weights import load_weights, save_weights  # noqa: E402
 
 __all__ = [

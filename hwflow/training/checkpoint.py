@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwflow.data import checked, write_bytes
 from hwflow.errors import InputError
+from hwflow.files import checked, write_bytes
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 

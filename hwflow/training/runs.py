@@ -14,9 +14,9 @@ from hwflow.datasets.samples import derived
 from hwflow.errors import InputError, not_found
 from hwflow.network.load import load_module
 from hwflow.progress import Shown, shown
-from hwflow.training.fitting import History, fit
+from hwflow.training.loop import History, fit
 from hwflow.training.recipe import Recipe, default_recipe
-from hwflow.training.scoring import check_output, first_output, modes_kept, placed, score
+from hwflow.training.score import check_output, first_output, modes_kept, placed, score
 from hwflow.training.weights import load_weights, record_training, save_weights
 
 

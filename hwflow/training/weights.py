@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwflow.data import parse_json
 from hwflow.errors import InputError, shown
+from hwflow.files import parse_json
 from hwflow.training import checkpoint as files
 
 _RECORD = "_hwflow_trained_on"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from terminal import ODD, SMALL, Answer, Run
 
 from hwflow import cli
+from tests.cli.terminal import ODD, SMALL, Answer, Run
 
 
 @pytest.fixture

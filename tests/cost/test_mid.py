@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from cases import energies
 
-from hwflow.accelerator import Accelerator
 from hwflow.cost import mid
-from hwflow.dataflow import constrain
-from hwflow.energy import normalized
 from hwflow.errors import InputError, NotMappable
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import normalized
 from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import LevelMapping, Mapping
+from tests.loopnest.cases import energies
 
 LAYER = Layer("k", C=2, M=4, P=3)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats import IDX_FILES, idx_bytes
 from PIL import Image
+
+from tests.datasets.formats import IDX_FILES, idx_bytes
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Coverage-guided inputs for the parsers that `test_fuzz_parsers.py` fuzzes, by atheris; a wheel of it is on PyPI for Linux.
+"""Coverage-guided inputs for the parsers that `test_parsers.py` fuzzes, by atheris; a wheel of it is on PyPI for Linux.
 
     python tests/fuzz/guided.py [TARGET ...] [--seconds 60]      (`make fuzz-guided`)
 
@@ -17,18 +17,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import atheris
-from mutations import damaged_yaml, garbled
+
+from tests.fuzz.mutations import damaged_yaml, garbled
 
 CORPUS = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 
 with atheris.instrument_imports(include=["hwflow"]):
-    from test_fuzz_onnx import WHOLE
-    from test_fuzz_parsers import OUTPUTS, YAML, Parser, model
-
+    from hwflow.compression.folder import plan_from_file
     from hwflow.errors import HwflowError
     from hwflow.network import Network
-    from hwflow.pruning.folder import plan_from_file
-    from hwflow.timeloop import parse
+    from hwflow.timeloop import stats
+    from tests.fuzz.test_onnx import WHOLE
+    from tests.fuzz.test_parsers import OUTPUTS, YAML, Parser, model
 
     for lazy in (
         "hwflow.network.from_onnx",
@@ -44,7 +44,7 @@ TARGETS: dict[str, tuple[Parser, Callable[[], bytes], str]] = {
     "onnx": (Network.from_onnx, lambda: bytes(model().SerializeToString()), "net.onnx"),
     **{name: (Network.from_onnx, whole, "net.onnx") for name, whole in WHOLE.items()},
     "statistics": (
-        lambda path: parse.read_stats(path.parent, "timeloop-model"),
+        lambda path: stats.read_stats(path.parent, "timeloop-model"),
         (OUTPUTS / "tiny" / "timeloop-model.stats.txt").read_bytes,
         "timeloop-model.stats.txt",
     ),
@@ -94,7 +94,7 @@ def main() -> None:
         return
     failed = []
     for name in options.targets or TARGETS:
-        argv = [sys.executable, __file__, name, "--here", "--seconds", str(options.seconds)]
+        argv = [sys.executable, "-m", "tests.fuzz.guided", name, "--here", "--seconds", str(options.seconds)]
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
         tried = [line for line in done.stdout.splitlines() if "number_of_executed_units" in line]
         inputs = tried[0].split()[-1] if tried else "?"

@@ -18,20 +18,20 @@ import pytest
 
 import hwflow
 from benchmarks import parity
-from benchmarks.parity_cases import Case, random_mapping
 from hwflow import cli
-from hwflow.cost import energies, mid
+from hwflow.cost import energy_sources, mid
 from hwflow.cost.fine import layer_cost
-from hwflow.dataflow import constrain
-from hwflow.energy import EnergyTable, PartEnergy
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import EnergyTable, PartEnergy
+from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
-from hwflow.native import TimeloopAccelerator
 from hwflow.network import Network, from_yaml
-from hwflow.timeloop.bringing import from_timeloop
 from hwflow.timeloop.engine import find_engine
-from hwflow.timeloop.parse import read_stats
+from hwflow.timeloop.importer.importer import from_timeloop
 from hwflow.timeloop.process import clean_environment
+from hwflow.timeloop.stats import read_stats
+from tools.parity_cases import Case, random_mapping
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDED = DATA / "brought.json.gz"
@@ -71,7 +71,7 @@ def drawn(name: str, seed: int) -> list[Case]:
         Case(layer, accelerator, table, random_mapping(rng, layer, accelerator, rules, ragged=layer in RAGGED), "random")
         for layer in (*LAYERS, *RAGGED)
     ]
-    table = energies.energy_table(accelerator, store=False)  # type: ignore[arg-type]
+    table = energy_sources.energy_table(accelerator, store=False)  # type: ignore[arg-type]
     for layer in (rng.choice(LAYERS), rng.choice(RAGGED)):
         found.append(Case(layer, accelerator, table, mid.map_layer(layer, accelerator, rules, table).mapping, "hwflow"))
     return found
@@ -123,7 +123,7 @@ def test_what_render_writes_gives_by_hand_what_estimate_says(mapper: Any, tmp_pa
     found = Mapping.from_timeloop(
         folder / ("mapping.yaml" if mapper == "hwflow" else "timeloop-mapper.map.yaml"), layer, accelerator
     )
-    table = energies.energy_table(accelerator, store=None)
+    table = energy_sources.energy_table(accelerator, store=None)
     by_hand = layer_cost(layer, accelerator, found, table, read_stats(folder, argv[0]), engine="by hand", seconds=0)
     said = hwflow.estimate(Network("one", (layer,)), accelerator, level="fine", mapper=mapper, store=False).rows[0]
     assert (by_hand.energy, by_hand.cycles, by_hand.accesses) == (said.energy, said.cycles, said.accesses)

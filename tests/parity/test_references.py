@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import parity, references
-from benchmarks.references import OBJECTIVES, OTHERS, WHOLE, Comparison, Reference
+from benchmarks import parity
 from hwflow.store import Store
 from hwflow.timeloop.engine import find_engine
 from hwflow.timeloop.process import Completed
+from tools import references
+from tools.references import OBJECTIVES, OTHERS, WHOLE, Comparison, Reference
 
 CLEARLY = {
     "edp": {"alexnet": 0.95, "resnet18": 0.6, "resnet20": 0.5, "mobilenet_v2": 0.9},

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import read_json, write_json, write_run
-from reading import Read, strings
 
 from hwflow import cli
 from hwflow.errors import InputError, MissingDependency
 from hwflow.reporting import write_report
-from hwflow.reporting.palette import METHODS, THEMES
-from hwflow.reporting.values import counted, listed, number, prefix, quantities, quantity, share_of, spread
+from hwflow.reporting.page.palette import METHODS, THEMES
+from hwflow.reporting.page.values import counted, listed, number, prefix, quantities, quantity, share_of, spread
+from tests.reporting.folders import read_json, write_json, write_run
+from tests.reporting.reading import Read, strings
 
 
 def report(folder: Path) -> Read:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from hwflow.accelerator import Accelerator
 from hwflow.cost.fine import judge, search
-from hwflow.dataflow import constrain
-from hwflow.energy import EnergyTable, PartEnergy
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import EnergyTable, PartEnergy
 from hwflow.layers import Layer
 from hwflow.mapping import LevelMapping, Mapping
 from hwflow.results import LayerCost

@@ -1,0 +1,157 @@
+"""The accuracy that a plan promises: of the surgered network on held-out samples, its normalisation re-estimated, untuned.
+
+AMC's proxy (arXiv:1802.03494, section 3.2) with the normalisation's statistics re-estimated, as EagleEye has it
+(arXiv:2007.02491), and, where asked for, a few steps of training. The samples are neither those that the network was trained
+on nor the test set's. Accuracies are kept in the store by everything that they depend on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+import torch
+from torch import nn
+
+from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.channels.surgery import Norm, prune_model, rank_channels
+from hwflow.datasets import Task
+from hwflow.datasets.samples import Samples
+from hwflow.errors import InputError, check_whole
+from hwflow.store import Store, key_of
+from hwflow.training.checkpoint import digest
+from hwflow.training.loop import fit
+from hwflow.training.recipe import Recipe
+from hwflow.training.score import reestimate_batchnorm, score
+
+VERSION = "accuracy-1"
+"""Raised whenever the same plan would be given another accuracy."""
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """How plans are judged during a search.
+
+    Raises:
+        InputError: naming the field whose value cannot be used.
+    """
+
+    samples: int = 2500
+    """Held-out samples that accuracy is measured on; as many others are kept for judging the search's result."""
+    batches: int = 4
+    """Batches of training samples on which the normalisation's statistics are re-estimated; 0 leaves them as they were."""
+    batch_size: int = 250
+    """Samples in each of these batches."""
+    epochs: int = 0
+    """Of training before the measurement, on `tuned_on` samples."""
+    tuned_on: int = 5000
+    """Training samples of such an epoch."""
+    learning_rate: float = 0.01
+    """Of such an epoch."""
+    norm: Norm = "l1"
+    """What makes a channel important; see `hwflow.compression.channels.surgery.rank_channels`."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 1), ("batches", 0), ("batch_size", 2), ("epochs", 0), ("tuned_on", 1)):
+            check_whole(f"{name} of the proxy", getattr(self, name), 10**9, least)
+        if not isinstance(self.learning_rate, (int, float)) or not self.learning_rate > 0:
+            raise InputError(f"learning_rate of the proxy is {self.learning_rate!r}; it must be above 0.")
+
+
+@dataclass
+class Proxy:
+    """Accuracies of plans, each measured once.
+
+    Attributes:
+        fit_on: samples for the normalisation's statistics and for training steps.
+        held: samples that accuracy is measured on.
+        recipe: device, precision and seed, resolved; of training steps also momentum and the like.
+        measured, seconds: plans that this object has measured, and how long that took.
+    """
+
+    model: nn.Module
+    grouping: Grouping
+    fit_on: Samples
+    held: Samples
+    settings: ProxySettings
+    recipe: Recipe
+    task: Task = "classification"
+    store: Store | None = None
+    measured: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._ranking = rank_channels(self.model, self.grouping, self.settings.norm)
+        self._known: dict[tuple[int, ...], float] = {}
+        used = self.recipe
+        recipe = asdict(self._tuning()) if self.settings.epochs else [used.device, used.precision, used.seed]
+        machine = [torch.__version__, torch.get_num_threads()]  # sums in another order may move a sample to another class
+        groups = [[group.name, group.channels, group.unit] for group in self.grouping.groups]
+        data = [self.fit_on.identity, self.held.identity, self.task]
+        told = score(  # structure and weights do not tell what a forward() does with them
+            self.model, self.held.subset(range(min(8, len(self.held)))), task=self.task, device=used.device, precision="float32"
+        )
+        behaviour = [digest(self.model), told.loss]
+        self._identity = [VERSION, behaviour, groups, data, asdict(self.settings), recipe, machine]
+
+    def __call__(self, plan: Mapping[str, int]) -> float:
+        """Accuracy in [0, 1] (mean intersection over union in segmentation) of the network pruned to a plan, untuned."""
+        widths = self.grouping.widths_of(plan)
+        if widths not in self._known:
+            key = key_of(self._identity, widths)
+            kept = self.store.get("accuracy", key, _is_share) if self.store else None
+            if kept is None:
+                kept = self._measure(plan)
+                if self.store:
+                    self.store.put("accuracy", key, kept)
+            self._known[widths] = float(kept)
+        return self._known[widths]
+
+    def pruned(self, plan: Mapping[str, int]) -> nn.Module:
+        """The network pruned to a plan, by this proxy's ranking of channels."""
+        return prune_model(self.model, self.grouping, plan, ranking=self._ranking)
+
+    def _measure(self, plan: Mapping[str, int]) -> float:
+        start = time.perf_counter()
+        settings, recipe = self.settings, self.recipe
+        model = self.pruned(plan)
+        if settings.epochs:
+            tuned_on = self.fit_on.subset(range(min(settings.tuned_on, len(self.fit_on))))
+            fit(model, tuned_on, self.held, self._tuning(), task=self.task)
+        if settings.batches:
+            reestimate_batchnorm(
+                model,
+                self.fit_on,
+                batches=settings.batches,
+                batch_size=settings.batch_size,
+                seed=recipe.seed,
+                device=recipe.device,
+                precision=recipe.precision,
+            )
+        found = score(
+            model,
+            self.held,
+            task=self.task,
+            batch_size=settings.batch_size,
+            device=recipe.device,
+            precision=recipe.precision,
+        )
+        self.measured += 1
+        self.seconds += time.perf_counter() - start
+        return found.accuracy
+
+    def _tuning(self) -> Recipe:
+        """Without a teacher; to the end, since no epoch may be chosen by the samples that judge."""
+        return replace(
+            self.recipe,
+            epochs=self.settings.epochs,
+            learning_rate=self.settings.learning_rate,
+            warmup_epochs=0,
+            distillation=0.0,
+            patience=None,
+        )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value <= 1

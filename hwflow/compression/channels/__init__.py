@@ -1,0 +1,1 @@
+"""Channels that must be pruned together, and smaller copies of a model."""

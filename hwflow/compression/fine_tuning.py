@@ -1,0 +1,74 @@
+"""Surgery's sequel: what a pruned network is trained with again, and how it leaves for other tools."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hwflow.datasets import Data
+from hwflow.errors import HwflowError, MissingDependency
+from hwflow.files import write_bytes
+from hwflow.network.replica import replica
+from hwflow.training.recipe import Recipe, default_recipe
+
+_SHORTER = 3  # fine-tuning takes a third of the epochs that training from scratch takes
+_GENTLER = 4  # and starts at a quarter of its learning rate
+_DISTILLED = 0.5
+
+
+def default_tuning(data: Data, model: nn.Module) -> Recipe:
+    """Fine-tuning after surgery: a third of the epochs and a quarter of the learning rate of training from scratch, and half of
+    the loss from the unpruned network's logits (Hinton et al. 2015, arXiv:1503.02531). The shares are ours."""
+    recipe = default_recipe(data, model)
+    return replace(
+        recipe,
+        epochs=max(1, recipe.epochs // _SHORTER),
+        learning_rate=recipe.learning_rate / _GENTLER,
+        distillation=_DISTILLED if data.task == "classification" else 0.0,
+    )
+
+
+def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> None:
+    """Write a network as ONNX, for any batch size; `input_shape` is (C, H, W).
+
+    Raises:
+        MissingDependency: where onnx or onnxscript is not installed.
+        HwflowError: where the network cannot be exported, or the file not be written.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (what torch exports with)
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f'exporting to ONNX needs the package {error.name}, which is not installed here: pip install "hwflow[prune]"'
+        ) from error
+    images = torch.zeros(2, *input_shape)
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)  # it names packages that it does not need
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                replica(model).cpu().eval(),
+                (images,),
+                dynamo=True,
+                verbose=False,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            )
+            buffer = io.BytesIO()
+            onnx.save(program.model_proto, buffer)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HwflowError(f"the pruned network cannot be exported to ONNX: {first}") from error
+    finally:
+        exporter.setLevel(level)
+    write_bytes(path, buffer.getbuffer())

@@ -1,0 +1,231 @@
+"""A pruning run's folder: what it holds, and how a pruned network comes back from it.
+
+config.json      what was asked, and of what: continued runs must ask the same
+log.jsonl        every plan that was tried, one JSON object a line
+plan.json        the groups and the channels that were kept
+comparison.json  the baselines and the refinement over levels
+times.json       where the time went; the one result that differs between equal runs, and the report shows it
+tuning.json      the fine-tuning's epochs
+metrics.json     before and after: accuracy on the test set, and each level's totals
+costs.json       before and after: every row at every level
+model.pt, model.onnx, report.html
+checkpoints/     what an interrupted run goes on from, no more needed once metrics.json is there; the lock of a running one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwflow.compression.channels.groups import Grouping
+from hwflow.errors import HwflowError, InputError, shown
+from hwflow.files import parse_json, read_text, write_text
+from hwflow.run_folder import differences, held
+
+CONFIG, PLAN = "config.json", "plan.json"
+
+_FORMAT = 1
+_LOCK = ".lock"
+_Size = Annotated[int, Field(ge=1, le=100_000)]
+_TEMPORARY = re.compile(r"\.[^.].*\.\w{8}")  # `hwflow.files.write_bytes` calls them so
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the searches and the trainings keep their state."""
+        return self.path / "checkpoints"
+
+    @contextlib.contextmanager
+    def opened(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+        """Begin, or go on where the same run was interrupted. Meanwhile no other run can.
+
+        Raises:
+            InputError: where the folder holds a run and `resume` is not asked for, or another run than this, or one that has
+                not ended.
+            HwflowError: where nothing can be written.
+        """
+        with contextlib.ExitStack() as lock:
+            begun = self.checkpoints.is_dir()
+            if begun:
+                lock.enter_context(held(self.path, self.checkpoints / _LOCK, "prune"))
+            self._begin(json.loads(json.dumps({"format": _FORMAT, **config})), resume=resume)
+            if not begun:
+                lock.enter_context(held(self.path, self.checkpoints / _LOCK, "prune"))
+            yield
+
+    def _begin(self, config: dict[str, Any], *, resume: bool) -> None:
+        file = self.path / CONFIG
+        if file.exists() and not self._untouched():  # where nothing was done, nothing is lost
+            if not resume:
+                raise InputError(f"{self.path} holds a pruning run already: --resume continues it; or name another folder.")
+            if changed := differences(read_json(file), config):
+                raise InputError(
+                    f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}"
+                    f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
+                )
+            self._tidy()
+            return
+        if not file.exists() and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} is no pruning run's folder and is not empty: name another, or a new one.")
+        write_json(file, config)
+        try:
+            self.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise HwflowError(f"cannot make the folder {self.checkpoints}: {error.strerror or error}.") from error
+
+    def _untouched(self) -> bool:
+        """Whether the run in this folder ended before it had done anything, as one does whose budget is out of reach."""
+        beside = {entry.name for entry in self.path.iterdir()} - {CONFIG, "checkpoints", "log.jsonl"}
+        inside = {entry.name for entry in self.checkpoints.iterdir()} if self.checkpoints.is_dir() else set()
+        return not beside and inside <= {_LOCK}
+
+    def _tidy(self) -> None:
+        """Away with what a process left that was killed while it wrote."""
+        for folder in (self.path, self.checkpoints):
+            for entry in folder.glob(".*"):
+                if _TEMPORARY.fullmatch(entry.name):
+                    with contextlib.suppress(OSError):
+                        entry.unlink()
+
+    def write(self, name: str, content: Any) -> None:
+        """One JSON file, whole or not at all."""
+        write_json(self.path / name, content)
+
+
+class Log:
+    """`log.jsonl`: written anew by a run that continues, from what its checkpoints hold, so that it has each episode once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._handle = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """One line."""
+        try:
+            self._handle.write(json.dumps(entry) + "\n")
+            self._handle.flush()
+        except OSError as error:
+            raise HwflowError(f"cannot write {self._path}: {error.strerror or error}.") from error
+
+    def close(self) -> None:
+        """At the end."""
+        with contextlib.suppress(OSError):
+            os.fsync(self._handle.fileno())
+            self._handle.close()
+
+
+def plan_to_data(grouping: Grouping, plan: Mapping[str, int]) -> dict[str, Any]:
+    """`plan.json`."""
+    rows = [{"name": g.name, "channels": g.channels, "kept": plan[g.name], "producers": g.producers} for g in grouping.groups]
+    return {"network": grouping.network.name, "groups": rows, "left_out": dict(grouping.left_out)}
+
+
+class Origin(BaseModel):
+    """Of `config.json` what the unpruned network is made of again: the name and sizes of a network of the zoo, or a callable.
+
+    Attributes:
+        module: whether the run was given a module, of which nothing but the class's name is known.
+        input_shape: (C, H, W).
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    network: Annotated[str, Field(min_length=1)]
+    module: bool
+    classes: _Size
+    input_shape: Annotated[list[_Size], Field(min_length=3, max_length=3)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    name: str
+    kept: Annotated[int, Field(ge=1)]
+
+
+class _Plan(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    groups: list[_Group]
+
+
+def read_origin(folder: Path) -> Origin:
+    """What a run's network was.
+
+    Raises:
+        InputError: where the folder holds no run, or its config.json is damaged: which field, and its value.
+    """
+    file = folder / CONFIG
+    try:
+        return Origin.model_validate(read_json(file))
+    except ValidationError as error:
+        raise InputError(f"{file} is damaged: {_problem(error)}. Take the file that 'hwflow prune' wrote.") from None
+
+
+def plan_from_file(path: Path) -> dict[str, int]:
+    """Channels kept by group, of a `plan.json` or of a folder that holds one.
+
+    Raises:
+        InputError: where the file is missing or no plan.
+    """
+    if not path.exists():
+        raise InputError(f"the plan {path} is no file or folder; name one, or write uniform.")
+    try:
+        groups = _Plan.model_validate(read_json(path / PLAN if path.is_dir() else path)).groups
+    except ValidationError as error:
+        raise InputError(
+            f"{path} is no plan: it must hold groups, each with a name and the channels kept. {_problem(error)}."
+        ) from None
+    twice = [name for name, times in Counter(group.name for group in groups).items() if times > 1]
+    if twice:
+        raise InputError(f"{path} is no plan: it has the group {shown(twice[0])} more than once.")
+    return {group.name: group.kept for group in groups}
+
+
+def _problem(error: ValidationError) -> str:
+    """The first thing that is wrong, with the field and its value."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(map(str, first["loc"])) or "the whole"
+    return f"{field} is {shown(first['input'])}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run.
+
+    Raises:
+        InputError: where it is missing or damaged.
+    """
+    text = read_text(path, "", "result", " does not exist; it is a file that a finished pruning run leaves")
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all; dataclasses as objects."""
+    write_text(path, json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} is no plain data")

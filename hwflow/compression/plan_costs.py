@@ -1,0 +1,106 @@
+"""What pruning plans cost: sums over the rows of the pruned network, from look-ups that are remembered row by row.
+
+A plan is a width (channels kept) for each group. A row depends on the groups that touch it only, so its costs are remembered
+by their widths: a plan costs one look-up a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from hwflow.compression.budget import ADDITIVE
+from hwflow.compression.channels.groups import Group, Grouping, Widths
+from hwflow.cost.cost_grid import Entry
+from hwflow.layers import Layer
+
+Floats = npt.NDArray[np.float64]
+
+
+class PlanCosts:
+    """Costs of every plan of a network's groups at one level.
+
+    Args:
+        grouping: what can be pruned.
+        price: of a row of a pruned network: a `CostTable`'s look-up.
+    """
+
+    def __init__(self, grouping: Grouping, price: Callable[[Layer], Entry]) -> None:
+        self.groups: tuple[Group, ...] = grouping.groups
+        self.full: Widths = tuple(group.channels for group in self.groups)
+        self._grouping, self._price = grouping, price
+        self._depends = grouping.dependence
+        self._known: list[dict[Widths, Floats]] = [{} for _ in self._depends]
+        self._touched = [np.array([r for r, on in enumerate(self._depends) if g in on]) for g in range(len(self.groups))]
+
+    def plan(self, widths: Widths) -> dict[str, int]:
+        """Channels by group."""
+        return {group.name: width for group, width in zip(self.groups, widths, strict=True)}
+
+    def touched(self, group: int) -> npt.NDArray[np.intp]:
+        """Rows whose size depends on a group."""
+        return self._touched[group]
+
+    def layers(self, widths: Widths) -> tuple[Layer, ...]:
+        """The rows of the pruned network."""
+        return tuple(self._grouping.network_for(self.plan(widths)).layers)
+
+    def totals(self, widths: Widths) -> Floats:
+        """Sums over rows, in the order of `ADDITIVE`."""
+        return np.asarray(np.add.reduce(self._rows(widths))[: len(ADDITIVE)])
+
+    def rows(self, widths: Widths) -> Floats:
+        """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
+        return np.array(self._rows(widths))
+
+    def metric(self, totals: Floats, name: str) -> float:
+        """One metric of a network from its totals."""
+        if name == "edp":
+            return float(totals[0] * totals[1])
+        return float(totals[ADDITIVE.index(name)])
+
+    def least(self, metrics: Sequence[str], limits: Floats, start: Widths, movable: Iterable[int]) -> Widths:
+        """The cheapest plan that coordinate descent from `start` finds along the groups `movable`.
+
+        Cheapest: fewest metrics above their limits, then the least share of the limit that any metric uses, then the sum of
+        the shares. Exact for one sum over rows where no row depends on two movable groups.
+        """
+        best, value = start, self._against(start, metrics, limits)
+        places, moved = list(movable), True
+        while moved:
+            moved = False
+            for g in places:
+                for width in self.groups[g].widths:
+                    other = (*best[:g], width, *best[g + 1 :])
+                    reached = self._against(other, metrics, limits)
+                    if reached < value:
+                        best, value, moved = other, reached, len(places) > 1
+        return best
+
+    def neighbours(self, group: int) -> frozenset[int]:
+        """The groups that share a row with a group."""
+        return frozenset(g for on in self._depends if group in on for g in on) - {group}
+
+    def _against(self, widths: Widths, metrics: Sequence[str], limits: Floats) -> tuple[int, float, float]:
+        totals = self.totals(widths)
+        values = [self.metric(totals, name) for name in metrics]
+        shares = [value / limit for value, limit in zip(values, limits, strict=True)]
+        return sum(v > limit for v, limit in zip(values, limits, strict=True)), max(shares), sum(shares)
+
+    def _rows(self, widths: Widths) -> list[Floats]:
+        rows = []
+        for r, on in enumerate(self._depends):
+            key = tuple(widths[g] for g in on)
+            found = self._known[r].get(key)
+            if found is None:
+                layer = self._grouping.layer_for(r, widths)
+                cost = self._price(layer)
+                # A tensor that several rows read is one tensor at every width, so the same row counts it.
+                params = 0 if layer.shared else cost.params
+                sums = (cost.energy, cost.latency_s, cost.macs, params, cost.dram_bytes)
+                found = np.array([*sums, cost.utilization, cost.dram_share])
+                self._known[r][key] = found
+            rows.append(found)
+        return rows

@@ -1,0 +1,111 @@
+"""What a pruning run gives: `PruneResult`, and the pruned network back from the folder of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hwflow import display
+from hwflow.compression.channels.discovery import rebuild
+from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.folder import CONFIG, plan_from_file, read_origin
+from hwflow.compression.search.comparison import Contest
+from hwflow.errors import InputError
+from hwflow.network.callables import NamedIn
+from hwflow.network.load import load_module
+from hwflow.results import NetworkCost
+from hwflow.training.loop import History
+from hwflow.training.score import Score
+from hwflow.training.weights import load_weights
+
+
+@dataclass(frozen=True, repr=False)
+class PruneResult:
+    """A pruned network and how it came about.
+
+    Attributes:
+        model: pruned and fine-tuned, in evaluation mode on the CPU.
+        plan: channels kept by group; `grouping` says what could be pruned, and what could not.
+        contest: the search, its baselines and the refinement; None where a plan was given.
+        before, after: scores on the test set, which nothing was chosen by.
+        costs: by level, of the unpruned and of the pruned network; `not_available` says why a level is missing.
+        tuning: the fine-tuning's epochs.
+        objective: what the mappings of `costs` minimise.
+        remapped: by another objective, the same two networks at mid with mappings that minimise that one.
+    """
+
+    model: nn.Module = field(repr=False)
+    plan: Mapping[str, int]
+    grouping: Grouping = field(repr=False)
+    contest: Contest | None = field(repr=False)
+    before: Score
+    after: Score
+    costs: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(repr=False)
+    not_available: Mapping[str, str]
+    tuning: History = field(repr=False)
+    objective: str = "edp"
+    remapped: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<PruneResult {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [level, ", ".join(display.totals_of(before)), ", ".join(display.totals_of(after))]
+            for level, (before, after) in self.costs.items()
+        ]
+        rows.append(["test accuracy", f"{self.before.accuracy:.2%}", f"{self.after.accuracy:.2%}"])
+        kept = ", ".join(f"{name} {width}" for name, width in self.plan.items())
+        lines = [f"Channels kept: {kept}", *(f"{level} is missing: {why}" for level, why in self.not_available.items())]
+        return display.table_html(f"PruneResult {self._summary()}", ["", "before", "after"], rows, None, lines)
+
+    def _summary(self) -> str:
+        told = [f"test accuracy {self.before.accuracy:.2%} to {self.after.accuracy:.2%}"]
+        for level, (before, after) in self.costs.items():
+            pairs = zip(display.totals_of(before), display.totals_of(after), strict=True)
+            told.append(f"{level} {', '.join(f'{old} to {new}' for old, new in pairs)}")
+        return f"{self.grouping.network.name}: {'; '.join(told)}"
+
+    def metrics(self) -> dict[str, Any]:
+        """`metrics.json`: before and after, the accuracy on the test set and each level's totals; whose mappings."""
+        sides: dict[str, dict[str, Any]] = {}
+        for i, (side, found) in enumerate((("before", self.before), ("after", self.after))):
+            sides[side] = {"accuracy": found.accuracy, "loss": found.loss}
+            sides[side] |= {level: pair[i].to_dict()["totals"] for level, pair in self.costs.items()}
+        remapped = {
+            objective: {"before": before.to_dict()["totals"], "after": after.to_dict()["totals"]}
+            for objective, (before, after) in self.remapped.items()
+        }
+        return {**sides, "not_available": dict(self.not_available), "objective": self.objective, "remapped": remapped}
+
+
+def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_import: Sequence[str] = ()) -> nn.Module:
+    """The pruned, fine-tuned network of a finished run, in evaluation mode.
+
+    Args:
+        model: the unpruned network, where the run was given a module of one's own; its weights do not matter.
+        allow_import: modules of which the folder may name a callable, `package.module:callable`, to be imported and called
+            for the unpruned network. Networks of the zoo, and a `model` that is given, need none.
+
+    Raises:
+        InputError: where the folder holds no finished run, the network cannot be made anew, its callable is not allowed, or
+            the file does not fit it.
+        ImportFailed: where the callable fails, or its network cannot be traced.
+    """
+    place = Path(folder)
+    origin = read_origin(place)
+    named_in = NamedIn(place / CONFIG, allow_import)
+    if not (place / "model.pt").exists():
+        raise InputError(f"{place} holds a pruning run that is not finished: it has no model.pt. Continue it with --resume.")
+    if model is None:
+        if origin.module:
+            raise InputError(f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned.")
+        channels = origin.input_shape[0]
+        model = load_module(origin.network, num_classes=origin.classes, in_channels=channels, named_in=named_in)
+    small = rebuild(model, (1, *origin.input_shape), plan_from_file(place))
+    load_weights(place / "model.pt", small)
+    return small.eval()

@@ -1,0 +1,1 @@
+"""Searchers for plans within a budget, and the baselines that they are compared with."""

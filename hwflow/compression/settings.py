@@ -1,0 +1,142 @@
+"""`Settings`: everything that a pruning run is asked for, beside the network, the data and the accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from hwflow.compression.accuracy import ProxySettings
+from hwflow.compression.budget import METRICS, Budget, Objective, check_budgets, objective_of, parse_budgets
+from hwflow.compression.search.ddpg import Hyperparameters
+from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
+from hwflow.results import LEVELS, LevelName
+from hwflow.training.recipe import Recipe
+
+_MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is searched, by what, and how far.
+
+    Raises:
+        InputError: naming the field whose value cannot be used.
+    """
+
+    levels: tuple[LevelName, ...] = ("mid",)
+    """The search's level, then those at which the best plans are cut to the budget and ranked again. The budget holds at the
+    last one, which is taken to be the truest; a plan that is cut there can exceed it at those before."""
+    keep: int = 8
+    """Plans that are taken to the next level."""
+    budgets: tuple[Budget, ...] = (Budget("energy", 0.5),)
+    """What no plan exceeds; none for AMC's soft budget, which weighs `metric`."""
+    metric: str = "energy"
+    """What the reward weighs where there is no budget."""
+    objective: Objective | None = None
+    """What mappings minimise; by default the budgets' metric where there is one, else EDP."""
+    dataflow: str | None = None
+    """A name or a file; by default the accelerator's own."""
+    energy: str = "auto"
+    """Where energies come from, as in `hwflow.estimate`."""
+    mapper: Literal["hwflow", "timeloop"] = "hwflow"
+    """At fine, whose mapping Timeloop judges."""
+    engine: str | None = None
+    """At fine, where Timeloop runs."""
+    effort: int = 1
+    """A factor on how long mappings are searched."""
+    jobs: int = 1
+    """Layers that are costed at once."""
+    episodes: int = 300
+    """Plans that the agent tries, for each seed; as many are drawn at random."""
+    seeds: tuple[int, ...] = (0,)
+    """Of the agent and of the random plans; the first seed's best plan is applied."""
+    round_to: int = 8
+    """Channels kept are multiples of it, or all."""
+    floor_ratio: float = 0.1
+    """The least share of a group's channels that is kept."""
+    streams: bool = False
+    """Whether the channels of residual streams are pruned, too."""
+    exclude: tuple[str, ...] = ()
+    """Modules whose outputs are not pruned."""
+    agent: Hyperparameters = field(default_factory=Hyperparameters)
+    """The agent's own settings; its warm-up is cut to a third of the episodes."""
+    proxy: ProxySettings = field(default_factory=ProxySettings)
+    """How plans are judged."""
+    tuning: Recipe | None = None
+    """Of the fine-tuning; by default `hwflow.compression.fine_tuning.default_tuning`."""
+
+    def __post_init__(self) -> None:
+        if not self.levels or len(set(self.levels)) != len(self.levels):
+            raise InputError(f"levels is {', '.join(self.levels) or 'empty'}; name each level once, the search's first.")
+        for level in self.levels:
+            if level not in LEVELS:
+                raise not_found("level", level, LEVELS)
+        for name, most in (("keep", _MOST), ("episodes", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
+            check_whole(name, getattr(self, name), most)
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+                raise InputError(f"a seed is {seed!r}; it must be a whole number of at least 0.")
+        if self.metric not in METRICS:
+            raise not_found("metric", self.metric, METRICS)
+        check_budgets(self.budgets)
+
+    @property
+    def mapping_objective(self) -> Objective:
+        """What mappings minimise."""
+        return self.objective or objective_of(self.budgets or (Budget(self.metric, 1.0),))
+
+    @property
+    def learner(self) -> Hyperparameters:
+        """The agent's settings, its warm-up fitted to the number of episodes."""
+        return replace(self.agent, warmup=min(self.agent.warmup, self.episodes // 3))
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data, for `config.json`."""
+        data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        del data["jobs"]  # changes nothing but the time
+        return data
+
+
+def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
+    """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), or `samples` of the proxy.
+
+    Args:
+        tuning: gives the recipe that is changed where the settings have none.
+
+    Raises:
+        InputError: for a field that there is not, listing those that there are.
+    """
+    own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
+    recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
+    for name in changes:
+        if name not in own and name not in recipe and name != "samples":
+            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, "samples"}
+            raise not_found("setting of prune", name, known)
+    if "samples" in changes:
+        own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
+    if recipe:
+        own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
+    return replace(settings, **own) if own else settings
+
+
+def settings_of(
+    level: str | Sequence[str],
+    metric: str,
+    budget: float | str | Mapping[str, float] | None,
+    seed: int | Sequence[int],
+) -> Settings:
+    """Settings from what `hwflow.prune` is most often asked for."""
+    if budget is None:
+        budgets: tuple[Budget, ...] = ()
+    elif isinstance(budget, str):
+        budgets = parse_budgets(budget, metric)
+    elif isinstance(budget, Mapping):
+        budgets = tuple(Budget(name, share) for name, share in budget.items())
+    else:
+        budgets = (Budget(metric, budget),)
+    levels: Any = (level,) if isinstance(level, str) else tuple(level)
+    seeds: Any = tuple(seed) if isinstance(seed, Sequence) and not isinstance(seed, str) else (seed,)
+    return Settings(levels=levels, budgets=budgets, metric=metric, seeds=seeds)

@@ -1,0 +1,1 @@
+"""The chip: accelerators, their components and dataflows, and what their accesses and areas cost."""

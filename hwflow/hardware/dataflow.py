@@ -1,0 +1,170 @@
+"""`Dataflow`: constraints on mappings, by the role of a level, obeyed by mid's search and by Timeloop's mapper alike."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from hwflow.errors import InputError, not_found
+from hwflow.files import folder, read_yaml
+from hwflow.hardware.accelerator import Accelerator, Fanout, Level, explain, presets
+from hwflow.hardware.components import Name
+from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
+from hwflow.layers import DIMS, Dim
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LevelRule(_Strict):
+    """What a dataflow allows at the part with one role.
+
+    `temporal`: the dimensions whose loops may stand at this memory (None: all). `innermost`: of these, the order of the
+    innermost ones, the very innermost first. `rows`, `columns`: the dimensions that may be spread over an array's axes,
+    beyond what its wiring already forbids.
+    """
+
+    temporal: tuple[Dim, ...] | None = None
+    innermost: tuple[Dim, ...] = ()
+    rows: tuple[Dim, ...] | None = None
+    columns: tuple[Dim, ...] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> LevelRule:
+        for label in ("temporal", "innermost", "rows", "columns"):
+            dims = getattr(self, label)
+            if dims is not None and len(set(dims)) != len(dims):
+                raise ValueError(f"{label} (={list(dims)}) names a dimension twice")
+        if self.temporal is not None and not set(self.innermost) <= set(self.temporal):
+            raise ValueError(
+                f"innermost (={list(self.innermost)}) names dimensions that temporal (={list(self.temporal)}) forbids"
+            )
+        return self
+
+
+class Dataflow(_Strict):
+    """A named set of constraints. `requires`: lists of roles, one of which the accelerator must have in full."""
+
+    name: Name
+    description: str
+    source: str
+    requires: tuple[tuple[Name, ...], ...] = ((),)
+    rules: dict[Name, LevelRule] = {}
+
+    def fits(self, accelerator: Accelerator) -> bool:
+        """Whether the accelerator has the parts that this dataflow speaks of."""
+        roles = _roles(accelerator)
+        return any(set(alternative) <= roles for alternative in self.requires)
+
+
+@dataclass(frozen=True)
+class LevelConstraint:
+    """A dataflow's rules resolved for one `Level` of one accelerator.
+
+    `temporal`: dimensions whose temporal loops may be longer than 1 here. `innermost`: their forced innermost order.
+    `spatial`: dimensions that may be spread over the fan-out below.
+    """
+
+    level: Level
+    temporal: tuple[Dim, ...]
+    innermost: tuple[Dim, ...]
+    spatial: tuple[Dim, ...]
+
+
+def load_dataflow(name: str | Path) -> Dataflow:
+    """A dataflow by name, or from a YAML file.
+
+    Raises:
+        InputError: naming the field, its value and what is allowed.
+    """
+    text = str(name)
+    if text in dataflows():
+        return _shipped(dataflows()[text])
+    if not text.endswith((".yaml", ".yml")):
+        raise not_found("dataflow", text, dataflows(), "Or give the path of a YAML file that describes one.")
+    return _read(Path(text))
+
+
+@functools.cache
+def _shipped(path: Path) -> Dataflow:
+    return _read(path)
+
+
+def _read(path: Path) -> Dataflow:
+    content: Any = read_yaml(path, "dataflow")
+    try:
+        return Dataflow.model_validate(content)
+    except ValidationError as error:
+        known = {*Dataflow.model_fields, *LevelRule.model_fields}
+        raise InputError(explain(error, content, str(path), known)) from None
+
+
+@functools.cache
+def dataflows() -> dict[str, Path]:
+    """The dataflows that ship with hwflow: name to file."""
+    return {p.stem: p for p in sorted(folder("mappings").glob("*.yaml"))}
+
+
+def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) -> tuple[LevelConstraint, ...]:
+    """Constraints for every level of `accelerator`, outermost first; None takes the accelerator's own dataflow.
+
+    Raises:
+        InputError: where the dataflow does not fit the accelerator; lists the pairs that are legal.
+    """
+    if isinstance(accelerator, TimeloopAccelerator):
+        return _written(accelerator, dataflow)
+    chosen = dataflow if isinstance(dataflow, Dataflow) else load_dataflow(dataflow or accelerator.dataflow)
+    if not chosen.fits(accelerator):
+        raise InputError(_misfit(chosen, accelerator))
+    known = _preset_roles() | _roles(accelerator)
+    for role in chosen.rules:
+        if role not in known:
+            raise not_found(f"role in the rules of dataflow {chosen.name!r}", role, known, "A rule for it would bind nothing.")
+    arrays = {p.name: p for p in accelerator.hierarchy if isinstance(p, Fanout)}
+    result = []
+    for level in accelerator.levels:
+        rule = chosen.rules.get(level.memory.role, LevelRule()) if level.memory else LevelRule(temporal=())
+        temporal = DIMS if rule.temporal is None else rule.temporal
+        spatial: tuple[Dim, ...] = ()
+        if level.array is not None:
+            shape = chosen.rules.get(arrays[level.array].role, LevelRule())
+            allowed = shape.columns if level.axis == "X" else shape.rows
+            spatial = tuple(d for d in (DIMS if allowed is None else allowed) if d in level.spatial_dims)
+        result.append(LevelConstraint(level, temporal, rule.innermost, spatial))
+    return tuple(result)
+
+
+def _written(accelerator: TimeloopAccelerator, dataflow: Dataflow | str | None) -> tuple[LevelConstraint, ...]:
+    if dataflow is not None:
+        name = dataflow.name if isinstance(dataflow, Dataflow) else dataflow
+        raise InputError(
+            f"dataflow {name!r}: the constraints of {accelerator.name} are those of its Timeloop files; leave the dataflow out."
+        )
+    found = [(level, accelerator.limits[level.name]) for level in accelerator.levels]
+    return tuple(LevelConstraint(level, own.temporal, own.innermost, own.spatial) for level, own in found)
+
+
+def _roles(accelerator: Accelerator) -> set[str]:
+    return {p.role for p in accelerator.hierarchy if p.kind != "mac"}
+
+
+@functools.cache
+def _preset_roles() -> frozenset[str]:
+    """The roles that parts of the presets have: what a dataflow can speak of."""
+    return frozenset(role for name in presets() for role in _roles(Accelerator.load(name)))
+
+
+def _misfit(dataflow: Dataflow, accelerator: Accelerator) -> str:
+    needed = " or ".join("+".join(alternative) for alternative in dataflow.requires)
+    legal = [name for name in dataflows() if load_dataflow(name).fits(accelerator)]
+    chips = [name for name in presets() if dataflow.fits(Accelerator.load(name))]
+    return (
+        f"dataflow {dataflow.name!r} does not fit accelerator {accelerator.name!r}: it needs parts with the roles {needed}, "
+        f"and {accelerator.name} has {', '.join(sorted(_roles(accelerator)))}. Dataflows that fit {accelerator.name}: "
+        f"{', '.join(legal)}. Accelerators that {dataflow.name} fits: {', '.join(chips) or 'none of the presets'}."
+    )

@@ -1,0 +1,158 @@
+"""`TimeloopAccelerator`: a chip that its designer wrote down in Timeloop's own format.
+
+Mid sees an `Accelerator` derived from the files; fine runs the architecture as it is written. What the first cannot express
+of the second is in words: `notes` where the numbers are not touched, `refusals` where mid's numbers would be wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwflow.errors import InputError, listed
+from hwflow.hardware.accelerator import Accelerator, Level, explain
+from hwflow.hardware.components import Memory, Name
+from hwflow.layers import Bits, Dim
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Strict):
+    """What the files allow at one level of hwflow's: dimensions of temporal loops, their forced innermost order (the very
+    innermost first), and dimensions over the fan-out below, the outermost first."""
+
+    temporal: tuple[Dim, ...]
+    innermost: tuple[Dim, ...]
+    spatial: tuple[Dim, ...]
+
+
+class Place(_Strict):
+    """One storage level of the user's architecture.
+
+    Attributes:
+        component: its name with its range, as tables of energies have it.
+        memory: the memory that it is, or None: it stores nothing.
+        mesh: columns and rows of all its instances.
+        fanout: how many times as many columns and rows the level below has.
+        axes: those of its axes along which anything can lie; of two, Timeloop has the loops on Y outside.
+        array: the fan-out's name among the parts, or None where there is none before the next memory.
+    """
+
+    name: Name
+    component: str
+    memory: Name | None
+    mesh: tuple[int, int]
+    fanout: tuple[int, int]
+    axes: tuple[Literal["X", "Y"], ...]
+    array: Name | None
+
+    @property
+    def levels(self) -> tuple[tuple[str, Literal["X", "Y"] | None], ...]:
+        """The names of hwflow's levels here, outermost first, each with the axis below it."""
+        if len(self.axes) < 2:
+            return ((self.name, self.axes[0] if self.axes else None),)
+        return (self.name, self.axes[0]), (f"{self.name}_columns", self.axes[1])
+
+
+class Written(_Strict):
+    """What a part is in the files: its class, and its attributes with those that it inherits."""
+
+    kind: str
+    attributes: dict[str, Any]
+
+
+class TimeloopAccelerator(Accelerator):
+    """An accelerator derived from Timeloop's files (`hwflow.from_timeloop`), which it carries.
+
+    Attributes:
+        architecture: the native architecture as YAML, for Timeloop.
+        targets: the constraints on mappings, for timeloop-mapper.
+        components: the classes of components that the files define as YAML, for Accelergy.
+        places: the storage levels of the architecture, outermost first; `unit` is the arithmetic's name with its range.
+        limits: what `targets` mean for each level of hwflow's.
+        clusters: for memories of which several instances are one physical array, how many.
+        unpriced: parts for which no recorded or fitted energies hold, and why.
+        extra: further input of Timeloop, by file.
+        refusals: what makes mid's numbers wrong; notes: what else is not as the files have it.
+    """
+
+    architecture: str
+    targets: tuple[dict[str, Any], ...]
+    components: str
+    written: dict[Name, Written]
+    places: tuple[Place, ...]
+    unit: str
+    limits: dict[Name, Limits]
+    clusters: dict[Name, int]
+    unpriced: dict[Name, str]
+    extra: dict[str, str]
+    refusals: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def derived(cls, content: dict[str, Any], where: str) -> TimeloopAccelerator:
+        """Validate what was derived; `where` are the files, for errors."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(explain(error, content, where)) from None
+
+    def with_(self, changes: Mapping[str, Any]) -> NoReturn:
+        """Refused: the files say what the chip is."""
+        raise InputError(
+            f"accelerator {self.name} comes from Timeloop's files, so {', '.join(changes)} cannot be set; change it in these."
+        )
+
+    def with_bits(self, bits: Bits) -> NoReturn:
+        """Refused: word widths are the files' `datawidth`."""
+        raise InputError(
+            f"accelerator {self.name} comes from Timeloop's files, so word widths of {bits.weights}, {bits.inputs} and "
+            f"{bits.outputs} bits cannot be set; leave them out, or change datawidth in the files."
+        )
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The storage levels of the architecture one by one, those that store nothing included: ragged loops see each."""
+        found = []
+        for place in self.places:
+            x, y = place.mesh
+            for name, axis in place.levels:
+                memory = self[place.memory] if name == place.memory else None
+                assert memory is None or isinstance(memory, Memory)
+                level = Level(name, memory, x * y, x, y, cluster=self.clusters.get(name, 1))
+                if axis is not None:
+                    size = place.fanout[0 if axis == "X" else 1]
+                    level = replace(level, fanout=size, axis=axis, array=place.array, spatial_dims=self.limits[name].spatial)
+                    x, y = (x * size, y) if axis == "X" else (x, y * size)
+                found.append(level)
+        return tuple(found)
+
+    @cached_property
+    def physical(self) -> Accelerator:
+        """The parts as they are built, for their energies: a cluster's array as one memory of its whole width."""
+        content = {name: getattr(self, name) for name in ("name", "technology_nm", "clock_mhz")}
+        parts = [part.model_dump(exclude_none=True) for part in self.hierarchy]
+        for part in parts:
+            cluster = self.clusters.get(part["name"], 1)
+            for field in ("width_bits", "size_words"):
+                if field in part:
+                    part[field] *= cluster
+        return Accelerator.from_dict({**content, "hierarchy": parts})
+
+    def check(self) -> None:
+        """Refuse where mid's numbers would be wrong.
+
+        Raises:
+            InputError: saying of what in the files.
+        """
+        if self.refusals:
+            raise InputError(
+                f"accelerator {self.name}: mid cannot answer for it: {listed(self.refusals)}. Change that in the files, or "
+                "let Timeloop search: hwflow estimate --level fine --mapper timeloop --strict."
+            )

@@ -1,0 +1,79 @@
+"""Lower bounds: what no mapping can undercut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hwflow.hardware.dataflow import LevelConstraint
+from hwflow.layers import DIMS, TENSORS
+from hwflow.loopnest.nest import OUTPUTS, Nest
+from hwflow.mapper.array_utilization import Fillings
+from hwflow.mapper.tile_lattice import divisors
+
+OMITTED = 0.01
+"""The share of a ragged mapping's energy that Timeloop may leave out, for cutting off fractions of instances; ours."""
+
+
+def operands_travel(nest: Nest) -> bool:
+    """Whether MACs can hand operands to one another, so that no share of the fan-out bounds what the memory above is asked for.
+
+    That is so where a fan-out lies directly above them: at a step at which an operand stays, its neighbours have it already.
+    """
+    return nest.levels[0].fanout > 1
+
+
+def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, filled: Fillings | None = None) -> float:
+    """What no mapping within the constraints can undercut: energy, cycles, or their product.
+
+    With what `hwflow.mapper.array_utilization` tells of the fan-outs that includes ragged mappings whose omitted energy is no
+    larger than `OMITTED` allows; otherwise it holds for perfect ones only.
+
+    Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
+    of that where operands travel between MACs); every word that the layer touches moved once from or to DRAM. Cycles: MACs
+    over the largest parallelism that divides (ragged: the fewest passes over the fan-outs), or those words over DRAM's
+    bandwidth.
+    """
+    layer, acc, table = nest.layer, nest.accelerator, nest.table
+    cycles = even_cycles(nest, constraints) if filled is None else filled.least
+    cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
+    for t, tensor in enumerate(TENSORS):
+        inner = int(np.flatnonzero(nest.keep[:, t])[0])
+        shared = math.prod(level.fanout for level in nest.levels[: inner + 1])
+        memory = nest.levels[inner].memory
+        assert memory is not None
+        part, block = table.parts[memory.name], memory.block_words * nest.levels[inner].cluster
+        if not operands_travel(nest):
+            energy += layer.macs / shared / block * (part.update if tensor == "outputs" else part.read)
+        if memory is not acc.dram:
+            dram = table.parts[acc.dram.name]
+            energy += _touched(nest, t) / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)
+    if filled is not None:
+        energy *= 1 - OMITTED
+    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
+
+
+def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
+    """Cycles that the arithmetic takes at least if all loops over fan-outs divide."""
+    parallel = 1
+    for constraint in constraints:
+        evenly = {1}
+        for d in constraint.spatial:
+            evenly = {n * f for n in evenly for f in divisors(nest.layer.dims[d]) if n * f <= constraint.level.fanout}
+        parallel *= max(evenly)
+    return nest.layer.macs / parallel
+
+
+def streaming_cycles(nest: Nest) -> float:
+    """Cycles that DRAM takes at least to move every word that the layer touches once."""
+    bandwidth = nest.accelerator.words_per_cycle(nest.accelerator.dram)
+    return 0.0 if bandwidth is None else sum(_touched(nest, t) for t in range(len(TENSORS))) / bandwidth
+
+
+def _touched(nest: Nest, t: int) -> int:
+    """Words of a tensor that cross DRAM's boundary at least once: outputs all do, inputs in gaps between windows need not."""
+    if t == OUTPUTS:
+        return nest.layer.words("outputs")
+    return int(nest.shapes[t].distinct(nest.sizes[:, None], np.ones((len(DIMS), 1), dtype=np.int64))[0])

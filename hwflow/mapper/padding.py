@@ -1,0 +1,171 @@
+"""Ragged mappings by padding: a perfect mapping of a slightly larger layer, given residuals, is a ragged one of the layer.
+
+The search of `hwflow.mapper.search` knows loops that divide. 37 channels have no use for 12 columns there, but 40 have: four
+passes of 10, which residuals make 10, 10, 10 and 7. Such a mapping takes the padded layer's cycles and moves the true one's
+data. So (ours): which sizes are worth padding to follows from how full the fan-outs can get and from which quotients have few
+divisors; the most promising padded layers are searched narrowly, all at once; what comes out is trimmed to the least bounds
+that cover the layer and ranked by the analysis' estimate, and the best few are judged exactly.
+
+Timeloop cuts the average number of instances at work off to a whole number before it multiplies energies with it. A mapping
+that owes more than the share `OMITTED` of its energy to that is not taken (ours), or searches would end with little else.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from hwflow.hardware.dataflow import LevelConstraint
+from hwflow.loopnest.nest import Batch, Ints, Nest, Verdict
+from hwflow.mapper.array_utilization import Fillings, fillings, passes
+from hwflow.mapper.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
+from hwflow.mapper.search import Found, Objective, narrow, scores, value
+from hwflow.mapper.search import search as perfect_search
+from hwflow.mapper.tile_lattice import divisors, together
+
+_TRIES, _FEWER = 3, 2  # padded layers that are searched, a unit of effort: of rough sizes, and of others
+_JUDGED = 2  # mappings that are judged exactly, a unit of effort
+_FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
+_APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
+_FAST, _TILED = 1.5, 0.1  # powers of cycles and of tiles that rank padded layers, beside their waste
+_TILES = 20_000  # that the padded layers have together, a unit of effort, or else the best of them alone: more take too long
+_LARGEST = 1 << 16  # tiles of a padded layer, and half of those of all together: bounds the memory at any effort
+
+
+def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
+    """The best mapping found, ragged or not, or None where not even the smallest tiles fit; with a bound that holds for both
+    kinds.
+
+    What promises most comes first; what follows is looked for only where it could be better.
+    """
+    filled, best = fillings(nest, constraints), None
+
+    def rival(perfect: Verdict | None) -> float:
+        """Looks for a ragged mapping that is better than a perfect one; answers with what the better one costs."""
+        nonlocal best
+        limit = math.inf if perfect is None else value(perfect, objective)
+        padded = _paddings(nest, filled, objective, perfect, effort)
+        best = _best(nest, constraints, objective, effort, padded, limit) if padded else None
+        return limit if best is None else value(best[1], objective)
+
+    asked = functools.partial(perfect_search, nest, constraints, objective=objective, effort=effort, proof=False)
+    if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
+        perfect = asked(limit=rival(None))
+    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _LARGEST:
+        perfect = asked(rival=rival)
+    else:
+        perfect = asked()
+        if perfect is not None:
+            rival(perfect.verdict)
+    if perfect is not None and (best is None or value(perfect.verdict, objective) <= value(best[1], objective)):
+        best = perfect.batch, perfect.verdict
+    if best is None:
+        return None
+    least, bound = value(best[1], objective), lower_bound(nest, constraints, objective, filled=filled)
+    return Found(*best, least <= bound * (1 + 2e-9), min(bound, least))
+
+
+def trimmed(batch: Batch, sizes: Ints) -> Batch:
+    """The mappings with the least bounds that cover `sizes` in as many passes of the loops outside."""
+    temporal, spatial = batch.temporal.copy(), batch.spatial.copy()
+    loops = [(bounds, np.asarray((bounds > 1).any(axis=2))) for bounds in (spatial, temporal)]
+    for d, size in enumerate(sizes):
+        left = np.full(batch.size, size)
+        for k in range(len(temporal)):
+            for bounds, used in loops:
+                if used[k, d]:
+                    times = -(-left // bounds[k, d])
+                    bounds[k, d] = -(-left // times)
+                    left = times
+    return replace(batch, temporal=temporal, spatial=spatial)
+
+
+def _best(
+    nest: Nest,
+    constraints: Sequence[LevelConstraint],
+    objective: Objective,
+    effort: int,
+    padded: Sequence[tuple[int, ...]],
+    limit: float,
+) -> tuple[Batch, Verdict] | None:
+    """The best mapping by way of padded layers, as a batch of one, and its exact verdict; None where none is below `limit`."""
+    batch = narrow(nest, constraints, objective, padded[: together(padded)], effort=effort, cut=limit)
+    if batch is None:
+        return None
+    batch, legal = trimmed(batch, nest.sizes).with_residuals(nest.sizes)
+    assert legal.all()
+    for count, exact in ((_JUDGED * effort, False), (1, True)):
+        verdict = nest.evaluate(batch, with_links=exact)
+        whole = verdict.energy + verdict.omitted if exact else verdict.energy
+        honest = verdict.fits & (verdict.omitted <= OMITTED * whole)
+        values, index = np.unique(np.where(honest, scores(verdict, objective)[0], np.inf), return_index=True)
+        chosen = index[:count][values[:count] < limit]
+        batch, verdict = batch.take(chosen), verdict.take(chosen)
+        if batch.size == 0:
+            return None
+    return batch, verdict
+
+
+# What to pad to ------------------------------------------------------------------------------------------------------
+
+
+def _paddings(
+    nest: Nest, filled: Fillings, objective: Objective, perfect: Verdict | None, effort: int
+) -> list[tuple[int, ...]]:
+    """Sizes that promise most: few cycles, little waste, and many tiles to choose from (ours, by what layers of random widths
+    on the presets gained).
+
+    Where the best perfect mapping is given only fuller fan-outs can pay, and these only if it was the arithmetic that took so
+    long.
+    """
+    limit = math.inf
+    if perfect is not None:
+        limit = float(perfect.cycles[0]) * _FULLER
+        if objective == "energy" or perfect.compute_cycles[0] < perfect.cycles[0] or streaming_cycles(nest) > limit:
+            return []
+    some = filled.cycles <= limit
+    factors, least = filled.factors[some], filled.cycles[some]
+    quotients = passes(nest.sizes, factors)
+    smooth = {q: _smooth(q, effort > 1) for q in np.unique(quotients).tolist()}
+    even = np.array([smooth[q] for q in quotients.ravel().tolist()], dtype=np.int64).reshape(quotients.shape)
+    sizes = np.concatenate([factors * quotients, factors * even])
+    least = np.concatenate([least, least * (even / quotients).prod(axis=1)])
+    worth = (least <= limit) & (sizes != nest.sizes).any(axis=1)
+    sizes, least = sizes[worth], least[worth]
+    sizes, index = np.unique(sizes, axis=0, return_index=True)
+    tiles = np.array([_tiles(n) for n in sizes.tolist()], dtype=np.int64)
+    sizes, least, tiles = sizes[tiles <= _LARGEST], least[index][tiles <= _LARGEST], tiles[tiles <= _LARGEST]
+    ranked = np.argsort(least**_FAST * (sizes / nest.sizes).prod(axis=1) / tiles**_TILED, kind="stable")
+    chosen: list[int] = []
+    room, most = min(_TILES * effort, 2 * _LARGEST), (_TRIES if perfect is None else _FEWER) * effort
+    for i in ranked.tolist():
+        if not chosen or (len(chosen) < most and tiles[i] <= room):
+            chosen.append(i)
+            room -= tiles[i]
+    return [tuple(n) for n in sizes[chosen].tolist()]
+
+
+def _tiles(sizes: Iterable[int]) -> int:
+    """How many tiles a layer has."""
+    return math.prod(len(divisors(n)) for n in sizes)
+
+
+@functools.cache
+def _smooth(n: int, small: bool) -> int:
+    """n, or where its divisors lie far apart a number little larger that has so many more that tiles fit better (ours);
+    `small`: the same for the odd numbers up to 7."""
+    if small and n in (3, 5, 7):
+        return n + 1
+    if all(b <= _APART * a for a, b in itertools.pairwise(divisors(n))):
+        return n
+
+    def worth(m: int) -> float:
+        return len(divisors(m)) * (n / m) ** 4
+
+    best = max(range(n, n + min(n // 6, 64) + 1), key=worth)
+    return best if worth(best) >= 1.4 * worth(n) else n

@@ -1,0 +1,224 @@
+"""The lattice of tiles: every choice of one divisor a dimension, numbered so that places add where tiles multiply.
+
+Layers whose sizes have very many divisors get a coarser lattice (ours), or its tables would not fit the memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hwflow.layers import DIMS
+from hwflow.loopnest.nest import Floats, Ints
+
+Places = npt.NDArray[np.intp]
+MOST = 600_000
+"""Tiles of a lattice; each costs about a kilobyte. Layers of published networks have fewer than a third of that."""
+_BITS = 62  # of a mask
+
+
+@functools.cache
+def divisors(n: int) -> tuple[int, ...]:
+    """All divisors of n, ascending."""
+    small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
+    return tuple(small + [n // d for d in reversed(small) if d * d != n])
+
+
+@functools.cache
+def powers(n: int) -> tuple[tuple[int, int], ...]:
+    """The prime powers that n is the product of, as (prime, exponent)."""
+    found, left, p = [], n, 2
+    while left > 1:
+        exponent = 0
+        while left % p == 0:
+            left, exponent = left // p, exponent + 1
+        if exponent:
+            found.append((p, exponent))
+        p = p + 1 if p * p <= left else max(left, p + 1)
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=64)
+def steps(sizes: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """For each size the powers that it is the product of, as (base, exponent), the bases coprime: primes, unless that would
+    make a lattice of more than `MOST` tiles. Then powers of primes, and where that is not enough, products of these."""
+    found = [list(powers(n)) for n in sizes]
+
+    def tiles(of: list[tuple[int, int]]) -> int:
+        return math.prod(e + 1 for _, e in of)
+
+    while math.prod(map(tiles, found)) > MOST:
+        most = max(found, key=tiles)
+        i = max(range(len(most)), key=lambda i: most[i][1])
+        base, exponent = most.pop(i)
+        if exponent > 1:
+            step = powers(exponent)[0][0]
+            most.append((base**step, exponent // step))
+        else:
+            other, _ = most.pop(min(range(len(most)), key=lambda i: most[i][0]))
+            most.append((base * other, 1))
+    return tuple(tuple(sorted(of)) for of in found)
+
+
+class Part(NamedTuple):
+    """The tiles of one layer in a lattice: their first and last place, the latter excluded, and dimension, base, largest
+    exponent and stride (what a one adds to the place) of each digit."""
+
+    start: int
+    stop: int
+    axes: tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Every tile whose extents divide the sizes of a layer, or of a coarse lattice a part of them; for one layer or several.
+
+    A tile's place has the exponents of the bases of its extents (see `steps`) as digits, dimension by dimension, the last
+    running fastest, counted from where its layer begins. So the place of a product is the sum of the places, and that of a
+    ratio their difference, less or plus the layer's `origin`.
+
+    Attributes:
+        tiles: extents, [dimension, tile].
+        masks: the digits as bits, as many ones as a digit says, and more for the layer: one tile divides another of the same
+            layer if its ones are among the other's, and none of another layer.
+        origin: where the tile's layer begins, which is the place of its smallest tile, [tile].
+        rest: the place of what is left of the layer around a tile, [tile].
+        parts: the layers.
+        fields: offset and width of each dimension's bits in the masks.
+        complete: whether all divisors are there.
+    """
+
+    tiles: Ints
+    masks: npt.NDArray[np.int32] | npt.NDArray[np.int64]
+    origin: Places
+    rest: Places
+    parts: tuple[Part, ...]
+    fields: tuple[tuple[int, int], ...]
+    complete: bool
+
+    @property
+    def size(self) -> int:
+        """How many tiles there are."""
+        return len(self.masks)
+
+    def places(self, tiles: Ints, part: int = 0) -> Places:
+        """Places of a layer's tiles given by their extents, [tile, dimension]."""
+        place = np.full(len(tiles), self.parts[part].start, dtype=np.intp)
+        for d, base, exponent, stride in self.parts[part].axes:
+            for e in range(1, exponent + 1):
+                place += stride * (tiles[:, d] % base**e == 0)
+        return place
+
+    def spanning(self, dims: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which tiles have loops of some dimensions only, given as flags."""
+        others = self.bits(~dims)
+        return np.asarray((self.masks ^ self.masks[self.origin]) & others == 0)
+
+    def share(self, dims: npt.NDArray[np.bool_]) -> Places:
+        """What the extents of some dimensions, given as flags, add to each tile's place, [tile]."""
+        share = np.zeros(self.size, dtype=np.intp)
+        for start, stop, axes in self.parts:
+            for d, _, exponent, stride in axes:
+                if dims[d]:
+                    share[start:stop].reshape(-1, exponent + 1, stride)[...] += stride * np.arange(exponent + 1)[:, None]
+        return share
+
+    def bits(self, dims: npt.NDArray[np.bool_]) -> int:
+        """The bits of the masks that belong to some dimensions, given as flags."""
+        return sum((1 << width) - 1 << offset for (offset, width), some in zip(self.fields, dims, strict=True) if some)
+
+
+def together(layers: Sequence[tuple[int, ...]]) -> int:
+    """How many of some layers, from the first on, the masks of one lattice can tell apart."""
+    widths = [0] * len(DIMS)
+    for i, sizes in enumerate(layers):
+        widths = [max(width, sum(e for _, e in of)) for width, of in zip(widths, steps(sizes), strict=True)]
+        if sum(widths) + 2 * i.bit_length() > _BITS:
+            return i
+    return len(layers)
+
+
+@functools.lru_cache(maxsize=4)  # large ones take 50 MB
+def lattice_of(*layers: tuple[int, ...]) -> Lattice:
+    """The lattice of tiles of one or several layers of these sizes."""
+    bases = [steps(sizes) for sizes in layers]
+    widths = [max(sum(e for _, e in of[d]) for of in bases) for d in range(len(layers[0]))]
+    offsets = [0, *itertools.accumulate(widths)]
+    half = (len(layers) - 1).bit_length()
+    shapes = [[math.prod(e + 1 for _, e in of) for of in layer] for layer in bases]
+    stops = list(itertools.accumulate(map(math.prod, shapes)))
+    starts = [0, *stops[:-1]]
+    tiles, masks, parts = np.empty((len(widths), stops[-1]), dtype=np.int64), np.empty(stops[-1], dtype=np.int64), []
+    for i, (layer, shape, start, stop) in enumerate(zip(bases, shapes, starts, stops, strict=True)):
+        # no such number has all the ones of another
+        mask = np.full(1, (i | (i ^ (1 << half) - 1) << half) << offsets[-1], dtype=np.int64)
+        for d, (of, offset, width) in enumerate(zip(layer, offsets, widths, strict=False)):
+            extents, bits = _divisors(of, offset, width)
+            tiles[d, start:stop].reshape(shape)[...] = extents.reshape([-1 if e == d else 1 for e in range(len(shape))])
+            mask = np.bitwise_or.outer(mask, bits).ravel()
+        masks[start:stop] = mask
+        parts.append(Part(start, stop, _axes(layer)))
+    if offsets[-1] + 2 * half < 31:  # comparisons of all with all read half as much
+        masks = masks.astype(np.int32)
+    origin, last = (np.repeat(ends, [part.stop - part.start for part in parts]) for ends in (starts, stops))
+    rest = last - 1 - np.arange(stops[-1]) + origin
+    complete = stops[-1] == sum(math.prod(len(divisors(n)) for n in sizes) for sizes in layers)
+    return Lattice(tiles, masks, origin, rest, tuple(parts), tuple(zip(offsets, widths, strict=False)), complete)
+
+
+def _divisors(of: tuple[tuple[int, int], ...], offset: int, width: int) -> tuple[Ints, npt.NDArray[np.int64]]:
+    """A dimension's extents and their masks. Bits of which another layer has more are set in all."""
+    extents, bits, used = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64), offset
+    for base, exponent in of:
+        digit = np.arange(exponent + 1)
+        extents = np.multiply.outer(extents, base**digit).ravel()
+        bits = np.bitwise_or.outer(bits, ((1 << digit) - 1) << used).ravel()
+        used += exponent
+    return extents, bits | (1 << offset + width) - (1 << used)
+
+
+def _axes(layer: tuple[tuple[tuple[int, int], ...], ...]) -> tuple[tuple[int, int, int, int], ...]:
+    axes, stride = [], math.prod(e + 1 for of in layer for _, e in of)
+    for d, of in enumerate(layer):
+        for base, exponent in of:
+            stride //= exponent + 1
+            axes.append((d, base, exponent, stride))
+    return tuple(axes)
+
+
+def least_of_multiples(values: Floats, lattice: Lattice, dims: npt.NDArray[np.bool_]) -> Floats:
+    """For each tile that spans only some dimensions, given as flags, the least value of all its multiples of that kind, itself
+    included, [..., tile]."""
+    least, stop = values.copy(), 0
+    for part in lattice.parts:
+        exponents = [exponent for d, _, exponent, _ in part.axes if dims[d]]
+        stride = math.prod(e + 1 for e in exponents)
+        start, stop = stop, stop + stride
+        for exponent in exponents:
+            stride //= exponent + 1
+            digits = least[..., start:stop].reshape(*least.shape[:-1], -1, exponent + 1, stride)
+            for e in reversed(range(exponent)):
+                np.minimum(digits[..., e, :], digits[..., e + 1, :], out=digits[..., e, :])
+    return least
+
+
+@functools.lru_cache(maxsize=64)
+def spreads(sizes: tuple[int, ...], allowed: tuple[bool, ...], fanout: int) -> Ints:
+    """Every way to spread loops over a fan-out that the lattice has, [way, dimension]."""
+    ways = np.ones((1, len(sizes)), dtype=np.int64)
+    for d, of in enumerate(steps(sizes)):
+        if not allowed[d] or not of:
+            continue
+        extents = (math.prod(part) for part in itertools.product(*([b**e for e in range(n + 1)] for b, n in of)))
+        factors = np.array(sorted(f for f in extents if f <= fanout), dtype=np.int64)
+        grown = np.repeat(ways, len(factors), axis=0)
+        grown[:, d] = np.tile(factors, len(ways))
+        ways = grown[grown.prod(axis=1) <= fanout]
+    return ways

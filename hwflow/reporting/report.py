@@ -1,0 +1,78 @@
+"""`write_report`: a folder in, a page out. `write_costs`: the same for estimates that are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwflow.errors import InputError
+from hwflow.files import write_text
+
+if TYPE_CHECKING:
+    from hwflow.reporting.estimates.configuration import Way
+    from hwflow.reporting.page.blocks import Page
+
+
+def write_report(source: str | Path, output: str | Path | None = None, *, static: str | Path | None = None) -> Path:
+    """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
+
+    Args:
+        source: what `hwflow prune -o` or `hwflow sweep -o` wrote (a folder), or `hwflow estimate` or `hwflow compare` with
+            `--format json -o` (a file).
+        output: the file; by default `report.html` in the folder, or the file's name with `.html`.
+        static: a folder for the figures as PNG and SVG files, too.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: where the source is missing, is nothing of these or not finished, or a file of it is damaged.
+        MissingDependency: where plotly is not installed, pyarrow for a sweep's folder, or matplotlib for `static`.
+        HwflowError: where the file cannot be written.
+    """
+    place = Path(source)
+    file = (place / "report.html" if place.is_dir() else place.with_suffix(".html")) if output is None else Path(output)
+    page = _page(place)
+    if static is not None:
+        from hwflow.reporting.page.static_figures import write_figures
+
+        write_figures(page, Path(static))
+    write_text(file, page.html())
+    return file
+
+
+def write_costs(ways: Sequence[Way], output: str | Path) -> Path:
+    """Write the report of one estimate, or of several ways to cost one network side by side; see `hwflow.reporting.way`.
+
+    Raises:
+        MissingDependency: where plotly is not installed.
+        HwflowError: where the file cannot be written.
+    """
+    file = Path(output)
+    write_text(file, costs_page(ways).html())
+    return file
+
+
+def costs_page(ways: Sequence[Way]) -> Page:
+    """The page of one estimate or of a comparison."""
+    from hwflow.reporting.estimates import comparison_report, estimate_report
+
+    if not ways:
+        raise InputError("a report of costs needs at least one estimate.")
+    return estimate_report.page(ways[0]) if len(ways) == 1 else comparison_report.page(ways)
+
+
+def _page(source: Path) -> Page:
+    if source.is_file():
+        from hwflow.reporting.estimates.configuration import read_ways
+
+        return costs_page(read_ways(source))
+    from hwflow.reporting.pruning import pruning_report
+    from hwflow.reporting.pruning.run_records import read_run
+    from hwflow.reporting.sweeps import sweep_report
+    from hwflow.reporting.sweeps.sweep_folder import is_sweep, read_sweep
+
+    if is_sweep(source):
+        return sweep_report.page(read_sweep(source))
+    return pruning_report.page(read_run(source))

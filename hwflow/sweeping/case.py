@@ -1,0 +1,121 @@
+"""`Case`: a network as every design is asked to run it, with its batch and word widths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hwflow.errors import InputError
+from hwflow.layers import Layer
+from hwflow.network import Network, model_zoo
+from hwflow.network.callables import NamedIn
+from hwflow.network.load import load
+from hwflow.store import key_of
+from hwflow.sweeping.description import Description, NetworkSpec
+from hwflow.sweeping.point_record import Rows, title
+from hwflow.sweeping.space import located
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network. `bits`: of weights and activations, as asked; None is the accelerator's own."""
+
+    network: Network
+    bits: tuple[int, int] | None
+
+    @property
+    def batch(self) -> int:
+        """Of the first layer, which stands for all."""
+        return self.network.layers[0].N
+
+    @cached_property
+    def distinct(self) -> tuple[Layer, ...]:
+        """One layer of each shape, in order, under names that stand for any of them: "{layer 0}", "{layer 1}", ..."""
+        different = {identity(layer): layer for layer in self.network}
+        return tuple(layer.with_(name=f"{{layer {i}}}") for i, layer in enumerate(different.values()))
+
+    @cached_property
+    def title(self) -> str:
+        """What is asked for, in words."""
+        return title(self.network.name, self.batch, self.bits_text)
+
+    @property
+    def bits_text(self) -> str | None:
+        """The word widths as records and tables have them."""
+        return ",".join(map(str, self.bits)) if self.bits else None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The layers, and which of `distinct` each is."""
+        places = {identity(layer): i for i, layer in enumerate(self.distinct)}
+        layers = [(layer.name, layer.type, layer.macs, layer.params) for layer in self.network]
+        return Rows(layers, [places[identity(layer)] for layer in self.network])
+
+    @cached_property
+    def widths(self) -> tuple[Layer, ...]:
+        """One layer of each word width."""
+        return tuple({layer.bits: layer for layer in self.distinct}.values())
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of what is costed."""
+        return key_of([(layer.name, layer.type, layer.key) for layer in self.network])
+
+
+def identity(layer: Layer) -> tuple[object, ...]:
+    """What two layers share that get one answer: the shape, and how errors call its type."""
+    return (layer.type, *layer.key)
+
+
+def cases_of(description: Description, file: Path, allow_import: Sequence[str] = ()) -> tuple[Case, ...]:
+    """All networks of a sweep file with all their batches and word widths; files are named relative to the sweep file.
+
+    Args:
+        file: the sweep file.
+        allow_import: modules of which it, and the folders of `plans`, may name a callable.
+
+    Raises:
+        InputError: for a network that cannot be had, a callable that is not allowed, and where two have one name, or one comes
+            twice.
+        ImportFailed, MissingDependency: as `hwflow.network.load`, and as `hwflow.load_pruned` for plans.
+    """
+    cases = []
+    for bits in description.bits:
+        for batch in description.batch:
+            networks = list(_networks(description, NamedIn(file, allow_import), batch))
+            for name, times in Counter(network.name for network in networks).items():
+                if times > 1:
+                    raise InputError(f"networks: {times} of them are called {name!r}; results are told apart by the name.")
+            cases += [Case(network.with_bits(*bits) if bits else network, bits) for network in networks]
+    for (name, batch, _), times in Counter((case.network.name, case.batch, case.bits) for case in cases).items():
+        if times > 1:
+            raise InputError(f"batch, bits: {name} at batch {batch} comes {times} times; null is the network's own batch.")
+    return tuple(cases)
+
+
+def _networks(description: Description, named_in: NamedIn, batch: int | None) -> Iterator[Network]:
+    for spec in description.networks:
+        yield _named(spec, named_in, batch)
+    for plan in description.plans:
+        yield _pruned(named_in.file.parent / plan, named_in.allowed, batch)
+
+
+def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:
+    shape = spec.input
+    if shape is not None and batch is not None:
+        shape, batch = (batch, *shape[1:]), None
+    name = located(spec.network, named_in.file.parent, list(model_zoo.NAMES))
+    return load(name, input_shape=shape, batch=batch, named_in=named_in)
+
+
+def _pruned(folder: Path, allow_import: Sequence[str], batch: int | None) -> Network:
+    from hwflow.compression.folder import read_origin
+    from hwflow.pruning import load_pruned
+
+    origin = read_origin(folder)
+    shape = (batch or 1, *origin.input_shape)
+    pruned = load_pruned(folder, allow_import=allow_import)
+    return Network.from_torch(pruned, shape, name=f"{origin.network} pruned in {folder.name}")

@@ -1,0 +1,129 @@
+"""`cost_unit`: one piece of a sweep, some layers on one chip at one level, costed wherever a runner likes.
+
+What goes in and comes out travels between processes and machines, so answers are without mappings and accesses; the store keeps
+those, where it is used.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from hwflow.cost.estimator import Plan, carry_out, plan_for
+from hwflow.cost.options import Options
+from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.layers import Layer
+from hwflow.network import Network
+from hwflow.results import LayerCost
+from hwflow.store import Store
+
+_KEPT = tuple(f.name for f in fields(LayerCost) if f.name not in ("layer", "accesses", "utilized_instances", "mapping"))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Layers on one chip, each with its own name and shape.
+
+    Attributes:
+        widths: a layer of each word width of the network, whose energies must all be in one unit.
+        keep: whether answers are looked for, and kept, in the store of whoever costs them.
+    """
+
+    accelerator: Accelerator
+    layers: tuple[Layer, ...]
+    widths: tuple[Layer, ...]
+    options: Options
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Costed:
+    """A layer's row, as `hwflow.cost.serialization.cost_from_data` takes it, and the chip's area."""
+
+    row: Mapping[str, Any]
+    area_um2: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer. `passing`: it lies in the surroundings (a tool, a lost worker), not in what was asked."""
+
+    reason: str
+    passing: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of a unit, for each of its layers. `computed` counts those that no store knew, `notices` are for the user."""
+
+    layers: tuple[Costed | Failure, ...]
+    computed: int = 0
+    notices: tuple[str, ...] = ()
+
+
+def cost_unit(unit: Unit) -> Answer:
+    """Cost the layers of a unit. What fails is a `Failure`, never an error: the rest of a sweep goes on."""
+    store = _store() if unit.keep else None
+    try:
+        plan = plan_for(Network("sweep", unit.widths), unit.accelerator, unit.options, store)
+    except Exception as error:
+        return lost(unit, failure(error))
+    work = _Work(plan, unit.options, store)
+    try:
+        layers: tuple[Costed | Failure, ...] = work.costs(unit.layers)
+    except Exception:
+        layers = tuple(work.alone(layer) for layer in unit.layers)
+    return Answer(layers, min(work.computed, len(layers)), store.notices if store else ())
+
+
+def lost(unit: Unit, why: Failure) -> Answer:
+    """The answer to a unit that nobody could answer."""
+    return Answer((why,) * len(unit.layers))
+
+
+def failure(error: Exception) -> Failure:
+    """In words that are the same in every run: what tools say goes on with the names of temporary folders."""
+    text = str(error)
+    if isinstance(error, (InputError, NotMappable)):
+        return Failure(text, passing=False)
+    if isinstance(error, ToolError):
+        return Failure(text.split(". ", maxsplit=1)[0].rstrip(".") + ".", passing=True)
+    return Failure(text if isinstance(error, HwflowError) else f"{type(error).__name__}: {text}", passing=True)
+
+
+@dataclass
+class _Work:
+    plan: Plan
+    options: Options
+    store: Store | None
+    computed: int = 0
+
+    def costs(self, layers: tuple[Layer, ...]) -> tuple[Costed, ...]:
+        """All of them; the first that fails is an error."""
+        begun: set[int] = set()
+
+        def tell(done: int, total: int, text: str) -> None:
+            if text:  # only what is computed is announced
+                begun.add(done)
+
+        try:
+            plan = replace(self.plan, network=Network("sweep", layers))
+            cost = carry_out([plan], self.options, self.store, tell, lambda _: None)[0]
+        finally:
+            self.computed += len(layers) if self.options.level == "coarse" else len(begun)
+        return tuple(Costed({name: getattr(row, name) for name in _KEPT}, cost.area_um2) for row in cost.rows)
+
+    def alone(self, layer: Layer) -> Costed | Failure:
+        """One, or why not."""
+        try:
+            return self.costs((layer,))[0]
+        except Exception as error:
+            return failure(error)
+
+
+@functools.cache
+def _store() -> Store:
+    return Store()

@@ -1,0 +1,109 @@
+"""Arithmetic in Timeloop's files: `width: word * 4`, `depth: ceil(2**10 / 3)`. Read as Python and walked here, never run.
+
+Numbers, names, arithmetic, comparisons, `and`, `or`, `not`, `a if b else c` and a few functions, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hwflow.expressions import ARITHMETIC, COMPARISONS, UNARY
+
+_BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {**ARITHMETIC, ast.Pow: operator.pow}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": abs,
+    "ceil": math.ceil,
+    "float": float,
+    "floor": math.floor,
+    "int": int,
+    "log": math.log,
+    "log10": math.log10,
+    "log2": math.log2,
+    "max": max,
+    "min": min,
+    "pow": lambda *values: _power(*values),  # noqa: PLW0108  (defined below)
+    "round": round,
+    "sqrt": math.sqrt,
+}
+_LARGEST = 2.0**256
+
+
+class Unreadable(ValueError):
+    """A text that is no expression over the names that are known; the message says what in it is not."""
+
+
+def value_of(text: str, names: Mapping[str, Any]) -> Any:
+    """The value of an expression.
+
+    Raises:
+        Unreadable: naming what cannot be computed.
+    """
+    if len(text) > 1000:
+        raise Unreadable("it is too long")
+    try:
+        return _value(ast.parse(text.strip(), mode="eval").body, names)
+    except (SyntaxError, RecursionError, MemoryError, ValueError, TypeError, ArithmeticError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable(error.msg if isinstance(error, SyntaxError) else str(error)) from None
+
+
+def _value(node: ast.AST, names: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=bool() | int() | float() as value):
+            return value
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.Name(id=name) if name in names and isinstance(names[name], (bool, int, float, str)):
+            return names[name]
+        case ast.Name(id=name):
+            raise Unreadable(f"{name!r} is not known")
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
+            return bounded(_BINARY[type(op)], _value(left, names), _value(right, names))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
+            return UNARY[type(op)](_number(_value(operand, names)))
+        case ast.BoolOp(op=ast.And(), values=parts):
+            return all(_value(part, names) for part in parts)
+        case ast.BoolOp(values=parts):
+            return any(_value(part, names) for part in parts)
+        case ast.Compare(ops=ops, left=left, comparators=others) if all(type(op) in COMPARISONS for op in ops):
+            values = [_value(part, names) for part in (left, *others)]
+            return all(COMPARISONS[type(op)](values[i], values[i + 1]) for i, op in enumerate(ops))
+        case ast.IfExp(test=test, body=body, orelse=otherwise):
+            return _value(body if _value(test, names) else otherwise, names)
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*(_number(_value(argument, names)) for argument in arguments))
+    raise Unreadable(f"{ast.unparse(node)!r} is none of numbers, names, arithmetic, comparisons and {', '.join(_FUNCTIONS)}")
+
+
+def bounded(operation: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    """One step of arithmetic on two numbers, whose result is a size of a chip and no larger.
+
+    Raises:
+        Unreadable: where it is larger, or one of them is no number.
+    """
+    first, second = _number(one), _number(other)
+    result = _power(first, second) if operation is operator.pow else operation(first, second)
+    if abs(result) > _LARGEST:
+        raise Unreadable("it is too large")
+    return result
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise Unreadable(f"{value!r} is no number")
+    return value
+
+
+def _power(base: float, exponent: float) -> float:
+    """Refuses what would take all memory: numbers are sizes of chips."""
+    if exponent * math.log2(max(abs(base), 1)) > math.log2(_LARGEST):
+        raise Unreadable(f"{base}**{exponent} is too large")
+    found: Any = base**exponent
+    if isinstance(found, complex):
+        raise Unreadable(f"{base}**{exponent} is no real number")
+    return float(found) if isinstance(found, float) else int(found)

@@ -1,0 +1,313 @@
+"""Training: epochs of steps, a held-out accuracy after each, a checkpoint from which a killed run goes on to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hwflow.datasets import Task
+from hwflow.datasets.samples import Samples, derived
+from hwflow.errors import HwflowError, InputError
+from hwflow.network.replica import replica
+from hwflow.training import checkpoint as files
+from hwflow.training.recipe import Recipe, autocast, differences, reproducible
+from hwflow.training.score import Score, check_output, cross_entropy, first_output, placed, score
+
+VERSION = 1
+"""Raise it with every change of what a recipe gives: a checkpoint of another version is not continued."""
+
+Progress = Callable[[int, int, str], None]
+"""Told (steps done, steps in all, where the training is)."""
+
+_AUXILIARY_WEIGHT = 0.4  # Zhao et al. 2017 (arXiv:1612.01105), section 3.3
+_LOOK_AT_LOSS = 50
+
+
+class Diverged(HwflowError):
+    """The loss is no number any more; the network holds what it was after the last whole epoch."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave.
+
+    Attributes:
+        number: from 1.
+        loss: mean training loss, smoothing and distillation included.
+        accuracy: on the held-out samples (`Score.accuracy`).
+        held_loss: mean cross-entropy there.
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+    held_loss: float
+
+
+@dataclass(frozen=True)
+class History:
+    """How a training went.
+
+    Attributes:
+        epochs: every epoch, those before a resumption included.
+        kept: the number of the epoch whose weights the network has now.
+        stopped_early: whether `patience` ended it.
+        resumed_after: epochs that a checkpoint gave; 0 for a fresh start.
+        seconds: wall clock of this process' part.
+        test: the kept weights on the test set, where it was asked (`train` does, once, at the end).
+    """
+
+    epochs: tuple[Epoch, ...]
+    kept: int
+    stopped_early: bool
+    resumed_after: int = field(compare=False)
+    seconds: float = field(compare=False)
+    test: Score | None = None
+
+
+def fit(
+    model: nn.Module,
+    train: Samples,
+    held: Samples,
+    recipe: Recipe,
+    *,
+    task: Task = "classification",
+    teacher: nn.Module | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Train a network in place, on `train`; `held`, which it must not contain, judges every epoch.
+
+    Equal arguments give equal bits on one machine with one number of threads, whether or not the run was killed and continued
+    in between (on CUDA as far as its kernels have no races).
+
+    Args:
+        teacher: a trained network, whose logits count in the loss as `recipe.distillation` says.
+        checkpoint: a file that is written after every epoch, and from which this same run (network, samples, recipe, teacher)
+            goes on; it is left there at the end.
+        progress: told after every step.
+
+    Raises:
+        InputError: for samples or outputs that do not fit, or a checkpoint of another run: what differs.
+        Diverged: where the loss is not finite; the network holds the last whole epoch, which the checkpoint has too.
+    """
+    started = time.monotonic()
+    used = recipe.resolved()
+    if len(train) < 2 or not len(held):
+        raise InputError(f"there are {len(train)} samples to train on and {len(held)} held out; 2 and 1 are the least.")
+    if (teacher is None) != (used.distillation == 0):
+        raise InputError(
+            "a teacher needs recipe.distillation above 0, and that needs a teacher: "
+            f"distillation is {used.distillation:g}, teacher is {'missing' if teacher is None else 'given'}."
+        )
+    with placed(model, used.device), reproducible(), torch.random.fork_rng(range(torch.cuda.device_count())):
+        if teacher is not None:
+            teacher = replica(teacher).to(used.device).eval()
+        run = _Run(model, train, held, used, task, teacher, checkpoint, progress)
+        run.resume()
+        resumed = len(run.epochs)
+        while len(run.epochs) < used.epochs and not run.out_of_patience():
+            run.epoch()
+        run.finish()
+    return History(tuple(run.epochs), run.kept(), run.out_of_patience(), resumed, time.monotonic() - started)
+
+
+class _Run:
+    """The state of one training, which a checkpoint holds in full."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Samples,
+        held: Samples,
+        recipe: Recipe,
+        task: Task,
+        teacher: nn.Module | None,
+        checkpoint: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self.model, self.train, self.held, self.recipe, self.task = model, train, held, recipe, task
+        self.teacher, self.checkpoint, self.progress = teacher, checkpoint, progress
+        self.size = min(recipe.batch_size, len(train))
+        self.steps = len(train) // self.size
+        self.epochs: list[Epoch] = []
+        self.best: dict[str, Tensor] | None = None
+        self.optimizer = torch.optim.SGD(
+            _decaying(model, recipe.weight_decay), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
+        )
+        self.identity: dict[str, str] = {
+            "the network or its first weights": files.digest(model),
+            "the samples": hashlib.sha256(f"{train.identity}{held.identity}{task}".encode()).hexdigest(),
+            "the teacher": "" if teacher is None else files.digest(teacher),
+            "hwflow's training": str(VERSION),
+        }
+
+    def epoch(self) -> None:
+        number = len(self.epochs) + 1
+        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        torch.manual_seed(derived("epoch", self.recipe.seed, number))
+        self.model.train()
+        total, pending = 0.0, torch.zeros((), device=self.recipe.device)
+        batches = self.train.batches(
+            self.size,
+            seed=self.recipe.seed,
+            epoch=number,
+            augment=True,
+            drop_last=True,
+            device=self.recipe.device,
+        )
+        for step, (images, labels) in enumerate(batches, start=1):
+            pending += self._step(images, labels, (number - 1) * self.steps + step - 1)
+            if step % _LOOK_AT_LOSS == 0 or step == self.steps:  # reading it waits for the device
+                total += float(pending)
+                pending.zero_()
+                if not math.isfinite(total):
+                    self.model.load_state_dict(before)
+                    raise Diverged(self._diverged(number))
+            if self.progress is not None:
+                self.progress((number - 1) * self.steps + step, self.recipe.epochs * self.steps, self._where(number))
+        held = self._score()
+        if not math.isfinite(held.loss):
+            self.model.load_state_dict(before)
+            raise Diverged(self._diverged(number))
+        self.epochs.append(Epoch(number, total / self.steps, held.accuracy, held.loss))
+        if self.recipe.patience is not None and self._best_number() == number:
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self._save()
+
+    def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate_at(step, self.steps)
+        with autocast(self.recipe.device, self.recipe.precision):
+            outputs = self.model(images)
+            if step == 0:
+                check_output(first_output(outputs), labels, self.train.source.classes, self.task)
+            loss = self._loss(first_output(outputs).float(), images, labels)
+            if isinstance(outputs, tuple):
+                for extra in outputs[1:]:
+                    loss = loss + _AUXILIARY_WEIGHT * cross_entropy(extra.float(), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy; with a teacher mixed with the divergence from it (Hinton et al. 2015, arXiv:1503.02531)."""
+        recipe = self.recipe
+        loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            wanted = functional.log_softmax(first_output(self.teacher(images)).float() / recipe.temperature, dim=1)
+        found = functional.log_softmax(logits / recipe.temperature, dim=1)
+        apart = (wanted.exp() * (wanted - found)).sum(1).mean() * recipe.temperature**2
+        return (1 - recipe.distillation) * loss + recipe.distillation * apart
+
+    def _score(self) -> Score:
+        recipe = self.recipe
+        return score(
+            self.model,
+            self.held,
+            task=self.task,
+            batch_size=max(self.size, 2),
+            device=recipe.device,
+            precision=recipe.precision,
+        )
+
+    # Which epoch is kept ---------------------------------------------------------------------------------------------
+
+    def out_of_patience(self) -> bool:
+        patience = self.recipe.patience
+        return patience is not None and len(self.epochs) - self._best_number() >= patience and bool(self.epochs)
+
+    def kept(self) -> int:
+        return len(self.epochs) if self.recipe.patience is None else self._best_number()
+
+    def finish(self) -> None:
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+
+    def _best_number(self) -> int:
+        return max(self.epochs, key=lambda e: e.accuracy).number if self.epochs else 0
+
+    # The checkpoint --------------------------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Take up the state in the checkpoint; where there is none, write the first, so that a full disk shows now."""
+        if self.checkpoint is None:
+            return
+        if not self.checkpoint.exists():
+            self._save()
+            return
+        found = files.read(self.checkpoint, "the checkpoint")
+        if found.get("kind") != "checkpoint":
+            raise InputError(f"{self.checkpoint} is no checkpoint of a training; name another file, or move it away.")
+        if found["epochs"] == "[]":  # nothing was done, so nothing is lost
+            self._save()
+            return
+        other = differences(self.recipe, Recipe(**json.loads(found["recipe"])))
+        parts = [f"{name} is {mine!r} here, {theirs!r} there" for name, (mine, theirs) in other.items()]
+        parts += [f"{name} differs" for name, value in self.identity.items() if found["identity"].get(name) != value]
+        if parts:
+            raise InputError(
+                f"{self.checkpoint} is the checkpoint of another training: {'; '.join(parts)}. Repeat that one's settings to "
+                "go on with it, or remove the file to start anew."
+            )
+        self.model.load_state_dict(found["model"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.epochs = [Epoch(**e) for e in json.loads(found["epochs"])]
+        self.best = found["best"]
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        content = {
+            "kind": "checkpoint",
+            "identity": self.identity,
+            "recipe": json.dumps(asdict(self.recipe)),
+            "epochs": json.dumps([asdict(e) for e in self.epochs]),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+        }
+        files.save(self.checkpoint, content)
+
+    # Words -----------------------------------------------------------------------------------------------------------
+
+    def _where(self, number: int) -> str:
+        last = f", held out {100 * self.epochs[-1].accuracy:.2f} %" if self.epochs else ""
+        return f"epoch {number} of {self.recipe.epochs}{last}"
+
+    def _diverged(self, number: int) -> str:
+        last = "the first weights" if number == 1 else f"epoch {number - 1}"
+        kept = "" if self.checkpoint is None or number == 1 else f", which is kept in {self.checkpoint}"
+        return (
+            f"the training diverged: the loss is no finite number in epoch {number} of {self.recipe.epochs}. The last good "
+            f"state is that of {last}{kept}. Lower the learning rate (it is {self.recipe.learning_rate:g}); if that does not "
+            "help, look at the data."
+        )
+
+
+def _decaying(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices and kernels decay; biases, and scale and shift of normalisations, do not."""
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    if not learnt:
+        raise InputError("the network has no parameter that can be learnt.")
+    return [
+        {"params": [p for p in learnt if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+__all__ = ["VERSION", "Diverged", "Epoch", "History", "Progress", "fit"]

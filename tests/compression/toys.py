@@ -1,0 +1,79 @@
+"""A network of groups without torch: what the environment and the agent are tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hwflow.compression.channels.groups import Widths
+from hwflow.compression.plan_costs import PlanCosts
+from hwflow.cost.cost_grid import Entry
+from hwflow.layers import Layer
+from hwflow.network import Network
+
+
+@dataclass(frozen=True)
+class ToyGroup:
+    """As `hwflow.compression.channels.groups.Group`, as far as plans and the environment ask."""
+
+    name: str
+    channels: int
+    widths: tuple[int, ...]
+    stream: bool = False
+
+
+class Chain:
+    """Convolutions one after another, each group the width between two of them."""
+
+    def __init__(self, channels: Sequence[int], round_to: int = 8) -> None:
+        self.groups = tuple(
+            ToyGroup(f"conv{i}", c, tuple(sorted({*range(round_to, c + 1, round_to), c}))) for i, c in enumerate(channels)
+        )
+        count = len(channels)
+        self.dependence = tuple(tuple(g for g in (i - 1, i) if 0 <= g < count) for i in range(count + 1))
+
+    def layer_for(self, row: int, widths: Widths) -> Layer:
+        """Row `row` of the pruned network."""
+        ends = (3, *widths, 10)
+        return Layer(f"conv{row}", C=ends[row], M=ends[row + 1], P=8, Q=8, R=3, S=3)
+
+    def network_for(self, plan: Mapping[str, int]) -> Network:
+        """All rows."""
+        widths = tuple(plan[group.name] for group in self.groups)
+        return Network("chain", tuple(self.layer_for(r, widths) for r in range(len(widths) + 1)))
+
+
+def plain(layer: Layer) -> Entry:
+    """A price that follows MACs and weights."""
+    words = layer.words("weights") + layer.words("inputs") + layer.words("outputs")
+    return Entry(
+        energy=5.0 * layer.macs + 200.0 * words,
+        cycles=layer.macs / 100,
+        latency_s=layer.macs / 1e8,
+        dram_bytes=2.0 * words,
+        utilization=0.5,
+        dram_share=0.5,
+        macs=layer.macs,
+        params=layer.params,
+    )
+
+
+def ragged(layer: Layer) -> Entry:
+    """A price that channels which are no multiple of 16 make higher."""
+    padded = layer.with_(C=-(-layer.C // 16) * 16, M=-(-layer.M // 16) * 16)
+    cost = plain(padded if layer.C % 16 == 0 else padded.with_(C=2 * padded.C))
+    return cost._replace(macs=layer.macs, params=layer.params, utilization=layer.macs / padded.macs)
+
+
+def chain_costs(channels: Sequence[int], price: Callable[[Layer], Entry] = plain) -> PlanCosts:
+    """Costs of a chain's plans."""
+    return PlanCosts(Chain(channels), price)  # type: ignore[arg-type]
+
+
+def nearness(targets: Mapping[str, float], channels: Mapping[str, int]) -> Callable[[dict[str, int]], float]:
+    """An accuracy that is 1 where every group keeps its target share of channels."""
+
+    def accuracy(plan: dict[str, int]) -> float:
+        return 1 - sum((plan[n] / channels[n] - t) ** 2 for n, t in targets.items()) / len(targets)
+
+    return accuracy

@@ -1,0 +1,45 @@
+"""The tables of sweeps that end otherwise than well, and what the page makes of pruned networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import hwflow
+from hwflow.errors import InputError
+from hwflow.reporting.sweeps.sweep_folder import Point as Shown
+from hwflow.reporting.sweeps.sweep_folder import PointRecord, _sources
+from hwflow.sweeping.result_tables import _harmless
+from tests.sweeping.conftest import Sweep, swept
+
+
+def test_a_search_that_must_end_leaves_its_tables(sweep_file: Sweep, tmp_path: Path) -> None:
+    path = sweep_file(
+        accelerators=swept(pe_array__rows=[4, 6, 8, 10, 12, 14], pe_array__columns=[4, 6, 8, 10, 12]),
+        sample={"method": "nsga2", "points": 8, "objectives": ["energy_pj"]},
+        levels=["coarse"],
+    )
+    with pytest.raises(InputError, match="energy_pj is not known"):
+        hwflow.sweep(path, tmp_path / "out", store=False)
+    assert len(pd.read_parquet(tmp_path / "out" / "results.parquet")) > 0
+
+
+def test_a_pruned_network_is_shown_by_its_onnx_file() -> None:
+    rows = [
+        PointRecord(point=i, network=name, accelerator="eyeriss", level="mid", status="ok")
+        for i, name in enumerate(("resnet20", "resnet20 pruned in a"))
+    ]
+    found = _sources([Shown(row, {}) for row in rows], {"networks": ["resnet20"], "plans": ["runs/a"]})
+    assert found == {"resnet20": ["resnet20"], "resnet20 pruned in a": ["runs/a/model.onnx"]}
+
+
+def test_the_csv_holds_no_formulas() -> None:
+    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "resnet20", "a=1", None, ""]
+    table = pa.table({"network": pa.array(texts), "energy_pj": pa.array([-1.5] * len(texts))})
+    safe = _harmless(table)
+    assert safe["network"].to_pylist() == ["'=1+1", "'+1", "'-1", "'@x", "'\t=1", *texts[5:]]
+    assert safe["energy_pj"].to_pylist() == [-1.5] * len(texts)
+    assert safe.schema == table.schema
