@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwflow.arrays import Floats
 from hwflow.errors import InputError
 from hwflow.files import folder, write_bytes
 from hwflow.hardware.components import MacUnit, Memory
 from hwflow.hardware.energy_fit.points import Component, component
-from hwflow.hardware.energy_fit.polynomials import BETWEEN, QUANTITIES, Error, Fit, Floats, Model, terms, to_data
+from hwflow.hardware.energy_fit.polynomials import BETWEEN, QUANTITIES, Error, Fit, Model, terms, to_data
 from hwflow.hardware.energy_table import PartEnergy
 
 Ints = NDArray[np.int64]

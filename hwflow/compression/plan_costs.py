@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.arrays import Floats
 from hwflow.compression.budget import ADDITIVE
 from hwflow.compression.channels.groups import Group, Grouping, Widths
 from hwflow.cost.cost_grid import Entry
 from hwflow.layers import Layer
-
-Floats = npt.NDArray[np.float64]
 
 
 class PlanCosts:

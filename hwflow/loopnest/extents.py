@@ -7,33 +7,11 @@ makes them (n - 1) e + r, since only the very last is short (Timeloop's `mapping
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from hwflow.loopnest.nest import Batch
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-
-def residuals(bounds: Ints, size: int) -> Ints:
-    """The residuals with which loops of one dimension walk over `size`: its digits, [loop, batch], the innermost loop first.
-
-    Bounds of 1 have the residual 1. Where the bounds' product is less than `size`, or the outermost loop is longer than it
-    need be, no residuals do, and the outermost one's is not its bound.
-    """
-    left = np.full(bounds.shape[1], size - 1, dtype=np.int64)
-    result = np.empty_like(bounds)
-    used = np.asarray((bounds > 1).any(axis=1))
-    result[~used] = 1
-    for i in used.nonzero()[0]:
-        result[i] = left % bounds[i] + 1
-        left = left // bounds[i]
-    result[:, left > 0] = 0
-    return result
+from hwflow.arrays import Floats, Ints
+from hwflow.loopnest.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.arrays import Bools, Floats, Ints
 from hwflow.loopnest.tiles import Shape
 
 if TYPE_CHECKING:
-    from hwflow.loopnest.batch import Spans
+    from hwflow.loopnest.spans import Spans
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 _NOWHERE = np.iinfo(np.int64).max
 

@@ -34,15 +34,17 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.arrays import Bools, Floats, Ints
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
 from hwflow.loopnest import links
-from hwflow.loopnest.batch import Batch, Bools, Floats, Ints, Spans
+from hwflow.loopnest.batch import Batch
 from hwflow.loopnest.disjoint_tiles import DisjointWalk
 from hwflow.loopnest.imperfect_factors import Walk
 from hwflow.loopnest.memories import Memories
+from hwflow.loopnest.spans import Spans
 from hwflow.loopnest.tiles import Shape, unreached
 from hwflow.mapping import LevelMapping, Loop, Mapping
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.arrays import Bools, Floats, Ints
 from hwflow.layers import DIMS, Layer, Tensor
-from hwflow.loopnest.batch import Bools, Extents, Floats, Ints, LevelLoops
+from hwflow.loopnest.spans import Extents, LevelLoops
 
 
 def unreached(layer: Layer) -> int:

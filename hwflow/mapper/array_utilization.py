@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hwflow.arrays import Floats, Ints
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
-from hwflow.loopnest.nest import OUTPUTS, Floats, Ints, Nest
+from hwflow.loopnest.nest import OUTPUTS, Nest
 
 _MOST = 1 << 14  # ways that are looked at together: bounds the memory where every dimension may be spread
 

@@ -13,59 +13,133 @@ Timeloop's finer rules (rounding, windows that land where they were, links) are 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from hwflow.loopnest.nest import Bools, Floats, Ints
-from hwflow.mapper.partial_mappings import Partial, concatenate
-from hwflow.mapper.temporal import SCORED, Loops
-from hwflow.mapper.tile_lattice import Places
+from hwflow.arrays import Floats, Ints
+from hwflow.hardware.dataflow import LevelConstraint
+from hwflow.loopnest.nest import Nest
+from hwflow.mapper.layer_facts import LayerFacts
+from hwflow.mapper.partial_mappings import Partial, begin_transfers
+from hwflow.mapper.remaining_cost import RemainingCost
+from hwflow.mapper.spatial import SLACK, SpatialLoops
+from hwflow.mapper.temporal import TemporalLoops
 
-_SLACK, _LAST = 12, 4  # so many times the width are compared for dominance; in the last stage
+_LAST = 4  # in the last stage, so many times as many as are wanted are compared for dominance
 
 
-class Tilings(Loops):
-    """The stages of one layer on one accelerator, under a dataflow's constraints."""
+class Explored(NamedTuple):
+    """What a search found.
 
-    reached: tuple[int, Partial] | None = None
-    """A level, and all partial mappings below it that are worth anything: what one search leaves to the next."""
+    Attributes:
+        tilings: complete ones, the best.
+        dropped: the least score of any partial one that was dropped for want of width.
+        level, prefix: all partial mappings below a level that are worth anything, for another search to begin with.
+    """
 
-    def explore(self, width: int, final: int, cut: float = math.inf) -> tuple[Partial, float]:
-        """The best complete tilings, and the least score of any partial one that was dropped for want of width.
+    tilings: Partial
+    dropped: float
+    level: int
+    prefix: Partial
 
-        Partial ones that can't come below `cut` are dropped, too, and not counted as that.
+
+@dataclass(frozen=True)
+class Beam:
+    """The stages of one layer on one accelerator, under a dataflow's constraints.
+
+    Attributes:
+        cost: what partial mappings can still cost.
+        spatial, temporal: the loops of each level, the innermost first; None where it can have none. The outermost memory's
+            temporal loops are what is left.
+    """
+
+    cost: RemainingCost
+    spatial: tuple[SpatialLoops | None, ...]
+    temporal: tuple[TemporalLoops | None, ...]
+
+    @classmethod
+    def of(
+        cls,
+        nest: Nest,
+        constraints: Sequence[LevelConstraint],
+        objective: str,
+        *,
+        sound: bool = False,
+        linked: int = -1,
+        padded: Sequence[tuple[int, ...]] = (),
+    ) -> Beam:
+        """See `LayerFacts.of` for `sound` and `padded`, `SpatialLoops` for `linked`."""
+        cost = RemainingCost.of(LayerFacts.of(nest, constraints, sound=sound, padded=padded), objective)
+        levels = list(enumerate(cost.facts.levels))
+        return cls(
+            cost,
+            tuple(None if level.spatial is None else SpatialLoops(cost, k, level.spatial, linked) for k, level in levels),
+            tuple(TemporalLoops(cost, k) if level.temporal.any() else None for k, level in levels[:-1]),
+        )
+
+    @property
+    def facts(self) -> LayerFacts:
+        """Of the layer on the chip."""
+        return self.cost.facts
+
+    def explore(self, width: int, final: int, cut: float = math.inf, *, after: Explored | None = None) -> Explored:
+        """The best complete tilings.
+
+        Partial ones that can't come below `cut` are dropped, too, and not counted as dropped for want of width.
+
+        Args:
+            width: partial mappings kept at a stage; `final`: tilings at the end.
+            after: an earlier search, whose prefix is taken over.
         """
-        first, state = self.reached or (0, self.start())
+        first, state = (after.level, after.prefix) if after is not None else (0, self._start())
+        level, prefix = first, state
         state, dropped = state.take((state.score < cut).nonzero()[0]), math.inf
-        last = max((k for k in range(self.count - 1) if self.temporal[k].any()), default=-1)
-        for k in range(first, self.count):
-            if k in self.ways and state.size:
-                state, lost = self._spread(state, k, width, cut)
+        last = max((k for k, loops in enumerate(self.temporal) if loops is not None), default=-1)
+        for k in range(first, len(self.spatial)):
+            over = self.spatial[k]
+            if over is not None and state.size:
+                state, lost = over.enlarge(state, width, cut)
                 dropped = min(dropped, lost)
             elif k:
                 state.parallel[k] = state.parallel[k - 1]
-            if k == self.count - 1:
+            if k == len(self.temporal):
                 break
-            if self.temporal[k].any() and state.size:
-                kept, compared = (final, final * _LAST) if k == last else (width, width * _SLACK)
-                state, lost = self.enlarge(state, k, kept, compared, cut)
+            loops = self.temporal[k]
+            if loops is not None and state.size:
+                kept, compared = (final, final * _LAST) if k == last else (width, width * SLACK)
+                state, lost = loops.enlarge(state, kept, compared, cut)
                 dropped = min(dropped, lost)
             else:  # its tile is what lies below
-                state = self.begin(state.take(self.fits[k][state.place].nonzero()[0]), k)
+                fits = self.facts.levels[k].fits[state.place].nonzero()[0]
+                state = begin_transfers(self.facts, state.take(fits), k)
             if cut == dropped == math.inf:
-                self.reached = k + 1, state
-        state.history[0, -1] = self.lattice.rest[state.place]
-        return state.take(self.from_here[-1][state.place].nonzero()[0]), dropped
+                level, prefix = k + 1, state
+        state.history[0, -1] = self.facts.tiles.lattice.rest[state.place]
+        whole = self.facts.levels[-1].from_here[state.place].nonzero()[0]
+        return Explored(state.take(whole), dropped, level, prefix)
 
-    def start(self) -> Partial:
+    def score(self, tilings: Partial) -> Floats:
+        """The objective of complete tilings, [mapping]."""
+        return self.cost.score(tilings)
+
+    def loops_of(self, tilings: Partial) -> tuple[Ints, Ints]:
+        """Bounds of the temporal and of the spatial loops, [level, dimension, mapping]."""
+        temporal, spatial = np.moveaxis(self.facts.tiles.lattice.tiles[:, tilings.history[:2]], 0, 2)
+        return temporal, spatial
+
+    def _start(self) -> Partial:
         """Nothing mapped: the arithmetic, which asks for its operands at every iteration."""
-        number = len(self.transfers)
-        slides = self.of[self.windowed] if self.slides else slice(0, 0)
-        places = np.array([part.start for part in self.lattice.parts])
+        tiles, prices, count = self.facts.tiles, self.facts.prices, len(self.spatial)
+        number = len(prices.transfers)
+        slides = prices.of[tiles.windowed] if tiles.slides else slice(0, 0)
+        places = np.array([part.start for part in tiles.lattice.parts])
         layers = len(places)
-        history = np.zeros((3, self.count, layers), dtype=np.intp)
+        history = np.zeros((3, count, layers), dtype=np.intp)
         history[2] = -1
-        words = np.array([[self.macs if t.low < 0 else 0.0] for t in self.transfers])
+        words = np.array([[tiles.macs if t.low < 0 else 0.0] for t in prices.transfers])
         return Partial(
             places,
             np.zeros(layers),
@@ -73,88 +147,6 @@ class Tilings(Loops):
             np.ones((number, layers)),
             np.zeros((number, layers), dtype=np.bool_),
             np.zeros((slides.stop - slides.start, layers), dtype=np.intp),
-            np.tile(1 / self.waste[places], (self.count, 1)),
+            np.tile(1 / tiles.waste[places], (count, 1)),
             history,
         )
-
-    def loops_of(self, state: Partial) -> tuple[Ints, Ints]:
-        """Bounds of the temporal and of the spatial loops, [level, dimension, mapping]."""
-        temporal, spatial = np.moveaxis(self.lattice.tiles[:, state.history[:2]], 0, 2)
-        return temporal, spatial
-
-    def _spread(self, state: Partial, k: int, width: int, cut: float) -> tuple[Partial, float]:
-        """All ways to spread loops over the fan-out below level k."""
-        places, masks = self.ways[k], self.lattice.masks
-        steps = places - self.lattice.origin[places]
-        kept: list[Partial] = []
-        dropped = math.inf
-        step = max(1, 4 * SCORED // len(places))
-        for begin in range(0, state.size, step):
-            block = state.take(slice(begin, begin + step))
-            rows, columns = np.nonzero((masks[places] & ~masks[self.lattice.rest[block.place]][:, None]) == 0)
-            wider = block.place[rows] + steps[columns]
-            fits = (self.fits[k][wider] & self.from_here[k][wider]).nonzero()[0]
-            rows, columns = rows[fits], columns[fits]
-            if math.isfinite(cut) and k and not self.sound:  # most are too dear even if all of the fan-out shared every word
-                over, tiles = places[columns], block.place[rows] + steps[columns]
-                least = self.settled(block, *self.uses(block, k - 1)).take(rows, axis=1) + self.later[k].take(tiles, axis=1)
-                growth = self.span[over] * self.growth[k][tiles]
-                some = (self.objective_of(least, block.parallel, k - 1, growth, rows) < cut).nonzero()[0]
-                rows, columns = rows[some], columns[some]
-            new = self._wider(block.bare().take(rows), places[columns], k)
-            new = new._replace(score=self.partial_score(new, k))
-            ranked = np.argsort(new.score, kind="stable")
-            ranked = ranked[: np.searchsorted(new.score[ranked], cut)]
-            if len(ranked) > width * _SLACK:
-                dropped = min(dropped, float(new.score[ranked[width * _SLACK]]))
-            new = new.take(ranked[: width * _SLACK])
-            index, lost = self.select(new, k, width)
-            dropped = min(dropped, lost)
-            new, over = new.take(index).remember(block)
-            new.history[1, k] = over + self.lattice.origin[new.place]
-            kept.append(new)
-        if len(kept) == 1:
-            return kept[0], dropped
-        new = concatenate(kept)
-        index, lost = self.select(new, k, width)
-        return new.take(index), min(dropped, lost)
-
-    def _wider(self, old: Partial, over: Places, k: int) -> Partial:
-        """The mappings with loops spread over the fan-out below level k."""
-        words, cast, waits, parallel = old.words.copy(), old.cast.copy(), old.waits.copy(), old.parallel.copy()
-        parallel[k] = self.span[over] * (parallel[k - 1] if k else 1.0)
-        for t, mine in enumerate(self.of):
-            crossing = [p for p in range(len(self.transfers))[mine] if self.transfers[p].low < k <= self.transfers[p].high]
-            if not crossing:
-                continue
-            shared = self._multicast(t, old.place, over)
-            if self.sound and t == self.windowed:  # averages over instances are rounded down
-                linked, most = self._handed(old.place, over)
-                shared = np.where(linked, most, shared)
-                words[crossing] -= np.where(linked, math.prod(level.fanout for level in self.nest.levels), 0.0)
-            cast[crossing] *= shared
-            if k == 0 and t == self.linked:
-                waits[crossing] = self.idle[t][over] > 1
-        return old._replace(
-            place=old.place + over - self.lattice.origin[over], words=words, cast=cast, waits=waits, parallel=parallel
-        )
-
-    def _multicast(self, t: int, place: Places, over: Places) -> Floats:
-        """How many instances share each word of tensor t, whose tiles are at `place`, if loops are spread `over` them."""
-        slides = self.slides if t == self.windowed else []
-        if not any(((self.extents[s.dim][over] > 1) & (self.extents[s.other][over] > 1)).any() for s in slides):
-            return np.asarray(self.idle[t][over])
-        tiles = self.lattice.tiles
-        return np.asarray(self.span[over] / self.nest.shapes[t].distinct(tiles[:, over], tiles[:, place]))
-
-    def _handed(self, place: Places, over: Places) -> tuple[Bools, Floats]:
-        """Where neighbours along a window could hand on tiles, because a loop of its other dimension moves them; and how many
-        instances share each word then at most."""
-        linked, most = np.zeros(len(over), dtype=np.bool_), self.idle[self.windowed][over]
-        for _, pair, _ in self.windows:
-            for d, other in zip(pair, pair[::-1], strict=True):
-                still_open = self.lattice.tiles[other, place + over - self.lattice.origin[over]] < self.sizes[other]
-                spread = self.lattice.tiles[d, over]
-                linked |= (spread > 1) & still_open
-                most = most * spread
-        return linked, most

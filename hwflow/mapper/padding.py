@@ -20,14 +20,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from hwflow.arrays import Ints
 from hwflow.hardware.dataflow import LevelConstraint
-from hwflow.loopnest.nest import Batch, Ints, Nest, Verdict
+from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper.array_utilization import Fillings, fillings, passes
 from hwflow.mapper.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
-from hwflow.mapper.search import Found, Objective, narrow, scores, value
+from hwflow.mapper.search import Found, Objective, glance, narrow, scores, value
 from hwflow.mapper.search import search as perfect_search
 from hwflow.mapper.tile_lattice import divisors, together
 
+Judged = tuple[Batch, Verdict]
+"""A mapping, as a batch of one, and its exact verdict."""
 _TRIES, _FEWER = 3, 2  # padded layers that are searched, a unit of effort: of rough sizes, and of others
 _JUDGED = 2  # mappings that are judged exactly, a unit of effort
 _FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
@@ -43,25 +46,28 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
 
     What promises most comes first; what follows is looked for only where it could be better.
     """
-    filled, best = fillings(nest, constraints), None
+    filled = fillings(nest, constraints)
 
-    def rival(perfect: Verdict | None) -> float:
-        """Looks for a ragged mapping that is better than a perfect one; answers with what the better one costs."""
-        nonlocal best
+    def ragged(perfect: Verdict | None) -> Judged | None:
+        """The best mapping by way of padded layers that is better than a perfect one."""
         limit = math.inf if perfect is None else value(perfect, objective)
         padded = _paddings(nest, filled, objective, perfect, effort)
-        best = _best(nest, constraints, objective, effort, padded, limit) if padded else None
-        return limit if best is None else value(best[1], objective)
+        return _best(nest, constraints, objective, effort, padded, limit) if padded else None
 
     asked = functools.partial(perfect_search, nest, constraints, objective=objective, effort=effort, proof=False)
+    best: Judged | None = None
     if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
-        perfect = asked(limit=rival(None))
+        best = ragged(None)
+        perfect = asked(limit=math.inf if best is None else value(best[1], objective))
     elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _LARGEST:
-        perfect = asked(rival=rival)
+        first, limit = glance(nest, constraints, objective=objective, effort=effort), math.inf
+        if first.verdict is not None:
+            best = ragged(first.verdict)
+            limit = value(first.verdict if best is None else best[1], objective)
+        perfect = asked(limit=limit, first=first)
     else:
         perfect = asked()
-        if perfect is not None:
-            rival(perfect.verdict)
+        best = None if perfect is None else ragged(perfect.verdict)
     if perfect is not None and (best is None or value(perfect.verdict, objective) <= value(best[1], objective)):
         best = perfect.batch, perfect.verdict
     if best is None:
@@ -92,7 +98,7 @@ def _best(
     effort: int,
     padded: Sequence[tuple[int, ...]],
     limit: float,
-) -> tuple[Batch, Verdict] | None:
+) -> Judged | None:
     """The best mapping by way of padded layers, as a batch of one, and its exact verdict; None where none is below `limit`."""
     batch = narrow(nest, constraints, objective, padded[: together(padded)], effort=effort, cut=limit)
     if batch is None:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hwflow.loopnest.nest import Bools, Floats, Ints
-from hwflow.mapper.tile_lattice import Places
+from hwflow.arrays import Bools, Floats, Ints, Places
+from hwflow.mapper.layer_facts import LayerFacts
 
 _SAME = 2  # partial mappings of one tile that a full beam prefers
 _ODD = 0x3C79AC492BA7B653  # random: the base in which columns are numbers, modulo 2**64
@@ -64,6 +64,37 @@ def concatenate(parts: list[Partial]) -> Partial:
     if len(parts) == 1:
         return parts[0]
     return Partial._make(np.concatenate(fields, axis=-1) for fields in zip(*parts, strict=True))
+
+
+def begin_transfers(facts: LayerFacts, state: Partial, k: int) -> Partial:
+    """The transfers of the tensors that level k keeps begin: their words are known from the tile."""
+    tiles, prices = facts.tiles, facts.prices
+    begun = [p for p, t in enumerate(prices.transfers) if t.low == k]
+    if not begun:
+        return state
+    words, waits, since = state.words.copy(), state.waits.copy(), state.since.copy()
+    inside = tiles.macs / tiles.span[state.place]
+    for p in begun:
+        t = prices.transfers[p].tensor
+        words[p] = tiles.volume[t, state.place] * inside
+        waits[p] = True
+        if tiles.slides and t == tiles.windowed:
+            since[p - prices.of[t].start] = state.place
+    return state._replace(words=words, waits=waits, since=since)
+
+
+def keep_best(facts: LayerFacts, state: Partial, k: int, width: int) -> tuple[Places, float]:
+    """Which partial mappings to keep, whose loops have come to level k, and the best score that is left out."""
+    tiles, prices = facts.tiles, facts.prices
+    memory = [
+        state.place,
+        state.waits[prices.begun[k]],
+        state.cast[prices.shared[k]],
+        state.parallel[prices.fans[k]],
+    ]
+    if tiles.slides:
+        memory.append(np.where(state.waits[prices.of[tiles.windowed]], tiles.sides[:, state.since], 0.0))
+    return select(state, memory, tiles.lattice.origin[state.place], width)
 
 
 def select(state: Partial, memory: list[npt.NDArray[Any]], layer: Places, width: int) -> tuple[Places, float]:

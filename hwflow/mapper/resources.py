@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hwflow.arrays import Floats
 from hwflow.layers import TENSORS
-from hwflow.loopnest.nest import OUTPUTS, Floats, Nest
+from hwflow.loopnest.nest import OUTPUTS, Nest
 
 
 @dataclass(frozen=True)

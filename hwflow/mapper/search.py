@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from hwflow.arrays import Floats, Ints
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
-from hwflow.loopnest.nest import OUTPUTS, Batch, Floats, Ints, Nest, Verdict
-from hwflow.mapper.beam import Tilings
+from hwflow.loopnest.nest import OUTPUTS, Batch, Nest, Verdict
+from hwflow.mapper.beam import Beam, Explored
 from hwflow.mapper.bounds import lower_bound, operands_travel
 from hwflow.mapper.partial_mappings import Partial, concatenate, hashed, ranks
 
 Objective = Literal["energy", "latency", "edp"]
-Rival = Callable[[Verdict], float]
 
 _WIDTH = 3000  # partial mappings kept at a stage, a unit of effort
 _NARROW = 32  # the same in the search that finds out how good mappings are
@@ -46,6 +46,26 @@ class Found:
     bound: float
 
 
+class Glance(NamedTuple):
+    """What a narrow search for perfect factors has found.
+
+    Attributes:
+        beam, explored: to go on from; `verdict`: on its best mapping, links perhaps left out, or None where it has none.
+    """
+
+    beam: Beam
+    explored: Explored
+    verdict: Verdict | None
+
+
+def glance(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Glance:
+    """A quick look at how good mappings with perfect factors are."""
+    beam = Beam.of(nest, constraints, objective)
+    explored = beam.explore(_NARROW, 1)
+    found = _judged(nest, beam, explored.tilings, constraints, objective, effort, hasty=True)
+    return Glance(beam, explored, None if found is None else found[1])
+
+
 def search(
     nest: Nest,
     constraints: Sequence[LevelConstraint],
@@ -54,28 +74,39 @@ def search(
     effort: int = 1,
     proof: bool = True,
     limit: float = math.inf,
-    rival: Rival | None = None,
+    first: Glance | None = None,
 ) -> Found | None:
     """The best mapping found whose loops divide, or None where none promises less than `limit`; equal arguments give the equal
     result.
 
+    By example: a 1x1 layer with C = M = 2 and P = 4 (16 MACs) on one MAC unit, with a buffer of 6 words below DRAM; what counts
+    are the words that cross between the two. The beam begins with one partial mapping, the empty one. At the buffer it is
+    extended to every tile that fits: C2 M1 P1 (2 weights, 2 inputs, 1 output), C1 M2 P1 and C1 M1 P2 of 5 words, and smaller
+    ones; the next larger have 8. DRAM's loops around C2 M1 P1 are M2 and P4, 8 iterations. If they leave the weights alone (P
+    innermost) these cross 2 x 2 times, the inputs 8 x 2, the outputs 8 x 1: 28 words. If they leave the inputs alone (M
+    innermost) it is 16 + 4 x 2 + 8 = 32; no loop leaves the outputs alone. Around C1 M2 P1, outputs alone (C innermost) gives
+    16 + 8 + 8 = 32, and weights alone 4 + 8 + 16 written + 8 read again = 36. So the beam holds a tile up to three times, once
+    for each tensor that can stay, with the words paid and the least that the rest can cost. The best tilings become mappings,
+    each in every order of loops that keeps their tensor still, and the exact analysis decides between these: 28 words.
+
     Args:
         proof: with effort above 1, time is spent on a bound that is worth more; it is one for such mappings only.
-        rival: is told what a narrow search has found, links perhaps left out, and answers with a limit for the wide one.
+        first: a glance to go on from.
     """
     best: tuple[Batch, Verdict] | None = None
     score = math.inf
     for linked in (-1, *range(len(TENSORS))) if operands_travel(nest) else (-1,):
         arranged = _arranged(nest, constraints, linked)
-        tilings = Tilings(nest, arranged, objective, linked=linked)
-        first, dropped = tilings.explore(_NARROW, 1, limit * _NEAR)
-        if rival is not None and linked < 0:
-            glance = _judged(nest, tilings, first, arranged, objective, effort, hasty=True)
-            limit = limit if glance is None else min(limit, rival(glance[1]))
-            if glance is not None and value(glance[1], objective) > limit * _NEAR:
-                first = first.take(slice(0))
-        wide = _wider(tilings, first, dropped, effort, limit)
-        found = _judged(nest, tilings, concatenate([first, wide]), arranged, objective, effort)
+        if first is not None and linked < 0:
+            beam, narrowly = first.beam, first.explored
+            hopeless = first.verdict is not None and value(first.verdict, objective) > limit * _NEAR
+            tilings = narrowly.tilings.take(slice(0)) if hopeless else narrowly.tilings
+        else:
+            beam = Beam.of(nest, arranged, objective, linked=linked)
+            narrowly = beam.explore(_NARROW, 1, limit * _NEAR)
+            tilings = narrowly.tilings
+        wide = _wider(beam, narrowly, tilings, effort, limit)
+        found = _judged(nest, beam, concatenate([tilings, wide]), arranged, objective, effort)
         if found is not None and value(found[1], objective) < score:
             best, score = found, value(found[1], objective)
     if best is None:
@@ -97,7 +128,7 @@ def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -
 
 def _judged(
     nest: Nest,
-    tilings: Tilings,
+    beam: Beam,
     state: Partial,
     constraints: Sequence[LevelConstraint],
     objective: Objective,
@@ -111,10 +142,10 @@ def _judged(
     """
     if state.size == 0:
         return None
-    batch = _ordered(tilings, state, constraints)
+    batch = _ordered(beam, state, constraints)
     if not operands_travel(nest):
         batch, verdict = _best(nest, batch, objective, min(_LINKED * effort, 16))
-    if operands_travel(nest) or (not hasty and _linkable(tilings, batch)):
+    if operands_travel(nest) or (not hasty and _linkable(beam, batch)):
         batch, verdict = _best(nest, batch, objective, 1, with_links=True)
     return (batch.take(np.arange(1)), verdict.take(np.arange(1))) if batch.size else None
 
@@ -125,44 +156,45 @@ def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Object
     Branch and bound: all partial mappings that could come below `value` are followed, under scores that allow for Timeloop's
     finer rules; the least score of those that the beam has to drop is the bound.
     """
-    tilings = Tilings(nest, constraints, objective, sound=True)
-    if tilings.windowed == OUTPUTS or operands_travel(nest) or not tilings.lattice.complete:
+    beam = Beam.of(nest, constraints, objective, sound=True)
+    tiles = beam.facts.tiles
+    if tiles.windowed == OUTPUTS or operands_travel(nest) or not tiles.lattice.complete:
         # Neither the elided first writes of overlapping partial sums nor links between MACs have a bound here, nor tiles that
         # are not looked at.
         return 0.0
     cut = value * (1 - 1e-9)
-    state, dropped = tilings.explore(width, 1, cut)
-    return min(cut, dropped, float(tilings.score(state).min()) if state.size else math.inf)
+    found = beam.explore(width, 1, cut)
+    return min(cut, found.dropped, float(beam.score(found.tilings).min()) if found.tilings.size else math.inf)
 
 
-def _wider(tilings: Tilings, first: Partial, dropped: float, effort: int, limit: float) -> Partial:
-    """The best tilings below `limit` that can come near those that a narrow search has found; none where that has left nothing
-    out that could, `dropped` being the least score of what it has."""
-    cut = min(limit, float(min(tilings.score(first), default=math.inf))) * _NEAR
-    if dropped >= cut:
+def _wider(beam: Beam, narrowly: Explored, first: Partial, effort: int, limit: float) -> Partial:
+    """The best tilings below `limit` that can come near the `first` ones, which a narrow search has found; none where that has
+    left nothing out that could."""
+    cut = min(limit, float(min(beam.score(first), default=math.inf))) * _NEAR
+    if narrowly.dropped >= cut:
         return first.take(slice(0))
-    return tilings.explore(min(_WIDTH * effort, _MOST), min(_FINAL * effort, 512), cut)[0]
+    return beam.explore(min(_WIDTH * effort, _MOST), min(_FINAL * effort, 512), cut, after=narrowly).tilings
 
 
-def _linkable(tilings: Tilings, batch: Batch) -> bool:
+def _linkable(beam: Beam, batch: Batch) -> bool:
     """Whether neighbours could hand tiles on: only along a window, or below the innermost memory."""
-    dims = [d for _, pair, _ in tilings.windows for d in pair]
+    dims = [d for window in beam.facts.tiles.windows for d in window.dims]
     return bool((batch.spatial[:, dims] > 1).any() or (batch.spatial[0] > 1).any())
 
 
-def _ordered(tilings: Tilings, state: Partial, constraints: Sequence[LevelConstraint]) -> Batch:
+def _ordered(beam: Beam, state: Partial, constraints: Sequence[LevelConstraint]) -> Batch:
     """Every tiling in the orders that can matter, as mappings.
 
     The outermost memory's loops take all orders: no class was chosen for them. Those of the next one in keep their class.
     """
     forced = [tuple(DIMS.index(d) for d in c.innermost) for c in reversed(constraints)]
     spatial_order = tuple(tuple(DIMS.index(d) for d in c.spatial) if c.level.fanout > 1 else () for c in reversed(constraints))
-    temporal, spatial = tilings.loops_of(state)
-    by_class = [_orders(tilings, t) for t in range(len(TENSORS))]
+    temporal, spatial = beam.loops_of(state)
+    by_class = [_orders(beam, t) for t in range(len(TENSORS))]
     classes = np.maximum(state.history[2], 0)
     plain = np.array([orders[0] for orders in by_class])
     order = np.stack([_canonical(plain[classes[k]].T, temporal[k], forced[k]) for k in range(len(forced))])
-    second = max((k for k in range(len(forced) - 1) if tilings.temporal[k].any()), default=len(forced) - 1)
+    second = max((k for k in range(len(forced) - 1) if beam.temporal[k] is not None), default=len(forced) - 1)
     order[second], order[-1] = 0, 0
     inner = np.stack(
         [
@@ -186,20 +218,21 @@ def _ordered(tilings: Tilings, state: Partial, constraints: Sequence[LevelConstr
     return Batch(temporal[:, :, m], spatial[:, :, m], order.astype(np.int8), spatial_order)
 
 
-def _orders(tilings: Tilings, t: int) -> list[tuple[int, ...]]:
+def _orders(beam: Beam, t: int) -> list[tuple[int, ...]]:
     """Loop orders, innermost first, that keep tensor t stationary: they differ in the loop along which a window slides."""
-    own = [int(d) for d in np.flatnonzero(~tilings.relevant[t] & (tilings.sizes > 1))]
+    tiles = beam.facts.tiles
+    own = [int(d) for d in np.flatnonzero(~tiles.relevant[t] & (tiles.sizes > 1))]
     rest = [d for d in range(len(DIMS)) if d not in own]
-    sliding = [d for _, pair, _ in tilings.windows for d in pair if tilings.sizes[d] > 1]
+    sliding = [d for window in tiles.windows for d in window.dims if tiles.sizes[d] > 1]
     # after a window's loop the one that can undo its motion comes next
     orders = []
-    leads = [d for d in sliding if d in (rest if t == tilings.windowed else own)] or [-1]
+    leads = [d for d in sliding if d in (rest if t == tiles.windowed else own)] or [-1]
     for lead in leads:
-        partner = [e for _, pair, _ in tilings.windows if lead in pair for e in pair if e != lead]
+        partner = [e for window in tiles.windows if lead in window.dims for e in window.dims if e != lead]
         head = sorted(own, key=lambda d: d != lead)
         tail = sorted(rest, key=lambda d: (d != lead, d not in partner))
         orders.append((*head, *tail))
-    if t == tilings.windowed or not sliding:
+    if t == tiles.windowed or not sliding:
         orders.append((*own, *rest))
     return list(dict.fromkeys(orders))
 
@@ -258,9 +291,9 @@ def narrow(
 ) -> Batch | None:
     """What a narrow search of padded layers thinks best of each below `cut`, in every order that can matter, not judged; None
     where that is nothing."""
-    tilings = Tilings(nest, constraints, objective, padded=padded)
+    beam = Beam.of(nest, constraints, objective, padded=padded)
     few, width = _FEW * effort, effort * len(padded)
-    state, _ = tilings.explore(min(_NARROW * width, _MOST), min(_SPARE * few * len(padded), 512), cut)
-    rank, _ = ranks(tilings.lattice.origin[state.place], tilings.score(state))
+    state = beam.explore(min(_NARROW * width, _MOST), min(_SPARE * few * len(padded), 512), cut).tilings
+    rank, _ = ranks(beam.facts.tiles.lattice.origin[state.place], beam.score(state))
     state = state.take((rank < few).nonzero()[0])
-    return _ordered(tilings, state, constraints) if state.size else None
+    return _ordered(beam, state, constraints) if state.size else None

@@ -15,10 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.arrays import Floats, Ints, Places
 from hwflow.layers import DIMS
-from hwflow.loopnest.nest import Floats, Ints
 
-Places = npt.NDArray[np.intp]
 MOST = 600_000
 """Tiles of a lattice; each costs about a kilobyte. Layers of published networks have fewer than a third of that."""
 _BITS = 62  # of a mask

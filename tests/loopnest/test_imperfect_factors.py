@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hwflow.cost import mid
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import DIMS, Layer
-from hwflow.loopnest.batch import Spans
+from hwflow.loopnest.batch import residuals
 from hwflow.loopnest.disjoint_tiles import DisjointWalk
-from hwflow.loopnest.extents import residuals
 from hwflow.loopnest.imperfect_factors import Walk
 from hwflow.loopnest.nest import Batch, Nest
+from hwflow.loopnest.spans import Spans
 from hwflow.mapping import Loop, Mapping
 from hwflow.results import LayerCost
 from tests.loopnest.cases import accelerators, energies, layers, mappings, triples

@@ -9,7 +9,8 @@ import pytest
 
 from hwflow.layers import DIMS, Layer
 from hwflow.loopnest import links
-from hwflow.loopnest.batch import Batch, Spans
+from hwflow.loopnest.batch import Batch
+from hwflow.loopnest.spans import Spans
 from hwflow.loopnest.tiles import Shape
 
 

@@ -16,8 +16,10 @@ from hwflow.hardware.energy_table import normalized
 from hwflow.layers import DIMS, Layer
 from hwflow.loopnest.nest import Nest
 from hwflow.mapper import search
-from hwflow.mapper.beam import Tilings
+from hwflow.mapper.beam import Beam
+from hwflow.mapper.layer_facts import LayerFacts
 from hwflow.mapper.partial_mappings import hashed
+from hwflow.mapper.remaining_cost import beaten, begun_at
 from hwflow.mapper.tile_lattice import MOST, Lattice, lattice_of, least_of_multiples, powers, spreads, steps, together
 
 SIZES = (1, 1, 12, 6, 8, 1, 3, 1)
@@ -135,11 +137,11 @@ def test_without_windows_scores_are_what_the_analysis_says(name: str, objective:
     chip = Accelerator.load(name)
     constraints = constrain(chip)
     nest = Nest(layer, chip, normalized(chip))
-    tilings = Tilings(nest, constraints, objective)
-    state, _ = tilings.explore(200, 24)
-    scores = tilings.score(state)
+    beam = Beam.of(nest, constraints, objective)
+    state = beam.explore(200, 24).tilings
+    scores = beam.score(state)
     for i in range(state.size):
-        verdict = nest.evaluate(search._ordered(tilings, state.take(np.array([i])), constraints), with_links=False)
+        verdict = nest.evaluate(search._ordered(beam, state.take(np.array([i])), constraints), with_links=False)
         exact = verdict.energy * (verdict.cycles if objective == "edp" else 1)
         assert float(exact[verdict.fits].min()) == pytest.approx(float(scores[i]), rel=2e-3)
 
@@ -159,19 +161,20 @@ shapes = st.builds(
 def test_a_multiple_that_beats_a_tile_costs_no_more(layer: Layer, name: str, sound: bool) -> None:
     """The search looks only at tiles that no multiple beats; here the costs of all are compared."""
     chip = Accelerator.load(name)
-    tilings = Tilings(Nest(layer, chip, normalized(chip)), constrain(chip), "edp", sound=sound)
-    for k in sorted({t.low for t in tilings.transfers if t.low >= 0}):
-        room, beaten = tilings.rooms[k], tilings.beaten(k)
-        _, begun = tilings._begun(k, room)
-        costs = np.full((*begun.shape[:2], tilings.lattice.size), np.inf)
+    facts = LayerFacts.of(Nest(layer, chip, normalized(chip)), constrain(chip), sound=sound)
+    lattice = facts.tiles.lattice
+    for k in sorted({t.low for t in facts.prices.transfers if t.low >= 0}):
+        room, worse = facts.levels[k].room, beaten(facts, k)
+        _, begun = begun_at(facts, k, room)
+        costs = np.full((*begun.shape[:2], lattice.size), np.inf)
         costs[:, :, room] = begun
-        for d, _, exponent, stride in tilings.lattice.parts[0].axes:
-            loses = beaten[d] & np.isin(np.arange(tilings.lattice.size), room)
-            digit = np.arange(tilings.lattice.size) // stride % (exponent + 1)
+        for d, _, exponent, stride in lattice.parts[0].axes:
+            loses = worse[d] & np.isin(np.arange(lattice.size), room)
+            digit = np.arange(lattice.size) // stride % (exponent + 1)
             tiles = np.flatnonzero(loses & (digit < exponent))
             fits = tiles[np.isin(tiles + stride, room)]
             assert (costs[:, :, fits + stride] <= costs[:, :, fits] * (1 + 1e-12)).all()
-        peaks = ~beaten.any(axis=0)[room]
+        peaks = ~worse.any(axis=0)[room]
         assert peaks.any()
         assert costs[:, :, room[peaks]].min(axis=(0, 2)) == pytest.approx(costs[:, :, room].min(axis=(0, 2)), rel=1e-12)
 
@@ -181,8 +184,8 @@ def test_strides_over_gaps_are_no_reason_to_leave_tiles_out() -> None:
     chip = Accelerator.load("eyeriss")
     for stride, skips in ((1, set()), (2, {"P", "Q"})):
         layer = Layer("l", C=4, M=4, P=8, Q=8, strides=(stride, stride))
-        tilings = Tilings(Nest(layer, chip, normalized(chip)), constrain(chip), "edp")
-        assert {DIMS[d] for d, tiles in tilings.skips.items() if tiles.any()} == skips
+        facts = LayerFacts.of(Nest(layer, chip, normalized(chip)), constrain(chip))
+        assert {DIMS[d] for d, tiles in facts.tiles.skips.items() if tiles.any()} == skips
 
 
 def test_layers_searched_together_have_the_scores_that_they_have_alone() -> None:
@@ -192,13 +195,13 @@ def test_layers_searched_together_have_the_scores_that_they_have_alone() -> None
         constrain(chip),
         [(1, 1, 10, 14, 14, 8, 3, 3), (1, 1, 12, 13, 14, 7, 3, 3)],
     )
-    together = Tilings(nest, constraints, "edp", padded=padded)
-    state, _ = together.explore(3000, 200)
-    part = np.searchsorted([p.stop for p in together.lattice.parts], state.place, side="right")
+    together = Beam.of(nest, constraints, "edp", padded=padded)
+    state = together.explore(3000, 200).tilings
+    part = np.searchsorted([p.stop for p in together.facts.tiles.lattice.parts], state.place, side="right")
     assert set(part) == {0, 1}
     for i, sizes in enumerate(padded):
-        alone = Tilings(nest, constraints, "edp", padded=[sizes])
-        found, _ = alone.explore(3000, 200)
+        alone = Beam.of(nest, constraints, "edp", padded=[sizes])
+        found = alone.explore(3000, 200).tilings
         best = np.sort(together.score(state)[part == i])[:10]
         assert best == pytest.approx(np.sort(alone.score(found))[:10], rel=1e-12)
 
@@ -207,7 +210,7 @@ def test_a_layer_padded_to_its_own_size_is_searched_as_ever() -> None:
     chip, layer = Accelerator.load("simba"), Layer("l", C=24, M=12, P=14, Q=14, R=3, S=3)
     nest, constraints = Nest(layer, chip, normalized(chip)), constrain(chip)
     first, second = (
-        Tilings(nest, constraints, "edp", padded=p).explore(300, 24)[0] for p in ([], [tuple(nest.sizes.tolist())])
+        Beam.of(nest, constraints, "edp", padded=p).explore(300, 24).tilings for p in ([], [tuple(nest.sizes.tolist())])
     )
     assert (first.score == second.score).all()
     assert (first.history == second.history).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -177,31 +176,23 @@ def test_two_searches_give_the_same_bytes_within_the_constraints(name: str, data
 
 
 @pytest.mark.parametrize("name", ["eyeriss", "tpu_like"])
-def test_a_limit_or_a_rival_changes_no_mapping_that_is_better(name: str) -> None:
+def test_a_limit_or_a_glance_before_changes_no_mapping_that_is_better(name: str) -> None:
     chip = Accelerator.load(name)
-    table, constraints, told = normalized(chip), constrain(chip), []
+    table, constraints = normalized(chip), constrain(chip)
     for layer in (Layer("window", C=16, M=24, P=14, Q=14, R=3, S=3), Layer("matrix", C=64, M=96, type="linear")):
         nest = Nest(layer, chip, table)
-
-        def rival(verdict: Verdict, answer: float) -> float:
-            told.append(search.value(verdict, "edp"))
-            return answer
-
         plain = search.search(nest, constraints, objective="edp")
         assert plain is not None
         best = search.value(plain.verdict, "edp")
-        for limit in (best, best * 2):
-            found = search.search(nest, constraints, objective="edp", limit=limit)
+        first = search.glance(nest, constraints, objective="edp")
+        assert first.verdict is not None
+        assert search.value(first.verdict, "edp") >= best
+        for limit, before in itertools.product((math.inf, best, best * 2), (None, first)):
+            found = search.search(nest, constraints, objective="edp", limit=limit, first=before)
             assert found is not None
             assert search.value(found.verdict, "edp") == best
-        assert search.search(nest, constraints, objective="edp", limit=best / 2) is None
-        for answer in (math.inf, best):
-            found = search.search(nest, constraints, objective="edp", rival=functools.partial(rival, answer=answer))
-            assert found is not None
-            assert search.value(found.verdict, "edp") == best
-        assert search.search(nest, constraints, objective="edp", rival=functools.partial(rival, answer=best / 2)) is None
-        assert min(told) >= best
-        told.clear()
+        for before in (None, first):
+            assert search.search(nest, constraints, objective="edp", limit=best / 2, first=before) is None
         assert nest.evaluate(plain.batch).energy == plain.verdict.energy
 
 
@@ -292,3 +283,17 @@ def test_a_dimension_that_no_memory_may_loop_over_is_spread_whole(kernel: int) -
     found = search.search(Nest(layer, chip, normalized(chip)), constraints, objective="edp")
     assert found is not None
     assert found.batch.spatial[:, DIMS.index("S"), 0].prod() == kernel
+
+
+def test_the_example_in_the_docstring_of_search() -> None:
+    hierarchy = [
+        {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "DDR3", "word_bits": 8, "width_bits": 8},
+        {"name": "buffer", "kind": "regfile", "role": "buffer", "size_words": 6, "word_bits": 8, "width_bits": 8},
+        {"name": "mac", "kind": "mac", "multiplier_bits": 8, "adder_bits": 8},
+    ]
+    chip = Accelerator.from_dict({"name": "two", "technology_nm": 65, "clock_mhz": 200, "hierarchy": hierarchy})
+    parts = {"dram": PartEnergy(read=1.0, write=1.0, update=1.0), "buffer": PartEnergy(), "mac": PartEnergy()}
+    nest = Nest(Layer("l", C=2, M=2, P=4), chip, replace(normalized(chip), parts=parts))
+    found = search.search(nest, constrain(chip, "flexible"), objective="energy")
+    assert found is not None
+    assert found.verdict.energy == 28

@@ -14,9 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from hwflow.arrays import Floats
 
 _SCALES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # length scales, times the root of the number of groups
 _NOISES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # variances of the noise, as shares of the process's own

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hwflow.arrays import Floats
 from hwflow.errors import InputError
 from hwflow.files import folder, parse_json, read_text
 from hwflow.hardware.energy_fit.points import Component
-
-Floats = NDArray[np.float64]
 
 QUANTITIES = ("read", "write", "compute", "leak", "area_um2")
 """What is fitted: energies in pJ an action, leakage in pJ a nanosecond, area in square micrometres. An update costs what a

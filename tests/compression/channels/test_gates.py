@@ -19,9 +19,10 @@ from hwflow.compression.plan_costs import PlanCosts
 from hwflow.errors import ImportFailed
 from hwflow.network import Network
 from hwflow.network.replica import replica
+from tests.compression import nets
+from tests.compression.channels import gates
 from tests.compression.channels.test_groups import assert_exact
 from tests.compression.toys import plain
-from tests.pruning import gates, nets
 
 SHAPE = (2, 3, 8, 8)
 ONE = "it makes a single channel, which cannot go"

@@ -1,0 +1,242 @@
+"""What a partial mapping has cost, and what the rest of it costs at least."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hwflow.arrays import Bools, Floats, Places
+from hwflow.layers import DIMS, TENSORS
+from hwflow.loopnest.nest import OUTPUTS
+from hwflow.mapper.layer_facts import LayerFacts
+from hwflow.mapper.partial_mappings import Partial
+from hwflow.mapper.tile_lattice import least_of_multiples
+
+
+class Waiting(NamedTuple):
+    """What transfers of a tensor cost that no relevant loop has stepped yet, as if it were not stationary, [resource, mapping].
+
+    `row`: of the transfer's beginnings in `Partial.since`, or -1 where no window slides.
+    """
+
+    tensor: int
+    row: int
+    cost: Floats
+
+
+@dataclass(frozen=True)
+class RemainingCost:
+    """What partial mappings can still cost: no completion costs less, but for Timeloop's finer rules, and with `sound` for all.
+
+    Attributes:
+        objective: energy, latency or edp.
+        growth: how much more parallel the fan-outs above a level make a mapping with this tile at most, [level][tile].
+        later: for each level what the transfers that begin there or above cost at least around a tile, [resource, tile].
+    """
+
+    facts: LayerFacts
+    objective: str
+    growth: tuple[Floats, ...]
+    later: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, facts: LayerFacts, objective: str) -> RemainingCost:
+        """The tables of a layer's costs to come."""
+        return cls(facts, objective, _growth(facts), _later(facts))
+
+    def opened(self, k: int, places: Places) -> Floats:
+        """What the transfers that begin at level k or above cost at least around some tiles of its room, by the tensor that the
+        loops right outside leave alone, [tensor, resource, tile]."""
+        opened = np.repeat(self.later[k + 1].take(places, axis=1)[None], len(TENSORS), axis=0)
+        if any(t.low == k for t in self.facts.prices.transfers):
+            which, begun = begun_at(self.facts, k, places)
+            opened[:, which] += begun
+        return opened
+
+    def uses(self, state: Partial, k: int) -> tuple[Floats, list[Waiting]]:
+        """Per resource, what the transfers from below level k cost: closed ones, [resource, mapping], the elided first writes
+        subtracted, and those that wait."""
+        tiles, prices = self.facts.tiles, self.facts.prices
+        cast = state.cast * prices.future[k]
+        asked = state.words / cast
+        waits = state.waits
+        words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
+        sums = prices.of[OUTPUTS]
+        closed = self._paid(slice(0, sums.start), words_closed, asked_closed)
+        shared = np.multiply.accumulate(cast[sums][::-1])[::-1]  # instances that share a word with those above, [transfer, ...]
+        whole = tiles.final[state.place]
+        above, beyond = whole * shared, np.concatenate([whole * shared[1:], whole[None]])
+        low, high, spared_low, spared_high = (
+            a[:, sums, None] for a in (prices.low, prices.high, prices.spared_low, prices.spared_high)
+        )
+        into = low * words_closed[sums] - spared_low * above
+        out_of = high * asked_closed[sums] - spared_high * beyond
+        # the fan-outs still to come are taken at their widest, which may spare more reads than there are
+        least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[sums])
+        begun = [t.low <= k for t in prices.transfers[sums]]
+        closed += np.where(waits[sums], into + out_of, least)[:, begun].sum(axis=1)
+        some = np.asarray(waits.any(axis=1))
+        if not some.any():
+            return closed, []
+        words, asked, waiting = state.words - words_closed, asked - asked_closed, []
+        for t, mine in enumerate(prices.of):
+            if tiles.slides and t == tiles.windowed:
+                for row in some[mine].nonzero()[0].tolist():
+                    p = mine.start + row
+                    waiting.append(Waiting(t, row, self._paid(slice(p, p + 1), words, asked)))
+            elif some[mine].any():
+                waiting.append(Waiting(t, -1, self._paid(mine, words, asked)))
+        return closed, waiting
+
+    def _paid(self, which: slice, words: Floats, asked: Floats) -> Floats:
+        """What some transfers cost, [resource, mapping]."""
+        paid = np.einsum("rp,pn->rn", self.facts.prices.low[:, which], words[which])
+        return np.asarray(paid + np.einsum("rp,pn->rn", self.facts.prices.high[:, which], asked[which]))
+
+    def score(self, state: Partial) -> Floats:
+        """The objective of complete tilings, [mapping]."""
+        return self.partial_score(state, len(self.facts.levels) - 1)
+
+    def partial_score(self, state: Partial, k: int) -> Floats:
+        """The objective that a partial mapping can still reach, [mapping]; boundary k is crossed, level k has no loops yet."""
+        closed, waiting = self.uses(state, k)
+        later = self.later[k].take(state.place, axis=1)
+        total = np.maximum(self.settled(state, closed, waiting) + later, later)
+        return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
+
+    def settled(self, state: Partial, closed: Floats, waiting: list[Waiting]) -> Floats:
+        """What the transfers begun so far cost at least, whatever tensor the loops to come leave alone, [resource, mapping]."""
+        tiles = self.facts.tiles
+        total, saved = closed.copy(), np.zeros_like(closed)
+        for t in {w.tensor for w in waiting}:
+            costs = [
+                w.cost if w.row < 0 else w.cost * tiles.least_halo(state.since[w.row], state.place)
+                for w in waiting
+                if w.tensor == t
+            ]
+            cost = sum(costs[1:], start=costs[0])
+            total += cost
+            saved = np.maximum(saved, cost * (1 - tiles.alone[t, state.place]))
+        return np.asarray(total - saved)
+
+    def objective_of(
+        self, total: Floats, parallel: Floats, k: int, growth: Floats | float, of: Places | slice = slice(None)
+    ) -> Floats:
+        """The objective from the use of the resources and the parallelism up to fan-out k, which can still grow.
+
+        `of`: whose parallelism, where it is that of fewer mappings.
+        """
+        prices, mac_energy = self.facts.prices, self.facts.nest.mac_energy
+        cycles = (self.facts.tiles.macs / parallel[k])[of] / growth
+        for rows, level in prices.paces[k] if len(total) > 1 else ():
+            instances = growth if level < 0 else growth * (parallel[k] / parallel[level])[of]
+            cycles = np.maximum(cycles, total[rows].max(axis=0) / instances)
+        if self.facts.tiles.sound:
+            cycles = np.ceil(cycles * (1 - 1e-12))
+            if self.objective == "latency":
+                return np.asarray(cycles)
+        energy = total[0] + mac_energy
+        alike, others = prices.leaks[k]  # instances that are in use leak
+        if alike:
+            energy = energy + alike * cycles
+        for m, leak in others:
+            energy = energy + leak * cycles * (parallel[k] / parallel[m])[of]
+        if self.objective == "energy":
+            return np.asarray(energy)
+        return np.asarray(cycles * energy if self.objective == "edp" else cycles * (1 + 1e-9 * energy / mac_energy))
+
+
+# The tables ----------------------------------------------------------------------------------------------------------
+
+
+def _growth(facts: LayerFacts) -> tuple[Floats, ...]:
+    """Only for tiles that mappings can have at a level or below."""
+    tiles, lattice = facts.tiles, facts.tiles.lattice
+    result = [np.ones(lattice.size)]
+    for k in reversed(range(1, len(facts.levels))):
+        growth, over = result[-1], facts.levels[k].spatial
+        if over is not None:
+            below = facts.levels[k - 1]
+            own, left = below.spans.nonzero()[0], lattice.rest[over]
+            room = lattice.origin[left] + lattice.share(below.reach)[left]  # what the fan-out leaves to the levels below
+            widest = np.ones(len(own))
+            np.maximum.at(widest, np.searchsorted(own, room), tiles.span[over])
+            growth = growth.copy()
+            growth[own] *= -least_of_multiples(-widest, lattice, below.reach)
+        result.append(growth)
+    return tuple(result[::-1])
+
+
+def _later(facts: LayerFacts) -> tuple[Floats, ...]:
+    """The least over all multiples of a tile: the loops above make it one of these."""
+    size = facts.tiles.lattice.size
+    total = np.zeros((len(facts.prices.levels), size))
+    later = [total]
+    for k in reversed(range(len(facts.levels))):
+        if any(t.low == k for t in facts.prices.transfers):
+            level = facts.levels[k]
+            own, peaks = level.spans.nonzero()[0], _peaks(facts, k)
+            which, begun = begun_at(facts, k, peaks)
+            least = np.full((len(which), len(own)), np.inf)
+            least[:, np.searchsorted(own, peaks)] = begun.min(axis=0)
+            total = total.copy()
+            least = least_of_multiples(least, facts.tiles.lattice, level.reach)
+            if len(own) == size:
+                total[which] += least
+            else:
+                total[which[:, None], own] += least
+        later.append(total)
+    return tuple(later[::-1])
+
+
+def begun_at(facts: LayerFacts, k: int, places: Places) -> tuple[Places, Floats]:
+    """Resources that the transfers that begin at level k use, and how much at least around some tiles of its room, [stationary
+    tensor, resource, tile]."""
+    tiles, prices = facts.tiles, facts.prices
+    begun = [p for p, t in enumerate(prices.transfers) if t.low == k]
+    which = np.flatnonzero((prices.low[:, begun] + prices.high[:, begun]).any(axis=1))
+    moving = np.zeros((len(which), len(places)))  # if its tensor is not the stationary one
+    saved = np.zeros((len(TENSORS), *moving.shape))
+    copies = math.prod(level.fanout for level in facts.nest.levels[k + 1 :])
+    inside = tiles.macs / tiles.span[places]
+    for p in begun:
+        t = prices.transfers[p].tensor
+        words = tiles.volume[t, places] * inside
+        if t == tiles.windowed:
+            words = words * tiles.least_halo(places, places)
+        fans = prices.future[0, p, 0]
+        price = (prices.low[which, p] + prices.high[which, p] / fans)[:, None]
+        moved, stays = words * price, (words * tiles.alone[t, places]) * price
+        if t == OUTPUTS:
+            spared = (copies * (prices.spared_low[which, p] + prices.spared_high[which, p] / fans))[:, None]
+            spared = spared * tiles.final[places]
+            moved, stays = np.maximum(moved - spared, 0.0), np.maximum(stays - spared, 0.0)
+        moving += moved
+        saved[t] += moved - stays
+    return which, np.asarray(moving - saved)
+
+
+def _peaks(facts: LayerFacts, k: int) -> Places:
+    """The tiles of level k's room that no multiple beats."""
+    flags = np.zeros(facts.tiles.lattice.size, dtype=np.bool_)
+    flags[facts.levels[k].room] = True
+    return (flags & ~beaten(facts, k).any(axis=0)).nonzero()[0]
+
+
+def beaten(facts: LayerFacts, k: int) -> Bools:
+    """For which tiles a multiple along a dimension fits level k and makes no transfer that begins there dearer, [dimension,
+    tile]: that is so unless a step of the dimension skips words."""
+    lattice, level = facts.tiles.lattice, facts.levels[k]
+    flags = np.zeros(lattice.size, dtype=np.bool_)
+    flags[level.room] = True
+    result = np.zeros((len(DIMS), lattice.size), dtype=np.bool_)
+    for start, stop, axes in lattice.parts:
+        for d, _, exponent, stride in (axis for axis in axes if level.reach[axis[0]]):
+            fits = flags[start:stop].reshape(-1, exponent + 1, stride)
+            result[d, start:stop].reshape(fits.shape)[:, :-1] |= fits[:, 1:]
+    for d, skips in facts.tiles.skips.items():
+        result[d] &= ~skips
+    return result

@@ -1,0 +1,235 @@
+"""What tiles hold: tables over the lattice of tiles of one layer, or of padded ones together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hwflow.arrays import Bools, Floats, Ints, Places
+from hwflow.layers import TENSORS
+from hwflow.loopnest.nest import OUTPUTS, Nest
+from hwflow.mapper.tile_lattice import Lattice, lattice_of
+
+
+class Window(NamedTuple):
+    """A sliding window: an axis of the tensor, its two dimensions, and by how much a step of each moves it."""
+
+    axis: int
+    dims: tuple[int, int]
+    steps: tuple[int, int]
+
+
+class Slide(NamedTuple):
+    """A loop along a sliding window: its dimension, the window's other one, and by how much a step moves the window."""
+
+    dim: int
+    other: int
+    step: int
+    window: int
+
+
+class Order(NamedTuple):
+    """What the order of a level's loops can do, by their bounds, [..., tile].
+
+    Attributes:
+        share: of the words that a tensor still moves if it is left alone as long as can be, [tensor, tile].
+        still: whether it is left alone by all loops; `useful`: whether it is worth choosing, both [tensor, tile].
+        first: whether a loop along a sliding window can come before all others that move it, [slide, tile].
+    """
+
+    share: Floats
+    still: Bools
+    useful: Bools
+    first: Bools
+
+
+@dataclass(frozen=True)
+class TileTables:
+    """Tables over the tiles of a lattice, [..., tile]; tiles are given by their places in it.
+
+    Attributes:
+        sizes: of the layer's dimensions; `macs`: its multiply-accumulates.
+        sound: whether windows are counted so that no mapping moves fewer words.
+        relevant: which dimensions a tensor depends on, [tensor, dimension].
+        windowed: the tensor with sliding windows, or -1; `windows`: these; `slides`: the loops along those that overlap.
+        extents: of the dimensions that have any loops, by dimension, [tile].
+        span: product of all extents, [tile].
+        idle: product of the extents along which a tensor stays the same, [tensor, tile]; `alone`: its ratio to that of the
+            whole layer.
+        volume: words of each tensor in a tile, [tensor, tile]; `final`: of the layer's outputs, less what padding adds, [tile].
+        waste: by how much padding enlarges the tile's layer, [tile].
+        sides: the length of a window along its axis, [window, tile].
+        skips: for some dimensions the tiles of which a multiple along it can cost more, [tile].
+        leads: with which stationary tensor a slide's loop can be the innermost, [slide, tensor].
+    """
+
+    lattice: Lattice
+    sizes: Ints
+    macs: float
+    sound: bool
+    relevant: Bools
+    windowed: int
+    windows: tuple[Window, ...]
+    slides: tuple[Slide, ...]
+    extents: Mapping[int, Floats]
+    span: Floats
+    idle: Floats
+    alone: Floats
+    volume: Floats
+    final: Floats
+    waste: Floats
+    sides: Floats
+    skips: Mapping[int, Bools]
+    leads: Bools
+
+    def overlap(self, slide: Slide, since: Places, place: Places) -> Floats:
+        """The share of the tile `since` that a step of the loop outside the tile `place` renews, [..., mapping]."""
+        side = self.sides[slide.window][since]
+        return np.asarray(1 - np.maximum(side - slide.step * self.extents[slide.dim][place], 0) / side)
+
+    def renewed(self, slide: Slide, part: Floats, place: Places, loops: Places) -> Floats:
+        """The share renewed on average by all steps of the `loops` outside the tile `place`, where each renews `part`.
+
+        Timeloop forgets all but the last two tiles: a loop of the window's other dimension that undoes a motion is free. Then
+        only the first loop's own steps count, at least every second one; sound scores allow for that.
+        """
+        bound = self.extents[slide.dim][loops]
+        if self.sound:
+            undone = np.where(self.extents[slide.other][place] < self.sizes[slide.other], 0.5, 1.0)
+            return np.where(bound > 1, part * undone, 1.0)
+        return np.asarray(part + (1 - part) / bound)
+
+    def least_halo(self, since: Places, place: Places) -> Floats:
+        """The least share of a window's tile that a step of any loop still open renews, [..., mapping]."""
+        least = np.ones(since.shape)
+        for slide in self.slides:
+            share = self.renewed(slide, self.overlap(slide, since, place), place, self.lattice.rest[place])
+            least = np.minimum(least, share)
+        return least
+
+    def order(self, innermost: tuple[int, ...]) -> Order:
+        """What orders can do at a level whose innermost loops are these."""
+        idle = self.idle.copy()
+        for t in range(len(TENSORS)):
+            moved = np.zeros(self.lattice.size, dtype=np.bool_)
+            for d in innermost:
+                if d in self.extents and self.relevant[t, d]:
+                    inside = innermost[: innermost.index(d)]
+                    alone = math.prod(self.extents[e] for e in inside if e in self.extents and not self.relevant[t, e])
+                    idle[t] = np.where(~moved & (self.extents[d] > 1), alone, idle[t])
+                    moved |= self.extents[d] > 1
+        useful = (idle > 1) | (self.span == 1)
+        if self.windowed >= 0:
+            useful[self.windowed] = True
+        first = np.ones((len(self.slides), self.lattice.size), dtype=np.bool_)
+        for s, slide in enumerate(self.slides):
+            for d in innermost[: innermost.index(slide.dim) if slide.dim in innermost else None]:
+                if d in self.extents and self.relevant[self.windowed, d]:
+                    first[s] &= self.extents[d] == 1
+        return Order(1 / idle, idle == self.span, useful, first)
+
+    def whole_along(self, dims: Bools) -> Bools:
+        """Which tiles have all of some dimensions, given as flags."""
+        bits = self.lattice.bits(dims)
+        return np.asarray((self.lattice.masks & bits) == bits)
+
+
+def tile_tables(nest: Nest, *, sound: bool, padded: Sequence[tuple[int, ...]] = ()) -> TileTables:
+    """The tables of a layer, or where `padded` gives sizes to take instead, of one or several padded layers together."""
+    sizes = nest.sizes
+    lattice = lattice_of(*(padded or [tuple(int(n) for n in sizes)]))
+    extents = {int(d): lattice.tiles[d].astype(np.float64) for d in np.flatnonzero(sizes > 1)}
+    relevant = np.array([shape.relevant for shape in nest.shapes])
+    idle, volume, span = _measured(nest, lattice, extents, relevant)
+    waste, final, alone = np.empty_like(span), np.empty_like(span), np.empty_like(idle)
+    for start, stop, _ in lattice.parts:
+        waste[start:stop] = span[stop - 1] / float(sizes.prod())
+        final[start:stop] = volume[OUTPUTS, stop - 1] / waste[start]
+        alone[:, start:stop] = idle[:, start:stop] / idle[:, stop - 1, None]
+    windowed = next((t for t, shape in enumerate(nest.shapes) if shape.windows), -1)
+    windows = _windows(nest, windowed)
+    # windows that have only one dimension don't slide over themselves
+    overlapping = [w for w in windows if set(w.dims) <= set(extents)]
+    slides = tuple(
+        Slide(d, other, step, w)
+        for w, window in enumerate(overlapping)
+        for d, other, step in zip(window.dims, window.dims[::-1], window.steps, strict=True)
+    )
+    sides = np.ones((len(overlapping), lattice.size))
+    for slide in slides:
+        sides[slide.window] += slide.step * (extents[slide.dim] - 1)
+    skips = _skipping(nest, lattice, extents)
+    if sound:  # sound scores are not so even where windows slide
+        skips |= {slide.dim: np.ones(lattice.size, dtype=np.bool_) for slide in slides}
+    # a window slides along the innermost loop: with which stationary tensor a dimension's loop can be that
+    leads = np.array([[t == windowed or not relevant[t, s.dim] for t in range(len(TENSORS))] for s in slides], dtype=np.bool_)
+    return TileTables(
+        lattice=lattice,
+        sizes=sizes,
+        macs=float(nest.layer.macs),
+        sound=sound,
+        relevant=relevant,
+        windowed=windowed,
+        windows=windows,
+        slides=slides,
+        extents=extents,
+        span=span,
+        idle=idle,
+        alone=alone,
+        volume=volume,
+        final=final,
+        waste=waste,
+        sides=sides,
+        skips=skips,
+        leads=leads,
+    )
+
+
+def _windows(nest: Nest, windowed: int) -> tuple[Window, ...]:
+    if windowed < 0:
+        return ()
+    shape = nest.shapes[windowed]
+    windows = []
+    for axis in shape.windows:
+        first, second = (int(d) for d in np.flatnonzero(shape.coefficients[axis]))
+        steps = int(shape.coefficients[axis, first]), int(shape.coefficients[axis, second])
+        windows.append(Window(axis, (first, second), steps))
+    return tuple(windows)
+
+
+def _measured(nest: Nest, lattice: Lattice, extents: Mapping[int, Floats], relevant: Bools) -> tuple[Floats, Floats, Floats]:
+    """`idle`, `volume` and `span`."""
+    idle, span = np.ones((len(TENSORS), lattice.size)), np.ones(lattice.size)
+    volume = np.ones_like(idle)
+    for d, extent in extents.items():
+        span *= extent
+        for t in range(len(TENSORS)):
+            if not relevant[t, d]:
+                idle[t] *= extent
+    for t, shape in enumerate(nest.shapes):
+        for axis in shape.coefficients:
+            terms = [axis[d] * (extents[int(d)] - 1) for d in np.flatnonzero(axis) if int(d) in extents]
+            if terms:
+                volume[t] *= 1 + sum(terms)
+    return idle, volume, span
+
+
+def _skipping(nest: Nest, lattice: Lattice, extents: Mapping[int, Floats]) -> dict[int, Bools]:
+    """For some dimensions the tiles outside which a step of the dimension leaves words out, so that the hull of a larger tile
+    holds words that nobody wants. Elsewhere larger tiles never cost more (ours):
+
+    Where b tiles of e steps of c words sweep over an axis, of which the other dimensions span s words, each renews c e
+    words, or all its s + c (e - 1) if it starts anew. Over all of b e steps the first is always as much, and the second the
+    less the larger e is, as long as s >= c.
+    """
+    skips: dict[int, Bools] = {}
+    for shape in nest.shapes:
+        for axis in shape.coefficients:
+            for d in (int(d) for d in np.flatnonzero(axis > 1) if int(d) in extents):
+                others = [axis[e] * (extents[e] - 1) for e in extents if e != d and axis[e]]
+                skips[d] = skips.get(d, False) | (1 + sum(others, np.zeros(lattice.size)) < axis[d])
+    return skips
