@@ -6,20 +6,19 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hwflow.datasets import Task
 from hwflow.datasets.samples import Samples, derived
 from hwflow.errors import HwflowError, InputError
-from hwflow.network.replica import replica
 from hwflow.training import checkpoint as files
+from hwflow.training.hooks import Batch, Distillation, TrainingHook, identity_of
+from hwflow.training.optimizer import make_optimizer
 from hwflow.training.recipe import Recipe, autocast, differences, reproducible
 from hwflow.training.score import Score, check_output, cross_entropy, first_output, placed, score
 
@@ -83,6 +82,7 @@ def fit(
     *,
     task: Task = "classification",
     teacher: nn.Module | None = None,
+    hooks: Sequence[TrainingHook] = (),
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> History:
@@ -93,8 +93,9 @@ def fit(
 
     Args:
         teacher: a trained network, whose logits count in the loss as `recipe.distillation` says.
-        checkpoint: a file that is written after every epoch, and from which this same run (network, samples, recipe, teacher)
-            goes on; it is left there at the end.
+        hooks: what acts while the network is trained, in this order, after the teacher.
+        checkpoint: a file that is written after every epoch, and from which this same run (network, samples, recipe, teacher,
+            hooks) goes on; it is left there at the end.
         progress: told after every step.
 
     Raises:
@@ -110,10 +111,16 @@ def fit(
             "a teacher needs recipe.distillation above 0, and that needs a teacher: "
             f"distillation is {used.distillation:g}, teacher is {'missing' if teacher is None else 'given'}."
         )
+    if teacher is not None:
+        hooks = (Distillation(teacher, used.distillation, used.temperature), *hooks)
+    for hook in hooks:
+        if hook.changes_sparsity and used.patience is not None:
+            raise InputError(
+                f"patience is {used.patience}, but {type(hook).__name__} changes which weights are zero until the end: an "
+                "earlier epoch is another network, not a better one. Leave patience out."
+            )
     with placed(model, used.device), reproducible(), torch.random.fork_rng(range(torch.cuda.device_count())):
-        if teacher is not None:
-            teacher = replica(teacher).to(used.device).eval()
-        run = _Run(model, train, held, used, task, teacher, checkpoint, progress)
+        run = _Run(model, train, held, used, task, hooks, checkpoint, progress)
         run.resume()
         resumed = len(run.epochs)
         while len(run.epochs) < used.epochs and not run.out_of_patience():
@@ -132,25 +139,26 @@ class _Run:
         held: Samples,
         recipe: Recipe,
         task: Task,
-        teacher: nn.Module | None,
+        hooks: Sequence[TrainingHook],
         checkpoint: Path | None,
         progress: Progress | None,
     ) -> None:
         self.model, self.train, self.held, self.recipe, self.task = model, train, held, recipe, task
-        self.teacher, self.checkpoint, self.progress = teacher, checkpoint, progress
+        self.hooks, self.checkpoint, self.progress = tuple(hooks), checkpoint, progress
         self.size = min(recipe.batch_size, len(train))
         self.steps = len(train) // self.size
         self.epochs: list[Epoch] = []
         self.best: dict[str, Tensor] | None = None
-        self.optimizer = torch.optim.SGD(
-            _decaying(model, recipe.weight_decay), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
-        )
+        self.optimizer = make_optimizer(model, recipe)
         self.identity: dict[str, str] = {
             "the network or its first weights": files.digest(model),
             "the samples": hashlib.sha256(f"{train.identity}{held.identity}{task}".encode()).hexdigest(),
-            "the teacher": "" if teacher is None else files.digest(teacher),
+            "the teacher": "",
             "hwflow's training": str(VERSION),
+            **identity_of(self.hooks),
         }
+        for hook in self.hooks:
+            hook.start(model, recipe.epochs * self.steps)
 
     def epoch(self) -> None:
         number = len(self.epochs) + 1
@@ -176,6 +184,8 @@ class _Run:
                     raise Diverged(self._diverged(number))
             if self.progress is not None:
                 self.progress((number - 1) * self.steps + step, self.recipe.epochs * self.steps, self._where(number))
+        for hook in self.hooks:
+            hook.after_epoch(number)
         held = self._score()
         if not math.isfinite(held.loss):
             self.model.load_state_dict(before)
@@ -187,31 +197,26 @@ class _Run:
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate_at(step, self.steps)
+            group["lr"] = group["learning_rate_factor"] * self.recipe.learning_rate_at(step, self.steps)
         with autocast(self.recipe.device, self.recipe.precision):
             outputs = self.model(images)
             if step == 0:
                 check_output(first_output(outputs), labels, self.train.source.classes, self.task)
-            loss = self._loss(first_output(outputs).float(), images, labels)
+            logits = first_output(outputs).float()
+            loss = cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+            for hook in self.hooks:
+                loss = hook.loss(Batch(images, logits, labels), loss)
             if isinstance(outputs, tuple):
                 for extra in outputs[1:]:
                     loss = loss + _AUXILIARY_WEIGHT * cross_entropy(extra.float(), labels)
         self.optimizer.zero_grad()
         loss.backward()
+        for hook in self.hooks:
+            hook.before_step(step)
         self.optimizer.step()
+        for hook in self.hooks:
+            hook.after_step(step)
         return loss.detach()
-
-    def _loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy; with a teacher mixed with the divergence from it (Hinton et al. 2015, arXiv:1503.02531)."""
-        recipe = self.recipe
-        loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if self.teacher is None:
-            return loss
-        with torch.no_grad():
-            wanted = functional.log_softmax(first_output(self.teacher(images)).float() / recipe.temperature, dim=1)
-        found = functional.log_softmax(logits / recipe.temperature, dim=1)
-        apart = (wanted.exp() * (wanted - found)).sum(1).mean() * recipe.temperature**2
-        return (1 - recipe.distillation) * loss + recipe.distillation * apart
 
     def _score(self) -> Score:
         recipe = self.recipe
@@ -236,6 +241,8 @@ class _Run:
     def finish(self) -> None:
         if self.best is not None:
             self.model.load_state_dict(self.best)
+        for hook in self.hooks:
+            hook.finish(self.model)
         self.model.eval()
 
     def _best_number(self) -> int:
@@ -258,7 +265,8 @@ class _Run:
             return
         other = differences(self.recipe, Recipe(**json.loads(found["recipe"])))
         parts = [f"{name} is {mine!r} here, {theirs!r} there" for name, (mine, theirs) in other.items()]
-        parts += [f"{name} differs" for name, value in self.identity.items() if found["identity"].get(name) != value]
+        recorded = found["identity"]
+        parts += [f"{name} differs" for name in {**self.identity, **recorded} if self.identity.get(name) != recorded.get(name)]
         if parts:
             raise InputError(
                 f"{self.checkpoint} is the checkpoint of another training: {'; '.join(parts)}. Repeat that one's settings to "
@@ -266,8 +274,12 @@ class _Run:
             )
         self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
+        for group in self.optimizer.param_groups:
+            group.setdefault("learning_rate_factor", 1.0)  # a checkpoint of hwflow 0.1 before groups had their own
         self.epochs = [Epoch(**e) for e in json.loads(found["epochs"])]
         self.best = found["best"]
+        for hook, state in zip(self.hooks, found.get("hooks", [{} for _ in self.hooks]), strict=True):
+            hook.load_state_dict(state)
 
     def _save(self) -> None:
         if self.checkpoint is None:
@@ -280,6 +292,7 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
+            "hooks": [hook.state_dict() for hook in self.hooks],
         }
         files.save(self.checkpoint, content)
 
@@ -297,17 +310,6 @@ class _Run:
             f"state is that of {last}{kept}. Lower the learning rate (it is {self.recipe.learning_rate:g}); if that does not "
             "help, look at the data."
         )
-
-
-def _decaying(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and kernels decay; biases, and scale and shift of normalisations, do not."""
-    learnt = [p for p in model.parameters() if p.requires_grad]
-    if not learnt:
-        raise InputError("the network has no parameter that can be learnt.")
-    return [
-        {"params": [p for p in learnt if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 __all__ = ["VERSION", "Diverged", "Epoch", "History", "Progress", "fit"]

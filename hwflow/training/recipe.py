@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -16,14 +16,39 @@ from hwflow.errors import InputError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
+Optimizer = Literal["sgd", "adam"]
+LearningRate = Literal["cosine", "step"]
 
 _LARGE_IMAGE = 128
 _MANY_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are learnt in their own way.
+
+    Raises:
+        InputError: naming the field whose value cannot be used.
+    """
+
+    pattern: str
+    """Their names, with the wildcards of a shell: `thresholds.*`."""
+    learning_rate_factor: float = 1.0
+    """Times the recipe's learning rate."""
+    weight_decay: float | None = None
+    """Of matrices and kernels among them; None takes the recipe's."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str) or not self.pattern:
+            raise InputError(f"a group's pattern is {self.pattern!r}; it must be a text such as 'classifier.*'.")
+        _check_number("learning_rate_factor", self.learning_rate_factor, 0, math.inf, False)
+        if self.weight_decay is not None:
+            _check_number("weight_decay", self.weight_decay, 0, math.inf, False)
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent with Nesterov momentum; the learning rate rises linearly, then falls as a cosine to zero.
+    """Gradient descent, by default with Nesterov momentum; the learning rate rises linearly, then falls as a cosine to zero.
 
     Raises:
         InputError: naming the field whose value cannot be used.
@@ -33,10 +58,20 @@ class Recipe:
     """Passes over the training samples."""
     batch_size: int = 128
     """Samples in a step."""
+    optimizer: Optimizer = "sgd"
+    """sgd has Nesterov momentum."""
     learning_rate: float = 0.1
     """The highest, right after the warm-up."""
     momentum: float = 0.9
-    """Of Nesterov's kind."""
+    """Of sgd; with adam, the decay of the first moment."""
+    schedule: LearningRate = "cosine"
+    """How the learning rate falls after the warm-up: as a cosine to zero, or in steps."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """With steps: after which shares of all steps the learning rate falls (He et al. 2015, section 4.2)."""
+    step_factor: float = 0.1
+    """With steps: by what it is multiplied there."""
+    groups: tuple[ParameterGroup, ...] = ()
+    """Parameters with learning rates or a weight decay of their own."""
     weight_decay: float = 5e-4
     """Of convolutions' and linear layers' weights; biases and normalisations do not decay."""
     warmup_epochs: float = 1.0
@@ -67,15 +102,29 @@ class Recipe:
             "label_smoothing": (0, 1 - 1e-12, False),
             "distillation": (0, 1, False),
             "temperature": (1e-12, math.inf, False),
+            "step_factor": (1e-12, 1, False),
             "seed": (0, 2**63 - 1, True),
         }
         if self.patience is not None:
             ranges["patience"] = (1, math.inf, True)
         for name, (least, most, whole) in ranges.items():
             _check_number(name, getattr(self, name), least, most, whole)
-        for name, allowed in (("precision", ("auto", "float32", "bfloat16")), ("device", ("auto", "cpu", "cuda"))):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}.")
+        for name, choices in (
+            ("precision", Precision),
+            ("device", Device),
+            ("optimizer", Optimizer),
+            ("schedule", LearningRate),
+        ):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(get_args(choices))}.")
+        # what was read from JSON has lists and dictionaries
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        groups = (g if isinstance(g, ParameterGroup) else ParameterGroup(**g) for g in self.groups)
+        object.__setattr__(self, "groups", tuple(groups))
+        for share in self.milestones:
+            _check_number("a milestone", share, 1e-12, 1 - 1e-12, False)
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise InputError(f"milestones is {self.milestones!r}; give rising shares of all steps.")
 
     def resolved(self) -> Recipe:
         """The same with the device and the precision that are used here instead of `auto`.
@@ -98,6 +147,9 @@ class Recipe:
         warm = min(round(self.warmup_epochs * steps_per_epoch), self.epochs * steps_per_epoch - 1)
         if step < warm:
             return self.learning_rate * (step + 1) / (warm + 1)
+        if self.schedule == "step":
+            passed = sum(step >= share * self.epochs * steps_per_epoch for share in self.milestones)
+            return float(self.learning_rate * self.step_factor**passed)
         done = (step - warm) / (self.epochs * steps_per_epoch - warm)
         return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
@@ -158,4 +210,15 @@ def _check_number(name: str, value: object, least: float, most: float, whole: bo
         raise InputError(f"{name} is {value!r}; it must be {kind} {bound}{limit}.")
 
 
-__all__ = ["Device", "Precision", "Recipe", "autocast", "default_recipe", "differences", "reproducible"]
+__all__ = [
+    "Device",
+    "LearningRate",
+    "Optimizer",
+    "ParameterGroup",
+    "Precision",
+    "Recipe",
+    "autocast",
+    "default_recipe",
+    "differences",
+    "reproducible",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hwflow.datasets.samples import derived
 from hwflow.errors import InputError, not_found
 from hwflow.network.load import load_module
 from hwflow.progress import Shown, shown
+from hwflow.training.hooks import TrainingHook
 from hwflow.training.loop import History, fit
 from hwflow.training.recipe import Recipe, default_recipe
 from hwflow.training.score import check_output, first_output, modes_kept, placed, score
@@ -27,6 +29,7 @@ def train(
     recipe: Recipe | None = None,
     weights: str | Path | None = None,
     teacher: nn.Module | None = None,
+    hooks: Sequence[TrainingHook] = (),
     output: str | Path | None = None,
     progress: Shown = None,
     **changes: Any,
@@ -42,7 +45,7 @@ def train(
         data: a name or folder as `load_data` takes it, or a `Data`.
         recipe: by default `default_recipe(data, network)`.
         weights: a file to start from, instead of fresh weights.
-        teacher: see `fit`.
+        teacher, hooks: see `fit`.
         output: the file of weights to write, for `load_weights`. Beside it FILE.checkpoint holds the state after each epoch;
             the same call goes on from there if it was killed, and removes it at the end.
         progress: told after every step; None shows it in a terminal and in a notebook, False nowhere.
@@ -73,9 +76,9 @@ def train(
     for samples in (loaded.train, loaded.test):
         samples.check()
     checkpoint = None if output is None else checkpoint_of(output)
-    with shown(progress, f"{name} on {loaded.name}") as bar:
-        history = fit(model, fit_part, held, used, task=loaded.task, teacher=teacher, checkpoint=checkpoint, progress=bar)
-    record_training(model, loaded.identity)
+from hwflow.progress import Shown, shown
+from hwflow.training.hooks import TrainingHook
+from hwflow.training.loop import History, fit
     test = score(model, loaded.test, task=loaded.task, device=used.device, precision=used.precision)
     history = replace(history, test=test)
     if checkpoint is not None and output is not None:
