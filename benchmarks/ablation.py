@@ -29,7 +29,8 @@ from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.level_costs import Pricing
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.search import best_of, explore, random_agent
+from hwflow.compression.search.registry import SEARCHERS
+from hwflow.compression.search.search import best_of, explore
 from hwflow.compression.settings import Settings
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network.load import load_module
@@ -103,8 +104,10 @@ def main() -> None:
     env = environment(accuracy)
     usual = replace(Hyperparameters(), warmup=min(Hyperparameters().warmup, options.episodes // 3))
     ways = {name: replace(usual, **changes) for name, changes in WAYS.items()}
-    for name, settings in {**ways, "random plans": random_agent(usual, options.episodes)}.items():
-        best = [100 * best_of(explore(env, settings, options.episodes, seed=seed)).accuracy for seed in range(options.seeds)]
+    tried = {name: (SEARCHERS["ddpg"], settings) for name, settings in ways.items()}
+    for name, (make, settings) in {**tried, "random plans": (SEARCHERS["random"], usual)}.items():
+        searchers = [make(env, settings, seed) for seed in range(options.seeds)]
+        best = [100 * best_of(explore(env, searcher, options.episodes)).accuracy for searcher in searchers]
         each = ", ".join(f"{value:.1f}" for value in best)
         print(f"{name:36} mean {statistics.mean(best):.2f} %; by seed {each}", flush=True)
 

@@ -20,9 +20,10 @@ from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import Folder, Log, plan_from_file, plan_to_data
 from hwflow.compression.level_costs import Pricing
 from hwflow.compression.result import PruneResult
+from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import Contest, hold
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.search import Episode, uniform_plan
+from hwflow.compression.search.search import Episode
 from hwflow.compression.settings import Settings, changed, settings_of
 from hwflow.cost.inputs import accelerator_of
 from hwflow.cost.options import Options, check_used

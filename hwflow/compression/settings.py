@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, Objective, check_budgets, objective_of, parse_budgets
 from hwflow.compression.search.ddpg import Hyperparameters
+from hwflow.compression.search.registry import SEARCHERS
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.results import LEVELS, LevelName
 from hwflow.training.recipe import Recipe
@@ -59,6 +60,8 @@ class Settings:
     """Whether the channels of residual streams are pruned, too."""
     exclude: tuple[str, ...] = ()
     """Modules whose outputs are not pruned."""
+    searcher: str = "ddpg"
+    """What proposes plans, a name of `hwflow.compression.search.registry.SEARCHERS`."""
     agent: Hyperparameters = field(default_factory=Hyperparameters)
     """The agent's own settings; its warm-up is cut to a third of the episodes."""
     proxy: ProxySettings = field(default_factory=ProxySettings)
@@ -79,6 +82,8 @@ class Settings:
         for seed in self.seeds:
             if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
                 raise InputError(f"a seed is {seed!r}; it must be a whole number of at least 0.")
+        if self.searcher not in SEARCHERS:
+            raise not_found("searcher", self.searcher, SEARCHERS)
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
@@ -97,6 +102,8 @@ class Settings:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
+        if self.searcher == "ddpg":  # folders of 0.1 know no other, and are continued
+            del data["searcher"]
         return data
 
 

@@ -76,9 +76,19 @@ def train(
     for samples in (loaded.train, loaded.test):
         samples.check()
     checkpoint = None if output is None else checkpoint_of(output)
-from hwflow.progress import Shown, shown
-from hwflow.training.hooks import TrainingHook
-from hwflow.training.loop import History, fit
+    with shown(progress, f"{name} on {loaded.name}") as bar:
+        history = fit(
+            model,
+            fit_part,
+            held,
+            used,
+            task=loaded.task,
+            teacher=teacher,
+            hooks=hooks,
+            checkpoint=checkpoint,
+            progress=bar,
+        )
+    record_training(model, loaded.identity)
     test = score(model, loaded.test, task=loaded.task, device=used.device, precision=used.precision)
     history = replace(history, test=test)
     if checkpoint is not None and output is not None:

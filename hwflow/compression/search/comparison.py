@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +17,10 @@ from hwflow.compression.accuracy import Proxy
 from hwflow.compression.budget import METRICS, Budget
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.search.baselines import replay, uniform_plan
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.search import Episode, best_of, distinct, explore, random_agent, replay, uniform_plan
+from hwflow.compression.search.registry import SEARCHERS
+from hwflow.compression.search.search import Episode, best_of, distinct, explore
 from hwflow.compression.settings import Settings
 from hwflow.errors import InputError
 from hwflow.results import LevelName
@@ -111,12 +113,12 @@ def hold(
     full = costs.plan(costs.full)
 
     def run(by: By, walked: PruningEnv, seed: int) -> tuple[Episode, ...]:
-        learner = settings.learner if by != "random" else random_agent(settings.learner, settings.episodes)
+        make = SEARCHERS["random" if by == "random" else settings.searcher]
         path = folder / f"{by.replace(' ', '-').lower()}-{seed}.pt" if folder else None
         told = (lambda episode: on_episode(by, seed, episode)) if on_episode else None
-        return explore(
-            walked, learner, settings.episodes, seed=seed, checkpoint=path, identity=f"{by} {identity}", on_episode=told
-        )
+        warmup = settings.episodes + 1 if by == "random" else settings.learner.warmup  # stands in checkpoints of 0.1
+        searcher = make(walked, replace(settings.learner, warmup=warmup), seed)
+        return explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
 
     def candidate(by: By, seed: int | None, plan: dict[str, int], evaluations: int) -> Candidate:
         return Candidate(by, seed, plan, proxy(plan), judge(plan), shares_of(costs, plan), env.affordable(plan), evaluations)

@@ -1,22 +1,18 @@
-"""The search: episodes of an agent in an environment, a checkpoint after each, and the plans that it is held against."""
+"""The search: episodes of a searcher on a problem, with a checkpoint after each."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from hwflow.compression.search.accuracy_model import Foresight
-from hwflow.compression.search.ddpg import Agent, Hyperparameters, Step
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.searcher import Measured, Searcher
 from hwflow.errors import InputError
 from hwflow.training import checkpoint as files
 
 OnEpisode = Callable[["Episode"], None]
-
-_RATIOS = 1000  # steps of the share that uniform pruning keeps
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,14 @@ class Episode:
 
 def explore(
     env: PruningEnv,
-    settings: Hyperparameters,
+    searcher: Searcher,
     episodes: int,
     *,
-    seed: int = 0,
     checkpoint: Path | None = None,
     identity: str = "",
     on_episode: OnEpisode | None = None,
 ) -> tuple[Episode, ...]:
-    """Let a new agent walk through the environment; equal arguments give equal episodes, interrupted or not.
+    """Measure what a new searcher proposes; equal arguments give equal episodes, interrupted or not.
 
     Args:
         checkpoint: a file written after every episode, from which the same search goes on.
@@ -57,9 +52,7 @@ def explore(
     Raises:
         InputError: for a checkpoint of another search.
     """
-    assert env.observation_space.shape is not None
-    agent = Agent(env.observation_space.shape[0], settings, seed=seed)
-    whole = json.dumps([identity, asdict(settings), seed], sort_keys=True)
+    whole = json.dumps([identity, *searcher.identity], sort_keys=True)
     done: list[Episode] = []
     if checkpoint is not None and checkpoint.exists():
         found = files.read(checkpoint, "the search's checkpoint")
@@ -69,23 +62,22 @@ def explore(
                 "output folder, or remove the file to begin anew."
             )
         done = [Episode(**entry) for entry in json.loads(found["episodes"])][:episodes]
-        agent.restore(found["agent"])
+        searcher.restore(found["agent"], [Measured(episode.plan, episode.accuracy) for episode in done])
     for episode in done:
         if on_episode:
             on_episode(episode)
     while len(done) < episodes:
-        done.append(_episode(env, agent, done))
+        noise, plan = searcher.noise, searcher.ask(env)
+        accuracy = env.accuracy(plan)
+        reward = env.worth(plan, accuracy)
+        searcher.tell(plan, accuracy, reward)
+        done.append(Episode(len(done) + 1, reward, accuracy, noise, plan))
         if checkpoint is not None:
             text = json.dumps([asdict(episode) for episode in done])
-            files.save(checkpoint, {"identity": whole, "episodes": text, "agent": agent.state()})
+            files.save(checkpoint, {"identity": whole, "episodes": text, "agent": searcher.state()})
         if on_episode:
             on_episode(done[-1])
     return tuple(done)
-
-
-def random_agent(settings: Hyperparameters, episodes: int) -> Hyperparameters:
-    """The settings of an agent that never learns: all its actions are uniformly random."""
-    return replace(settings, warmup=episodes + 1)
 
 
 def best_of(episodes: tuple[Episode, ...]) -> Episode:
@@ -99,65 +91,3 @@ def distinct(episodes: tuple[Episode, ...], count: int) -> list[Episode]:
     for episode in sorted(episodes, key=lambda e: (-e.reward, e.number)):
         chosen.setdefault(tuple(episode.plan.values()), episode)
     return list(chosen.values())[:count]
-
-
-def uniform_plan(env: PruningEnv) -> dict[str, int]:
-    """The same share of channels kept of every group, the largest with which the budgets hold.
-
-    Where rounding keeps every such plan above the budget, the environment's walk with the least share cuts it.
-    """
-    for step in range(_RATIOS, -1, -1):
-        plan = env.nearest(step / _RATIOS)
-        if env.affordable(plan):
-            return plan
-    return replay(env, env.nearest(0.0))
-
-
-def replay(env: PruningEnv, plan: dict[str, int]) -> dict[str, int]:
-    """A plan walked through an environment, which cuts it where it exceeds the budgets there."""
-    env.reset()
-    for group in env.costs.groups:
-        env.decide(plan[group.name] / group.channels)
-    return env.costs.plan(env.decided)
-
-
-def _episode(env: PruningEnv, agent: Agent, done: Sequence[Episode]) -> Episode:
-    """One plan is measured, and learned from: after the warm-up the most promising one of several imagined walks."""
-    noise = agent.noise if agent.warm else None
-    walks = [_walk(env, agent) for _ in range(agent.settings.imagined if agent.warm else 1)]
-    tried = {tuple(episode.plan.values()) for episode in done}
-    walks = [walk for walk in walks if tuple(walk.plan.values()) not in tried] or walks[:1]
-    if len(walks) > 1 and done:
-        foresight = Foresight([_shares(env, e.plan) for e in done], [e.accuracy for e in done])
-        hopes = [foresight.hoped(_shares(env, walk.plan)) for walk in walks]
-        worths = [env.worth(walk.plan, min(max(hope, 0.0), 1.0)) for walk, hope in zip(walks, hopes, strict=True)]
-        walks = [walks[max(range(len(walks)), key=lambda i: (worths[i], hopes[i]))]]
-    steps, plan = walks[0]
-    accuracy = env.accuracy(plan)
-    reward = env.worth(plan, accuracy)
-    agent.learn(steps, reward)
-    return Episode(len(done) + 1, reward, accuracy, noise, plan)
-
-
-class _Walk(NamedTuple):
-    """A plan, and how the agent came to it."""
-
-    steps: list[Step]
-    plan: dict[str, int]
-
-
-def _walk(env: PruningEnv, agent: Agent) -> _Walk:
-    """One walk of the agent; nothing is measured."""
-    agent.begin()
-    observation, _ = env.reset()
-    steps: list[Step] = []
-    for group in env.costs.groups:
-        width = env.decide(agent.act(observation))
-        following = env.observe()
-        steps.append(Step(observation, width / group.channels, following, len(steps) + 1 == len(env.costs.groups)))
-        observation = following
-    return _Walk(steps, env.costs.plan(env.decided))
-
-
-def _shares(env: PruningEnv, plan: Mapping[str, int]) -> list[float]:
-    return [plan[group.name] / group.channels for group in env.costs.groups]

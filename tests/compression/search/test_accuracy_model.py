@@ -10,6 +10,7 @@ from hwflow.compression.search.accuracy_model import Foresight
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.search import best_of, explore
+from hwflow.compression.search.walks import DdpgSearcher
 from tests.compression.toys import chain_costs, nearness
 
 
@@ -77,7 +78,7 @@ def test_imagined_walks_find_better_plans_with_as_many_measurements() -> None:
 
         env = PruningEnv(costs, counted, (Budget("macs", 0.5),))
         settings = Hyperparameters(warmup=30, hidden=32, updates=1, imagined=imagined)
-        episodes = [explore(env, settings, 80, seed=seed) for seed in range(2)]
+        episodes = [explore(env, DdpgSearcher(env, settings, seed), 80) for seed in range(2)]
         assert len(measured) == 2 * 80
         assert measured[:80] == [tuple(e.plan.values()) for e in episodes[0]]
         assert imagined == 1 or len(set(measured[30:80])) == 50

@@ -1,0 +1,49 @@
+"""`Searcher`: what proposes plans, one after the other, and learns what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from hwflow.compression.search.environment import PruningEnv
+
+Choice = dict[str, int]
+"""The option that each decision takes, by its name: of a group of channels, how many of them stay."""
+
+
+class Measured(NamedTuple):
+    """A plan that was tried, with its accuracy."""
+
+    choice: Choice
+    accuracy: float
+
+
+class Searcher(Protocol):
+    """A search through the plans of one problem, which is given with every question.
+
+    Equal problems, settings and seeds give equal plans: random numbers come from generators of the searcher's own.
+    `tests/conformance` judges every searcher.
+    """
+
+    @property
+    def identity(self) -> list[Any]:
+        """Plain data that tells this search from others of the same problem: settings and seed."""
+
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of the exploration's noise in the next plan, for the log; None where there is none."""
+
+    def ask(self, problem: PruningEnv) -> Choice:
+        """The next plan to measure. It keeps the problem's budgets."""
+
+    def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
+        """What came of the plan that was asked for last."""
+
+    def state(self) -> dict[str, Any]:
+        """What the rest of the search depends on beside the plans measured so far: tensors and plain data."""
+
+    def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
+        """Go on where `state` was taken, after these plans."""
+
+
+__all__ = ["Choice", "Measured", "Searcher"]

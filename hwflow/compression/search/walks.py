@@ -1,0 +1,89 @@
+"""`DdpgSearcher`: the agent's walks through an environment, of which the most promising one is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from hwflow.compression.search.accuracy_model import Foresight
+from hwflow.compression.search.ddpg import Agent, Hyperparameters, Step
+from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.searcher import Choice, Measured
+
+
+class DdpgSearcher:
+    """After the warm-up the most promising of several imagined walks is proposed."""
+
+    def __init__(self, problem: PruningEnv, settings: Hyperparameters, seed: int) -> None:
+        assert problem.observation_space.shape is not None
+        self._agent = Agent(problem.observation_space.shape[0], settings, seed=seed)
+        self._seed = seed
+        self._measured: list[Measured] = []
+        self._steps: list[Step] = []
+
+    @property
+    def identity(self) -> list[Any]:
+        """The agent's settings and the seed."""
+        return [asdict(self._agent.settings), self._seed]
+
+    @property
+    def noise(self) -> float | None:
+        """None while actions are random."""
+        return self._agent.noise if self._agent.warm else None
+
+    def ask(self, problem: PruningEnv) -> Choice:
+        """The walk that the model of the accuracies so far thinks best."""
+        agent = self._agent
+        walks = [_walk(problem, agent) for _ in range(agent.settings.imagined if agent.warm else 1)]
+        tried = {tuple(one.choice.values()) for one in self._measured}
+        walks = [walk for walk in walks if tuple(walk.plan.values()) not in tried] or walks[:1]
+        if len(walks) > 1 and self._measured:
+            shares = [_shares(problem, one.choice) for one in self._measured]
+            model = Foresight(shares, [one.accuracy for one in self._measured])
+            hopes = [model.hoped(_shares(problem, walk.plan)) for walk in walks]
+            worths = [problem.worth(walk.plan, min(max(hope, 0.0), 1.0)) for walk, hope in zip(walks, hopes, strict=True)]
+            walks = [walks[max(range(len(walks)), key=lambda i: (worths[i], hopes[i]))]]
+        self._steps, plan = walks[0]
+        return plan
+
+    def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
+        """Learn from the walk that led to the plan."""
+        self._agent.learn(self._steps, reward)
+        self._measured.append(Measured(choice, accuracy))
+
+    def state(self) -> dict[str, Any]:
+        """The agent's."""
+        return self._agent.state()
+
+    def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
+        """The agent and what it has measured."""
+        self._agent.restore(state)
+        self._measured = list(measured)
+
+
+class _Walk(NamedTuple):
+    """A plan, and how the agent came to it."""
+
+    steps: list[Step]
+    plan: Choice
+
+
+def _walk(env: PruningEnv, agent: Agent) -> _Walk:
+    """One walk of the agent; nothing is measured."""
+    agent.begin()
+    observation, _ = env.reset()
+    steps: list[Step] = []
+    for group in env.costs.groups:
+        width = env.decide(agent.act(observation))
+        following = env.observe()
+        steps.append(Step(observation, width / group.channels, following, len(steps) + 1 == len(env.costs.groups)))
+        observation = following
+    return _Walk(steps, env.costs.plan(env.decided))
+
+
+def _shares(env: PruningEnv, plan: Mapping[str, int]) -> list[float]:
+    return [plan[group.name] / group.channels for group in env.costs.groups]
+
+
+__all__ = ["DdpgSearcher"]
