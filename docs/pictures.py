@@ -2,8 +2,8 @@
 
     make pictures        # writes docs/pages/pictures/*.svg, about a minute
 
-Each is drawn twice, for light and for dark pages. Needs the extras `report` and `sweep`; the pictures of pruning runs come from
-`make experiments`, which takes hours.
+Each is drawn twice, for light and for dark pages. Needs the extras `report` and `sweep`. The figure of a pruning run is one
+that `make experiments` drew, which takes hours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from pathlib import Path
 
 from hwflow.reporting.palette import THEMES
 
-FOLDER = Path(__file__).resolve().parent / "pages" / "pictures"
+PAGES = Path(__file__).resolve().parent / "pages"
+FOLDER = PAGES / "pictures"
+DRAWN = {"channels": PAGES / "explanation" / "pruning-figures" / "energy-channels.svg"}
 MAX_BYTES = 150_000
 
 _SWEEP = """\
@@ -52,29 +54,40 @@ REPORTS: Mapping[str, tuple[Sequence[str], Mapping[str, str]]] = {
 
 def write(folder: Path, reports: Sequence[str] = tuple(REPORTS)) -> list[Path]:
     """Run the commands in a temporary folder and write their figures, light and dark."""
-    written = []
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        (place / "sweep.yaml").write_text(_SWEEP, encoding="utf-8")
-        for report in reports:
-            command, figures = REPORTS[report]
-            result = command[command.index("-o") + 1]
-            _hwflow(place, *command)
-            _hwflow(place, "report", result, "-o", f"{report}.html", "--static", f"{report}-figures")
-            for beginning, name in figures.items():
-                found = sorted((place / f"{report}-figures").glob(f"{beginning}*.svg"))
-                if len(found) != 1:
-                    raise SystemExit(f"the report of '{' '.join(command)}' has {len(found)} figures named {beginning}*; one was expected")
-                light = _without_metadata(found[0].read_text(encoding="utf-8"))
-                for theme, drawing in (("light", light), ("dark", _dark(light))):
-                    written.append(folder / f"{name}-{theme}.svg")
-                    written[-1].write_text(drawing, encoding="utf-8")
+    drawings = {name: path.read_text(encoding="utf-8") for name, path in DRAWN.items()}
+    for report in reports:
+        drawings |= _figures(*REPORTS[report])
+    written = []
+    for name, drawing in drawings.items():
+        light = _without_metadata(drawing)
+        for theme, content in (("light", light), ("dark", _dark(light))):
+            written.append(folder / f"{name}-{theme}.svg")
+            written[-1].write_text(content, encoding="utf-8")
     return written
 
 
+def _figures(command: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """The drawings of a command's report that are wanted, by their names here."""
+    drawings = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        (place / "sweep.yaml").write_text(_SWEEP, encoding="utf-8")
+        _hwflow(place, *command)
+        _hwflow(place, "report", command[command.index("-o") + 1], "-o", "report.html", "--static", "figures")
+        for beginning, name in names.items():
+            found = sorted((place / "figures").glob(f"{beginning}*.svg"))
+            if len(found) != 1:
+                raise SystemExit(f"'hwflow {' '.join(command)}' made {len(found)} figures named {beginning}*.svg, not one.")
+            drawings[name] = found[0].read_text(encoding="utf-8")
+    return drawings
+
+
 def _hwflow(place: Path, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "hwflow", *arguments], cwd=place, check=True, stdout=subprocess.DEVNULL)
+    argv = [sys.executable, "-m", "hwflow", *arguments]
+    done = subprocess.run(argv, cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"'hwflow {' '.join(arguments)}' failed: {done.stderr.strip()}")
 
 
 def _without_metadata(drawing: str) -> str:
