@@ -237,6 +237,7 @@ def _closed(properties: Mapping[str, Schema]) -> Schema:
 
 _COMPUTED: dict[str, Any] = {
     "shape": dict[str, int],
+    "params_shared": bool,
     "energy_by_level_pj": dict[str, float] | None,
     "energy_by_level_normalized": dict[str, float] | None,
 }
@@ -251,7 +252,10 @@ _MEANINGS = {
     "layers": "One row per occurrence of a layer.",
     "not_counted": "Operators whose cost is not included, and how many of each.",
     "provenance": "Versions, settings, and the origin of recorded energies.",
-    "params_other": "Parameters of bias, normalization and the like, not included in `params`.",
+    "params": "Number of weights. In the totals, weights that several rows read are counted once.",
+    "params_shared": "True if the totals do not count these weights: they are another row's, or no parameters.",
+    "params_other": "Parameters of bias, normalization, embeddings and the like, not included in `params`.",
+    "params_total": "Sum of `params` and `params_other`; for a PyTorch model, what sum(p.numel()) gives.",
     "other_traffic_bytes": "At coarse: memory traffic of the operators in `not_counted`.",
     "area_um2": "Area of memories and MAC units, without DRAM, wires and control; null if that of any part is unknown.",
     "name": "Name of the layer.",

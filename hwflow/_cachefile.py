@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 import uuid
@@ -12,31 +14,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-SCHEMA = 1
-"""Version of the tables. A file of another version is left alone, and not used."""
+SCHEMA = 2
+"""Version of the tables. Those of version 1, which had no checksums, are given them; other versions are left alone, unused."""
 
 _BUSY_S = 30.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entries (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (kind, key)) WITHOUT ROWID;
+    checksum TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (kind TEXT NOT NULL, key TEXT NOT NULL, token TEXT NOT NULL, host TEXT NOT NULL,
     pid INTEGER NOT NULL, started TEXT NOT NULL, heartbeat REAL NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
 """
+_WITHOUT_CHECKSUMS = 1
+_ADD_CHECKSUMS = (
+    "ALTER TABLE entries ADD COLUMN checksum TEXT NOT NULL DEFAULT ''",
+    "UPDATE entries SET checksum = checksum_of(CAST(kind AS BLOB), CAST(key AS BLOB), CAST(value AS BLOB))",
+    f"PRAGMA user_version = {SCHEMA}",
+)
+_ROW_BYTES = 64 * 2**20  # a longer one was not written by hwflow, and would fill the memory
 _REMEDY = "Set XDG_CACHE_HOME to a folder that can be written, to keep them."
 _ORPHANS: list[sqlite3.Connection] = []
 
 
+def checksum_of(kind: bytes, key: bytes, value: bytes) -> str:
+    """What shows that a row is as it was written, its key included."""
+    return hashlib.blake2b(b"\0".join((kind, key, value)), digest_size=16).hexdigest()
+
+
 class CacheFile:
-    """One SQLite file with the store's tables, for the threads of this process.
+    """One SQLite file with the store's tables, for the threads of this process. Other users can neither read nor write it.
 
     Attributes:
         path: where it is.
+        own_folder: whether its folder is there for this file alone, and is made private, too. Folders that are made always are.
         notices: sentences for the user, each once.
         writable: False from the moment at which it refused a write.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, own_folder: bool = False) -> None:
+        self.path, self.own_folder = path, own_folder
         self.notices: list[str] = []
         self.writable = True
         self._readable = True
@@ -107,7 +122,7 @@ class CacheFile:
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         if os.path.exists(self.path) and not os.access(self.path, os.W_OK):
             self._give_up("the file is read-only")
             return _open_read_only(self.path)
@@ -117,7 +132,9 @@ class CacheFile:
             db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(db)
-                self._inode = self.path.stat().st_ino
+                new, self._inode = not self._inode, self.path.stat().st_ino
+                for file in self.files():
+                    _make_private(file, stat.S_IRUSR | stat.S_IWUSR if new else None)
                 return db
             except sqlite3.OperationalError as error:
                 db.close()
@@ -129,6 +146,13 @@ class CacheFile:
                 db.close()
                 raise
 
+    def _make_folder(self) -> None:
+        for folder in reversed([p for p in (self.path.parent, *self.path.parent.parents) if not p.exists()]):
+            folder.mkdir(exist_ok=True)
+            _make_private(folder, stat.S_IRWXU)
+        if self.own_folder:
+            _make_private(self.path.parent)
+
     def _set_aside(self, why: str) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -139,14 +163,15 @@ class CacheFile:
         os.replace(self.path, aside)
         for file in self.files()[1:]:
             file.unlink(missing_ok=True)
-        self._notice(f"the cache at {self.path} was damaged ({why}); it was set aside as {aside.name}, and a new one is begun.")
+        self.notice(f"the cache at {self.path} was damaged ({why}); it was set aside as {aside.name}, and a new one is begun.")
 
     def _give_up(self, why: str) -> None:
         if self.writable:
             self.writable = False
-            self._notice(f"the cache at {self.path} cannot be written: {why}; results are not kept. {_REMEDY}")
+            self.notice(f"the cache at {self.path} cannot be written: {why}; results are not kept. {_REMEDY}")
 
-    def _notice(self, text: str) -> None:
+    def notice(self, text: str) -> None:
+        """Keep a sentence for the user, once."""
         if text not in self.notices:
             self.notices.append(text)
 
@@ -165,14 +190,36 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if version not in (0, SCHEMA):
-        raise sqlite3.DatabaseError(f"its tables are of version {version}, and this hwflow reads version {SCHEMA}")
+    _set_up(db)
+    version = _version(db)
+    if version not in (0, _WITHOUT_CHECKSUMS, SCHEMA):
+        raise _other(version)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     if version == 0:
         db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+    if version == _WITHOUT_CHECKSUMS:
+        db.create_function("checksum_of", 3, checksum_of, deterministic=True)
+        with transaction(db):
+            if _version(db) == _WITHOUT_CHECKSUMS:  # no other process was faster
+                for statement in _ADD_CHECKSUMS:
+                    db.execute(statement)
+    db.execute("SELECT COUNT(checksum) FROM entries WHERE kind = ''").fetchone()
     db.execute("SELECT COUNT(*) FROM claims").fetchone()
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    """What was written by others may be no UTF-8, or of any size."""
+    db.text_factory = lambda text: text.decode("utf-8", errors="replace")
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _ROW_BYTES)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _other(version: int) -> sqlite3.DatabaseError:
+    return sqlite3.DatabaseError(f"its tables are of version {version}, and this hwflow reads version {SCHEMA}")
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
@@ -180,7 +227,10 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     for mode in ("mode=ro", "immutable=1"):
         db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False)
         try:
+            _set_up(db)
             db.execute("SELECT COUNT(*) FROM entries").fetchone()
+            if (version := _version(db)) != SCHEMA:
+                raise _other(version)
             return db
         except sqlite3.OperationalError as error:
             db.close()
@@ -190,3 +240,12 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _make_private(path: Path, mode: int | None = None) -> None:
+    """Take away what other users may do; `mode` where the path is new. Of another user's file that is not ours to decide."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        now = stat.S_IMODE(path.stat().st_mode)
+        wanted = now & stat.S_IRWXU if mode is None else mode
+        if now != wanted:
+            path.chmod(wanted)

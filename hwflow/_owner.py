@@ -8,6 +8,8 @@ import socket
 import time
 from pathlib import Path
 
+_MOST_PID = 2**31 - 1
+
 
 @functools.cache
 def host() -> str:
@@ -28,8 +30,15 @@ def started(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-def alive(claim_host: str, pid: int, claim_started: str, heartbeat: float, stale_s: float) -> bool:
-    """Whether the owner of a claim can still fulfil it."""
+def alive(claim_host: object, pid: object, claim_started: object, heartbeat: object, stale_s: float) -> bool:
+    """Whether the owner of a claim can still fulfil it; one that is not of the form in which claims are made cannot.
+
+    A heart that beats in the future, by a clock that is ahead, counts as one that beat as long ago.
+    """
+    if not (isinstance(claim_host, str) and isinstance(pid, int) and isinstance(heartbeat, (int, float))):
+        return False
+    if not 0 < pid <= _MOST_PID:  # others mean groups of processes to the system, or nothing
+        return False
     if claim_host != host():
         return abs(time.time() - heartbeat) < stale_s
     try:

@@ -21,9 +21,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwflow.data import folder, parse_yaml, read_text, read_yaml
-from hwflow.errors import InputError, not_found, shown
-from hwflow.layers import DIMS, TENSORS, Bits, Dim
+from hwflow.errors import InputError, listed, not_found, shown
+from hwflow.layers import DIMS, TENSORS, Bits, Dim, Layer
 from hwflow.parts import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
+
+_WIDEST = 64
+"""Bits: words of more are no values of a layer's."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ class Accelerator(BaseModel):
         if len(parts) < 2 or not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
             raise ValueError("hierarchy: it must end in one part of kind mac, and have no other")
         first = parts[0]
-        if not isinstance(first, Memory) or first.kind != "dram" or set(first.keeps) != set(TENSORS):
-            raise ValueError("hierarchy: the first part must be a dram that keeps weights, inputs and outputs")
+        if not isinstance(first, Memory) or set(first.keeps) != set(TENSORS):
+            raise ValueError("hierarchy: the first part must be a memory that keeps weights, inputs and outputs")
         for above, below in itertools.pairwise(parts):
             if isinstance(above, Fanout) and isinstance(below, Fanout):
                 raise ValueError(
@@ -102,7 +105,7 @@ class Accelerator(BaseModel):
             return _preset(presets()[text])
         if text.endswith((".yaml", ".yml")) or "/" in text:
             content = read_text(text, "accelerator")
-            if re.search(r"^architecture\s*:", content, re.MULTILINE):
+            if re.search(r"^arch(itecture)?\s*:", content, re.MULTILINE):
                 raise InputError(
                     f"accelerator {text} is an architecture in Timeloop's format, not hwflow's; give it with --timeloop-arch "
                     "(in Python: hwflow.from_timeloop)."
@@ -134,6 +137,7 @@ class Accelerator(BaseModel):
         """
         width = dict(zip(TENSORS, bits, strict=True))
         content = self.model_dump(exclude_none=True)
+        misfits: dict[str, int] = {}
         for part in content["hierarchy"]:
             if part["kind"] == "mac":
                 part["multiplier_bits"] = max(bits.weights, bits.inputs)
@@ -143,10 +147,8 @@ class Accelerator(BaseModel):
                 if set(part["keeps"]) == {"outputs"} and old > self.mac.multiplier_bits:
                     new = max(old, new)
                 if part["width_bits"] % new:
-                    raise InputError(
-                        f"accelerator {self.name}: {part['name']}.width_bits (={part['width_bits']}) is no whole multiple of "
-                        f"the {new} bit asked for; set {part['name']}.width_bits to one."
-                    )
+                    misfits[f"{part['name']}.width_bits (={part['width_bits']})"] = new
+                    continue
                 part["word_bits"] = new
                 if "size_words" in part:
                     total = part["size_words"] * old
@@ -154,7 +156,34 @@ class Accelerator(BaseModel):
                 for field in ("read_words_per_cycle", "write_words_per_cycle"):
                     if field in part:
                         part[field] *= old / new
+        if misfits:
+            raise InputError(f"accelerator {self.name}: {self._misfit(misfits)}")
         return _validated(content, f"accelerator {self.name}")
+
+    def _misfit(self, misfits: Mapping[str, int]) -> str:
+        """Why words do not fit into the accesses of memories, given by their fields, and what does."""
+        asked = sorted(set(misfits.values()))
+        common = math.gcd(*(memory.width_bits for memory in self.memories))
+        fitting = [str(n) for n in range(1, common + 1) if common % n == 0 and n <= _WIDEST]
+        words = " and ".join(map(str, asked))
+        return (
+            f"words of {words} bits do not fill {', '.join(misfits)}, for an access moves whole words. Ask for "
+            f"{', '.join(fitting)} bits (--bits, or bits of the layer), in which narrower values can be stored; or make each "
+            f"of these fields, and its memory's size, a multiple of {words} and of its word_bits."
+        )
+
+    def serving(self, layer: Layer) -> Accelerator:
+        """This chip with the word widths that a layer asks for, if any.
+
+        Raises:
+            InputError: naming the layer and the fields that its words do not fit.
+        """
+        if layer.bits is None:
+            return self
+        try:
+            return self.with_bits(layer.bits)
+        except InputError as error:
+            raise InputError(f"layer {layer.name}: {error}") from None
 
     def differences(self, other: Accelerator) -> dict[str, Any]:
         """The fields in which this chip differs from `other`, by the names that `with_` takes, with this chip's values."""
@@ -306,7 +335,7 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
                 part.pop("size_words", None)
             part[rest] = value
             return
-    raise not_found(f"part in field {path!r} of {where}", head, _parts(content))
+    raise not_found(f"part in field {shown(path)} of {where}", head, _parts(content))
 
 
 def _parts(content: dict[str, Any]) -> list[str]:
@@ -327,7 +356,7 @@ def _validated(content: dict[str, Any], where: str) -> Accelerator:
 def explain(error: ValidationError, content: Any, where: str) -> str:
     """A pydantic error as one paragraph: every wrong field with its path as users write it, its value and what is allowed."""
     problems = []
-    for item in error.errors():
+    for item in error.errors(include_url=False)[:10]:
         path, here = [], content
         for step in item["loc"]:
             if isinstance(here, Mapping) and step in here:
@@ -349,7 +378,7 @@ def explain(error: ValidationError, content: Any, where: str) -> str:
         )
         value = "" if whole else f" is {shown(item['input'])}"
         problems.append(f"{label}{value}: {message}")
-    return f"{where}: " + "; ".join(problems) + "."
+    return f"{where}: {listed(problems, error.error_count())}."
 
 
 __all__ = ["Accelerator", "Fanout", "Level", "MacUnit", "Memory", "explain", "presets"]

@@ -1,4 +1,7 @@
-"""How answers look: tables for a terminal (rich) and for a pipe or a file (plain text, nothing cut off), messages, progress."""
+"""How answers look: tables for a terminal (rich) and for a pipe or a file (plain text, nothing cut off), messages, progress.
+
+Names come from files of others. In all that is printed here their control characters are written out.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwflow.errors import HwflowError
+from hwflow.text import visible
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
@@ -33,6 +37,12 @@ class Table:
     totals: Sequence[str] | None = None
     left: frozenset[int] = frozenset({0})
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headings", [*map(visible, self.headings)])
+        object.__setattr__(self, "rows", [[*map(visible, row)] for row in self.rows])
+        if self.totals is not None:
+            object.__setattr__(self, "totals", [*map(visible, self.totals)])
+
 
 @dataclass(frozen=True)
 class Page:
@@ -41,6 +51,10 @@ class Page:
     title: str
     tables: Sequence[Table]
     lines: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", visible(self.title, keep="\n"))
+        object.__setattr__(self, "lines", [*map(visible, self.lines)])
 
     def plain(self) -> str:
         """For a pipe or a file: aligned columns, no boxes, no colours, nothing cut off or wrapped."""
@@ -70,7 +84,7 @@ def deliver(page: Page, output: Path | None = None) -> None:
 def deliver_text(text: str, output: Path | None = None) -> None:
     """Print text as it is, or write it to a file whole or not at all."""
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(visible(text, keep="\n\t") if sys.stdout.isatty() else text)
         sys.stdout.flush()
         return
     from hwflow.data import write_text
@@ -81,7 +95,7 @@ def deliver_text(text: str, output: Path | None = None) -> None:
 
 def say(text: str) -> None:
     """One paragraph on standard error."""
-    sys.stderr.write(f"hwflow: {' '.join(text.split())}\n")
+    sys.stderr.write(f"hwflow: {visible(' '.join(text.split()))}\n")
     sys.stderr.flush()
 
 
@@ -112,17 +126,17 @@ def progress(title: str, *, wanted: bool = True) -> Iterator[Progress | None]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[now]}"),
+        TextColumn("{task.fields[now]}", markup=False),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, now="")
+        task = bar.add_task(visible(title), total=None, now="")
 
         def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, now=text)
+            bar.update(task, completed=done, total=total, now=visible(text))
 
         yield tell
 

@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -72,11 +73,12 @@ def folder(name: str) -> Path:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def checked(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) -> Path:
+def checked(path: str | Path, what: str, kind: Kind | None, missing: str = _MISSING) -> Path:
     """`path`, where it is a regular file within the limit of its kind; for libraries that open files themselves.
 
     Args:
         what: the purpose of the file, in errors; may be empty.
+        kind: None where only a part is read, so that the file may have any size.
         missing: ends the sentence that says there is no such file.
 
     Raises:
@@ -95,8 +97,10 @@ def checked(path: str | Path, what: str, kind: Kind, missing: str = _MISSING) ->
         raise InputError(
             f"{label} is {_special(status.st_mode)}, not a regular file. Save its content to a file and give that instead."
         )
-    if status.st_size > LIMITS[kind]:
+    if kind is not None and status.st_size > LIMITS[kind]:
         raise _too_large(label, kind, f"it has {_size(status.st_size)}")
+    if kind == "weights" and (unpacked := _unpacked(path)) > LIMITS[kind]:
+        raise _too_large(label, kind, f"unpacked it has {_size(unpacked)}")
     return Path(path)
 
 
@@ -128,6 +132,21 @@ def read_bytes(path: str | Path, what: str, kind: Kind, missing: str = _MISSING)
     if len(content) > LIMITS[kind]:
         raise _too_large(label, kind, "it has more")
     return content
+
+
+def read_part(path: str | Path, what: str, offset: int, count: int) -> bytes:
+    """`count` bytes of a file of any size, fewer where it ends before.
+
+    Raises:
+        InputError: as `open_input`.
+    """
+    checked(path, what, None)
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(offset)
+            return handle.read(count)
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"{_label(what, path)} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def read_text(path: str | Path, what: str, kind: Kind = "description", missing: str = _MISSING) -> str:
@@ -208,7 +227,9 @@ def parse_yaml(text: str, where: str, loader: type[Any] | None = None) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"{where}{place} is not valid YAML: {problem}.") from error
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{where} is not valid YAML: {_NESTED}, the most that hwflow reads.") from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         # PyYAML's, of dates that do not exist, numbers of 5000 digits, tags that do not fit: `!!int ""`, `!!bool x`
         raise InputError(f"{where} is not valid YAML: {error}.") from error
     if elements > _REPEATED * (len(text) + 1000):  # written out, it could not have more elements than characters
@@ -250,6 +271,15 @@ class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore
         return super().construct_mapping(node, deep=deep)
 
 
+def _unpacked(path: str | Path) -> int:
+    """Bytes that the archive at `path` says it holds, as files of weights are; 0 where it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return 0
+
+
 def _label(what: str, path: str | Path) -> str:
     return f"{what} {path}" if what else str(path)
 
@@ -271,8 +301,8 @@ def _size(count: int) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as `write_bytes` does, in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text file as `write_bytes` does, in UTF-8; halves of surrogate pairs, which it has no bytes for, written out."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:

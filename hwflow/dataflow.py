@@ -96,7 +96,7 @@ def _shipped(path: Path) -> Dataflow:
 
 
 def _read(path: Path) -> Dataflow:
-    content: Any = read_yaml(path, f"dataflow {path}")
+    content: Any = read_yaml(path, "dataflow")
     try:
         return Dataflow.model_validate(content)
     except ValidationError as error:

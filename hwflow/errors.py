@@ -6,7 +6,7 @@ Every message is one paragraph for the person who reads it: what failed, why, wh
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class HwflowError(Exception):
@@ -47,11 +47,36 @@ class MissingDependency(HwflowError, ImportError):
 
 def shown(value: object) -> str:
     """A value as errors show it: cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits, which Python does not print
+        return "a number of thousands of digits"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def check_whole(name: str, value: object, most: int, least: int = 1) -> None:
+    """Refuse what is not a whole number from `least` to `most`, as settings and options must be."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        limit = f", and at most {most:,}" if isinstance(value, int) and value > most else ""
+        raise InputError(f"{name} is {shown(value)}; it must be a whole number of at least {least}{limit}.")
+
+
+def listed(problems: Sequence[str], count: int | None = None) -> str:
+    """The first ten problems, each cut where it is long, and how many more there are; `count` where not all are given."""
+    first = [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in problems[:_LISTED]]
+    more = (len(problems) if count is None else count) - len(first)
+    return "; ".join([*first, *([f"and {more:,} more"] if more else [])])
+
+
+MOST_EFFORT = 10_000
+"""Of a search; with more none has an end."""
+MOST_JOBS = 1024
+"""Processes at once; more than any machine has cores."""
+
 _SHOWN = 200
+_LISTED = 10
+_LONGEST = 500
+_KNOWN = 60  # ResNet-50 has 54 layers
 
 
 def not_found(kind: str, name: str, known: Iterable[str], hint: str = "", *, spellings: Iterable[str] = ()) -> InputError:
@@ -59,5 +84,5 @@ def not_found(kind: str, name: str, known: Iterable[str], hint: str = "", *, spe
     choices = sorted(known)
     near = difflib.get_close_matches(name, [*choices, *spellings], n=1, cutoff=0.5)
     meant = f" Did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(choices) if choices else "none"
-    return InputError(f"unknown {kind} {shown(name)}.{meant} Known: {listed}.{' ' + hint if hint else ''}")
+    names = ", ".join(choices[:_KNOWN]) + (f" and {len(choices) - _KNOWN:,} more" if len(choices) > _KNOWN else "")
+    return InputError(f"unknown {kind} {shown(name)}.{meant} Known: {names or 'none'}.{' ' + hint if hint else ''}")

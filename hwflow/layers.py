@@ -57,7 +57,8 @@ class Layer:
     `matmul` is a product of two activations: P rows, C inner, M columns, G heads; it has no parameters.
 
     `bits` is None where the accelerator's own word widths hold. `params_other` counts bias elements and the like, which are
-    no part of `params`.
+    no part of `params`. `shared` says that the weights add nothing to the network's parameters: another row reads the same
+    tensor and counts it, or they come from no parameter (a buffer, a constant).
 
     Raises:
         InputError: naming the layer, the field and its value, where a size is not a positive whole number.
@@ -77,6 +78,7 @@ class Layer:
     type: LayerType = "conv"
     bits: Bits | None = None
     params_other: int = field(default=0, compare=False)
+    shared: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.type not in get_args(LayerType):
@@ -137,8 +139,13 @@ class Layer:
 
     @property
     def params(self) -> int:
-        """Weights, all groups: G C M R S; none for a product of two activations."""
+        """Weights that the row reads, all groups: G C M R S; none for a product of two activations."""
         return 0 if self.type == "matmul" else self.words("weights")
+
+    @property
+    def own_params(self) -> int:
+        """What the row adds to the network's weights: `params`, or 0 where they are `shared`."""
+        return 0 if self.shared else self.params
 
     # Identity --------------------------------------------------------------------------------------------------------
 

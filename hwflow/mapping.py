@@ -17,7 +17,7 @@ import yaml
 
 from hwflow.accelerator import Accelerator
 from hwflow.data import read_yaml, write_text
-from hwflow.errors import InputError, not_found
+from hwflow.errors import InputError, not_found, shown
 from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
 
 TIMELOOP_TENSORS: dict[Tensor, str] = {"weights": "Weights", "inputs": "Inputs", "outputs": "Outputs"}
@@ -164,22 +164,30 @@ class Mapping:
 
     @classmethod
     def from_directives(cls, entries: list[dict[str, Any]], accelerator: Accelerator) -> Mapping:
-        """The same from the parsed list of directives. What they don't say of a tensor is as the accelerator has it."""
+        """The same from the parsed list of directives. What they don't say of a tensor is as the accelerator has it.
+
+        As in Timeloop (`mapping/parser.cpp`), what several say of a level's tensors adds up, the later the stronger; of
+        temporal and of spatial directives for one level, the last holds.
+        """
         by_level: dict[str, dict[str, Any]] = {level.name: {} for level in accelerator.levels}
+        keeps = {level.name: set(level.memory.keeps if level.memory else ()) for level in accelerator.levels}
         for entry in entries:
             target, kind = str(entry.get("target")), str(entry.get("type"))
             if target not in by_level:
                 raise not_found("target in the mapping", target, by_level)
-            if kind not in _TYPES:
-                raise not_found(f"type of the directive for {target} in the mapping", kind, _TYPES)
-            by_level[target]["datatype" if kind in ("bypass", "dataspace") else kind] = entry
+            if kind not in _FIELDS:
+                raise not_found(f"type of the directive for {target} in the mapping", kind, _FIELDS)
+            _check_fields(entry, target, kind)
+            if kind in ("temporal", "spatial"):
+                by_level[target][kind] = entry
+            else:
+                keeps[target] = _kept(entry, keeps[target])
         levels = []
         for level in accelerator.levels:
-            found = by_level[level.name]
-            keeps = _keeps(found.get("datatype", {}), level.memory.keeps if level.memory else ())
-            levels.append(
-                LevelMapping(level.name, loops_of(found.get("temporal")), loops_of(found.get("spatial")), keeps, level.axis)
-            )
+            found, kept = by_level[level.name], tuple(t for t in TENSORS if t in keeps[level.name])
+            spatial = tuple(loops_of(found.get("spatial")))
+            _check_axis(found.get("spatial", {}), spatial, level.axis)
+            levels.append(LevelMapping(level.name, loops_of(found.get("temporal")), spatial, kept, level.axis))
         return cls(tuple(levels))
 
     def directives(self) -> list[dict[str, Any]]:
@@ -227,7 +235,14 @@ class Mapping:
         return "\n".join(lines)
 
 
-_TYPES = ("temporal", "spatial", "datatype", "bypass", "dataspace")
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "temporal": ("factors", "permutation"),
+    "spatial": ("factors", "permutation", "split"),
+    **dict.fromkeys(("datatype", "bypass", "dataspace"), ("keep", "bypass")),
+}
+"""The fields of directives by their types, beside target and type."""
+
+_REUSE = ("no_reuse", "no_temporal_reuse", "no_link_transfer", "rmw_first_update", "no_coalesce")
 
 
 def _as_loops(loops: Iterable[tuple[Dim, int] | Loop]) -> tuple[Loop, ...]:
@@ -241,7 +256,20 @@ def factors_of(loops: Sequence[Loop]) -> dict[str, str]:
     return {"factors": " ".join(present.get(d, f"{d}=1") for d in DIMS), "permutation": "".join(order)}
 
 
-def _keeps(entry: MappingABC[str, Any], default: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _check_fields(entry: MappingABC[str, Any], target: str, kind: str) -> None:
+    for field, value in entry.items():
+        if field in (*_FIELDS[kind], "target", "type") or value in (None, [], ""):
+            continue
+        if field in _REUSE:
+            raise InputError(
+                f"mapping: {target}: {field} is {shown(value)}; it changes what is reused, which hwflow cannot express. Take "
+                "it out, or judge the mapping with timeloop-model."
+            )
+        raise not_found(f"field of the {kind} directive for {target} in the mapping", str(field), _FIELDS[kind])
+
+
+def _kept(entry: MappingABC[str, Any], before: set[Tensor]) -> set[Tensor]:
+    """The tensors that a level keeps after one more directive."""
     named = {word: entry.get(word) or [] for word in ("keep", "bypass")}
     for word, names in named.items():
         if not isinstance(names, list):
@@ -249,33 +277,86 @@ def _keeps(entry: MappingABC[str, Any], default: tuple[Tensor, ...]) -> tuple[Te
         for name in names:
             if name not in TIMELOOP_TENSORS.values():
                 raise not_found(f"tensor at {entry.get('target')} in the mapping", str(name), TIMELOOP_TENSORS.values())
-    return tuple(
+    return {
         t
         for t in TENSORS
-        if TIMELOOP_TENSORS[t] not in named["bypass"] and (TIMELOOP_TENSORS[t] in named["keep"] or t in default)
-    )
+        if TIMELOOP_TENSORS[t] not in named["bypass"] and (TIMELOOP_TENSORS[t] in named["keep"] or t in before)
+    }
 
 
 # From the first letter of a word only: a long word without a number would be tried from each of its letters otherwise.
-_FACTOR = re.compile(r"(?<![A-Za-z])([A-Za-z]+)\s*(?:=\s*)?(\d+)(?:\s*,\s*(\d+))?")
+_FACTOR = re.compile(r"(?<![A-Za-z])([A-Za-z]+)\s*=*\s*(\d+)(?:,(\d+))?")
 
 
 def loops_of(entry: MappingABC[str, Any] | None) -> Iterator[Loop]:
-    """Loops of one directive, outermost first, those of bound 1 left out."""
+    """Loops of one directive, outermost first, those of bound 1 left out. What follows `#` in its factors is a comment."""
     if entry is None:
         return
-    text = entry.get("factors", "")
-    text = " ".join(map(str, text)) if isinstance(text, list) else str(text)
+    target, given = entry.get("target"), entry.get("factors") or ""
+    text = (" ".join(map(str, given)) if isinstance(given, list) else str(given)).partition("#")[0]
     loops: dict[str, Loop] = {}
     for dim, bound, residual in re.findall(_FACTOR, text):
         if dim not in DIMS:
             raise not_found("dimension in the mapping", dim, DIMS)
         if max(len(bound), len(residual)) > 18 or int(bound) < 1:
             raise InputError(
-                f"mapping: {entry.get('target')}: {dim}={bound}: a factor is at least 1; write out the rest of {dim}."
+                f"mapping: {target}: {dim}={bound}: a factor is at least 1 (Timeloop's 0 is the whole dimension); write the "
+                f"number of steps of {dim}."
             )
         loops[dim] = Loop(dim, int(bound), int(residual) if residual else None)
-    order = entry.get("permutation", "")
-    names = [str(d) for d in order] if isinstance(order, list) else re.findall(r"[A-Za-z]", str(order))
-    inner_first = list(dict.fromkeys([*names, *DIMS]))
+    if re.sub(_FACTOR, "", text).strip(" ,\n\t"):  # `C=word`, `M=4, 1`: Timeloop would pass over it
+        raise InputError(
+            f"mapping: {target}: factors is {shown(given)}; it must be factors such as C=4 M=8,5 (no space in it)."
+        )
+    named = _permutation(entry)
+    inner_first = [*named, *(d for d in DIMS if d not in named)]
     yield from (loops[d] for d in reversed(inner_first) if d in loops and loops[d].bound > 1)
+
+
+def _permutation(entry: MappingABC[str, Any]) -> list[Dim]:
+    """The dimensions that a directive puts in order, innermost first."""
+    order = entry.get("permutation") or ""
+    letters = [str(d) for d in order] if isinstance(order, list) else [c for c in str(order) if c.strip(" ,\n\t")]
+    named: list[Dim] = sorted((d for d in DIMS if d in letters), key=letters.index)
+    if letters != named:
+        raise InputError(
+            f"mapping: {entry.get('target')}: permutation is {shown(order)}; it must be dimensions ({', '.join(DIMS)}), each "
+            "at most once, the innermost first."
+        )
+    return named
+
+
+def on_x(entry: MappingABC[str, Any], loops: Sequence[Loop]) -> set[Dim]:
+    """The dimensions that a spatial directive puts on X: the first `split` of its permutation, or all without one.
+
+    Raises:
+        InputError: where split is no number, or does not say on which axis a loop lies.
+    """
+    split, named, target = entry.get("split"), _permutation(entry), entry.get("target")
+    if split is None:
+        return {loop.dim for loop in loops}
+    if isinstance(split, bool) or not isinstance(split, int) or split < 0:
+        raise InputError(f"mapping: {target}: split is {shown(split)}; it must be a whole number of dimensions.")
+    found = set(named[:split])
+    for loop in loops:
+        if loop.dim in named or split <= len(named):
+            continue
+        if split < len(DIMS) - 1:  # problems without groups have one less
+            raise InputError(
+                f"mapping: {target}: split (={split}) goes beyond its permutation, which does not name {loop.dim}, so it does "
+                f"not say on which axis {loop} lies; name all dimensions."
+            )
+        found.add(loop.dim)
+    return found
+
+
+def _check_axis(entry: MappingABC[str, Any], loops: Sequence[Loop], axis: Literal["X", "Y"] | None) -> None:
+    """All spatial loops lie on the axis of the level's fan-out, as `split` has them."""
+    there = on_x(entry, loops)
+    for loop in loops:
+        if axis is not None and (loop.dim in there) != (axis == "X"):
+            raise InputError(
+                f"mapping: {entry.get('target')}: {loop} lies on {'X' if axis == 'Y' else 'Y'} with a split of "
+                f"{entry.get('split', 'all')}, but the fan-out is on {axis}; a split of {len(DIMS) if axis == 'X' else 0} puts "
+                "all dimensions there."
+            )

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwflow.accelerator import Accelerator, Level, explain
-from hwflow.errors import InputError
+from hwflow.errors import InputError, listed
 from hwflow.layers import Bits, Dim
 from hwflow.parts import Memory, Name
 
@@ -153,6 +153,6 @@ class TimeloopAccelerator(Accelerator):
         """
         if self.refusals:
             raise InputError(
-                f"accelerator {self.name}: mid cannot answer for it: {'; '.join(self.refusals)}. Change that in the files, or "
+                f"accelerator {self.name}: mid cannot answer for it: {listed(self.refusals)}. Change that in the files, or "
                 "let Timeloop search: hwflow estimate --level fine --mapper timeloop --strict."
             )

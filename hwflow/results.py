@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hwflow.layers import Layer, Tensor
+from hwflow.text import csv_of
 
 if TYPE_CHECKING:
     import pandas
@@ -77,6 +76,7 @@ class LayerCost:
             "dilations": list(la.dilations),
             "macs": la.macs,
             "params": la.params,
+            "params_shared": la.shared,
             "energy_pj": self.energy_pj,
             "energy_normalized": self.energy_normalized,
             "energy_by_level_pj": dict(self.energy_by_level) if pj else None,
@@ -99,7 +99,8 @@ class NetworkCost:
     """Costs of all layers of a network, one row an occurrence, with totals.
 
     Totals assume that every layer reads its inputs from and writes its outputs to DRAM. `area_um2` is the chip's
-    (`hwflow.energy.chip_area_um2`), or None where it is not known.
+    (`hwflow.energy.chip_area_um2`), or None where it is not known. `params_by_kind` splits all parameters, as
+    `Network.params_by_kind` does.
     """
 
     network: str
@@ -113,6 +114,7 @@ class NetworkCost:
     mac_units: int | None = None
     area_um2: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    params_by_kind: Mapping[str, int] = field(default_factory=dict)
 
     def _sum(self, values: list[Any]) -> Any:
         return None if any(v is None for v in values) else sum(values)
@@ -124,8 +126,13 @@ class NetworkCost:
 
     @property
     def params(self) -> int:
-        """Weights of all rows."""
-        return sum(r.layer.params for r in self.rows)
+        """Weights of all rows, those that several rows read counted once."""
+        return sum(r.layer.own_params for r in self.rows)
+
+    @property
+    def params_total(self) -> int:
+        """All parameters of the network, each once: weights, bias, normalization and others."""
+        return self.params + self.params_other
 
     @property
     def energy_pj(self) -> float | None:
@@ -182,6 +189,7 @@ class NetworkCost:
                 "macs": self.macs,
                 "params": self.params,
                 "params_other": self.params_other,
+                "params_total": self.params_total,
                 "energy_pj": self.energy_pj,
                 "energy_normalized": self.energy_normalized,
                 "cycles": self.cycles,
@@ -217,13 +225,7 @@ class NetworkCost:
 
     def to_csv(self) -> str:
         """One line a layer, units in the column names."""
-        rows = self.records()
-        columns = list(dict.fromkeys(c for row in rows for c in row))
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        return csv_of(self.records())
 
     def to_frame(self) -> pandas.DataFrame:
         """The rows of `to_csv` as a pandas DataFrame."""

@@ -1,9 +1,10 @@
 """The store: one SQLite file that keeps every answer which took time, for all processes of a user.
 
 Values are JSON, found by a kind (`mid`, `fine`, `energy`, ...) and a key, which is a hash of everything that the value depends
-on. A *claim* says that a process is computing a value, so that two processes at once share the work instead of repeating it;
-the claim of a process that died is taken over. A store that cannot be used never loses a result: the work goes on without it,
-and `notices` says so once.
+on. Each has a checksum: a value that is not as it was written, or not of the form that is asked for, counts as none. A *claim*
+says that a process is computing a value, so that two processes at once share the work instead of repeating it; the claim of a
+process that died is taken over. A store that cannot be used never loses a result: the work goes on without it, and `notices`
+says so once.
 
 What a process has lately read from or written to a file it finds in its own memory, without a look into the file. That is safe
 because a key's value never changes, whoever computes it.
@@ -20,12 +21,13 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from hwflow import _owner
-from hwflow._cachefile import CacheFile, transaction
+from hwflow._cachefile import CacheFile, checksum_of, transaction
 from hwflow.errors import HwflowError
 
 HEARTBEAT_S = 5.0
@@ -34,6 +36,10 @@ STALE_S = 60.0
 RECENT = 4096
 """Values that a process remembers; one of a layer is about 3 kB of text."""
 
+Accepts = Callable[[Any], bool]
+"""Whether a value has the form that it must have."""
+
+_PUT = "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)"
 _UNCLAIM = "DELETE FROM claims WHERE kind = ? AND key = ? AND token = ?"
 
 
@@ -87,7 +93,7 @@ class Store:
     """One SQLite file. Safe with many threads and many processes at once, and after `kill -9`."""
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self._file = CacheFile(default_path() if path is None else Path(path))
+        self._file = CacheFile(default_path() if path is None else Path(path), own_folder=path is None)
         self._held: dict[tuple[str, str], str] = {}
         self._pid = 0
         self._heart: threading.Thread | None = None
@@ -105,39 +111,54 @@ class Store:
 
     # Values ----------------------------------------------------------------------------------------------------------
 
-    def get(self, kind: str, key: str) -> Any | None:
-        """The value, or None where there is none; each call gives a value of its own."""
+    def get(self, kind: str, key: str, accepts: Accepts | None = None) -> Any | None:
+        """The value, or None where there is none, or none that `accepts`; each call gives a value of its own."""
         recent = _RECENT.get((str(self.path), kind, key))
         if recent is not None:
             return json.loads(recent)
         with self._file.using("read") as db:
-            text = None if db is None else _text(db, kind, key)
-            if text is not None:
-                _RECENT.add((str(self.path), kind, key), text)
-                return json.loads(text)
+            found = None if db is None else self._read(db, kind, key, accepts)
+            if found is not None:
+                _RECENT.add((str(self.path), kind, key), found[0])
+                return found[1]
         return None
 
     def put(self, kind: str, key: str, value: Any) -> None:
         """Keep a value (plain data). Where the store cannot be written it is not kept, and `notices` says so."""
-        text = json.dumps(value, separators=(",", ":"))
+        text = _text_of(value)
         with self._file.using("write") as db:
-            if db is not None:
-                db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (kind, key, text))
+            if db is not None and text is not None:
+                db.execute(_PUT, _row(kind, key, text))
                 _RECENT.add((str(self.path), kind, key), text)
+
+    def _read(self, db: sqlite3.Connection, kind: str, key: str, accepts: Accepts | None) -> tuple[str, Any] | None:
+        """The value as text and as it is, where it is as it was written and has the form that it must have."""
+        row = db.execute("SELECT value, checksum FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        if row is None:
+            return None
+        text, checksum = row
+        if isinstance(text, str) and checksum == _row(kind, key, text)[3]:
+            with contextlib.suppress(ValueError, RecursionError):
+                value = _DECODER.decode(text)
+                if value is not None and (accepts is None or accepts(value)):
+                    return text, value
+        self._file.notice(f"the cache at {self.path} has damaged entries; what they should hold is computed again.")
+        return None
 
     # Claims ----------------------------------------------------------------------------------------------------------
 
-    def begin(self, kind: str, key: str) -> Hit | Claim | Busy:
+    def begin(self, kind: str, key: str, accepts: Accepts | None = None) -> Hit | Claim | Busy:
         """The value, the claim to compute it, or who is computing it now; a claim whose owner died is taken over."""
         claim = Claim(kind, key, uuid.uuid4().hex)
-        found = self.get(kind, key)
+        found = self.get(kind, key, accepts)
         if found is not None:
             return Hit(found)
         with self._file.using("write") as db:
             if db is None:
                 return claim
             with transaction(db):
-                answer = _claim(db, claim)
+                written = self._read(db, kind, key, accepts)
+                answer = _claim(db, claim) if written is None else Hit(written[1])
             if isinstance(answer, Claim):
                 self._held[kind, key] = claim.token
                 self._start_heart()
@@ -146,14 +167,16 @@ class Store:
 
     def fulfil(self, claim: Claim, value: Any) -> None:
         """Keep the value that was claimed, and end the claim, in one transaction."""
-        text = json.dumps(value, separators=(",", ":"))
+        text = _text_of(value)
         self._held.pop((claim.kind, claim.key), None)
         with self._file.using("write") as db:
             if db is not None:
                 with transaction(db):
-                    db.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (claim.kind, claim.key, text))
+                    if text is not None:
+                        db.execute(_PUT, _row(claim.kind, claim.key, text))
                     db.execute(_UNCLAIM, (claim.kind, claim.key, claim.token))
-                _RECENT.add((str(self.path), claim.kind, claim.key), text)
+                if text is not None:
+                    _RECENT.add((str(self.path), claim.kind, claim.key), text)
 
     def release(self, claim: Claim) -> None:
         """End a claim without a value: the work failed or was interrupted."""
@@ -180,7 +203,7 @@ class Store:
         with self._file.using("write") as db:
             if db is not None:
                 db.execute("BEGIN IMMEDIATE")
-                db.execute("INSERT OR REPLACE INTO entries VALUES ('', 'probe', 'null')")
+                db.execute(_PUT, _row("", "probe", "null"))
                 db.execute("ROLLBACK")
         return self._file.writable
 
@@ -261,15 +284,26 @@ class _Recent:
 _RECENT = _Recent()
 
 
-def _text(db: sqlite3.Connection, kind: str, key: str) -> str | None:
-    row = db.execute("SELECT value FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-    return None if row is None else str(row[0])
+def _text_of(value: Any) -> str | None:
+    """A value as JSON; None where it is not finite, for which JSON has no words: it is not kept."""
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return None
 
 
-def _claim(db: sqlite3.Connection, claim: Claim) -> Hit | Claim | Busy:
-    found = _text(db, claim.kind, claim.key)
-    if found is not None:
-        return Hit(json.loads(found))
+def _row(kind: str, key: str, text: str) -> tuple[str, str, str, str]:
+    return kind, key, text, checksum_of(kind.encode(), key.encode(), text.encode())
+
+
+def _refuse(constant: str) -> Never:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _claim(db: sqlite3.Connection, claim: Claim) -> Claim | Busy:
     where = (claim.kind, claim.key)
     owner = db.execute("SELECT host, pid, started, heartbeat FROM claims WHERE kind = ? AND key = ?", where).fetchone()
     if owner is not None:

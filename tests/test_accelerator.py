@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+import hwflow
 from hwflow.accelerator import Accelerator, Fanout, MacUnit, Memory, presets
 from hwflow.dataflow import constrain, dataflows, load_dataflow
-from hwflow.errors import InputError
-from hwflow.layers import Bits
+from hwflow.errors import InputError, NotMappable
+from hwflow.layers import Bits, Layer
 
 EYERISS = Accelerator.load("eyeriss")
 
@@ -91,9 +92,45 @@ def test_what_a_variant_changes() -> None:
     assert EYERISS.differences(EYERISS) == {}
 
 
-def test_words_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(InputError, match=r"dram\.width_bits \(=64\) is no whole multiple of the 12 bit"):
-        EYERISS.with_bits(Bits(12, 12, 12))
+@pytest.mark.parametrize("bits", [3, 5, 6, 7, 12])
+def test_words_that_do_not_fill_an_access_are_refused_with_layer_and_fields(bits: int) -> None:
+    with pytest.raises(InputError) as error:
+        EYERISS.serving(Layer("head", C=4, M=4, bits=Bits(bits, bits, bits)))
+    said = str(error.value)
+    assert said.startswith(f"layer head: accelerator eyeriss: words of {bits} bits do not fill dram.width_bits (=64), global_b")
+    assert "Ask for 1, 2, 4, 8, 16 bits" in said
+    for memory in EYERISS.memories:
+        assert f"{memory.name}.width_bits (={memory.width_bits})" in said
+    assert EYERISS.serving(Layer("head", C=4, M=4)) is EYERISS
+    for fitting in (1, 2, 4, 8, 16):  # what the sentence proposes is possible
+        assert EYERISS.with_bits(Bits(fitting, fitting, fitting)).dram.word_bits == fitting
+
+
+@pytest.mark.parametrize("bits", [3, 5, 6, 7])
+def test_accesses_can_be_made_so_wide_that_odd_words_fill_them(bits: int) -> None:
+    wide = EYERISS.with_(
+        {
+            f"{memory.name}.{field}": value
+            for memory in EYERISS.memories
+            for field, value in (("width_bits", 16 * bits), ("size_words", 1050), ("size_kib", None))
+            if field == "width_bits" or memory is not EYERISS.dram
+            if value is not None
+        }
+    )
+    layer = Layer("head", C=4, M=4, bits=Bits(bits, bits, bits))
+    assert {memory.word_bits for memory in wide.serving(layer).memories} == {bits}
+
+
+def test_the_outermost_memory_need_be_no_dram() -> None:
+    hierarchy = [
+        {"name": "store", "kind": "sram", "role": "store", "size_words": 512, "word_bits": 8, "width_bits": 64},
+        {"name": "mac", "kind": "mac", "multiplier_bits": 8, "adder_bits": 16},
+    ]
+    chip = Accelerator.from_dict({"name": "small", "technology_nm": 45, "clock_mhz": 1000, "hierarchy": hierarchy})
+    fits, too_large = Layer("fits", C=4, M=8, P=5), Layer("large", C=16, M=32, P=5)
+    assert hwflow.map_layer(fits, chip, store=False).cost.dram_bytes > 0
+    with pytest.raises(NotMappable, match="has no mapping on small"):
+        hwflow.map_layer(too_large, chip, store=False)
 
 
 def test_bandwidth_in_words_per_cycle() -> None:
@@ -118,7 +155,7 @@ def test_bandwidth_in_words_per_cycle() -> None:
         ("clock_mhz", -1, "clock_mhz is -1"),
         ("clock_mhz", float("inf"), "clock_mhz is inf"),
         ("global_buffer.keeps", ["weight"], r"global_buffer\.keeps\[0\] is 'weight'"),
-        ("dram.keeps", ["weights"], "the first part must be a dram that keeps weights, inputs and outputs"),
+        ("dram.keeps", ["weights"], "the first part must be a memory that keeps weights, inputs and outputs"),
         ("hierarchy", [], "unknown field"),
         ("clock_mhz", True, "clock_mhz is True: a number is needed"),
         ("dram.bandwidth_gb_s", 1e-300, r"dram\.bandwidth_gb_s is 1e-300"),
@@ -163,7 +200,7 @@ def test_one_of_ones_own_in_full(tmp_path: Path) -> None:
     ("change", "text"),
     [
         (lambda h: h.pop(), "it must end in one part of kind mac"),
-        (lambda h: h.pop(0), "the first part must be a dram"),
+        (lambda h: h.pop(0), "the first part must be a memory"),
         (lambda h: h.insert(3, {**h[2], "name": "more", "role": "more"}), "two fan-outs in a row"),
         (lambda h: h.insert(2, {**h[1]}), "'global_buffer' stands twice"),
         (lambda h: h.insert(2, {**h[1], "name": "second"}), "the role 'global' is taken"),

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -318,6 +319,17 @@ def test_a_file_that_grows_is_read_up_to_the_limit(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("hwflow.data.checked", lambda path, *_: path)
     with pytest.raises(InputError, match=r"a\.yaml is too large: it has more; hwflow reads at most 50 bytes of a description"):
         read_text(tmp_path / "a.yaml", "accelerator")
+
+
+def test_weights_that_unpack_to_more_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", b"\0" * 10_000)
+    assert checked(path, "the weights", "weights") == path
+    monkeypatch.setitem(LIMITS, "weights", 5_000)
+    assert path.stat().st_size < 5_000
+    with pytest.raises(InputError, match=r"w\.pt is too large: unpacked it has 10,000 bytes; hwflow reads at most 5,000 bytes"):
+        checked(path, "the weights", "weights")
 
 
 @pytest.mark.parametrize(

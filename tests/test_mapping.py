@@ -94,6 +94,94 @@ def test_a_bypass_of_some_leaves_the_others(chip: Accelerator) -> None:
     assert Mapping.from_directives(entries, chip).levels[1].keeps == ("outputs",)
 
 
+def changed(target: str, kind: str, **fields: object) -> list[dict]:
+    """The directives with some fields of one changed."""
+    return [{**d, **fields} if (d["target"], d["type"]) == (target, kind) else d for d in DIRECTIVES]
+
+
+KEEPS = {  # mapping/parser.cpp: each directive sets what it names, in the order of the file
+    "two that bypass": ([{"bypass": ["Inputs"]}, {"bypass": ["Weights"]}], ("outputs",)),
+    "one keeps, one bypasses": ([{"bypass": ["Inputs", "Weights"]}, {"keep": ["Outputs"]}], ("outputs",)),
+    "kept again": ([{"bypass": ["Inputs", "Outputs"]}, {"keep": ["Inputs"]}], ("inputs",)),
+    "bypassed again": ([{"keep": ["Inputs"]}, {"bypass": ["Inputs"]}], ("outputs",)),
+    "both in one": ([{"keep": ["Inputs", "Outputs"], "bypass": ["Inputs"]}], ("outputs",)),
+    "nothing said": ([{}], ("inputs", "outputs")),
+    "all bypassed, one by one": ([{"bypass": ["Inputs"]}, {"bypass": ["Outputs"]}, {"bypass": ["Weights"]}], ()),
+}
+
+
+@pytest.mark.parametrize("case", KEEPS)
+def test_bypass_directives_of_one_level_add_up(case: str, chip: Accelerator) -> None:
+    said, kept = KEEPS[case]
+    kinds = ("bypass", "datatype", "dataspace")
+    own = [{"target": "buffer", "type": kinds[i % 3], **one} for i, one in enumerate(said)]
+    assert Mapping.from_directives([DIRECTIVES[0], *own, *DIRECTIVES[2:]], chip).levels[1].keeps == kept
+
+
+SAME = {  # mapping/parser.cpp, ParseUserFactors and ParseUserPermutations
+    "a comment": changed("dram", "temporal", factors="N=1 G=1 C=1 M=5 P=4 # not M=7 Q=1"),
+    "commas": changed("dram", "temporal", factors="M=5,P=4, C=1"),
+    "two signs": changed("dram", "temporal", factors="M==5 P = 4"),
+    "no signs": changed("dram", "temporal", factors="M5 P4"),
+    "an empty field": changed("dram", "temporal", no_reuse=[]),
+    "no split": changed("buffer", "spatial", split=None),
+    "a split of all": changed("buffer", "spatial", split=999),
+    "a split of one": changed("buffer", "spatial", split=1),
+    "a split of a problem without groups": changed("buffer", "spatial", split=7, permutation="NCPQRSM"),
+    "the same without a permutation": changed("buffer", "spatial", split=7, permutation=""),
+    "the last of two": [{"target": "dram", "type": "temporal", "factors": "P=9", "permutation": "P"}, *DIRECTIVES],
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_directives_are_read_as_timeloop_reads_them(case: str, chip: Accelerator) -> None:
+    assert Mapping.from_directives(SAME[case], chip) == GOOD
+
+
+WRONG = {
+    "a word for a number": (changed("dram", "temporal", factors="M=five P=4"), r"dram: factors is 'M=five P=4'; it must be"),
+    "a space before the residual": (changed("buffer", "spatial", factors="M=8, 5"), r"buffer: factors is 'M=8, 5'; it must be"),
+    "a fraction": (changed("dram", "temporal", factors="M=2.5"), r"dram: factors is 'M=2\.5'"),
+    "nothing on X": (
+        changed("buffer", "spatial", split=0),
+        r"buffer: M=8,5 lies on Y with a split of 0, but the fan-out is on X",
+    ),
+    "too small a split": (
+        changed("buffer", "spatial", split=1, permutation="CMNPQRSG"),
+        r"buffer: M=8,5 lies on Y with a split of 1",
+    ),
+    "an undecided split": (
+        changed("buffer", "spatial", split=3, permutation="CR"),
+        r"split \(=3\) goes beyond its permutation",
+    ),
+    "a split below 0": (changed("buffer", "spatial", split=-1), r"buffer: split is -1; it must be a whole number"),
+    "a split that is no number": (changed("buffer", "spatial", split="x"), r"buffer: split is 'x'; it must be a whole number"),
+    "a split that is none": (changed("buffer", "spatial", split=2.5), r"buffer: split is 2\.5; it must be a whole number"),
+    "a true split": (changed("buffer", "spatial", split=True), r"buffer: split is True"),
+    "a dimension twice": (changed("dram", "temporal", permutation="MPM"), r"dram: permutation is 'MPM'; it must be dimensions"),
+    "an unknown dimension": (
+        changed("dram", "temporal", permutation="MK"),
+        r"dram: permutation is 'MK'; it must be dimensions",
+    ),
+    "a comment in a permutation": (changed("dram", "temporal", permutation="MP # x"), r"dram: permutation is 'MP # x'"),
+    "no reuse": (
+        changed("dram", "temporal", no_reuse=["Weights"]),
+        r"dram: no_reuse is \['Weights'\]; it changes what is reused",
+    ),
+    "no multicast": (changed("buffer", "spatial", no_link_transfer=["Inputs"]), r"buffer: no_link_transfer is"),
+    "no coalescing": (changed("buffer", "datatype", no_coalesce=["Inputs"]), r"buffer: no_coalesce is"),
+    "a misspelt field": (changed("dram", "temporal", factor="M=3"), r"'factor'. Did you mean 'factors'\?"),
+    "a split in time": (changed("dram", "temporal", split=3), r"unknown field of the temporal directive for dram"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_timeloop_would_pass_over_or_stop_at_is_refused(case: str, chip: Accelerator) -> None:
+    entries, message = WRONG[case]
+    with pytest.raises(InputError, match=message):
+        Mapping.from_directives(entries, chip)
+
+
 def test_the_loop_nest_as_text() -> None:
     assert str(GOOD) == (
         "dram [weights, inputs, outputs]\n"
@@ -154,7 +242,7 @@ def test_what_does_not_belong_is_refused(wrong: Mapping, message: str, chip: Acc
         ({"target": "buffer", "type": "temporal", "factors": "K=4"}, r"unknown dimension in the mapping 'K'"),
         (
             {"target": "buffer", "type": "temporal", "factors": "C=0"},
-            r"buffer: C=0: a factor is at least 1; write out the rest of C",
+            r"buffer: C=0: a factor is at least 1 .Timeloop.s 0 is the whole dimension.; write the number of steps",
         ),
         (
             {"target": "buffer", "type": "bypass", "bypass": ["Weight"]},

@@ -26,6 +26,7 @@ DATA = {
     "native",
     "operators",
     "results",
+    "text",
 }
 STORE = {"store", "_cachefile", "_owner"}
 TOP = {"cli", "console", "doctor", "__main__"}

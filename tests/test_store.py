@@ -6,10 +6,11 @@ import contextlib
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -335,6 +336,214 @@ def test_kill_9_while_writing_loses_at_most_what_was_in_flight(file: Path) -> No
             assert store.get("mid", f"{round_}-{n}") == {"n": n, "filling": "x" * 5000}
         assert store.notices == ()
         store.close()
+
+
+# What others changed -------------------------------------------------------------------------------------------------
+
+WHOLE = {"energy": 2.5, "cycles": 3}
+
+
+def changed(file: Path, statement: str, *values: object) -> None:
+    """Edit the file behind the back of the store, which is told nothing."""
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        db.execute(statement, values)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "no JSON",
+        '{"energy":-2.5,"cycles":3}',
+        '{"energy":NaN,"cycles":3}',
+        '{"energy":2.5}',
+        '{"energy":2.5,"cycles":3} ',
+        "null",
+        "",
+        "[" * 100_000,
+        b"\xff\xfe",
+        b'{"energy":2.5,"cycles":3}',
+        7,
+        2.5,
+    ],
+    ids=str,
+)
+def test_an_edited_value_counts_as_none_and_is_replaced(file: Path, value: object) -> None:
+    store = Store(file)
+    for key in ("k", "l"):
+        store.put("mid", key, WHOLE)
+    store.put("mid", "whole", WHOLE)
+    changed(file, "UPDATE entries SET value = ? WHERE key != 'whole'", value)
+    assert store.get("mid", "k") is None
+    assert store.get("mid", "whole") == WHOLE
+    for key in ("k", "l"):
+        claim = store.begin("mid", key)
+        assert isinstance(claim, Claim)
+        store.fulfil(claim, WHOLE)
+        assert store.begin("mid", key) == Hit(WHOLE)
+    assert store.notices == (f"the cache at {file} has damaged entries; what they should hold is computed again.",)
+
+
+@pytest.mark.parametrize("checksum", ["", "0" * 32, "x", 5, b"\xff", "é"])
+def test_a_checksum_that_does_not_fit_is_no_checksum(file: Path, checksum: object) -> None:
+    Store(file).put("mid", "k", WHOLE)
+    changed(file, "UPDATE entries SET checksum = ?", checksum)
+    assert Store(file).get("mid", "k") is None
+
+
+@pytest.mark.parametrize("statement", ["UPDATE entries SET kind = 'fine'", "UPDATE entries SET key = 'l'"])
+def test_a_value_under_another_key_counts_as_none(file: Path, statement: str) -> None:
+    Store(file).put("mid", "k", WHOLE)
+    changed(file, statement)
+    store = Store(file)
+    assert [store.get(kind, key) for kind in ("mid", "fine") for key in "kl"] == [None] * 4
+    assert len(store.notices) == 1
+
+
+def test_bytes_that_are_no_text_in_a_text_column(file: Path) -> None:
+    Store(file).put("mid", "k", WHOLE)
+    changed(file, "UPDATE entries SET value = CAST(x'7bff7d' AS TEXT), checksum = CAST(x'ff' AS TEXT)")
+    store = Store(file)
+    assert store.get("mid", "k") is None
+    store.put("mid", "k", WHOLE)
+    assert store.get("mid", "k") == WHOLE
+
+
+def test_a_row_that_would_fill_the_memory_is_not_read(file: Path) -> None:
+    Store(file).put("mid", "k", WHOLE)
+    changed(file, "UPDATE entries SET value = zeroblob(70000000)")
+    store = Store(file)
+    assert store.get("mid", "k") is None
+    assert isinstance(store.begin("mid", "k"), Claim)
+
+
+def test_a_value_of_another_form_counts_as_none(file: Path) -> None:
+    store = Store(file)
+    store.put("mid", "k", WHOLE)
+    assert store.get("mid", "k", lambda value: "mapping" in value) is None
+    assert isinstance(store.begin("mid", "k", lambda value: "mapping" in value), Claim)
+    assert store.get("mid", "k", lambda value: "energy" in value) == WHOLE
+    assert len(store.notices) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": -float("inf")}])
+def test_what_json_has_no_words_for_is_not_kept(file: Path, value: object) -> None:
+    store = Store(file)
+    store.put("mid", "k", value)
+    claim = store.begin("mid", "k")
+    assert isinstance(claim, Claim)
+    store.fulfil(claim, value)
+    assert isinstance(store.begin("mid", "k"), Claim)
+    assert store.notices == ()
+
+
+@pytest.mark.parametrize("name", ["host", "pid", "started", "heartbeat"])
+@pytest.mark.parametrize("value", ["x", "", b"\xff", -1, 0, 2**63 - 1, 1.5, float("inf"), -float("inf")], ids=repr)
+def test_a_claim_of_any_form_neither_fails_nor_blocks(file: Path, name: str, value: object) -> None:
+    Store(file).put("mid", "x", 1)
+    row = {"host": _owner.host(), "pid": 2**22 + 1, "started": "1", "heartbeat": time.time(), name: value}
+    changed(file, "INSERT INTO claims VALUES ('mid', 'k', 'token', ?, ?, ?, ?)", *row.values())
+    store = Store(file)
+    if name == "host" and not isinstance(value, bytes):  # another machine, whose claim ends unless its heart beats
+        assert isinstance(store.begin("mid", "k"), Busy)
+    else:
+        assert isinstance(store.begin("mid", "k"), Claim)
+
+
+@pytest.mark.parametrize("ahead_s", [100.0, 1e6, 1e12, 1e300])
+def test_a_claim_from_a_clock_ahead_does_not_block(file: Path, ahead_s: float) -> None:
+    Store(file).put("mid", "x", 1)
+    row = ("elsewhere/boot", 1, "1", time.time() + ahead_s)
+    changed(file, "INSERT INTO claims VALUES ('mid', 'k', 'token', ?, ?, ?, ?)", *row)
+    assert isinstance(Store(file).begin("mid", "k"), Claim)
+
+
+# Who may look --------------------------------------------------------------------------------------------------------
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    before = os.umask(0)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o022, 0o077, 0o777])
+def test_a_store_is_private_whatever_the_umask(mask: int, tmp_path: Path, umask: Callable[[int], int]) -> None:
+    file = tmp_path / "new" / "hwflow" / "store.sqlite"
+    umask(mask)
+    store = Store(file)
+    store.put("mid", "k", 1)
+    beside = sorted(p.name for p in file.parent.iterdir())
+    assert beside == ["store.sqlite", "store.sqlite-shm", "store.sqlite-wal"]
+    assert [_mode(p) for p in (file.parent, file.parent.parent)] == [0o700] * 2
+    assert [_mode(p) for p in file.parent.iterdir()] == [0o600] * 3
+    assert Store(file).get("mid", "k") == 1
+
+
+def test_an_open_store_becomes_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    Store().put("mid", "k", 1)
+    for path, mode in ((tmp_path, 0o755), (tmp_path / "hwflow", 0o755), (default_path(), 0o644)):
+        path.chmod(mode)
+    assert Store().get("mid", "k") == 1
+    assert [_mode(p) for p in (tmp_path, tmp_path / "hwflow", default_path())] == [0o755, 0o700, 0o600]
+
+
+def test_a_folder_that_was_there_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Store(tmp_path / "mine.sqlite").put("mid", "k", 1)
+    assert (_mode(tmp_path), _mode(tmp_path / "mine.sqlite")) == (0o755, 0o600)
+
+
+# Stores of before ----------------------------------------------------------------------------------------------------
+
+_VERSION_1 = """
+CREATE TABLE entries (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+CREATE TABLE claims (kind TEXT NOT NULL, key TEXT NOT NULL, token TEXT NOT NULL, host TEXT NOT NULL,
+    pid INTEGER NOT NULL, started TEXT NOT NULL, heartbeat REAL NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+INSERT INTO entries VALUES ('mid', 'k', '{"energy":2.5,"cycles":3}'), ('mid', 'é', '"é"'), ('mid', 'nan', 'NaN');
+INSERT INTO entries VALUES ('mid', 'text', 'no JSON'), ('mid', 'bytes', x'ff'), ('mid', 'number', 7);
+INSERT INTO entries VALUES ('mid', 'no text', CAST(x'22ff22' AS TEXT));
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def old(file: Path) -> Path:
+    file.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.executescript(_VERSION_1)
+    return file
+
+
+def test_a_store_without_checksums_is_given_them(old: Path) -> None:
+    for store in (Store(old), Store(old)):
+        assert (store.get("mid", "k"), store.get("mid", "é")) == (WHOLE, "é")
+        assert store.notices == ()
+        assert [store.get("mid", key) for key in ("nan", "text", "bytes", "no text")] == [None] * 4
+    changed(old, "UPDATE entries SET value = replace(value, '2.5', '-2.5')")
+    assert Store(old).get("mid", "k") is None
+    with contextlib.closing(sqlite3.connect(old)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_store_without_checksums_that_cannot_be_written_is_not_read(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and real(path, mode))  # root may write anything
+    store = Store(old)
+    assert store.get("mid", "k") is None
+    assert any("its tables are of version 1" in notice or "read-only" in notice for notice in store.notices)
+
+
+def test_processes_that_open_an_old_store_at_once(old: Path) -> None:
+    program = f"from hwflow.store import Store; s = Store({str(old)!r}); print(s.get('mid', 'k'), s.notices)"
+    with contextlib.ExitStack() as stack:
+        others = [stack.enter_context(python(program)) for _ in range(4)]
+        assert [line_of(other) for other in others] == [f"{WHOLE} ()"] * 4
 
 
 # What fails ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -62,6 +63,15 @@ def _terminated(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _refused(error: OSError) -> str:
+    """What the system refused, and what to do about it where that is known."""
+    named = f" ({error.filename})" if error.filename is not None else ""
+    remedy = "'--debug' shows what was being done."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        remedy = "Raise the limit (ulimit -n 1024), or use fewer processes (--jobs)."
+    return f"the system reports: {error.strerror or error}{named}. {remedy}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `hwflow` command; ends by `SystemExit`."""
     from hwflow.console import say
@@ -69,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if sys.stdout is None or sys.stderr is None:  # closed by the caller: hwflow ... >&-
         sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: a name may not fit the encoding
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us there handles signals
@@ -84,10 +96,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: `hwflow ... | head`
         sys.exit(1)
     except OSError as error:
-        if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if debug:
             raise
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            say(_refused(error))
+            sys.exit(1)
         say(f"the answer cannot be written: {error.strerror}. Make room, or write it elsewhere (-o FILE).")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left cannot be flushed
+        sys.exit(1)
+    except MemoryError:
+        if debug:
+            raise
+        say("memory ran out. Use a smaller input or fewer processes (--jobs), or a machine with more of it.")
         sys.exit(1)
     except Exception as error:
         if debug:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwflow.errors import InputError
+from hwflow.errors import MOST_JOBS, InputError, check_whole, shown
 
 if TYPE_CHECKING:
     from hwflow.accelerator import Accelerator
@@ -69,6 +69,12 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="The same as --fall
 FormatOption = Annotated[str, typer.Option("--format", metavar="table|json|csv", help="How to print.")]
 OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not to the screen.")]
 JobsOption = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Layers at once; by default the cores.")]
+
+
+_DIGITS = 18
+"""Of a whole number; the largest size that can be costed has 10."""
+_VALUE = 10_000
+"""Characters of a field's value."""
 
 
 def load_network(spec: str, input_text: str | None, batch: int | None, bits: str | None) -> Network:
@@ -141,6 +147,7 @@ _NO_CHIP = "no chip is named; give --accelerator, a preset ('hwflow list acceler
 def cores(jobs: int | None, mapper: str = "hwflow") -> int:
     """`--jobs`, by default the number of cores that this process may use; Timeloop's mapper takes several for each layer."""
     if jobs is not None:
+        check_whole("--jobs", jobs, MOST_JOBS)
         return jobs
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if mapper != "timeloop":
@@ -179,22 +186,23 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 
 def _whole(option: str, text: str, parts: Sequence[str], count: int | None, expected: str) -> list[int]:
-    numbers = [int(p) for p in parts if p.strip().isdecimal() and int(p) > 0]
+    numbers = [int(p) for p in parts if p.strip().isdecimal() and len(p) <= _DIGITS and int(p) > 0]
     if len(numbers) != len(parts) or (count is not None and len(numbers) != count):
-        raise InputError(f"{option} is {text!r}; it must be {expected}.")
+        raise InputError(f"{option} is {shown(text)}; it must be {expected}.")
     return numbers
 
 
 def _fields(changes: Sequence[str]) -> dict[str, Any]:
-    import yaml
+    from hwflow.data import parse_yaml
 
     fields: dict[str, Any] = {}
     for text in changes:
         name, equals, value = text.partition("=")
         if not equals or not name.strip() or not value.strip():
-            raise InputError(f"--set {text!r} must have the form FIELD=VALUE, for example --set global_buffer.size_kib=64.")
-        try:
-            fields[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text!r}: the value {value!r} cannot be read.") from error
+            raise InputError(
+                f"--set {shown(text)} must have the form FIELD=VALUE, for example --set global_buffer.size_kib=64."
+            )
+        if len(value) > _VALUE:
+            raise InputError(f"--set {shown(text)}: the value has {len(value):,} characters; the most is {_VALUE:,}.")
+        fields[name.strip()] = parse_yaml(value, f"--set {shown(text)}: the value")
     return fields

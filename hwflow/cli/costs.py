@@ -214,12 +214,7 @@ def _write_page(found: list[_Costed], file: Path) -> None:
 
 
 def _comparison_csv(variants: list[Variant]) -> str:
-    import csv
-    import io
+    from hwflow.text import csv_of
 
     rows = [{"asked_level": v.level, "dataflow": v.dataflow or "", **row} for v in variants for row in v.cost.records()]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(dict.fromkeys(c for row in rows for c in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_of(rows)

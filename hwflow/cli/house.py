@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ def listing(
     ],
 ) -> None:
     """What hwflow knows by name."""
+    from hwflow.console import deliver_text
     from hwflow.errors import not_found
 
     if what not in _LISTS:
@@ -27,13 +27,13 @@ def listing(
     lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
     entries = lists[what]()
     width = max(len(name) for name in entries)
-    sys.stdout.writelines(f"{name.ljust(width)}  {text}\n" for name, text in entries.items())
+    deliver_text("".join(f"{name.ljust(width)}  {text}\n" for name, text in entries.items()))
 
 
 @cache.command("info")
 def cache_info() -> None:
     """Path, size and number of results by kind."""
-    from hwflow.console import say
+    from hwflow.console import deliver_text, say
     from hwflow.store import Store
 
     store = Store()
@@ -47,7 +47,7 @@ def cache_info() -> None:
     lines += [f"{kind.ljust(8)}  {count:,} results" for kind, count in info.entries.items()]
     if not info.entries:
         lines.append("empty")
-    sys.stdout.write("\n".join(lines) + "\n")
+    deliver_text("\n".join(lines) + "\n")
     for notice in store.notices:
         say(notice)
 
@@ -55,11 +55,12 @@ def cache_info() -> None:
 @cache.command("clear")
 def cache_clear() -> None:
     """Remove all results."""
+    from hwflow.console import deliver_text
     from hwflow.store import Store
 
     store = Store()
     removed = store.clear()
-    sys.stdout.write(f"removed {removed:,} results from {store.path}\n")
+    deliver_text(f"removed {removed:,} results from {store.path}\n")
     store.close()
 
 
@@ -68,10 +69,10 @@ def examine(
 ) -> None:
     """What is installed, what answers for each preset, what is missing, and the one next command."""
     from hwflow import doctor
-    from hwflow.console import interruptible
+    from hwflow.console import deliver_text, interruptible
 
     with interruptible():
-        sys.stdout.write(doctor.examine(live=not quick).text())
+        deliver_text(doctor.examine(live=not quick).text())
 
 
 def _networks() -> dict[str, str]:

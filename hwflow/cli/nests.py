@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwflow.cli.pages import shape_text
+from hwflow.cli.pages import shape_text, whose_energies
 from hwflow.console import Page, Table, number
 from hwflow.cost.mid import MapResult
 from hwflow.cost.occupancy import Share
 from hwflow.results import LayerCost
+from hwflow.text import visible
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def map_page(
         f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective)}.",
         f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
     ]
-    return Page(f"{cost.layer.name} ({shape_text(cost.layer)}) on {accelerator}\n\n{found.mapping}", tables, lines)
+    title = f"{visible(cost.layer.name)} ({shape_text(cost.layer)}) on {accelerator}{whose_energies([cost.energy_source])}"
+    return Page(f"{title}\n\n{found.mapping}", tables, lines)
 
 
 def _counts(cost: LayerCost) -> Table:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hwflow.console import Page, Table, number
+from hwflow.cost.energies import OTHERS
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.ranking import spearman
@@ -54,7 +55,19 @@ def estimate_page(cost: NetworkCost) -> Page:
     totals += [number(cost.cycles, 0), number(_percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
     where = f" on {cost.accelerator}" if cost.accelerator else ", no accelerator"
     table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 7, 8}))
-    return Page(f"{cost.network}{where}, level {cost.level}, batch {cost.batch}", [table], _lines(cost))
+    title = f"{cost.network}{where}, level {cost.level}, batch {cost.batch}{whose_energies(cost.energy_sources)}"
+    return Page(title, [table], _lines(cost))
+
+
+def whose_energies(sources: Iterable[str]) -> str:
+    """A line for a title where Timeloop's files name classes and energies are not of these: they can differ much."""
+    for source in sources:
+        if OTHERS in source:
+            what = (
+                "in normalised units" if source.startswith("normalized") else "of hwflow's components of the same kind and size"
+            )
+            return f"\nEnergies are {what}, {OTHERS}: --energy accelergy has Accelergy characterise those."
+    return ""
 
 
 def _row(row: LayerCost, marked: bool) -> list[str]:
@@ -66,9 +79,8 @@ def _row(row: LayerCost, marked: bool) -> list[str]:
 def _lines(cost: NetworkCost) -> list[str]:
     about = cost.provenance
     lines = []
-    parameters = f"parameters {number(cost.params / 1e6, 3)} M, of bias and normalisation {cost.params_other:,}"
     latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {number(cost.latency_s * 1e3, 3)} ms"
-    lines.append(f"{latency[0].upper()}{latency[1:]}; {parameters}.")
+    lines.append(f"{latency[0].upper()}{latency[1:]}; parameters {_parameters(cost)}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
@@ -84,6 +96,12 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Not counted: {listed}{extra}.")
     lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
     return lines
+
+
+def _parameters(cost: NetworkCost) -> str:
+    """All parameters, each once, and what they are for."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in cost.params_by_kind.items())
+    return f"{cost.params_total:,}{f' ({kinds})' if len(cost.params_by_kind) > 1 else ''}"
 
 
 # Comparison ----------------------------------------------------------------------------------------------------------
@@ -114,7 +132,8 @@ def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
     tables = [*_by_layer(network, variants), Table(headings, rows)]
-    return Page(f"{network.name}: {len(variants)} ways to cost it", tables, lines)
+    sources = dict.fromkeys(source for v in variants for source in v.cost.energy_sources)
+    return Page(f"{network.name}: {len(variants)} ways to cost it{whose_energies(sources)}", tables, lines)
 
 
 def compare_object(network: Network, variants: Sequence[Variant]) -> dict[str, Any]:

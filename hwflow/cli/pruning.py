@@ -160,7 +160,7 @@ def prune(
 
 def _seeds(text: str) -> tuple[int, ...]:
     parts = args.listed("--seed", text)
-    if not all(part.isdecimal() for part in parts):
+    if not all(part.isdecimal() and len(part) <= _DIGITS for part in parts):
         raise InputError(f"--seed is {text!r}; it must be a whole number, or several with commas between them.")
     return tuple(int(part) for part in parts)
 
@@ -178,12 +178,18 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     if result.contest is not None:
         tables.append(_comparison(result.contest))
     rows = []
-    for level, (before, after) in result.costs.items():
+    costed = [
+        (level, "-" if level == "coarse" else result.objective, before, after)
+        for level, (before, after) in result.costs.items()
+    ]
+    costed += [("mid", objective, before, after) for objective, (before, after) in result.remapped.items()]
+    for level, objective, before, after in costed:
         for name, (old, new) in zip(_METRICS, zip(_totals(before), _totals(after), strict=True), strict=True):
             share = None if not old or new is None else 100 * new / old
             if old is not None:
-                rows.append([level, name, number(old, 3), number(new, 3), number(share, 1)])
-    tables.append(Table(["level", "metric", "before", "after", "left (%)"], rows, left=frozenset({0, 1})))
+                rows.append([level, objective, name, number(old, 3), number(new, 3), number(share, 1)])
+    headings = ["level", "mapped for", "metric", "before", "after", "left (%)"]
+    tables.append(Table(headings, rows, left=frozenset({0, 1, 2})))
     lines = [
         f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
         f"fine-tuning for {len(result.tuning.epochs)} epochs, on {result.after.samples:,} images used for nothing else."
@@ -195,9 +201,11 @@ def _page(result: PruneResult, settings: Settings) -> Page:
         seconds = result.contest.seconds
         lines.append("Time: " + ", ".join(f"{name} {number(s, 1)} s" for name, s in seconds.items()) + ".")
     budget = ", ".join(map(str, settings.budgets)) or f"none, weighing {settings.metric}"
-    return Page(f"{result.grouping.network.name}, budget {budget}, search at {settings.levels[0]}", tables, lines)
+    mapped = "" if settings.levels == ("coarse",) else f", mappings for {result.objective}"
+    return Page(f"{result.grouping.network.name}, budget {budget}, search at {settings.levels[0]}{mapped}", tables, lines)
 
 
+_DIGITS = 18  # of a seed, which is below 2^63
 _METRICS = ("energy (uJ)", "energy (normalized, M)", "latency (ms)", "MACs (M)", "params (k)")
 
 

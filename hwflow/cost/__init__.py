@@ -115,7 +115,7 @@ def analyse(
     """
     from hwflow.cost import mid
 
-    chip = accelerator.with_bits(layer.bits) if layer.bits else accelerator
+    chip = accelerator.serving(layer)
     with opened(store, None) as (cache, _):
         table = energies.energy_table(chip, energy, engine=engine, store=cache)
     return mid.analyse(layer, chip, mapping, table)

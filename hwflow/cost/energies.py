@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost.pool import Task, run
+from hwflow.cost.records import is_energy_table
 from hwflow.energy import EnergyTable, PartEnergy, normalized, recorded, unrecorded
 from hwflow.errors import HwflowError, InputError, not_found
 from hwflow.native import TimeloopAccelerator
@@ -27,6 +28,9 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 KIND = "energy"
 """The store's kind of energy tables."""
+
+OTHERS = "not of the files' classes"
+"""What the source of energies says of a chip from Timeloop's files whose own classes were not asked."""
 
 
 def energy_table(
@@ -102,11 +106,11 @@ def _of_classes(accelerator: TimeloopAccelerator, source: str) -> EnergyTable:
         )
     if accelerator.unpriced and source == "auto":
         plain = normalized(accelerator.physical)
-        return replace(plain, source=f"{plain.source}: {next(iter(accelerator.unpriced.values()))}")
+        return replace(plain, source=f"{plain.source}: {next(iter(accelerator.unpriced.values()))}; {OTHERS}")
     table = _one(accelerator.physical, source, None, None)
     parts = {name: _share(part, accelerator.clusters.get(name, 1)) for name, part in table.parts.items()}
-    whose = "" if table.unit == "normalized" else "; of hwflow's own components, not of the files' classes"
-    return replace(table, source=table.source + whose, parts=parts)
+    whose = "" if table.unit == "normalized" else "of hwflow's own components, "
+    return replace(table, source=f"{table.source}; {whose}{OTHERS}", parts=parts)
 
 
 def _share(part: PartEnergy, cluster: int) -> PartEnergy:
@@ -118,7 +122,7 @@ def _from_accelergy(accelerator: Accelerator, engine: str | None, store: Store |
     """Accelergy runs once for an accelerator; the store keeps the answer for as long as the tool is the same."""
     tool = _tool(engine)
     key = key_of(accelerator.fingerprint, tool.name, tool.version("accelergy"))
-    task = Task(KIND, key, f"energies of {accelerator.name}", ask_accelergy, (accelerator, tool))
+    task = Task(KIND, key, f"energies of {accelerator.name}", ask_accelergy, (accelerator, tool), accepts=is_energy_table)
     answer = run([task], store=store)[key]
     if isinstance(answer, HwflowError):
         raise answer

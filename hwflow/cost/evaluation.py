@@ -16,7 +16,7 @@ from hwflow.cost.pool import Progress, Task
 from hwflow.cost.records import cost_from_data, mapping_from_data
 from hwflow.dataflow import constrain
 from hwflow.energy import EnergyTable, chip_area_um2
-from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
+from hwflow.errors import MOST_EFFORT, MOST_JOBS, HwflowError, InputError, NotMappable, ToolError, check_whole, not_found
 from hwflow.layers import Bits, Layer
 from hwflow.native import TimeloopAccelerator
 from hwflow.network import Network
@@ -60,10 +60,8 @@ class Options:
                 raise not_found(name, str(getattr(self, name)), choices)
         if self.engine is not None and self.engine not in ENGINES:
             raise not_found("engine", self.engine, ENGINES)
-        for name in ("effort", "jobs"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        check_whole("effort", self.effort, MOST_EFFORT)
+        check_whole("jobs", self.jobs, MOST_JOBS)
         if not isinstance(self.ragged, bool):
             raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
 
@@ -169,7 +167,10 @@ def plan_for(network: Network, accelerator: Accelerator | None, options: Options
                 "Only coarse answers without one."
             )
         return Plan(network, None, {})
-    sized = {layer.bits: accelerator.with_bits(layer.bits) if layer.bits else accelerator for layer in network}
+    sized: dict[Bits | None, Accelerator] = {}
+    for layer in network:
+        if layer.bits not in sized:
+            sized[layer.bits] = accelerator.serving(layer)
     tables = energies.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
     chips = {}
     for bits, chip in sized.items():
@@ -294,6 +295,7 @@ def _assemble(
         batch=batches.pop() if len(batches) == 1 else network.layers[0].N,
         rows=tuple(rows),
         params_other=network.params_other,
+        params_by_kind=network.params_by_kind,
         not_counted=network.not_counted,
         other_traffic_bytes=other,
         mac_units=accelerator.mac_units if accelerator else None,

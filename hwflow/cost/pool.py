@@ -21,7 +21,7 @@ from multiprocessing import connection
 from typing import Any, Protocol
 
 from hwflow.errors import HwflowError
-from hwflow.store import Busy, Claim, Hit, Store
+from hwflow.store import Accepts, Busy, Claim, Hit, Store
 
 _POLL_S = 0.1
 _GRACE_S = 10.0
@@ -38,6 +38,8 @@ class Progress(Protocol):
 class Task:
     """One piece of work: `call(*args)` gives plain data, kept in the store under `kind` and `key`.
 
+    Of what is in the store already, what it `accepts` is taken for an answer.
+
     `groups` are the networks (by index) that need it: once one piece of a group has failed, the rest of it is not begun.
     """
 
@@ -47,6 +49,7 @@ class Task:
     call: Callable[..., Any]
     args: tuple[Any, ...] = field(compare=False)
     groups: frozenset[int] = frozenset({0})
+    accepts: Accepts | None = field(default=None, compare=False)
 
 
 def run(
@@ -73,10 +76,10 @@ class _NoStore(Store):
     def __init__(self) -> None:
         super().__init__(os.devnull)
 
-    def get(self, kind: str, key: str) -> Any | None:
+    def get(self, kind: str, key: str, accepts: Accepts | None = None) -> Any | None:
         return None
 
-    def begin(self, kind: str, key: str) -> Hit | Claim | Busy:
+    def begin(self, kind: str, key: str, accepts: Accepts | None = None) -> Hit | Claim | Busy:
         return Claim(kind, key, "")
 
     def fulfil(self, claim: Claim, value: Any) -> None:
@@ -98,7 +101,7 @@ class _Board:
         self.running: dict[Future[Any], tuple[Task, Claim]] = {}
         self.failed: set[int] = set()
         for task in tasks:
-            found = store.get(task.kind, task.key)
+            found = store.get(task.kind, task.key, task.accepts)
             if found is None:
                 self.pending.append(task)
             else:
@@ -112,7 +115,7 @@ class _Board:
                 task = self.pending.popleft()
                 if task.groups <= self.failed:
                     continue
-                state = self.store.begin(task.kind, task.key)
+                state = self.store.begin(task.kind, task.key, task.accepts)
                 if isinstance(state, Hit):
                     self.answers[task.key] = state.value
                 elif isinstance(state, Busy):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from hwflow.cost.records import mapping_from_data
 from hwflow.data import write_text
 from hwflow.network import Network
 from hwflow.store import Store
+
+_LONGEST = 100  # characters of a folder's name; file systems take 255 bytes, and paths have limits, too
 
 
 def write_inputs(
@@ -40,6 +43,7 @@ def write_inputs(
     plan, mappings = mapped_plan(network, accelerator, options, store=store, progress=progress, notify=notify)
     written: dict[Path, list[str]] = {}
     folders: dict[tuple[object, ...], Path] = {}
+    names = _FolderNames()
     for layer in network:
         if layer.key in folders:
             written[folders[layer.key]].append(layer.name)
@@ -51,18 +55,26 @@ def write_inputs(
         else:
             mapping = mapping_from_data(mappings[layer.key])
             files = render(layer, chip.accelerator, (), chip.table, mapping=mapping)
-        place = folder / _unused(layer.name, {p.name for p in written})
+        place = folder / names.of(layer.name)
         for name, text in {**files, "command.txt": shlex.join(command(files)) + "\n"}.items():
             write_text(place / name, text)
         folders[layer.key], written[place] = place, [layer.name]
     return written
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    """A folder's name without spaces, which Timeloop cannot bear."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-") or "layer"
-    candidate, n = plain, 1
-    while candidate in taken:
-        n += 1
-        candidate = f"{plain}_{n}"
-    return candidate
+class _FolderNames:
+    """Names of folders, each given once. Those that differ in case only count as equal, as they do to some file systems."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._numbers: Counter[str] = Counter()
+
+    def of(self, layer: str) -> str:
+        """A folder for a layer: its name without spaces, which Timeloop cannot bear, cut where it is long."""
+        plain = re.sub(r"[^A-Za-z0-9._-]", "_", layer).lstrip(".-")[:_LONGEST] or "layer"
+        name = plain
+        while name.lower() in self._taken:
+            self._numbers[plain.lower()] += 1
+            name = f"{plain}_{self._numbers[plain.lower()] + 1}"
+        self._taken.add(name.lower())
+        return name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost.pool import Task
-from hwflow.cost.records import cost_to_data, mapping_from_data, mapping_to_data
+from hwflow.cost.records import cost_to_data, is_cost, is_search, mapping_from_data, mapping_to_data
 from hwflow.dataflow import LevelConstraint
 from hwflow.energy import EnergyTable
 from hwflow.layers import Layer
@@ -58,7 +58,7 @@ def mid_key(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged:
 def mid_task(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> Task:
     """mid's search for one layer."""
     key = mid_key(layer, chip, objective, effort, ragged)
-    return Task("mid", key, layer.name, search_mid, (layer, chip.portable, objective, effort, ragged))
+    return Task("mid", key, layer.name, search_mid, (layer, chip.portable, objective, effort, ragged), accepts=is_search)
 
 
 def search_mid(layer: Layer, chip: Chip, objective: Objective, effort: int, ragged: bool) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def judge_task(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: 
 
     files = render(layer, chip.accelerator, (), chip.table, mapping=mapping_from_data(mapping))
     key = fine.key(files, chip.table, engine)
-    return Task("fine", key, layer.name, judge_fine, (layer, chip.portable, mapping, engine))
+    return Task("fine", key, layer.name, judge_fine, (layer, chip.portable, mapping, engine), accepts=is_cost)
 
 
 def judge_fine(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: Engine) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def search_task(layer: Layer, chip: Chip, objective: Objective, effort: int, eng
     settings = search_settings(effort)
     files = render(layer, chip.accelerator, chip.constraints, chip.table, objective=objective, search=settings)
     key = fine.key(files, chip.table, engine)
-    return Task("fine", key, layer.name, search_fine, (layer, chip.portable, objective, effort, engine))
+    return Task("fine", key, layer.name, search_fine, (layer, chip.portable, objective, effort, engine), accepts=is_cost)
 
 
 def search_fine(layer: Layer, chip: Chip, objective: Objective, effort: int, engine: Engine) -> dict[str, Any]:

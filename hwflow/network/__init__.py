@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,16 +29,25 @@ class OtherOp(NamedTuple):
     params: int = 0
 
 
+_KINDS = {"Gather": "embeddings"}
+
+
 @dataclass(frozen=True)
 class Network:
     """A model as a tuple of layers, in order of execution; a layer that runs twice stands there twice.
 
-    `other` lists what is not counted as layers.
+    Rows are occurrences, parameters are not: a tensor that several rows read is counted once.
+
+    Attributes:
+        other: what is not counted as layers.
+        params_unread: parameters that neither a row nor an operator of `other` reads, as far as the importer knows: unused, or
+            no more than part of a computation of constants.
     """
 
     name: str
     layers: tuple[Layer, ...]
     other: tuple[OtherOp, ...] = ()
+    params_unread: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -71,13 +80,28 @@ class Network:
 
     @property
     def params(self) -> int:
-        """Weights of all rows; a layer that runs twice counts twice (bias and normalisation: `params_other`)."""
-        return sum(layer.params for layer in self.layers)
+        """Weights of all rows, those that several rows read counted once."""
+        return sum(layer.own_params for layer in self.layers)
 
     @property
     def params_other(self) -> int:
-        """Bias and normalisation parameters."""
-        return sum(layer.params_other for layer in self.layers) + sum(op.params for op in self.other)
+        """All parameters that are no weights of rows: bias, normalization, embeddings and the like."""
+        return sum(count for kind, count in self.params_by_kind.items() if kind != "weights")
+
+    @property
+    def params_total(self) -> int:
+        """All parameters, each once; of a PyTorch model `sum(p.numel() for p in model.parameters())`."""
+        return self.params + self.params_other
+
+    @property
+    def params_by_kind(self) -> Mapping[str, int]:
+        """Parameters by what they are for: weights of rows, bias, normalization, embeddings, other; kinds that occur."""
+        kinds = Counter({"weights": self.params, "bias": sum(layer.params_other for layer in self.layers)})
+        for op in self.other:
+            kinds["normalization" if op.type.endswith("Normalization") else _KINDS.get(op.type, "other")] += op.params
+        kinds["other"] += self.params_unread
+        order = ("weights", "bias", "normalization", "embeddings", "other")
+        return {kind: kinds[kind] for kind in order if kinds[kind] or kind == "weights"}
 
     @property
     def not_counted(self) -> Mapping[str, int]:

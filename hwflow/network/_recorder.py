@@ -16,15 +16,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from hwflow.errors import ImportFailed, InputError
 from hwflow.layers import Layer
-from hwflow.network import OtherOp, _aten
+from hwflow.network import Network, OtherOp, _aten
+from hwflow.network._parameters import Constants, Origin
+from hwflow.network._readings import Readings
 from hwflow.network._rows import convolution, product
-
-
-class Origin(NamedTuple):
-    """The parameter or buffer that a constant comes from."""
-
-    name: str
-    is_parameter: bool
 
 
 class _Call(NamedTuple):
@@ -45,7 +40,7 @@ class Recorder(TorchDispatchMode):
     A tensor is *data* if it depends on an input, a constant otherwise (parameters, buffers, and what is computed from them).
 
     Attributes:
-        layers, other: the rows and the operators that are not counted, in order of execution.
+        layers: the rows, in order of execution.
         refusal: why the model cannot be imported; set when such an operator is met, in case the model catches the exception.
         failed_in: the module that was running when an exception passed.
     """
@@ -53,17 +48,20 @@ class Recorder(TorchDispatchMode):
     def __init__(self, origins: Iterable[tuple[torch.Tensor, Origin]], inputs: Iterable[torch.Tensor]) -> None:
         super().__init__()
         self.layers: list[Layer] = []
-        self.other: list[OtherOp] = []
+        self._other: list[OtherOp] = []
         self.refusal: ImportFailed | None = None
         self.failed_in = ""
         self._running: list[tuple[str, str]] = []
-        self._origins: Any = WeakTensorKeyDictionary()
+        self._constants = Constants(origins)
+        self._readings = Readings()
         self._data: Any = WeakTensorKeyDictionary()
         self._written: dict[int, Any] = {}
-        for tensor, origin in origins:
-            self._origins[tensor] = origin
         for tensor in inputs:
             self._data[tensor] = True
+
+    def network(self, name: str) -> Network:
+        """What was recorded."""
+        return Network(name, *self._readings.settled(self._constants.sizes, self.layers, self._other))
 
     # Names -----------------------------------------------------------------------------------------------------------
 
@@ -99,8 +97,8 @@ class Recorder(TorchDispatchMode):
     def _name(self, op: str, weights: torch.Tensor | None = None) -> str:
         """The running module, or the one inside it that owns the weights; at the root, the operator."""
         running = self._running[-1][0] if self._running else ""
-        origin = self._origins.get(weights) if weights is not None else None
-        owner = origin.name.split(".parametrizations.")[0].rpartition(".")[0] if origin else ""
+        origins = self._constants.origins(weights) if weights is not None else ()
+        owner = origins[0].name.split(".parametrizations.")[0].rpartition(".")[0] if origins else ""
         inside = owner and (not running or owner.startswith(f"{running}."))
         return (owner if inside else running) or op
 
@@ -124,11 +122,8 @@ class Recorder(TorchDispatchMode):
         if any(self._is_data(t) for t in tensors) and not _aten.is_factory(op):
             self._record(_Call(func, namespace, op, _bound(func, args, kwargs)), tensors, _tensors_of(out))
             self._mark(func, args, kwargs, out)
-        else:
-            origin = next((self._origins[t] for t in tensors if t in self._origins), None)
-            for t in _tensors_of(out):
-                if origin is not None and t not in self._origins:
-                    self._origins[t] = origin
+        elif not any(self._is_data(t) for t in tensors):
+            self._constants.derive(func, args, kwargs, [] if _aten.is_factory(op) else tensors, _tensors_of(out))
         return out
 
     def _record(self, call: _Call, tensors: list[torch.Tensor], out: list[torch.Tensor]) -> None:
@@ -150,10 +145,10 @@ class Recorder(TorchDispatchMode):
         if op == "clone" and not tensors[0].is_contiguous():
             kind = "Transpose"  # the copy that `contiguous` and `reshape` make of a permuted tensor
         words_in = sum(t.numel() for t in tensors if self._is_data(t))
-        learnt = sum(t.numel() for t in tensors if self._is_parameter(t))
         # The second result of a max pooling are indices that only an unpooling reads.
         words_out = out[0].numel() if kind == "MaxPool" else sum(t.numel() for t in out)
-        self.other.append(OtherOp(self._name(kind), kind, words_in, words_out, learnt))
+        self._readings.others += [self._constants.reading(len(self._other), t) for t in tensors if not self._is_data(t)]
+        self._other.append(OtherOp(self._name(kind), kind, words_in, words_out))
 
     def _mark(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """The results are data, and so is a constant that was written into (a cache of keys and values)."""
@@ -185,12 +180,14 @@ class Recorder(TorchDispatchMode):
             return True
         return bool(self._written) and tensor.untyped_storage()._cdata in self._written
 
-    def _is_parameter(self, tensor: torch.Tensor) -> bool:
-        origin = self._origins.get(tensor)
-        return origin is not None and origin.is_parameter and not self._is_data(tensor)
-
-    def _bias(self, tensor: torch.Tensor | None) -> int:
-        return tensor.numel() if tensor is not None and not self._is_data(tensor) else 0
+    def _append(self, layer: Layer, weights: torch.Tensor | None, bias: torch.Tensor | None = None) -> None:
+        """A row; what it reads of its weights and its bias is counted when all rows are known."""
+        place = len(self.layers)
+        if weights is not None and layer.params:
+            self._readings.weights.append(self._constants.reading(place, weights)._replace(elements=layer.params))
+        if bias is not None and not self._is_data(bias):
+            self._readings.biases.append(self._constants.reading(place, bias))
+        self.layers.append(layer)
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------
@@ -202,23 +199,21 @@ def _convolution(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tenso
         to._refuse("aten", op, "its weights are computed from the input")
     name = to._name("conv_transpose" if b["transposed"] else "conv", weights)
     axes = weights.dim() - 2
-    to.layers.append(
-        convolution(
-            name,
-            b["input"].shape,
-            out[0].shape,
-            weights.shape,
-            strides=_per_axis(b["stride"], axes),
-            dilations=_per_axis(b["dilation"], axes),
-            groups=b["groups"],
-            bias=to._bias(b["bias"]),
-            transposed=b["transposed"],
-        )
+    layer = convolution(
+        name,
+        b["input"].shape,
+        out[0].shape,
+        weights.shape,
+        strides=_per_axis(b["stride"], axes),
+        dilations=_per_axis(b["dilation"], axes),
+        groups=b["groups"],
+        transposed=b["transposed"],
     )
+    to._append(layer, weights, b["bias"])
 
 
 def _linear(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
-    _append_product(to, b["input"], b["weight"], tuple(b["weight"].shape)[::-1], bias=to._bias(b["bias"]))
+    _append_product(to, b["input"], b["weight"], tuple(b["weight"].shape)[::-1], bias=b["bias"])
 
 
 def _product(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
@@ -232,20 +227,13 @@ def _product_plus(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tens
     if op == "addbmm":  # the sum over the batch is one longer inner axis
         batch, rows, inner = left.shape
         shape = (batch * inner, right.shape[-1])
-        to.layers.append(
-            product(
-                to._name("matmul", right),
-                (rows, batch * inner),
-                shape,
-                left_fixed=not to._is_data(left),
-                right_fixed=not to._is_data(right),
-                bias=to._bias(addend),
-            )
-        )
+        left_fixed, right_fixed = not to._is_data(left), not to._is_data(right)
+        layer = product(to._name("matmul", right), (rows, batch * inner), shape, left_fixed=left_fixed, right_fixed=right_fixed)
+        to._append(layer, right if right_fixed else left, addend)
     else:
-        _append_product(to, left, right, right.shape, bias=to._bias(addend))
+        _append_product(to, left, right, right.shape, bias=addend)
     if to._is_data(addend):
-        to.other.append(OtherOp(to._name("Add"), "Add", addend.numel() + out[0].numel(), out[0].numel()))
+        to._other.append(OtherOp(to._name("Add"), "Add", addend.numel() + out[0].numel(), out[0].numel()))
 
 
 def _attention(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
@@ -258,17 +246,16 @@ def _attention(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]
     scores = (*folded[:-1], k[-2])
     name = to._name("attention")
     to.layers.append(product(name, folded, (*k[:-2], k[-1], k[-2]), left_fixed=False, right_fixed=False))
-    to.other.append(OtherOp(name, "Softmax", math.prod(scores), math.prod(scores)))
+    to._other.append(OtherOp(name, "Softmax", math.prod(scores), math.prod(scores)))
     to.layers.append(product(name, scores, v, left_fixed=False, right_fixed=False))
 
 
-def _append_product(to: Recorder, left: Any, right: Any, columns: Sequence[int], *, bias: int = 0) -> None:
+def _append_product(to: Recorder, left: Any, right: Any, columns: Sequence[int], *, bias: torch.Tensor | None = None) -> None:
     left_fixed, right_fixed = not to._is_data(left), not to._is_data(right)
     weights = right if right_fixed else left if left_fixed else None
     name = to._name("linear" if weights is not None else "matmul", weights)
-    to.layers.append(
-        product(name, tuple(left.shape), tuple(columns), left_fixed=left_fixed, right_fixed=right_fixed, bias=bias)
-    )
+    layer = product(name, tuple(left.shape), tuple(columns), left_fixed=left_fixed, right_fixed=right_fixed)
+    to._append(layer, weights, bias)
 
 
 _ROWS: dict[str, Callable[[Recorder, str, dict[str, Any], list[torch.Tensor]], None]] = {

@@ -41,6 +41,8 @@ def convolution(
         raise InputError(
             f"{name!r} is a convolution over {spatial} spatial axes (weights {shown(weights)}); hwflow expresses one or two"
         )
+    if groups < 1:
+        raise InputError(f"{name!r}: groups is {groups}; it must be at least 1")
     if inputs[1] % groups or outputs[1] % groups:
         raise InputError(
             f"{name!r}: groups is {groups}; it must divide the input channels ({inputs[1]}) and the output "
@@ -125,36 +127,6 @@ def product(
         C=rows[-1],
         M=columns[-1] * widened,
         params_other=bias,
-    )
-
-
-def einsum(
-    name: str, equation: str, left: Sequence[int], right: Sequence[int], *, left_fixed: bool, right_fixed: bool
-) -> Layer:
-    """The row of an einsum of two operands that is one (batched) matrix product, its axes in any order.
-
-    Raises:
-        InputError: where an index repeats within an operand, is summed in one operand alone, or is an ellipsis.
-    """
-    text = equation.replace(" ", "")
-    sides, arrow, result = text.partition("->")
-    a, _, b = sides.partition(",")
-    if not arrow:  # NumPy's rule: what stands once, in alphabetical order
-        result = "".join(sorted(c for c in set(a + b) if (a + b).count(c) == 1))
-    plain = all(part.isalpha() and len(set(part)) == len(part) for part in (a, b)) and len(set(result)) == len(result)
-    if not plain or len(a) != len(left) or len(b) != len(right) or (set(a) ^ set(b)) - set(result):
-        raise InputError(f"the equation {equation!r} on {shown(left)} and {shown(right)} is no product of two matrices")
-    size = dict(zip(a, left, strict=True)) | dict(zip(b, right, strict=True))
-    if left_fixed and not right_fixed:
-        a, b, right_fixed, left_fixed = b, a, True, False
-    groups = [size[c] for c in a if c in b and c in result]
-    inner = math.prod(size[c] for c in a if c in b and c not in result)
-    rows = [size[c] for c in a if c not in b]
-    columns = math.prod(size[c] for c in b if c not in a)
-    if right_fixed and not groups:
-        return linear(name, (*rows, inner), columns)
-    return product(
-        name, (*groups, math.prod(rows), inner), (*groups, inner, columns), left_fixed=left_fixed, right_fixed=right_fixed
     )
 
 

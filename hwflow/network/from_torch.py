@@ -18,7 +18,8 @@ from torch.func import functional_call
 
 from hwflow.errors import ImportFailed, InputError
 from hwflow.network import Network
-from hwflow.network._recorder import Origin, Recorder
+from hwflow.network._parameters import Origin
+from hwflow.network._recorder import Recorder
 from hwflow.network._rows import shown
 
 Example: TypeAlias = "tuple[int, ...] | torch.Tensor"
@@ -60,7 +61,7 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
             f"{label} executes no convolution, linear layer or matrix product on inputs of {_sizes(examples)}; "
             "there is nothing to cost."
         )
-    return Network(label, tuple(recorder.layers), tuple(recorder.other))
+    return recorder.network(label)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

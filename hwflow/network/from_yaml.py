@@ -6,6 +6,7 @@ layers:
   - {name: up, type: conv_transpose, C: 64, M: 32, P: 56, Q: 56, R: 2, S: 2, strides: [2, 2], bits: {weights: 8}}
   - {name: fc, type: linear, C: 512, M: 1000}                                     # P: rows of each sample
   - {name: scores, type: matmul, G: 8, P: 197, C: 64, M: 197}
+  - {name: fc_again, type: linear, C: 512, M: 1000, shared: true}                 # reads the weights of another row
 other:                                                                            # not costed, listed only
   - {name: relu1, type: Relu, words_in: 802816, words_out: 802816}
 """
@@ -21,12 +22,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwflow.data import read_yaml, write_text
-from hwflow.errors import InputError
+from hwflow.errors import InputError, listed
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network, OtherOp
 
 Size = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
+Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, min_length=1)]
 
 _NEEDED: dict[str, tuple[str, ...]] = {
@@ -63,6 +65,7 @@ class _Layer(_Strict):
     dilations: tuple[Size, Size] | None = None
     bits: _Bits | None = None
     params_other: Count = 0
+    shared: Flag = False
 
 
 class _Other(_Strict):
@@ -77,6 +80,7 @@ class _File(_Strict):
     name: Text | None = None
     layers: Annotated[list[_Layer], Field(min_length=1)]
     other: list[_Other] = []
+    params_unread: Count = 0
 
 
 def read(path: str | Path) -> Network:
@@ -95,12 +99,14 @@ def read(path: str | Path) -> Network:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise InputError(_wrong(path, [_message(problem, content) for problem in error.errors()])) from error
+        first = [_message(problem, content) for problem in error.errors(include_url=False)[:10]]
+        raise InputError(f"{path}: {listed(first, error.error_count())}.") from error
     wrong = [problem for i, spec in enumerate(file.layers) for problem in _misfits(i, spec)]
     if wrong:
-        raise InputError(_wrong(path, wrong))
+        raise InputError(f"{path}: {listed(wrong)}.")
     layers = tuple(_layer(spec) for spec in file.layers)
-    return Network(file.name or path.stem, layers, tuple(OtherOp(**spec.model_dump()) for spec in file.other))
+    other = tuple(OtherOp(**spec.model_dump()) for spec in file.other)
+    return Network(file.name or path.stem, layers, other, file.params_unread)
 
 
 def write(network: Network, path: str | Path) -> None:
@@ -117,14 +123,12 @@ def write(network: Network, path: str | Path) -> None:
     for section in ("layers", "other"):
         if section in content:
             lines += [f"{section}:", *(f"  - {_flow(entry)}" for entry in content[section])]
+    if network.params_unread:
+        lines.append(f"params_unread: {network.params_unread}")
     write_text(path, "\n".join(lines) + "\n")
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
-
-
-def _wrong(path: Path, problems: Sequence[str]) -> str:
-    return f"{path}: {'; '.join(problems)}."
 
 
 def _misfits(index: int, spec: _Layer) -> Iterator[str]:
@@ -132,7 +136,7 @@ def _misfits(index: int, spec: _Layer) -> Iterator[str]:
     label = f"layers[{index}]"
     for name in _NEEDED[spec.type]:
         if getattr(spec, name) is None:
-            yield f"{label}.{name} is missing ({spec.type} {spec.name!r}); it must be a whole number of at least 1"
+            yield f"{label}.{name} is missing ({spec.type} {_shown(spec.name)}); it must be a whole number of at least 1"
     if spec.type in ("linear", "matmul"):
         for name in _SPATIAL:
             value = getattr(spec, name)
@@ -150,6 +154,7 @@ def _layer(spec: _Layer) -> Layer:
         dilations=spec.dilations or (1, 1),
         bits=Bits(**spec.bits.model_dump()) if spec.bits else None,
         params_other=spec.params_other,
+        shared=spec.shared,
         **sizes,
     )
 
@@ -192,7 +197,8 @@ _RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
     (lambda at: at[-1] == "type" and at[0] == "layers", "one of conv, conv_transpose, linear, matmul"),
     (lambda at: at[-1] in ("name", "type"), "a text"),
     (lambda at: at[-1] == "bits", "a mapping of weights, inputs and outputs to widths in bits"),
-    (lambda at: at[-1] in ("params_other", "words_in", "words_out", "params"), "a whole number of at least 0"),
+    (lambda at: at[-1] == "shared", "true or false"),
+    (lambda at: at[-1] in ("params_other", "params_unread", "words_in", "words_out", "params"), "a whole number of at least 0"),
     (lambda at: len(at) == 2 and isinstance(at[-1], int), "a mapping of fields, such as {name: conv1, C: 3, M: 64, ...}"),
 )
 
@@ -220,7 +226,8 @@ def _fields(layer: Layer) -> dict[str, Any]:
     entry |= {k: list(v) for k, v in (("strides", layer.strides), ("dilations", layer.dilations)) if v != (1, 1)}
     if layer.bits is not None:
         entry["bits"] = layer.bits._asdict()
-    return _without_zero(entry | {"params_other": layer.params_other}, "params_other")
+    entry = _without_zero(entry | {"params_other": layer.params_other}, "params_other")
+    return _without_zero(entry | {"shared": layer.shared}, "shared")
 
 
 def _without_zero(entry: dict[str, Any], key: str) -> dict[str, Any]:

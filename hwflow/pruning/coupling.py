@@ -1,20 +1,21 @@
 """Which channels go together: torch-pruning's dependency graph, read into groups of tensors and positions.
 
 The graph (Fang et al., "DepGraph", CVPR 2023, arXiv:2301.12900) is followed, not trusted: it takes every operator that it does
-not know for an element-wise one. `find_groups` proves each group afterwards.
+not know for an element-wise one. What it says of one group is checked against the tensors, and where it is wrong or fails, that
+group is left out with the reason. `find_groups` proves each group afterwards.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from hwflow.errors import ImportFailed, MissingDependency
+from hwflow.pruning.dependencies import Dependencies, dependencies
 from hwflow.pruning.groups import Count, Group, Slot
 
 _CONV = nn.modules.conv._ConvNd
@@ -54,7 +55,8 @@ def couplings(model: nn.Module, inputs: Sequence[torch.Tensor], order: Iterable[
         ImportFailed: where torch-pruning cannot follow the model; naming the module that ran last.
         MissingDependency: where torch-pruning is not installed.
     """
-    graph = _graph(model, inputs)
+    told = dependencies(model, inputs)
+    graph = told.graph
     modules = dict(model.named_modules())
     places: dict[str, int] = {}
     for name in order:
@@ -70,7 +72,9 @@ def couplings(model: nn.Module, inputs: Sequence[torch.Tensor], order: Iterable[
             found.append(Coupling(name, None, "torch-pruning does not reach it: not called as a module, or cut off by detach"))
             continue
         try:
-            members, stream = _members(graph, module, names)
+            if _made(module) == 1:
+                raise _Refused("it makes a single channel, which cannot go")
+            members, stream = _members(told, module, names)
             seen |= {m.name for m in members if m.out}
             found.append(Coupling(name, _group(members, stream, names, places)))
             found += _remainders(name, members, places)
@@ -82,98 +86,17 @@ def couplings(model: nn.Module, inputs: Sequence[torch.Tensor], order: Iterable[
     return [*found, *(Coupling(name, None, "a depthwise convolution of channels that cannot be pruned") for name in alone)]
 
 
-# The graph -----------------------------------------------------------------------------------------------------------
+# Members -------------------------------------------------------------------------------------------------------------
 
 
-def _graph(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
-    try:
-        import torch_pruning
-    except ModuleNotFoundError as error:
-        if error.name != "torch_pruning":
-            raise
-        raise MissingDependency(
-            'pruning needs torch-pruning, which is not installed here: pip install "hwflow[prune]"'
-        ) from error
-    entered = [""]
-
-    def enters(name: str) -> Callable[..., None]:
-        return lambda *_: entered.append(name)
-
-    handles = [m.register_forward_pre_hook(enters(name)) for name, m in model.named_modules() if _hookable(m)]
-    try:
-        # It warns of bare parameters; whether it treats them rightly is proven later.
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            graph = torch_pruning.DependencyGraph()
-            graph.build_dependency(model, tuple(inputs), forward_fn=lambda m, x: m(*x))
-            _follow_padding(graph)
-    except Exception as error:
-        last = f" (the module that ran last is {entered[-1]!r})" if entered[-1] else ""
-        raise ImportFailed(
-            f"torch-pruning {torch_pruning.__version__} cannot follow {type(model).__name__}{last}: {type(error).__name__}: "
-            f"{error}. Without its dependency graph hwflow cannot tell which channels may be pruned."
-        ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return graph
+def _made(module: nn.Module) -> int:
+    """Channels that a convolution or linear layer makes."""
+    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)
 
 
-def _hookable(module: nn.Module) -> bool:
-    return not isinstance(module, torch.jit.ScriptModule)
-
-
-class _Padding(NamedTuple):
-    """Zeros around the channels, as in the shortcuts of CIFAR's ResNets: what torch-pruning has no operator for."""
-
-    inputs: int
-    outputs: int
-
-
-class _PaddingWidth:
-    """Tells torch-pruning's inference of shapes how wide a padding's two sides are."""
-
-    pruning_dim = None
-
-    def get_in_channels(self, padding: _Padding) -> int:
-        return padding.inputs
-
-    def get_out_channels(self, padding: _Padding) -> int:
-        return padding.outputs
-
-
-def _follow_padding(graph: Any) -> None:
-    """Zeros before the channels shift them; torch-pruning would leave them in place."""
-    padded = [
-        node
-        for node in graph.module2node.values()
-        if getattr(node.grad_fn, "name", str)() == "ConstantPadNdBackward0" and len(node.grad_fn._input_metadata[0].shape) > 1
-    ]
-    if not padded:
-        return
-    graph.CUSTOMIZED_PRUNERS[_Padding] = _PaddingWidth()
-    for node in graph.module2node.values():  # what was inferred from wrong widths; get_pruning_group infers it again
-        for dependency in node.dependencies:
-            dependency.index_mapping = [None, None]
-    for node in padded:
-        shape, pad = node.grad_fn._input_metadata[0].shape, node.grad_fn._saved_pad
-        before, after = (*pad[2 * (len(shape) - 2) :], 0, 0)[:2]
-        node.module = _Padding(shape[1] - before - after, shape[1])
-        for dependency in node.dependencies:
-            if dependency.target in node.inputs:
-                dependency.index_mapping[0] = _shift(-before, node.module.inputs)
-        for source in node.inputs:
-            for dependency in source.dependencies:
-                if dependency.target is node:
-                    dependency.index_mapping[1] = _shift(before, shape[1])
-
-
-def _shift(offset: int, size: int) -> Callable[[Sequence[Any]], list[Any]]:
-    return lambda indices: [i._replace(idx=i.idx + offset) for i in indices if 0 <= i.idx + offset < size]
-
-
-def _members(graph: Any, root: nn.Module, names: _Names) -> tuple[list[_Member], bool]:
+def _members(told: Dependencies, root: nn.Module, names: _Names) -> tuple[list[_Member], bool]:
     """Everything that is coupled with the outputs of `root`, and whether an addition is among it."""
+    graph = told.graph
     pruner = graph.get_pruner_of_module(root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -181,6 +104,8 @@ def _members(graph: Any, root: nn.Module, names: _Names) -> tuple[list[_Member],
     members, stream = [], False
     for item in items:
         node, out = item.dep.target, item.dep.handler.__name__ != "prune_in_channels"
+        if node in told.unread:
+            raise _Refused(f"they pass an operator that torch-pruning fails on ({told.unread[node]})")
         if type(node.module).__name__ == "_OutputOp" or (
             isinstance(node.module, (_CONV, nn.Linear)) and out and not node.outputs
         ):
@@ -189,10 +114,29 @@ def _members(graph: Any, root: nn.Module, names: _Names) -> tuple[list[_Member],
             axis = node.pruning_dim if isinstance(node.module, nn.Parameter) else None
             pairs = tuple(zip(item.root_idxs, item.idxs, strict=True))
             members.append(_Member(names.of[id(node.module)], node.module, out, axis, pairs))
+            _check_range(members[-1])
         operator = getattr(node.grad_fn, "name", str)()
         if operator.startswith(("AddBackward", "SubBackward")):
             stream |= len({id(n) for n in node.inputs if not isinstance(n.module, nn.Parameter)}) > 1
     return members, stream
+
+
+def _check_range(member: _Member) -> None:
+    """That a member has the channels that torch-pruning says it has."""
+    module = member.module
+    if isinstance(module, nn.Parameter):
+        width = module.shape[member.axis or 0] if module.dim() else 0
+    elif isinstance(module, (_CONV, nn.Linear, nn.GroupNorm)):
+        width = _width(member)
+    elif isinstance(module, _CHANNEL_NORM):
+        width = int(module.num_features)
+    else:
+        return  # told of when its tensors are looked at
+    if any(not 0 <= position < width for _, position in member.pairs):
+        raise _Refused(
+            f"torch-pruning couples them with {member.name!r}, which has {width} channel{'s' if width != 1 else ''} only: an "
+            "operator on the way mixes channels, or spreads one over many"
+        )
 
 
 def _remainders(root: str, members: Sequence[_Member], places: dict[str, int]) -> list[Coupling]:

@@ -6,7 +6,6 @@ costs (`trial`).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -18,9 +17,10 @@ from torch import nn
 from hwflow.errors import HwflowError, InputError, not_found
 from hwflow.network import Network
 from hwflow.network.from_torch import examples_of, filled, trace, unwrapped
+from hwflow.network.replica import replica
 from hwflow.pruning.coupling import couplings
 from hwflow.pruning.groups import Group, Grouping
-from hwflow.pruning.proof import unproven
+from hwflow.pruning.proof import Unprovable, unproven
 from hwflow.pruning.surgery import shrunk
 from hwflow.pruning.trial import Trial
 
@@ -62,20 +62,25 @@ def find_groups(
     excluded = _excluded(model, exclude, network)
     order = _order(network)
     bare = _bare(model, input_shape, network)
-    candidates, left_out = [], {}
-    for coupling in couplings(copy.deepcopy(bare), [filled(x, bare) for x in examples], order):
+    candidates: list[Group] = []
+    left_out: dict[str, str] = {}
+    for coupling in couplings(replica(bare), [filled(x, bare) for x in examples], order):
         group, reason = coupling.group, coupling.reason
         if group is not None:
             group = replace(group, widths=_widths(group, round_to, floor, floor_ratio))
             reason = _barred(group, excluded, streams)
         if group is None or reason:
-            left_out[coupling.name] = reason
+            left_out.setdefault(coupling.name, reason)
         else:
             candidates.append(group)
     trial = Trial(bare, input_shape, network)
     left_out |= trial.measure(candidates)
     candidates = [group for group in candidates if group.name not in left_out]
-    left_out |= dict.fromkeys(unproven(model, candidates, examples), _MOVED)
+    try:
+        left_out |= dict.fromkeys(unproven(model, candidates, examples), _MOVED)
+    except Unprovable as error:
+        why = f"the model does not run on random weights, on which groups are proven: {error}"
+        left_out |= {group.name: why for group in candidates}
     candidates = [group for group in candidates if group.name not in left_out]
     left_out |= trial.together(candidates)
     groups = [group for group in candidates if group.name not in left_out]
@@ -102,7 +107,7 @@ def rebuild(model: nn.Module, input_shape: Any, plan: Mapping[str, int]) -> nn.M
     network, model = trace(model, input_shape), unwrapped(model)
     bare = _bare(model, input_shape, network)
     inputs = [filled(x, bare) for x in examples_of(input_shape)]
-    groups = {c.name: c.group for c in couplings(copy.deepcopy(bare), inputs, _order(network)) if c.group is not None}
+    groups = {c.name: c.group for c in couplings(replica(bare), inputs, _order(network)) if c.group is not None}
     cuts = []
     for name, width in plan.items():
         if name not in groups:
@@ -168,13 +173,13 @@ def _bare(model: nn.Module, input_shape: Any, network: Network) -> nn.Module:
     """A copy of the model that holds shapes and no data where it can run like that, else with its data; all with gradients."""
     tensors = [*model.parameters(), *model.buffers()]
     memo: dict[int, Any] = {id(t): _remade(torch.empty_like(t, device="meta"), t) for t in tensors}
-    bare = copy.deepcopy(model, memo)
+    bare = replica(model, memo)
     try:
         if trace(bare, input_shape, name=network.name) == network:
             return bare
     except HwflowError:
         pass
-    return copy.deepcopy(model, {id(t): _remade(t.detach().clone(), t) for t in tensors})
+    return replica(model, {id(t): _remade(t.detach().clone(), t) for t in tensors})
 
 
 def _remade(data: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -87,6 +87,7 @@ class Grouping:
         network: the unpruned one.
         layer_steps, other_steps: how the sizes of `network.layers` and of `network.other` follow from the groups.
         left_out: channels that cannot or shall not be pruned, by the name that their group would have, and why.
+        network_steps: how the number of parameters that no row reads follows from the groups.
     """
 
     network: Network
@@ -94,6 +95,7 @@ class Grouping:
     layer_steps: tuple[Step, ...]
     other_steps: tuple[Step, ...]
     left_out: Mapping[str, str]
+    network_steps: tuple[Step, ...] = ()
 
     def __getitem__(self, name: str) -> Group:
         for group in self.groups:
@@ -145,9 +147,10 @@ class Grouping:
         other: list[OtherOp] = list(self.network.other)
         for row, steps in self._other_steps:
             other[row] = other[row]._replace(**self._resized(other[row], steps, widths))
-        return Network(self.network.name, layers, tuple(other))
+        unread = self._resized(self.network, self.network_steps, widths).get("params_unread", self.network.params_unread)
+        return Network(self.network.name, layers, tuple(other), unread)
 
-    def _resized(self, item: Layer | OtherOp, steps: tuple[Step, ...], widths: Widths) -> dict[str, Any]:
+    def _resized(self, item: Layer | OtherOp | Network, steps: tuple[Step, ...], widths: Widths) -> dict[str, Any]:
         sizes: dict[str, Any] = {}
         for step in steps:
             group = self.groups[step.group]

@@ -95,8 +95,11 @@ class PlanCosts:
             key = tuple(widths[g] for g in on)
             found = self._known[r].get(key)
             if found is None:
-                cost = self._price(self._grouping.layer_for(r, widths))
-                sums = (cost.energy, cost.latency_s, cost.macs, cost.params, cost.dram_bytes)
+                layer = self._grouping.layer_for(r, widths)
+                cost = self._price(layer)
+                # A tensor that several rows read is one tensor at every width, so the same row counts it.
+                params = 0 if layer.shared else cost.params
+                sums = (cost.energy, cost.latency_s, cost.macs, params, cost.dram_bytes)
                 found = np.array([*sums, cost.utilization, cost.dram_share])
                 self._known[r][key] = found
             rows.append(found)

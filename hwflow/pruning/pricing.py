@@ -13,11 +13,15 @@ from hwflow.cost.table import CostTable, cost_table
 from hwflow.errors import HwflowError
 from hwflow.layers import Layer
 from hwflow.network import Network
+from hwflow.pruning.budget import Objective
 from hwflow.pruning.groups import Grouping
 from hwflow.pruning.plans import PlanCosts
 from hwflow.pruning.settings import Settings
 from hwflow.results import LEVELS, LevelName, NetworkCost
 from hwflow.store import Store
+
+_USUAL: Objective = "edp"
+"""What mappings minimise in `hwflow.estimate` unless asked otherwise."""
 
 _FILL = 4096  # shapes up to which a table is filled before the search; beyond, shapes are costed as the search meets them
 
@@ -107,6 +111,33 @@ class Pricing:
                     raise
                 missing[level] = str(error)
         return found, missing
+
+    def remapped(self, network: Network) -> dict[str, NetworkCost]:
+        """A whole network at mid with the mappings that `hwflow.estimate` finds where nothing is asked for, by their objective.
+
+        Empty where these are the run's own mappings, or where mid cannot answer. Mappings for energy may take their time, and
+        mappings for latency their energy: a total means little without what the mappings were chosen for.
+        """
+        asked = self.settings
+        if self.accelerator is None or asked.mapping_objective == _USUAL:
+            return {}
+        try:
+            found = estimate(
+                network,
+                self.accelerator,
+                level="mid",
+                dataflow=asked.dataflow,
+                objective=_USUAL,
+                energy=asked.energy,
+                effort=asked.effort,
+                jobs=asked.jobs,
+                store=self._store,
+                progress=self._progress,
+                notify=self._notify,
+            )
+        except HwflowError:
+            return {}  # `networks` says why
+        return {_USUAL: found}
 
     def _shapes(self) -> list[Layer]:
         """Every row at every combination of the widths that it depends on, as far as `_FILL` allows, one more at most."""

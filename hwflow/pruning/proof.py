@@ -8,7 +8,6 @@ an output), the result changes. The check runs on random weights, so that no zer
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +16,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from hwflow.network.from_torch import Example, filled
+from hwflow.network.replica import replica
 from hwflow.pruning.groups import Group, Slot
 
 _SIDES = (32, 64, None)  # pixels, the least that the model runs on; None are those of its own examples
@@ -24,8 +24,16 @@ _MISTAKE = 1e-10  # relative. In the zoo rounding stays below 1e-14, and a tenso
 _MISTAKE_SINGLE = 1e-5  # for models that do not run in double precision; rounding stays below 1e-6
 
 
+class Unprovable(Exception):
+    """The model does not run on random weights; the message says why."""
+
+
 def unproven(model: nn.Module, groups: Sequence[Group], examples: Sequence[Example]) -> list[str]:
-    """The names of the groups whose renaming changes what the model computes in evaluation mode."""
+    """The names of the groups whose renaming changes what the model computes in evaluation mode.
+
+    Raises:
+        Unprovable: where the model does not run on random weights, so that nothing can be said of any group.
+    """
     probe = _Probe(model, examples)
     if not groups or probe.survives(groups):
         return []
@@ -43,7 +51,7 @@ class _Probe:
             self._generator = torch.Generator().manual_seed(0)
             self._mistake = _MISTAKE if double else _MISTAKE_SINGLE
             try:
-                self._model = copy.deepcopy(model).eval()
+                self._model = replica(model).eval()
                 if double:
                     self._model.double()
                 self._tensors = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
@@ -51,9 +59,9 @@ class _Probe:
                 self._randomise()
                 self._expected = self._run()
                 return
-            except Exception:
+            except Exception as error:
                 if (double, side) == attempts[-1]:
-                    raise
+                    raise Unprovable(f"{type(error).__name__}: {error}") from error
 
     def survives(self, groups: Sequence[Group]) -> bool:
         """Whether the model computes the same with the units of these groups in another order."""
@@ -65,9 +73,13 @@ class _Probe:
             moves += [(slot, order, torch.tensor(slot.positions).view(group.units, -1)) for slot in group.slots]
         for slot, order, positions in moves:
             self._move(slot, positions[order], positions)
-        found = self._run()
-        for slot, order, positions in moves:
-            self._move(slot, positions, positions[order])
+        try:
+            found = self._run()
+        except Exception:  # a model may refuse what it would not compute with its channels in order
+            return False
+        finally:
+            for slot, order, positions in moves:
+                self._move(slot, positions, positions[order])
         return len(found) == len(self._expected) and all(map(self._same, self._expected, found))
 
     def _move(self, slot: Slot, source: torch.Tensor, to: torch.Tensor) -> None:
@@ -126,4 +138,4 @@ def _shrunk(example: Example, side: int | None) -> Example:
     return (*example[:2], *(min(side, length) for length in example[2:]))
 
 
-__all__ = ["unproven"]
+__all__ = ["Unprovable", "unproven"]

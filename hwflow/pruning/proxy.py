@@ -16,7 +16,7 @@ from torch import nn
 
 from hwflow.datasets import Task
 from hwflow.datasets.samples import Samples
-from hwflow.errors import InputError
+from hwflow.errors import InputError, check_whole
 from hwflow.pruning.groups import Grouping
 from hwflow.pruning.surgery import Norm, prune_model, rank_channels
 from hwflow.store import Store, key_of
@@ -54,9 +54,7 @@ class ProxySettings:
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("batches", 0), ("batch_size", 2), ("epochs", 0), ("tuned_on", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} of the proxy is {value!r}; it must be a whole number of at least {least}.")
+            check_whole(f"{name} of the proxy", getattr(self, name), 10**9, least)
         if not isinstance(self.learning_rate, (int, float)) or not self.learning_rate > 0:
             raise InputError(f"learning_rate of the proxy is {self.learning_rate!r}; it must be above 0.")
 
@@ -102,7 +100,7 @@ class Proxy:
         widths = self.grouping.widths_of(plan)
         if widths not in self._known:
             key = key_of(self._identity, widths)
-            kept = self.store.get("accuracy", key) if self.store else None
+            kept = self.store.get("accuracy", key, _is_share) if self.store else None
             if kept is None:
                 kept = self._measure(plan)
                 if self.store:
@@ -153,3 +151,7 @@ class Proxy:
             distillation=0.0,
             patience=None,
         )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value <= 1

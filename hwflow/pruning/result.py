@@ -32,6 +32,8 @@ class PruneResult:
         before, after: scores on the test set, which nothing was chosen by.
         costs: by level, of the unpruned and of the pruned network; `not_available` says why a level is missing.
         tuning: the fine-tuning's epochs.
+        objective: what the mappings of `costs` minimise.
+        remapped: by another objective, the same two networks at mid with mappings that minimise that one.
     """
 
     model: nn.Module = field(repr=False)
@@ -43,14 +45,20 @@ class PruneResult:
     costs: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(repr=False)
     not_available: Mapping[str, str]
     tuning: History = field(repr=False)
+    objective: str = "edp"
+    remapped: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(default_factory=dict, repr=False)
 
     def metrics(self) -> dict[str, Any]:
-        """`metrics.json`: before and after, the accuracy on the test set and each level's totals."""
+        """`metrics.json`: before and after, the accuracy on the test set and each level's totals; whose mappings."""
         sides: dict[str, dict[str, Any]] = {}
         for i, (side, found) in enumerate((("before", self.before), ("after", self.after))):
             sides[side] = {"accuracy": found.accuracy, "loss": found.loss}
             sides[side] |= {level: pair[i].to_dict()["totals"] for level, pair in self.costs.items()}
-        return {**sides, "not_available": dict(self.not_available)}
+        remapped = {
+            objective: {"before": before.to_dict()["totals"], "after": after.to_dict()["totals"]}
+            for objective, (before, after) in self.remapped.items()
+        }
+        return {**sides, "not_available": dict(self.not_available), "objective": self.objective, "remapped": remapped}
 
 
 def load_pruned(folder: str | Path, model: nn.Module | None = None) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from hwflow.data import open_input
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.network.load import load_module
+from hwflow.network.replica import replica
 from hwflow.pruning.contest import Contest, hold
 from hwflow.pruning.environment import PruningEnv
 from hwflow.pruning.finding import find_groups
@@ -39,7 +39,7 @@ from hwflow.training.fitting import fit
 from hwflow.training.recipe import Recipe
 from hwflow.training.runs import train
 from hwflow.training.scoring import score
-from hwflow.training.weights import load_weights, save_weights
+from hwflow.training.weights import check_values, load_weights, save_weights, trained_on
 
 Notify = Callable[[str], None]
 
@@ -105,6 +105,8 @@ def prune(
             given = run.given(plan, pricing)
             if isinstance(model, str) and weights is None:
                 run.train(model, whole, training)
+            if given is None:
+                run.tell_of_training(whole, _name(model))
             return run.pruned(whole, pricing, given, key_of(config, digest(whole)))
 
 
@@ -124,9 +126,11 @@ class _Run:
     def made(self, model: str | nn.Module, weights: str | Path | None) -> nn.Module:
         """The unpruned network, on the CPU; with its weights where they are there."""
         sizes = {"num_classes": self.data.classes, "in_channels": self.data.input_shape[0]}
-        made = copy.deepcopy(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
+        made = replica(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
         if weights is not None:
             load_weights(weights, made)
+        if isinstance(model, nn.Module):
+            check_values(made, type(model).__name__)
         return made
 
     def pricing(self, whole: nn.Module, name: str, accelerator: Accelerator | None) -> Pricing:
@@ -171,6 +175,23 @@ class _Run:
             train(model, self.data, recipe=recipe, output=file, progress=self._stage("training"))
         load_weights(file, made)
 
+    def tell_of_training(self, whole: nn.Module, name: str) -> None:
+        """Say where plans may be judged on samples that the network has learnt from: nothing in a module tells which it has.
+
+        What `hwflow.train` trains, and files of weights that it writes, say on which data they were trained; for these the
+        held-out samples are the same. Of other networks, and other data, nobody knows.
+        """
+        known, data = trained_on(whole), self.data
+        if known == data.identity:
+            return
+        why = "it was trained on other data, or its files were moved since" if known else "hwflow did not train it"
+        held = len(data.hold_out()[1])
+        self.notify(
+            f"plans are compared on {held:,} images held out of the training set of {data.name}, and it is not known whether "
+            f"{name} was trained on them ({why}). If it was, accuracies of plans come out too high; those before and after, on "
+            "the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out."
+        )
+
     def pruned(self, whole: nn.Module, pricing: Pricing, given: dict[str, int] | None, identity: str) -> PruneResult:
         """All that comes after the unpruned network is there."""
         asked, data, grouping = self.settings, self.data, pricing.grouping
@@ -204,7 +225,21 @@ class _Run:
         less, also = pricing.networks(grouping.network_for(chosen))
         missing |= also
         costs = {level: (full[level], less[level]) for level in full if level in less}
-        result = PruneResult(small.eval(), chosen, grouping, contest, before, after, costs, missing, history)
+        whole_again, small_again = (pricing.remapped(n) for n in (grouping.network, grouping.network_for(chosen)))
+        remapped = {name: (whole_again[name], small_again[name]) for name in whole_again if name in small_again}
+        result = PruneResult(
+            small.eval(),
+            chosen,
+            grouping,
+            contest,
+            before,
+            after,
+            costs,
+            missing,
+            history,
+            asked.mapping_objective,
+            remapped,
+        )
         self._write(result, pricing)
         return result
 
@@ -247,7 +282,8 @@ class _Run:
             "costs.json",
             {level: {"before": pair[0].to_dict(), "after": pair[1].to_dict()} for level, pair in result.costs.items()},
         )
-        save_weights(folder.path / "model.pt", result.model, {"plan": dict(result.plan), "accuracy": result.after.accuracy})
+        about = {"plan": dict(result.plan), "accuracy": result.after.accuracy, "data_identity": trained_on(result.model) or ""}
+        save_weights(folder.path / "model.pt", result.model, about)
         try:
             self._tell(0, 0, "exporting to ONNX")
             export_onnx(result.model, self.data.input_shape, folder.path / "model.onnx")

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from hwflow.errors import InputError, not_found
+from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.pruning.agent import Hyperparameters
 from hwflow.pruning.budget import METRICS, Budget, Objective, check_budgets, objective_of, parse_budgets
 from hwflow.pruning.proxy import ProxySettings
 from hwflow.results import LEVELS, LevelName
 from hwflow.training.recipe import Recipe
+
+_MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,8 @@ class Settings:
         for level in self.levels:
             if level not in LEVELS:
                 raise not_found("level", level, LEVELS)
-        for name in ("keep", "episodes", "effort", "jobs"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        for name, most in (("keep", _MOST), ("episodes", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
+            check_whole(name, getattr(self, name), most)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
         for seed in self.seeds:

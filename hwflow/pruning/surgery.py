@@ -7,7 +7,6 @@ of a lone convolution it is the norm of its filters (Li et al., ICLR 2017, arXiv
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -16,6 +15,7 @@ from torch import nn
 
 from hwflow.errors import InputError, not_found
 from hwflow.network.from_torch import unwrapped
+from hwflow.network.replica import replica
 from hwflow.pruning.groups import Group, Grouping, Slot
 
 Norm = Literal["l1", "l2"]
@@ -88,7 +88,7 @@ def shrunk(model: nn.Module, cuts: Iterable[tuple[Group, Collection[int]]]) -> n
             numbers[key] = numbers.get(key, 0) + count.per_unit * len(units)
     # What deepcopy finds in its memo it takes for copied already: wherever the model holds a tensor, the cut one appears.
     memo: dict[int, Any] = {id(tensor): _cut(tensor, removed.get(name, {})) for name, tensor in tensors.items()}
-    smaller = copy.deepcopy(model, memo)
+    smaller = replica(model, memo)
     for (name, attribute), less in numbers.items():
         module = smaller.get_submodule(name)
         before = getattr(module, attribute)

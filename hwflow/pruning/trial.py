@@ -6,7 +6,6 @@ what a size lost tells the groups that it depends on. Where that leaves a questi
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from hwflow.errors import HwflowError
 from hwflow.layers import DIMS, Layer
 from hwflow.network import Network, OtherOp
 from hwflow.network.from_torch import examples_of, filled, trace
+from hwflow.network.replica import replica
 from hwflow.pruning.groups import Group, Grouping, Step
 from hwflow.pruning.surgery import shrunk
 
@@ -27,7 +27,7 @@ _OTHER_FIELDS = ("words_in", "words_out", "params")
 _CROOKED = "the sizes of rows do not follow from its width in a straight line"
 
 Key = tuple[str, int, str]
-"""Layers or other, row, field."""
+"""Layers, other or network, row, field."""
 Sizes = dict[Key, int]
 Vector = tuple[int, ...]
 """A number for each trial."""
@@ -83,11 +83,12 @@ class Trial:
 
     def grouping(self, groups: Sequence[Group], left_out: Mapping[str, str]) -> Grouping:
         """What was learnt, as plain data."""
-        steps: dict[str, list[Step]] = {"layers": [], "other": []}
+        steps: dict[str, list[Step]] = {"layers": [], "other": [], "network": []}
         for place, group in enumerate(groups):
             for (part, row, field), per_unit in self._slopes[group.name].items():
                 steps[part].append(Step(row, field, place, per_unit))
-        return Grouping(self._network, tuple(groups), tuple(steps["layers"]), tuple(steps["other"]), left_out)
+        layers, other, network = (tuple(found) for found in steps.values())
+        return Grouping(self._network, tuple(groups), layers, other, left_out, network)
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class Trial:
 
     def _training_fault(self, model: nn.Module) -> str:
         """Why a model does not run in training mode, on two samples at least; empty where it does."""
-        model = copy.deepcopy(model).train()
+        model = replica(model).train()
         examples = [x if isinstance(x, torch.Tensor) else (max(x[0], 2), *x[1:]) for x in examples_of(self._input_shape)]
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -231,6 +232,8 @@ def _differences(whole: Network, smaller: Network) -> Sizes | None:
             for field in fields:
                 if less := getattr(a, field) - getattr(b, field):
                     found[part, row, field] = less
+    if less := whole.params_unread - smaller.params_unread:
+        found["network", 0, "params_unread"] = less
     return found
 
 
@@ -238,7 +241,7 @@ def _kind(item: Layer | OtherOp) -> tuple[object, ...]:
     """What pruning must not change of a row."""
     if isinstance(item, OtherOp):
         return (item.name, item.type)
-    return (item.name, item.type, item.strides, item.dilations, item.bits)
+    return (item.name, item.type, item.strides, item.dilations, item.bits, item.shared)
 
 
 __all__ = ["Trial"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import logging
 import warnings
@@ -15,6 +14,7 @@ from torch import nn
 from hwflow.data import write_bytes
 from hwflow.datasets import Data
 from hwflow.errors import HwflowError, MissingDependency
+from hwflow.network.replica import replica
 from hwflow.training.recipe import Recipe, default_recipe
 
 _SHORTER = 3  # fine-tuning takes a third of the epochs that training from scratch takes
@@ -56,7 +56,7 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                copy.deepcopy(model).cpu().eval(),
+                replica(model).cpu().eval(),
                 (images,),
                 dynamo=True,
                 verbose=False,

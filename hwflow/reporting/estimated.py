@@ -97,7 +97,7 @@ def _tiles(way: Way) -> Tiles:
         tiles.append(Tile("DRAM traffic", quantity(totals.dram_bytes, "B")))
     if totals.area_um2 is not None:
         tiles.append(Tile("Area", area_text(totals.area_um2), "memories and MAC units"))
-    size = f"{quantity(totals.params, '')} parameters\n{counted(len(costs.layers), 'layer')}"
+    size = f"{quantity(totals.params + totals.params_other, '')} parameters\n{counted(len(costs.layers), 'layer')}"
     return Tiles([*tiles, Tile("MACs", quantity(totals.macs, ""), size)])
 
 

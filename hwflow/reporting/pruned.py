@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from hwflow.reporting.blocks import Block, Cell, Page, Section, Table, Text, Tile, Tiles, percent_cell
 from hwflow.reporting.pruned_sections import channels, comparison, fine_tuning, layers, provenance, refinement, search, time
 from hwflow.reporting.recorded import Run
-from hwflow.reporting.totals import NAMES, accuracy_of, holds, mark, share, sides, totals_at
+from hwflow.reporting.totals import NAMES, accuracy_of, holds, mark, share, sides, totals_at, value_of
 from hwflow.reporting.values import capital, counted, listed, number, percent, prefix, prefixed, quantities, share_of
 
 
 def page(run: Run) -> Page:
     """The whole report."""
-    sections = [Section("Before and after", [_totals(run)])]
+    sections = [Section("Before and after", [_totals(run), *_mappings(run)])]
     if run.comparison:
         sections += [Section("Comparison", comparison(run, run.comparison)), Section("Search", search(run))]
     sections += [Section("Channels kept", channels(run.plan)), Section("Layers", layers(run))]
@@ -116,3 +116,26 @@ def _totals(run: Run) -> Table:
     if not budgets:
         headings, rows = headings[:-1], [row[:-1] for row in rows]
     return Table("Totals of the network at each level", headings, rows, left=frozenset({0, 1, 2, 7}))
+
+
+def _mappings(run: Run) -> Iterator[Block]:
+    """What the mappings minimise, and energy and latency with other mappings, for which no budget was asked."""
+    mapped = [level for level in run.levels if run.mappings(level)]
+    if not mapped:
+        return
+    others = "; with other mappings the same networks cost what the second table says" if run.metrics.remapped else ""
+    yield Text(f"At {listed(mapped)} the mappings minimize {NAMES.get(run.metrics.objective, run.metrics.objective)}{others}.")
+    rows: list[list[str | Cell]] = []
+    for objective, both in run.metrics.remapped.items():
+        for name in ("energy", "latency"):
+            (old, unit), (new, _) = (value_of(totals, name) for totals in (both.before, both.after))
+            if not old or new is None:
+                continue
+            divisor, letter = prefix([old, new])
+            cells = [Cell(number(value / divisor), value) for value in (old, new)]
+            rows.append(
+                ["mid", NAMES.get(objective, objective), NAMES[name], prefixed(letter, unit), *cells, percent_cell(new / old)]
+            )
+    if rows:
+        headings = ["level", "mappings for", "metric", "unit", "before", "after", "left (%)"]
+        yield Table("Totals with other mappings", headings, rows, left=frozenset({0, 1, 2, 3}))

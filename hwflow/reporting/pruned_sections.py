@@ -33,13 +33,26 @@ def comparison(run: Run, found: Comparison) -> list[Block]:
         Text(
             f"Searched: {score} on the held-out samples that every search sees; judged: on held-out samples that none has "
             f"seen. Both before fine-tuning. Costs are shares of the unpruned network's at {settings.levels[0]}, the level of "
-            f"the search{spreads}.{further}"
+            f"the search{run.mappings(settings.levels[0])}{spreads}.{further}"
         ),
-        _candidates("Plans compared", groups, names, budgeted=budget is not None),
+        _candidates(
+            "Plans compared",
+            groups,
+            names,
+            budgeted=budget is not None,
+        ),
     ]
     if several:
         each = [[c] for group in groups for c in group]
-        blocks.append(_candidates("Every seed", each, names, budgeted=budget is not None, folded=True))
+        blocks.append(
+            _candidates(
+                "Every seed",
+                each,
+                names,
+                budgeted=budget is not None,
+                folded=True,
+            )
+        )
     if metric in names:
         blocks.append(cost_and_accuracy(found.candidates, metric, NAMES[metric], budget, score))
     return blocks
@@ -145,7 +158,11 @@ def refinement(run: Run, found: Comparison) -> list[Block]:
         ]
         for row in refined
     ]
-    return [*blocks, ranks(refined, levels, score), Table("Plans at each level", headings, lines, folded=True)]
+    return [
+        *blocks,
+        ranks(refined, levels, score),
+        Table("Plans at each level", headings, lines, folded=True),
+    ]
 
 
 def time(found: Comparison) -> list[Block]:

@@ -135,12 +135,21 @@ class Side(Record):
         return found
 
 
+class Remapped(Record):
+    """Totals at mid with mappings for another objective than the run's."""
+
+    before: Totals
+    after: Totals
+
+
 class Metrics(Record):
     """`metrics.json`."""
 
     before: Side
     after: Side
     not_available: dict[str, str]
+    objective: str = ""
+    remapped: dict[str, Remapped] = {}
 
 
 class GroupRecord(Record):
@@ -245,6 +254,10 @@ class Run:
     def decisive(self) -> LevelName:
         """The level that the plan had to keep its budgets at: the last one that was asked for."""
         return self.config.settings.levels[-1]
+
+    def mappings(self, level: LevelName) -> str:
+        """What the mappings at a level minimise, as the end of a phrase; coarse has none, older runs do not say."""
+        return "" if level == "coarse" or not self.metrics.objective else f", with mappings for {self.metrics.objective}"
 
 
 def read_run(folder: Path) -> Run:

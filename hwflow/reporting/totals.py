@@ -27,7 +27,7 @@ def accuracy_of(run: Run) -> str:
 
 def sides(run: Run, level: LevelName, metric: str) -> list[tuple[Known, str]]:
     """A metric before and after, each with its unit."""
-    return [_value(totals, metric) for totals in totals_at(run, level)]
+    return [value_of(totals, metric) for totals in totals_at(run, level)]
 
 
 def share(run: Run, level: LevelName, metric: str) -> float | None:
@@ -54,11 +54,12 @@ def mark(good: bool | None) -> str:
     return {True: "good", False: "bad", None: ""}[good]
 
 
-def _value(totals: Totals, metric: str) -> tuple[Known, str]:
+def value_of(totals: Totals, metric: str) -> tuple[Known, str]:
+    """One metric with its unit."""
     if metric == "energy":
         return energy_of(totals.energy_pj, totals.energy_normalized)
     if metric == "edp":
-        energy, unit = _value(totals, "energy")
+        energy, unit = value_of(totals, "energy")
         return (None if energy is None or totals.latency_s is None else energy * totals.latency_s), f"{unit} s"
     field, unit = {"latency": ("latency_s", "s"), "dram_bytes": ("dram_bytes", "B")}.get(metric, (metric, ""))
     return getattr(totals, field), unit

@@ -123,8 +123,7 @@ def read_ways(file: Path) -> list[Way]:
 
 def split_by_tensor(row: LayerCost, chip: Accelerator, table: EnergyTable) -> Split | None:
     """A layer's energy by part and tensor, in joule or normalised units; None where it does not add up to the row's own."""
-    if row.layer.bits is not None:
-        chip = chip.with_bits(row.layer.bits)
+    chip = chip.serving(row.layer)
     scale = 1e-12 if row.energy_unit == "pJ" else 1.0
     split: dict[str, dict[str, float]] = {}
     for part, energy in row.energy_by_level.items():

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from hwflow.accelerator import explain
 from hwflow.data import read_yaml
-from hwflow.errors import InputError, not_found
+from hwflow.errors import MOST_EFFORT, InputError, not_found
 from hwflow.parts import Positive
 from hwflow.results import LevelName
 
@@ -44,7 +44,9 @@ def _listed(value: Any) -> Any:
         raise ValueError("it must be a list")
     if not value:
         raise ValueError("it is empty; give at least one")
-    if any(v in value[:i] for i, v in enumerate(value)):
+    if len(value) > _MOST:
+        raise ValueError(f"it has {len(value):,} entries; the most is {_MOST:,}")
+    if len({v if isinstance(v, (str, int, float, type(None))) else repr(v) for v in value}) < len(value):
         raise ValueError("it names something twice")
     return value
 
@@ -154,7 +156,7 @@ class Description(_Strict):
     energy: str = "auto"
     mapper: str = "hwflow"
     engine: str | None = None
-    effort: int = 1
+    effort: Annotated[Positive, Field(le=MOST_EFFORT)] = 1
 
     @model_validator(mode="after")
     def _check(self) -> Description:

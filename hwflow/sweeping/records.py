@@ -131,6 +131,8 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Reco
     path = folder / "records.jsonl"
     if folder.exists() and (not folder.is_dir() or (not path.exists() and _content(folder, file))):
         raise InputError(f"{folder} is no sweep's folder and is not empty: name another, or a new one.")
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(f"{folder} is a link that leads nowhere: name another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,6 +15,7 @@ from hwflow.data import checked, write_bytes
 from hwflow.errors import InputError, MissingDependency
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.space import Space
+from hwflow.text import FORMULA
 
 if TYPE_CHECKING:
     import pandas
@@ -103,7 +104,7 @@ def write_tables(folder: Path, space: Space, records: Records) -> None:
                     "layers that were costed already are in the cache."
                 ) from error
             points.write_table(table)
-            lines.write_table(table)
+            lines.write_table(_harmless(table))
             rows.write_table(below)
     for name, content in files.items():
         write_bytes(folder / name, content.getbuffer())
@@ -114,6 +115,18 @@ def read_results(folder: Path) -> pandas.DataFrame:
     import pandas as pd
 
     return pd.read_parquet(checked(folder / "results.parquet", "", "table"))
+
+
+def _harmless(table: Any) -> Any:
+    """For CSV: texts that a spreadsheet would take for a formula, with an apostrophe in front."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [
+        pc.replace_substring_regex(column, FORMULA, r"'\1") if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def _blocks(records: Records) -> Iterator[list[dict[str, Any]]]:

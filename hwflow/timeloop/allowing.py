@@ -13,9 +13,7 @@ from typing import Any
 from hwflow.errors import InputError, not_found
 from hwflow.layers import DIMS, TENSORS, Dim, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS
-from hwflow.timeloop.hierarchy import Constraint
-
-_BYPASS = ("bypass", "datatype", "bypassing", "dataspace")
+from hwflow.timeloop.constraints import BYPASS, Constraint
 
 
 @dataclass
@@ -50,17 +48,18 @@ def allowed(
     """What is allowed at every level; `fanouts`: columns and rows below each, outermost level first.
 
     Raises:
-        InputError: naming a target that is not there, a constraint that stands twice, or two that contradict.
+        InputError: naming a target that is not there, a spatial constraint without a fan-out, or two that contradict.
     """
     result = {name: Allowed() for name in fanouts}
-    seen = set()
     for one in constraints:
         if one.target not in result:
             raise not_found(f"target in the constraints of {where}", one.target, result)
-        kind = "bypass" if one.kind in _BYPASS else one.kind
-        if (one.target, kind) in seen and kind != "bypass":
-            raise InputError(f"{where}: {one.target} has two {kind} constraints; make them one.")
-        seen.add((one.target, kind))
+        kind = "bypass" if one.kind in BYPASS else one.kind
+        if kind == "spatial" and max(fanouts[one.target]) == 1:
+            raise InputError(
+                f"{where}: {one.target} has a spatial constraint, but no fan-out, at which Timeloop stops: the next level "
+                "has as many instances. Take the constraint out, or move it to the level above the fan-out."
+            )
         _apply(one, kind, result[one.target], fanouts[one.target], verdicts)
     for name, level in result.items():
         if both := [TIMELOOP_TENSORS[t] for t in level.keep if t in level.bypass]:

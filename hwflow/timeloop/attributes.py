@@ -21,9 +21,17 @@ _WORD_BITS = 16
 _CYCLE_S = 1e-9
 _KINDS = {"sram": ("SRAM",), "regfile": ("regfile", "_RF", "register", "RegFile")}
 
+_WORDS = ("word_bits", "word_width", "datawidth")
+_MAC_WORDS = ("word_bits", "datawidth")
+_WIDTHS = ("width", "memory_width", "data_storage_width")
+_BLOCKS = ("block_size", "n_words")
+_DEPTHS = ("depth", "memory_depth", "data_storage_depth")
+_BANKS, _PORTS = ("num_banks", "n_banks"), ("num_ports", "n_ports")
+_BANDWIDTHS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth", "bandwidth")
+"""Spellings of one attribute each; Timeloop takes the first that there is."""
+
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "allow_overbooking": (False,),
-    "bandwidth": (),
     "energy_per_hop": (0,),
     "energy-per-ingress": (0,),
     "drain_latency": (0,),
@@ -43,6 +51,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "per_dataspace_bandwidth_consumption_scale": ({},),
     "reduction_supported": (True,),
     "router_energy": (0,),
+    "tile_partition_supported": (False,),
     "wire_energy": (0,),
     "vector_access_energy": (),
     "addr_gen_energy": (),
@@ -50,13 +59,26 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Attributes that change Timeloop's numbers and have no counterpart in hwflow, with the values at which they change nothing."""
 
-_WORDS = ("word_bits", "word_width", "datawidth")
-_BANDWIDTHS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth")
+_IDLE = (
+    *("metadata_block_size", "metadata_datawidth", "metadata_word_bits", "metadata_storage_width", "metadata_width"),
+    *("metadata_storage_depth", "metadata_depth", "concordant_compressed_tile_traversal", "decompression_supported"),
+    *("compression_supported", "tile_width", "network_word_bits"),
+)
+"""Attributes that Timeloop reads and that change nothing here: those of compressed tensors, and of wires that cost nothing."""
+
+_AREAS = ("cluster_area", "area")
+
 _READ = (
     *_NEUTRAL,
+    *_IDLE,
+    *_AREAS,
     *_WORDS,
-    *("width", "memory_width", "data_storage_width", "block_size", "n_words", "cluster_size"),
-    *("entries", "depth", "memory_depth", "data_storage_depth", "sizeKB", "num_banks", "n_banks", "multiple_buffering"),
+    *_WIDTHS,
+    *_BLOCKS,
+    *_DEPTHS,
+    *("cluster_size", "entries", "sizeKB", "multiple_buffering"),
+    *_BANKS,
+    *_PORTS,
     *_BANDWIDTHS,
     *("meshX", "meshY", "instances"),
     *("type", "technology", "global_cycle_seconds", "multiplier_width", "adder_width"),
@@ -69,7 +91,7 @@ def memory_of(
 ) -> dict[str, Any]:
     """A memory that keeps these tensors, in the fields of `Memory`; `unpriced` learns why it has no energies, if so."""
     name, text = component.name, component.subclass or component.kind
-    word = component.whole(where, "word_bits", "word_width", "datawidth") or _WORD_BITS
+    word = component.whole(where, *_WORDS) or _WORD_BITS
     words, _ = blocks_of(component, where)
     part: dict[str, Any] = {
         "name": name,
@@ -77,15 +99,14 @@ def memory_of(
         "keeps": tuple(keeps),
         "word_bits": word,
         "width_bits": word * words,
-        "banks": component.whole(where, "num_banks", "n_banks") or 2,
+        "banks": component.whole(where, *_BANKS) or 2,
+        "ports": _ports(component, where),
     }
-    if first:
+    if first and ("DRAM" in component.kind or "DRAM" in text):
         kind = component.attributes.get("type")
         part |= {"kind": "dram", "dram_type": str(kind) if kind in _DRAMS else "LPDDR4"}
         if kind not in _DRAMS:
             unpriced[name] = f"{name}.type is {kind!r}, which is none of {', '.join(_DRAMS)}"
-        if "DRAM" not in component.kind:
-            raise InputError(f"{where}: {name}, the outermost memory, is a {component.kind}; hwflow needs a DRAM there.")
     else:
         known = [kind for kind, marks in _KINDS.items() if any(mark in text for mark in marks)]
         part["kind"] = known[0] if known else "sram"
@@ -94,12 +115,23 @@ def memory_of(
         part["size_words"] = _size(component, word, words, where)
         if (buffering := component.number(where, "multiple_buffering")) is not None:
             part["buffering"] = buffering
+    both = component.number(where, "bandwidth")
     for field, attribute in (("read_words_per_cycle", "read_bandwidth"), ("write_words_per_cycle", "write_bandwidth")):
         if (rate := component.number(where, attribute)) is not None:
             part[field] = rate
+        elif both is not None:
+            part[field] = both / 2
     if (shared := component.number(where, "shared_bandwidth")) is not None:
         part["bandwidth_gb_s"] = _per_second(shared, word, cycle_s)
     return part
+
+
+def _ports(component: Component, where: str) -> int:
+    """Only 1 and 2 are Timeloop's; where nothing is said, hwflow's components have one."""
+    ports = component.whole(where, *_PORTS) or 1
+    if ports > 2:
+        raise InputError(f"{where}: {component.name}: its ports are {ports}; Timeloop knows 1 and 2.")
+    return ports
 
 
 _DRAMS = ("DDR3", "DDR4", "LPDDR", "LPDDR4", "GDDR5", "HBM2")
@@ -107,9 +139,8 @@ _DRAMS = ("DDR3", "DDR4", "LPDDR", "LPDDR4", "GDDR5", "HBM2")
 
 def blocks_of(component: Component, where: str) -> tuple[int, int]:
     """Words that one access of an instance moves, and instances that share an array, as Timeloop works them out."""
-    word = component.whole(where, "word_bits", "word_width", "datawidth") or _WORD_BITS
-    width = component.whole(where, "width", "memory_width", "data_storage_width")
-    block_words, cluster = component.whole(where, "block_size", "n_words"), component.whole(where, "cluster_size")
+    word, width = component.whole(where, *_WORDS) or _WORD_BITS, component.whole(where, *_WIDTHS)
+    block_words, cluster = component.whole(where, *_BLOCKS), component.whole(where, "cluster_size")
     if width is None:
         return block_words or 1, cluster or 1
     if width % (word * (block_words or 1)):
@@ -133,8 +164,10 @@ def blocks_of(component: Component, where: str) -> tuple[int, int]:
 
 
 def _size(component: Component, word: int, words: int, where: str) -> int:
-    entries, depth = component.whole(where, "entries"), component.whole(where, "depth", "memory_depth", "data_storage_depth")
+    entries, depth = component.whole(where, "entries"), component.whole(where, *_DEPTHS)
     kib = component.whole(where, "sizeKB")
+    if kib and (entries or depth):
+        raise InputError(f"{where}: {component.name} has sizeKB and {'entries' if entries else 'depth'}; give one of them.")
     size = entries or (depth and depth * words) or (kib and kib * 8192 // word)
     if not size:
         raise InputError(f"{where}: {component.name} has no size; give depth (and width), entries or sizeKB.")
@@ -156,8 +189,8 @@ def _per_second(words: float, word_bits: int, cycle_s: float) -> float:
 
 def mac_of(component: Component, where: str) -> dict[str, Any]:
     """The arithmetic, in the fields of `MacUnit`."""
-    bits = component.whole(where, "multiplier_width", "datawidth", "word_bits") or _WORD_BITS
-    adder = component.whole(where, "adder_width", "datawidth", "word_bits") or bits
+    bits = component.whole(where, "multiplier_width", *_MAC_WORDS) or _WORD_BITS
+    adder = component.whole(where, "adder_width", *_MAC_WORDS) or bits
     return {"name": component.name, "kind": "mac", "multiplier_bits": bits, "adder_bits": adder}
 
 
@@ -165,20 +198,36 @@ def note_unknown(component: Component, verdicts: Verdicts) -> None:
     """Note or refuse what the attributes say and hwflow does not take as Timeloop does."""
     for key, neutral in _NEUTRAL.items():
         value = component.attributes.get(key)
-        if value is not None and value not in neutral:
+        if value is not None and value not in neutral and not _even(key, value):
             verdicts.refusals.append(f"{component.name}.{key} (={value})")
     if not any(key in component.attributes for key in (*_WORDS, "multiplier_width")):
         verdicts.notes.append(
             f"{component.name} has no datawidth: its words are taken to have {_WORD_BITS} bits, as Timeloop does"
         )
     for key in component.attributes:
-        if key not in _READ and (meant := difflib.get_close_matches(str(key), _READ, 1, 0.85)):
+        if key in _AREAS:
+            verdicts.notes.append(f"{component.name}.{key} is left out: areas are those of --energy")
+        elif key not in _READ and (meant := difflib.get_close_matches(str(key), _READ, 1, 0.85)):
             verdicts.notes.append(f"{component.name}.{key} means nothing to Timeloop; did you mean {meant[0]}?")
-    depth = component.attributes.get("depth", component.attributes.get("entries"))
-    if component.kind == "DRAM" and depth is not None:
-        verdicts.notes.append(f"{component.name} holds everything at mid, whatever its depth (={depth}); fine observes it")
-    if "DRAM" in component.kind and not any(component.attributes.get(key) for key in _BANDWIDTHS):
-        verdicts.notes.append(f"{component.name} has no bandwidth: it is infinitely fast, as in Timeloop")
+    if "DRAM" in component.kind:
+        depth = next((size for key in ("entries", *_DEPTHS, "sizeKB") if (size := component.attributes.get(key))), None)
+        if depth is not None:
+            verdicts.notes.append(f"{component.name} holds everything at mid, whatever its depth (={depth}); fine observes it")
+        if not any(component.attributes.get(key) for key in _BANDWIDTHS):
+            verdicts.notes.append(f"{component.name} has no bandwidth: it is infinitely fast, as in Timeloop")
+    if "bandwidth" in component.attributes:
+        verdicts.notes.append(
+            f"{component.name}.bandwidth is half for reads and half for writes, as in Timeloop, which deprecates it"
+        )
+
+
+def _even(key: str, value: Any) -> bool:
+    """Whether a scale for each tensor changes nothing."""
+    return (
+        key == "per_dataspace_bandwidth_consumption_scale"
+        and isinstance(value, Mapping)
+        and all(v == 1 for v in value.values())
+    )
 
 
 def technology_of(parts: Sequence[Component], where: str, unpriced: dict[str, str]) -> float:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hwflow.errors import InputError
 from hwflow.native import TimeloopAccelerator
+from hwflow.timeloop.constraints import constraint_of
 from hwflow.timeloop.deriving import derive
 from hwflow.timeloop.files import read_files
-from hwflow.timeloop.hierarchy import constraint_of
 from hwflow.timeloop.lowering import lower
+from hwflow.timeloop.sections import gather
+from hwflow.timeloop.spellings import with_variables
 
 
 def from_timeloop(
     files: str | Path | Sequence[str | Path], *, constraints: str | Path | Sequence[str | Path] = ()
 ) -> TimeloopAccelerator:
-    """An accelerator from a v0.4 architecture in Timeloop's format, native (`subtree:`) or of its front end (`nodes:`).
+    """An accelerator from an architecture in Timeloop's format, native (`subtree:`) or of its front end (`nodes:`).
 
     Fine runs the architecture as it is written; mid computes on what is derived from it. `notes` of the result say what is
     not as the files have it, `refusals` why mid cannot answer, where it cannot.
@@ -34,15 +38,38 @@ def from_timeloop(
         raise InputError("from_timeloop: no files are given; give the one with the architecture.")
     found = read_files(given, more)
     assert found.architecture is not None
-    version = str(found.architecture.get("version", ""))
-    if version != "0.4":
-        raise InputError(f"{found.where}: architecture.version is {version!r}; hwflow reads 0.4, Timeloop's current format.")
-    if "nodes" in found.architecture:
+    native = "nodes" not in found.architecture
+    _check_version(found.architecture, found.where, native=native)
+    if native:
+        variables = found.variables
+        found.architecture = with_variables(found.architecture, variables, found.where)
+        found.sections = [replace(s, content=with_variables(s.content, variables, found.where)) for s in found.sections]
+    found.targets = gather(found, native=native)
+    if not native:
         lower(found)
-    elif "subtree" not in found.architecture:
-        raise InputError(f"{found.where}: architecture has neither subtree: (native) nor nodes: (pytimeloop's front end).")
     parsed = [constraint_of(target, found.where) for target in found.targets]
     return derive(found, parsed, _name(Path(given[0])))
+
+
+_NATIVE = ("0.2", "0.3", "0.4")
+"""The versions that Timeloop reads as a tree, all alike (`model/engine.cpp`)."""
+
+
+def _check_version(architecture: Mapping[str, Any], where: str, *, native: bool) -> None:
+    version = str(architecture.get("version", ""))
+    if not version and native and ("storage" in architecture or "arithmetic" in architecture):
+        raise InputError(
+            f"{where}: architecture has storage: and arithmetic: and no version, which is Timeloop's first format; hwflow "
+            "reads trees of components (subtree:, version 0.2 to 0.4)."
+        )
+    allowed = _NATIVE if native else _NATIVE[-1:]
+    if version not in allowed:
+        raise InputError(
+            f"{where}: architecture.version is {version!r}; hwflow reads {', '.join(allowed)}"
+            f"{' of native files' if native else ' of those of the front end (nodes:)'}."
+        )
+    if native and "subtree" not in architecture:
+        raise InputError(f"{where}: architecture has neither subtree: (native) nor nodes: (pytimeloop's front end).")
 
 
 def _name(path: Path) -> str:

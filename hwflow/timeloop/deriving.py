@@ -10,17 +10,18 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hwflow.errors import InputError
-from hwflow.layers import TENSORS, Tensor
+from hwflow.layers import DIMS, TENSORS, Dim, Tensor
 from hwflow.native import Limits, Place, TimeloopAccelerator, Written
 from hwflow.timeloop.allowing import Allowed, Verdicts, allowed, target_of, with_groups
 from hwflow.timeloop.attributes import blocks_of, cycle_of, mac_of, memory_of, note_unknown, plain, technology_of
+from hwflow.timeloop.constraints import Constraint, merged
 from hwflow.timeloop.files import Input
-from hwflow.timeloop.hierarchy import COMPUTE, NETWORK, STORAGE, Component, Constraint, components, is_class
+from hwflow.timeloop.hierarchy import COMPUTE, NETWORK, STORAGE, Component, components, is_class
 from hwflow.timeloop.writing import settled, written
 
 
@@ -47,10 +48,14 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
     assert found.architecture is not None
     where, verdicts = found.where, Verdicts()
     levels, mac, constraints = _levels(found, constraints, verdicts)
+    single = _single(found)
     if found.sparse:
         verdicts.refusals.append("sparse_optimizations: its layers are dense")
+    if found.layout:
+        verdicts.refusals.append("layout: it counts no conflicts of banks")
+    verdicts.notes += found.notes
     verdicts.notes += [f"{section}: left out, {why}" for section, why in found.ignored.items()]
-    hierarchy, places, limits = _hierarchy(levels, mac, where, verdicts)
+    hierarchy, places, limits = _hierarchy(levels, mac, single, verdicts)
     unpriced: dict[str, str] = {}
     parts: list[dict[str, Any]] = []
     cycle_s = cycle_of([level.component for level in levels] + [mac], where, verdicts)
@@ -62,13 +67,14 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
         else:
             level = next(memories)
             parts.append(memory_of(level.component, level.keeps, cycle_s, where, unpriced, first=not parts))
+    process = kept[1:] if parts[0]["kind"] == "dram" else kept
     parts.append(mac_of(mac, where))
     for component in (*kept, mac):
         note_unknown(component, verdicts)
     content = {
         "name": name,
         "description": f"from Timeloop's files {where}",
-        "technology_nm": technology_of([*kept[1:], mac], where, unpriced),
+        "technology_nm": technology_of([*process, mac], where, unpriced),
         "clock_mhz": 1e-6 / cycle_s,
         "dataflow": "as written",
         "hierarchy": parts,
@@ -81,11 +87,23 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
         "limits": limits,
         "clusters": {c.name: n for c in kept if (n := blocks_of(c, where)[1]) > 1},
         "unpriced": unpriced,
-        "extra": {"sparse.yaml": written({"sparse_optimizations": settled(found.sparse)})} if found.sparse else {},
+        "extra": {
+            f"{name.partition('_')[0]}.yaml": written({name: settled(section)})
+            for name, section in (("sparse_optimizations", found.sparse), ("layout", found.layout))
+            if section
+        },
         "refusals": tuple(dict.fromkeys(verdicts.refusals)),
         "notes": tuple(dict.fromkeys(verdicts.notes)),
     }
     return TimeloopAccelerator.derived(content, where)
+
+
+def _single(found: Input) -> set[Dim]:
+    """The dimensions that are 1 in the problem for which pytimeloop lowered the files."""
+    instance = found.problem.get("instance") if found.lowered and isinstance(found.problem, Mapping) else None
+    if not isinstance(instance, Mapping):
+        return set()
+    return {d for d in DIMS if instance.get(d, 1) == 1}
 
 
 # The levels ----------------------------------------------------------------------------------------------------------
@@ -128,7 +146,7 @@ def _levels(
                 "; each axis must be a whole multiple of the one above."
             )
         fanouts[component.name] = inner[0] // outer[0], inner[1] // outer[1]
-    grouped = [with_groups(one) for one in constraints]
+    grouped = [with_groups(one) for one in merged(constraints, storage[0].name, where)]
     rules = allowed(grouped, fanouts, where, verdicts)
     levels = [_Level(c, mesh, fanouts[c.name], rules[c.name]) for c, mesh in zip(storage, meshes, strict=False)]
     if set(levels[0].keeps) != set(TENSORS):
@@ -137,7 +155,7 @@ def _levels(
 
 
 def _hierarchy(
-    levels: list[_Level], mac: Component, where: str, verdicts: Verdicts
+    levels: list[_Level], mac: Component, single: set[Dim], verdicts: Verdicts
 ) -> tuple[list[dict[str, Any]], list[Place], dict[str, Limits]]:
     """Memories (as their names alone) and arrays, where everything lies, and what is allowed there."""
     parts: list[dict[str, Any]] = []
@@ -148,7 +166,7 @@ def _hierarchy(
     for start, stop in itertools.pairwise([*starts, len(levels)]):
         group, memory = levels[start:stop], levels[start].component.name
         parts.append({"kind": "memory", "name": memory})
-        _note(group, verdicts)
+        _note(group, verdicts, first=start == 0)
         array = None
         if sizes := [size for level in group for size in level.fanout if size > 1]:
             last = next(level.component.name for level in reversed(group) if max(level.fanout) > 1)
@@ -159,7 +177,7 @@ def _hierarchy(
             assert math.prod(sizes) == math.prod(axes.values())
             parts.append({"kind": "fanout", "name": array, "role": array, **axes})
         for i, level in enumerate(group):
-            place = _place(level, memory if i == 0 else None, array)
+            place = _place(level, memory if i == 0 else None, array, single, verdicts)
             places.append(place)
             own = level.rules if i == 0 else Allowed(temporal=())
             for n, (name, axis) in enumerate(place.levels):
@@ -172,12 +190,23 @@ def _hierarchy(
     return parts, places, limits
 
 
-def _place(level: _Level, memory: str | None, array: str | None) -> Place:
-    """An axis along which nothing can lie is none."""
+def _place(level: _Level, memory: str | None, array: str | None, single: set[Dim], verdicts: Verdicts) -> Place:
+    """A level; an axis along which nothing can lie is none.
+
+    Nor is one of two along which only dimensions lie that are 1 in the files' problem: pytimeloop puts these first in a
+    permutation, so that `split` counts them.
+    """
     (columns, rows), rules = level.fanout, level.rules
     axes: list[Literal["X", "Y"]] = ["Y"] if rows > 1 and rules.rows else []
     if columns > 1 and rules.columns:
         axes.append("X")
+    for axis, dims, other in (("X", rules.columns, rules.rows), ("Y", rules.rows, rules.columns)):
+        if len(axes) == 2 and set(dims) <= single and not set(other) <= single:
+            axes.remove(axis)  # type: ignore[arg-type]
+            verdicts.notes.append(
+                f"{level.component.name}: nothing is put on its mesh{axis}, where only {', '.join(dims)} can lie, which "
+                "is 1 in the files' own problem"
+            )
     return Place(
         name=level.component.name,
         component=level.component.ranged,
@@ -197,10 +226,10 @@ def _array_name(level: str, memory: str, taken: set[str]) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def _note(group: list[_Level], verdicts: Verdicts) -> None:
+def _note(group: list[_Level], verdicts: Verdicts, *, first: bool) -> None:
     free = [t for t in group[0].keeps if t not in group[0].rules.keep]
     memory = group[0].component.name
-    if free and group[0].component.kind != "DRAM":
+    if free and not first:  # Timeloop keeps all in the outermost memory
         verdicts.notes.append(f"{memory} may keep or bypass {', '.join(free)}: hwflow's search keeps them there")
     for level in group[1:]:
         if level.rules.temporal:

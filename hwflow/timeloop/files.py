@@ -6,6 +6,7 @@ in the folders of the files that were given.
 
 from __future__ import annotations
 
+import difflib
 import glob
 import operator
 import re
@@ -21,20 +22,29 @@ from jinja2.sandbox import SandboxedEnvironment
 from hwflow.data import SafeLoader, checked, parse_yaml, read_text
 from hwflow.errors import InputError, shown
 from hwflow.timeloop.expressions import bounded
+from hwflow.timeloop.spellings import underscored
 
 TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
 
-_IGNORED = {
+_LEFT_OUT = {
     "problem": "the layers are the network's",
+    "mapping": "hwflow searches for mappings (hwflow.Mapping.from_timeloop reads one)",
     "mapper": "searches take hwflow's settings (--effort)",
     "mapspace": "searches take hwflow's settings (--effort)",
+    "model": "hwflow sets timeloop-model up by itself",
     "ERT": "energies are those of --energy",
     "ART": "areas are those of --energy",
     "globals": "hwflow sets Timeloop's environment",
 }
+"""Sections that Timeloop or its front end reads and hwflow does not, and why."""
+
+_SECTIONS = (
+    *("architecture", "arch", "architecture_constraints", "arch_constraints", "mapspace_constraints", "constraints"),
+    *("components", "compound_components", "variables", "sparse_optimizations", "layout"),
+    *_LEFT_OUT,
+)
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d{1,3}")  # which plain YAML 1.1 takes for a text
 _MERGE = "tag:yaml.org,2002:merge"
-_DUMPED = ("dumped_by_timeloop_front_end",)
 
 
 class Tagged(dict[str, Any]):
@@ -49,27 +59,51 @@ class Quoted(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True)
+class Section:
+    """A section that can hold constraints; `given` is what the user named to have `path` read."""
+
+    name: str
+    content: Any
+    path: Path
+    given: str
+
+
 @dataclass
 class Input:
     """What all files together say.
 
     Attributes:
         where: the files, for errors.
-        architecture: the content of `architecture:`.
-        targets: constraints on mappings, of all sections whose names end in "constraints".
+        architecture: the content of `architecture:`, or `arch:`.
+        sections: those that can hold constraints; `asked`: what the user named for its constraints.
+        targets: constraints on mappings, once they are gathered (`constraints.gather`).
         components: classes of components.
         variables: what expressions can name.
-        sparse: the content of `sparse_optimizations:`, or None.
-        ignored: sections that mean nothing to hwflow, and why.
+        sparse, layout, problem: the content of `sparse_optimizations:`, `layout:` and `problem:`, or None.
+        lowered: whether pytimeloop's front end wrote one of them, with what it has from `nodes:`.
+        ignored: sections that mean nothing to hwflow, and why; notes: what else is to be told.
     """
 
     where: str
     architecture: dict[str, Any] | None = None
+    sections: list[Section] = field(default_factory=list)
+    asked: tuple[str, ...] = ()
     targets: list[Any] = field(default_factory=list)
     components: list[Any] = field(default_factory=list)
     variables: dict[str, Any] = field(default_factory=dict)
     sparse: Any = None
+    layout: Any = None
+    problem: Any = None
+    lowered: bool = False
     ignored: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, name: str) -> None:
+        """Take note of a section that hwflow does not read."""
+        near = difflib.get_close_matches(name, _SECTIONS, 1, 0.8)
+        unknown = "neither Timeloop nor hwflow knows such a section" + (f"; did you mean {near[0]}?" if near else "")
+        self.ignored[name] = _LEFT_OUT.get(name, unknown)
 
 
 def read_files(files: Sequence[str | Path], constraints: Sequence[str | Path] = ()) -> Input:
@@ -82,22 +116,16 @@ def read_files(files: Sequence[str | Path], constraints: Sequence[str | Path] = 
         InputError: naming the file and the field, where one is missing, no YAML, or says twice what can be said once.
     """
     given = [*files, *constraints]
-    found = Input(", ".join(str(path) for path in given))
+    found = Input(", ".join(str(path) for path in given), asked=tuple(map(str, constraints)))
     folders = tuple({path.resolve().parent for one in given for path in _listed(Path(one))})
-    for number, one in enumerate(given):
-        before = len(found.targets)
+    for one in given:
         for path in _listed(Path(one)):
             content = _Reader(folders).read(path)
             if not isinstance(content, Mapping):
                 value = "empty" if content is None else shown(content)
                 raise InputError(f"{path} is {value}; Timeloop's input is a mapping of sections such as architecture:.")
             for name, section in content.items():
-                _add(found, str(name), section, path)
-        if number >= len(files) and len(found.targets) == before:
-            raise InputError(
-                f"{one}: it has no constraints, which stand in a section such as architecture_constraints: or "
-                "mapspace_constraints:. Give the file that has them, or leave --timeloop-constraints out."
-            )
+                _add(found, str(name), section, path, str(one))
     if found.architecture is None:
         raise InputError(
             f"{found.where}: none of the files has a section architecture:, which says what the chip is. Give the file that "
@@ -113,13 +141,16 @@ def _listed(given: Path) -> list[Path]:
     return [checked(path, "Timeloop's input", "description") for path in found]
 
 
-def _add(found: Input, name: str, section: Any, path: Path) -> None:
-    if name == "architecture":
+def _add(found: Input, name: str, section: Any, path: Path, given: str) -> None:
+    if name in ("architecture", "arch"):
         if found.architecture is not None:
-            raise InputError(f"{path}: architecture: stands in two of the files {found.where}; give one.")
-        found.architecture = dict(_mapping(section, f"{path}: architecture"))
-    elif name.endswith("constraints") or name == "mapping":
-        found.targets += _targets(section, f"{path}: {name}")
+            raise InputError(f"{path}: architecture: (or arch:) stands twice in the files {found.where}; give one.")
+        found.architecture = dict(_mapping(section, f"{path}: {name}"))
+        for place, node in (("architecture", found.architecture), ("architecture.subtree", _innermost(found.architecture))):
+            if "constraints" in node:
+                found.sections.append(Section(f"{place}.constraints", node.pop("constraints"), path, given))
+    elif name.endswith("constraints") or name in ("mapping", "mapspace"):
+        found.sections.append(Section(name, section, path, given))
     elif name in ("components", "compound_components"):
         classes = _mapping(section, f"{path}: {name}").get("classes") or []
         if not isinstance(classes, list) or not all(isinstance(c, Mapping) for c in classes):
@@ -129,31 +160,22 @@ def _add(found: Input, name: str, section: Any, path: Path) -> None:
         found.variables |= _mapping(section, f"{path}: variables")
     elif name == "sparse_optimizations":
         found.sparse = section
-    elif name not in _DUMPED and section:
-        found.ignored[name] = _IGNORED.get(name, "hwflow knows no such section")
+    elif name == "layout":
+        found.layout = section
+    elif name == "dumped_by_timeloop_front_end":
+        found.lowered = bool(section)
+    elif section:
+        if name == "problem":
+            found.problem = section
+        found.leave_out(name)
 
 
-def _targets(section: Any, where: str) -> list[Any]:
-    """The list of constraints, which stands under `targets` or by itself."""
-    listed = section
-    if isinstance(section, Mapping):
-        listed = section.get("targets", section.get("constraints"))
-        if unknown := [str(key) for key in section if key not in ("version", "targets", "constraints")]:
-            raise InputError(f"{where} has {', '.join(unknown)}; its constraints stand in a list, targets.")
-    if listed is None:
-        return []
-    if not isinstance(listed, list):
-        raise InputError(f"{where} is {shown(listed)}; it must be a list of constraints, each with target and type.")
-    flat = []
-    for item in listed:
-        inner = item.get("constraints") if isinstance(item, Mapping) else None
-        for one in inner if isinstance(inner, list) else [item]:
-            if not isinstance(one, Mapping):
-                raise InputError(f"{where}: {shown(one)} is no constraint, a mapping with target and type.")
-            attributes = one.get("attributes") or {}
-            merged = {**item, **one, **_mapping(attributes, f"{where}: attributes")}
-            flat.append({key: value for key, value in merged.items() if key not in ("attributes", "constraints")})
-    return flat
+def _innermost(node: dict[str, Any]) -> dict[str, Any]:
+    """The subtree that has no other one in it."""
+    inner = node.get("subtree")
+    while isinstance(inner, list) and len(inner) == 1 and isinstance(inner[0], dict):
+        node, inner = inner[0], inner[0].get("subtree")
+    return node
 
 
 def _mapping(section: Any, where: str) -> Mapping[str, Any]:
@@ -187,7 +209,7 @@ class _Reader:
         text = read_text(path, "Timeloop's input")
         if "{{" in text or "{%" in text:
             text = self._filled(text, path)
-        return parse_yaml(text, f"Timeloop's input: {path}", self._loader(path))
+        return parse_yaml(underscored(text), f"Timeloop's input: {path}", self._loader(path))
 
     def _filled(self, text: str, path: Path) -> str:
         environment = _Sandbox(undefined=StrictUndefined, autoescape=False)

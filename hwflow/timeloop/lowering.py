@@ -15,9 +15,10 @@ from typing import Any
 from hwflow.errors import InputError, not_found, shown
 from hwflow.layers import DIMS, TENSORS
 from hwflow.mapping import TIMELOOP_TENSORS
+from hwflow.timeloop.constraints import BYPASS, constraint_of
 from hwflow.timeloop.expressions import Unreadable, value_of
 from hwflow.timeloop.files import Input, Quoted, Tagged
-from hwflow.timeloop.hierarchy import COMPUTE, STORAGE, Constraint, constraint_of, is_class, whole_of
+from hwflow.timeloop.hierarchy import STORAGE, is_class, whole_of
 
 ALL = tuple(TIMELOOP_TENSORS[t] for t in TENSORS)
 REMEDY = "Lower the files with pytimeloop, whose runs write parsed-processed-input.yaml, and give hwflow that file instead"
@@ -232,7 +233,7 @@ def _attach(found: Input, leaves: list[_Node]) -> None:
 
 def _type(kind: str, name: str, where: str) -> str:
     """One name for each type of constraint."""
-    plain = {"bypass": "dataspace", "datatype": "dataspace", "bypassing": "dataspace"}.get(kind, kind)
+    plain = "dataspace" if kind in BYPASS else kind
     if plain not in ("dataspace", "temporal", "spatial"):
         raise InputError(
             f"{where}: {name} has a constraint of type {shown(kind)}; hwflow's reader knows dataspace, temporal and spatial. "
@@ -307,6 +308,3 @@ def _evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any], where: s
             result = int(result)  # of `192 / 2`; Timeloop takes 96.0 for no whole number
         known[str(key)] = found[str(key)] = result
     return found
-
-
-__all__ = ["COMPUTE", "Constraint", "lower"]

@@ -12,7 +12,7 @@ from typing import Any
 from hwflow.energy import EnergyTable
 from hwflow.errors import InputError, not_found
 from hwflow.layers import DIMS, TENSORS
-from hwflow.mapping import TIMELOOP_TENSORS, Mapping, factors_of, loops_of
+from hwflow.mapping import TIMELOOP_TENSORS, Mapping, factors_of, loops_of, on_x
 from hwflow.native import TimeloopAccelerator
 
 
@@ -68,17 +68,11 @@ def mapping_of(entries: Sequence[MappingABC[str, Any]], accelerator: TimeloopAcc
         if kind != "spatial":
             moved.append(dict(entry))
             continue
-        on_x = _on_x(entry)
+        there = on_x(entry, loops)
         for level, axis in places[name].levels:
-            own = tuple(loop for loop in loops if (loop.dim in on_x) == (axis == "X"))
-            moved.append({"target": level, "type": "spatial", **factors_of(own)})
+            own = tuple(loop for loop in loops if (loop.dim in there) == (axis == "X"))
+            moved.append({**entry, "target": level, **factors_of(own), "split": len(DIMS) if axis == "X" else 0})
     return Mapping.from_directives(moved, accelerator)
-
-
-def _on_x(entry: MappingABC[str, Any]) -> set[str]:
-    """The dimensions of a spatial directive that lie on X: the first of its permutation, from the innermost."""
-    named = [str(d) for d in entry.get("permutation", "") if str(d) in DIMS]
-    return set(list(dict.fromkeys([*named, *DIMS]))[: int(entry.get("split", len(DIMS)))])
 
 
 def energies_of(accelerator: TimeloopAccelerator, table: EnergyTable) -> list[dict[str, Any]]:

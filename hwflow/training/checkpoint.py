@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import zipfile
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import nn
 
 from hwflow.data import checked, write_bytes
 from hwflow.errors import InputError
+
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -35,13 +38,27 @@ def read(path: Path, what: str) -> dict[str, Any]:
     """
     checked(path, what, "weights")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what they advise is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {error.strerror or error}.") from error
-    except KeyError:  # torch's names a number in the file
-        raise InputError(f"{what} {path} is damaged, or no file of tensors.") from None
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise InputError(f"{what} {path} is damaged, or no file of tensors: {_first_line(error)}.") from error
+    except pickle.UnpicklingError as error:
+        found = _GLOBAL.search(str(error))
+        if found is None:
+            raise InputError(f"{what} {path} is damaged, or no file of tensors.") from None
+        raise InputError(
+            f"{what} {path}: the file holds the Python object {found[1]}, and to read that is to run code. hwflow reads "
+            "tensors and plain data only; write the file with torch.save(model.state_dict(), ...)."
+        ) from None
+    except Exception as error:  # what torch raises on files of another kind is not bounded
+        if "TorchScript" in str(error):
+            raise InputError(
+                f"{what} {path} is a TorchScript program, which is code; write its weights with "
+                "torch.save(module.state_dict(), ...)."
+            ) from None
+        reason = "" if isinstance(error, KeyError) else f": {_first_line(error)}"  # a KeyError of torch's names a number
+        raise InputError(f"{what} {path} is damaged, or no file of tensors{reason}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{what} {path} holds {type(content).__name__}, not tensors by name.")
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -19,6 +18,7 @@ from torch.nn import functional
 from hwflow.datasets import Task
 from hwflow.datasets.samples import Samples, derived
 from hwflow.errors import HwflowError, InputError
+from hwflow.network.replica import replica
 from hwflow.training import checkpoint as files
 from hwflow.training.recipe import Recipe, autocast, differences, reproducible
 from hwflow.training.scoring import Score, check_output, cross_entropy, first_output, placed, score
@@ -112,7 +112,7 @@ def fit(
         )
     with placed(model, used.device), reproducible(), torch.random.fork_rng(range(torch.cuda.device_count())):
         if teacher is not None:
-            teacher = copy.deepcopy(teacher).to(used.device).eval()
+            teacher = replica(teacher).to(used.device).eval()
         run = _Run(model, train, held, used, task, teacher, checkpoint, progress)
         run.resume()
         resumed = len(run.epochs)

@@ -16,7 +16,7 @@ from hwflow.network.load import load_module
 from hwflow.training.fitting import History, Progress, fit
 from hwflow.training.recipe import Recipe, default_recipe
 from hwflow.training.scoring import check_output, first_output, modes_kept, placed, score
-from hwflow.training.weights import load_weights, save_weights
+from hwflow.training.weights import load_weights, record_training, save_weights
 
 
 def train(
@@ -72,6 +72,7 @@ def train(
         samples.check()
     checkpoint = None if output is None else checkpoint_of(output)
     history = fit(model, fit_part, held, used, task=loaded.task, teacher=teacher, checkpoint=checkpoint, progress=progress)
+    record_training(model, loaded.identity)
     test = score(model, loaded.test, task=loaded.task, device=used.device, precision=used.precision)
     history = replace(history, test=test)
     if checkpoint is not None and output is not None:

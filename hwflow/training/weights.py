@@ -7,10 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hwflow.errors import InputError
 from hwflow.training import checkpoint as files
+
+_RECORD = "_hwflow_trained_on"
+
+
+def record_training(model: nn.Module, identity: str) -> None:
+    """Note on a module on which data (`Data.identity`) it was trained with a part held out; its copies say so, too."""
+    vars(model)[_RECORD] = identity
+
+
+def trained_on(model: nn.Module) -> str | None:
+    """What `record_training` noted; None where nobody knows which samples the module has learnt from."""
+    found = vars(model).get(_RECORD)
+    return found if isinstance(found, str) else None
 
 
 def save_weights(path: str | Path, model: nn.Module, about: Mapping[str, Any]) -> None:
@@ -27,12 +41,10 @@ def load_weights(path: str | Path, model: nn.Module) -> dict[str, Any]:
     """Fill a network from a file of weights; gives what the file says of them, nothing for a plain state dict.
 
     Raises:
-        InputError: where the file is missing, damaged, or of another network: which tensors differ. The network is unchanged.
+        InputError: where the file is missing, damaged, of another network (which tensors differ), or holds tensors that are no
+            weights: not finite, complex, sparse, quantised, without data. The network is unchanged.
     """
-    found = files.read(Path(path), "the weights")
-    about, state = (json.loads(found["about"]), found["model"]) if found.get("kind") == "weights" else ({}, found)
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"the weights {path}: the file holds no state dict. It may be a checkpoint, which is no result yet.")
+    about, state = _parts(files.read(Path(path), "the weights"), path)
     wanted = model.state_dict()
     parts = [f"{name} is missing" for name in wanted if name not in state]
     parts += [f"{name} is not of the network" for name in state if name not in wanted]
@@ -41,12 +53,86 @@ def load_weights(path: str | Path, model: nn.Module) -> dict[str, Any]:
         for name, value in wanted.items()
         if name in state and state[name].shape != value.shape
     ]
+    said = f" They are of {about['network']} with {about['classes']} classes." if {"network", "classes"} <= set(about) else ""
     if parts:
-        more = f"; and {len(parts) - 3} more" if len(parts) > 3 else ""
-        said = f" They are of {about['network']} with {about['classes']} classes." if about else ""
-        raise InputError(f"the weights {path} do not fit the network: {'; '.join(parts[:3])}{more}.{said}")
+        raise InputError(f"the weights {path} do not fit the network: {_listed(parts)}.{said}")
+    learnt = dict(model.named_parameters(remove_duplicate=False))
+    faults = [
+        f"{name} {fault}"
+        for name, value in wanted.items()
+        if (fault := _fault(state[name], value.dtype, finite=name in learnt))
+    ]
+    if faults:
+        raise InputError(f"the weights {path} cannot be used: {_listed(faults)}.{said}")
     model.load_state_dict(state)
+    record_training(model, str(about.get("data_identity", "")))
     return about
 
 
-__all__ = ["load_weights", "save_weights"]
+def check_values(model: nn.Module, name: str) -> None:
+    """That a network's own tensors are such as can be trained, pruned and costed.
+
+    Raises:
+        InputError: naming those that are not.
+    """
+    tensors = [(key, value, True) for key, value in model.named_parameters()]
+    tensors += [(key, value, False) for key, value in model.named_buffers()]
+    faults = [
+        f"{key} {fault}"
+        for key, value, finite in tensors
+        if not nn.parameter.is_lazy(value) and (fault := _fault(value.detach(), value.dtype, finite=finite))
+    ]
+    if faults:
+        raise InputError(f"the weights of {name} cannot be used: {_listed(faults)}.")
+
+
+def _parts(found: dict[str, Any], path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of its weights, and the weights by name."""
+    about: Any = {}
+    state: Any = found
+    kind = found.get("kind")
+    if isinstance(kind, str) and kind == "weights":
+        state = found.get("model")
+        try:
+            about = json.loads(found["about"])
+        except (KeyError, TypeError, ValueError, RecursionError):
+            about = None
+        if not isinstance(about, dict):
+            raise InputError(f"the weights {path} are damaged: what the file says of them is no JSON object. Write them again.")
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"the weights {path}: the file holds no state dict. It may be a checkpoint, which is no result yet.")
+    for name, value in state.items():
+        if not isinstance(name, str):
+            raise InputError(f"the weights {path}: the file calls a tensor {name!r}; in a state dict names are text.")
+        if value.is_nested:  # which has no shape to compare
+            raise InputError(f"the weights {path} cannot be used: {name} is a nested tensor.")
+    return about, state
+
+
+def _fault(value: Tensor, wanted: torch.dtype, *, finite: bool) -> str:
+    """Why a tensor is no weights of this type; empty where nothing speaks against it. A mask may hold infinities."""
+    if value.is_meta:
+        return "has no data (it is on the meta device)"
+    if value.is_quantized:
+        return f"is quantised ({value.dtype}); dequantise it first"
+    if value.layout != torch.strided:
+        return f"is not dense ({value.layout}); call to_dense() first"
+    if value.is_complex() and not wanted.is_complex:
+        return f"is complex ({value.dtype})"
+    if wanted.is_floating_point and not value.is_floating_point():
+        return f"is of whole numbers ({value.dtype}), the network's is {wanted}"
+    if value.is_complex():
+        return f"is complex ({value.dtype}), which hwflow does not train or cost"
+    if wanted.is_floating_point:
+        cast = value.to(wanted).float()
+        bad = int((~cast.isfinite() if finite else cast.isnan()).sum())
+        return f"holds {bad:,} of {value.numel():,} values that are not finite" if bad else ""
+    return ""
+
+
+def _listed(parts: list[str]) -> str:
+    """The first few, and how many more there are."""
+    return f"{'; '.join(parts[:3])}{f'; and {len(parts) - 3} more' if len(parts) > 3 else ''}"
+
+
+__all__ = ["check_values", "load_weights", "record_training", "save_weights", "trained_on"]

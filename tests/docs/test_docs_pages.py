@@ -78,7 +78,7 @@ def comparable(text: str, kind: str) -> object:
 
 def before_training(text: str) -> list[tuple[str, str, str]]:
     """Level, metric and the unpruned network's value in a pruning run's totals, which no training changes."""
-    return re.findall(r"^(coarse|mid) +(\S+ \(\S+\)) +([\d.,]+)", text, re.MULTILINE)
+    return re.findall(r"^((?:coarse|mid)(?: +(?:-|[a-z]+))?) +(\S+ \(\S+\)) +([\d.,]+)", text, re.MULTILINE)
 
 
 def words(text: str) -> str:

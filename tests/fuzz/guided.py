@@ -22,6 +22,7 @@ from mutations import damaged_yaml, garbled
 CORPUS = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 
 with atheris.instrument_imports(include=["hwflow"]):
+    from test_fuzz_onnx import WHOLE
     from test_fuzz_parsers import OUTPUTS, YAML, Parser, model
 
     from hwflow.errors import HwflowError
@@ -29,7 +30,11 @@ with atheris.instrument_imports(include=["hwflow"]):
     from hwflow.pruning.folder import plan_from_file
     from hwflow.timeloop import parse
 
-    for lazy in ("hwflow.network.from_onnx", "hwflow.sweeping.description"):  # imported where they are used
+    for lazy in (
+        "hwflow.network.from_onnx",
+        "hwflow.network._onnx_graph",
+        "hwflow.sweeping.description",
+    ):  # imported where they are used
         importlib.import_module(lazy)
 
 PLAN = {"network": "n", "groups": [{"name": "a", "channels": 16, "kept": 8, "producers": ["a"]}], "left_out": {}}
@@ -37,6 +42,7 @@ TARGETS: dict[str, tuple[Parser, Callable[[], bytes], str]] = {
     **{name: (parser, whole, f"{name}.yaml") for name, (parser, whole) in YAML.items()},
     "plan": (plan_from_file, lambda: json.dumps(PLAN).encode(), "plan.json"),
     "onnx": (Network.from_onnx, lambda: bytes(model().SerializeToString()), "net.onnx"),
+    **{name: (Network.from_onnx, whole, "net.onnx") for name, whole in WHOLE.items()},
     "statistics": (
         lambda path: parse.read_stats(path.parent, "timeloop-model"),
         (OUTPUTS / "tiny" / "timeloop-model.stats.txt").read_bytes,

@@ -150,6 +150,24 @@ mapspace_constraints:
 - {target: spad, type: bypass, keep: [Weights], bypass: [Inputs, Outputs]}
 - {name: buffer, constraints: [{type: dataspace, attributes: {keep_only: [Inputs]}}]}
 """
+PLACES = b"""
+arch:
+  version: 0.3
+  subtree:
+  - name: system
+    local:
+    - {name: memory, class: SRAM, depth: deep, width: 64, word-bits: wide, shared_bandwidth: 8}
+    - {name: buffer, class: smartbuffer_SRAM, attributes: {technology: "45nm", entries: 4096, block-size: 8, datawidth: 8}}
+    subtree:
+    - name: PE[1..4]
+      local:
+      - {name: regs, class: regfile, attributes: {sizeKB: 1, word-bits: wide, multiple-buffering: 2.0, bandwidth: 4}}
+      - {name: mac, class: intmac, attributes: {datawidth: 8}}
+      constraints:
+      - {target: regs, constraints: [{type: temporal, attributes: {factors: order}}, {type: temporal, permutation: R S}]}
+variables: {deep: 65536, wide: 8, technology: "45nm", global_cycle_seconds: 1e-9, order: "C==1 M<=1 # two"}
+mapspace: {template: ruby, constraints: own, constraints_own: [{name: buffer, type: bypassing, bypass: [Weights]}]}
+"""
 TEMPLATE = b"""
 {% set tiles = 2 ** 3 %}
 variables:
@@ -180,6 +198,8 @@ YAML: dict[str, tuple[Parser, Callable[[], bytes]]] = {
     "mapping": (mapped, (OUTPUTS / "eyeriss" / "timeloop-mapper.map.yaml").read_bytes),
     "sweep": (swept, lambda: SWEEP),
     "timeloop_native": (brought, (DESIGNS / "two_axes.yaml").read_bytes),
+    "timeloop_places": (brought, lambda: PLACES),
+    "timeloop_lowered": (brought, (DESIGNS / "lowered_two_axes.yaml").read_bytes),
     "timeloop_nodes": (brought, (DESIGNS / "two_forms_nodes.yaml").read_bytes),
     "timeloop_classes": (lambda path: brought(DESIGNS / "two_forms_nodes.yaml", path), lambda: CLASSES),
     "timeloop_template": (lambda path: brought(DESIGNS / "two_forms_nodes.yaml", path), lambda: TEMPLATE),

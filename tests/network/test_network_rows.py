@@ -1,4 +1,4 @@
-"""Rows from shapes: products under broadcasting against NumPy, einsum, and refusals."""
+"""Rows from shapes: products under broadcasting against NumPy, and refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hwflow.errors import InputError
 from hwflow.layers import Layer
-from hwflow.network._rows import convolution, einsum, linear, product
+from hwflow.network._rows import convolution, linear, product
 
 sizes = st.integers(1, 5)
 
@@ -68,30 +68,6 @@ def test_products_that_do_not_fit(left: tuple[int, ...], right: tuple[int, ...],
         product("x", left, right, left_fixed=False, right_fixed=False)
 
 
-@pytest.mark.parametrize(
-    ("equation", "left", "right", "expected"),
-    [
-        ("bhqd,bhkd->bhqk", (2, 4, 5, 8), (2, 4, 6, 8), Layer("x", type="matmul", G=8, P=5, C=8, M=6)),
-        ("ij,jk", (3, 4), (4, 5), Layer("x", type="matmul", P=3, C=4, M=5)),
-        ("nchw,cm->nmhw", (2, 3, 4, 5), (3, 7), Layer("x", type="matmul", P=40, C=3, M=7)),
-    ],
-)
-def test_einsums_that_are_products(equation: str, left: Any, right: Any, expected: Layer) -> None:
-    assert einsum("x", equation, left, right, left_fixed=False, right_fixed=False) == expected
-
-
-def test_an_einsum_with_fixed_weights_is_linear_on_either_side() -> None:
-    expected = Layer("x", type="linear", N=2, P=5, C=3, M=7)
-    assert einsum("x", "bsc,cm->bsm", (2, 5, 3), (3, 7), left_fixed=False, right_fixed=True) == expected
-    assert einsum("x", "cm,bsc->bsm", (3, 7), (2, 5, 3), left_fixed=True, right_fixed=False) == expected
-
-
-@pytest.mark.parametrize("equation", ["ii,ij->j", "ij,kl->jk", "...j,jk->...k", "ij,jk,kl->il", "ij->ji"])
-def test_other_einsums_are_refused(equation: str) -> None:
-    with pytest.raises(InputError, match="is no product of two matrices"):
-        einsum("x", equation, (3, 3), (3, 3), left_fixed=False, right_fixed=False)
-
-
 def test_a_lone_vector_is_one_row() -> None:
     assert linear("x", (6,), 4, bias=4) == Layer("x", type="linear", C=6, M=4)
 
@@ -105,5 +81,8 @@ def test_convolutions_that_do_not_fit() -> None:
         conv((1, 5, 8, 8), (1, 4, 6, 6), (4, 3, 3, 3))
     with pytest.raises(InputError, match=r"groups is 2; it must divide the input channels \(5\)"):
         conv((1, 5, 8, 8), (1, 4, 6, 6), (4, 3, 3, 3), groups=2)
+    for groups in (0, -1):
+        with pytest.raises(InputError, match=f"groups is {groups}; it must be at least 1"):
+            conv((1, 4, 8, 8), (1, 4, 6, 6), (4, 4, 3, 3), groups=groups)
     with pytest.raises(InputError, match="convolution over 3 spatial axes"):
         conv((1, 5, 8, 8, 8), (1, 4, 6, 6, 6), (4, 5, 3, 3, 3))

@@ -167,7 +167,8 @@ def test_a_module_called_twice_has_two_rows() -> None:
     shared = nn.Conv2d(3, 3, 3, padding=1)
     net = trace(nn.Sequential(shared, nn.ReLU(), shared), (1, 3, 8, 8))
     assert [layer.name for layer in net] == ["0", "0#2"]
-    assert net.params == 2 * shared.weight.numel()
+    assert net.params == shared.weight.numel()
+    assert [layer.params for layer in net] == [81, 81]
 
 
 def test_functional_calls_bear_the_name_of_what_owns_the_weights() -> None:

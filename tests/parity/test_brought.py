@@ -36,8 +36,8 @@ from hwflow.timeloop.process import clean_environment
 DATA = Path(__file__).parents[1] / "data"
 RECORDED = DATA / "brought.json.gz"
 OFFICIAL = ("eyeriss_like", "simba_like", "simple_weight_stationary", "simple_output_stationary")
-OWN = ("two_forms_nodes", "many_fanouts", "blocks")
-"""Ours: what the official designs don't have, such as fan-outs without a level of their own, or a shared bandwidth."""
+OWN = ("two_forms_nodes", "many_fanouts", "blocks", "backing_sram", "one_register_file", "lowered_two_axes")
+"""Ours: what the official designs don't have, such as fan-outs without a level of their own, or no DRAM."""
 
 LAYERS = (
     Layer("conv3x3", C=16, M=24, P=14, Q=28, R=3, S=3),

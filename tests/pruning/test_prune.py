@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import hwflow
 from hwflow import cli
+from hwflow.cli.pruning import _page
 from hwflow.datasets import Data, load_data
 from hwflow.errors import InputError
 from hwflow.pruning.agent import Hyperparameters
@@ -22,7 +23,7 @@ from hwflow.pruning.proxy import ProxySettings
 from hwflow.pruning.running import _halves
 from hwflow.pruning.settings import Settings
 from hwflow.training import Diverged, Recipe, train
-from hwflow.training.weights import save_weights
+from hwflow.training.weights import record_training, save_weights
 
 TUNING = Recipe(epochs=2, batch_size=64, learning_rate=0.05, distillation=0.5, precision="float32", device="cpu")
 SETTINGS = Settings(
@@ -67,9 +68,10 @@ def trained(digits: Data) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def small(trained: dict[str, Tensor]) -> Small:
+def small(trained: dict[str, Tensor], digits: Data) -> Small:
     model = Small()
     model.load_state_dict(trained)
+    record_training(model, digits.identity)
     return model.eval()
 
 
@@ -395,3 +397,63 @@ def test_a_soft_budget_weighs_cost_against_error(small: Small, digits: Data, tmp
     entry = next(e for e in log if e["by"] == "agent")
     macs = result.grouping.network_for(entry["plan"]).macs
     assert entry["reward"] == pytest.approx(-(1 - entry["accuracy"]) * math.log(macs))
+
+
+# Who has seen the images ----------------------------------------------------------------------------------------------
+
+
+def told(model: nn.Module, data: Data, **more: Any) -> list[str]:
+    """What a run says of the images that plans are judged on."""
+    notes: list[str] = []
+    short = replace(SETTINGS, episodes=3, tuning=replace(TUNING, epochs=1))
+    run(model, data, None, short, notify=notes.append, **more)
+    return [note for note in notes if "it is not known whether" in note]
+
+
+def test_a_module_of_unknown_training_is_told_of(small: Small, digits: Data, tmp_path: Path) -> None:
+    """A state dict says nothing of its training; a record of `hwflow.train`, in the module or in its file, does."""
+    model = Small()
+    model.load_state_dict(small.state_dict())
+    [note] = told(model, digits)
+    assert note.startswith("plans are compared on 143 images held out of the training set of digits")
+    assert "whether Small was trained on them (hwflow did not train it)" in note
+    torch.save(small.state_dict(), tmp_path / "plain.pt")
+    assert len(told(Small(), digits, weights=tmp_path / "plain.pt")) == 1
+    assert told(small, digits, plan={"inner": 16}) == []
+
+
+def test_a_module_that_hwflow_trained_is_known(digits: Data, tmp_path: Path) -> None:
+    model, _ = train(Small(), digits, recipe=replace(TUNING, epochs=1, distillation=0.0), output=tmp_path / "w.pt")
+    assert told(model, digits) == []
+    assert told(Small(), digits, weights=tmp_path / "w.pt") == []
+    save_weights(tmp_path / "other.pt", model, {"data_identity": "another"})
+    [note] = told(Small(), digits, weights=tmp_path / "other.pt")
+    assert "it was trained on other data, or its files were moved since" in note
+
+
+# What the mappings are for ---------------------------------------------------------------------------------------------
+
+
+def test_costs_say_what_their_mappings_minimise(small: Small, digits: Data, tmp_path: Path) -> None:
+    """Mappings for energy are slower than those that `estimate` finds by itself; both are there, and said."""
+    chip = hwflow.Accelerator.load("eyeriss")
+    settings = replace(SETTINGS, levels=("mid",), budgets=(Budget("energy", 0.9),))
+    result = run(small, digits, tmp_path / "run", settings, accelerator=chip, plan={"inner": 16})
+    assert result.objective == "energy"
+    usual = hwflow.estimate(result.grouping.network, chip, level="mid")
+    before, after = result.remapped["edp"]
+    assert (before.cycles, before.energy_pj) == (usual.cycles, usual.energy_pj)
+    assert result.costs["mid"][0].energy_pj <= before.energy_pj
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["objective"] == "energy"
+    assert metrics["remapped"]["edp"]["after"]["cycles"] == after.cycles
+    page = _page(result, settings)
+    assert page.title.endswith("search at mid, mappings for energy")
+    rows = page.tables[-1].rows
+    assert page.tables[-1].headings[:3] == ["level", "mapped for", "metric"]
+    assert {(row[0], row[1]) for row in rows} == {("coarse", "-"), ("mid", "energy"), ("mid", "edp")}
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert "At mid the mappings minimize energy; with other mappings the same networks cost what the second table says" in text
+    assert "Totals with other mappings" in text
+    same = run(small, digits, None, replace(settings, objective="edp"), accelerator=chip, plan={"inner": 16})
+    assert (same.objective, same.remapped) == ("edp", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from conftest import Sweep, swept
 
@@ -12,6 +13,7 @@ import hwflow
 from hwflow.errors import InputError
 from hwflow.reporting.sweep_folder import Point as Shown
 from hwflow.reporting.sweep_folder import PointRecord, _sources
+from hwflow.sweeping.tables import _harmless
 
 
 def test_a_record_of_wrong_types_is_named(sweep_file: Sweep, tmp_path: Path) -> None:
@@ -42,3 +44,12 @@ def test_a_pruned_network_is_shown_by_its_onnx_file() -> None:
     ]
     found = _sources([Shown(row, {}) for row in rows], {"networks": ["resnet20"], "plans": ["runs/a"]})
     assert found == {"resnet20": ["resnet20"], "resnet20 pruned in a": ["runs/a/model.onnx"]}
+
+
+def test_the_csv_holds_no_formulas() -> None:
+    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "resnet20", "a=1", None, ""]
+    table = pa.table({"network": pa.array(texts), "energy_pj": pa.array([-1.5] * len(texts))})
+    safe = _harmless(table)
+    assert safe["network"].to_pylist() == ["'=1+1", "'+1", "'-1", "'@x", "'\t=1", *texts[5:]]
+    assert safe["energy_pj"].to_pylist() == [-1.5] * len(texts)
+    assert safe.schema == table.schema

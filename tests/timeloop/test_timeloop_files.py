@@ -223,7 +223,7 @@ def test_merges_of_merges_are_read_at_once(tmp_path: Path) -> None:
 
 
 def test_factors_are_read_in_linear_time(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"factors is 'N=1 P=1 Q  .*\.\.\.; it must be a list"):
+    with pytest.raises(InputError, match=r"factors is 'N=1 P=1 Q  .*\.\.\.; it must be factors such as C=1"):
         brought(NATIVE, tmp_path, ("factors: N=1 P=1 Q=1,", f"factors: 'N=1 P=1 Q{' ' * 500_000}x',"))
 
 
@@ -298,7 +298,7 @@ def test_a_whole_quotient_is_a_whole_number_for_timeloop(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("replaced", "words"),
     [
-        (("version: 0.4", "version: 0.3"), "architecture.version is '0.3'; hwflow reads 0.4"),
+        (("version: 0.4", "version: 0.5"), "architecture.version is '0.5'; hwflow reads 0.2, 0.3, 0.4 of native files"),
         (("architecture:", "architektur:"), "none of the files has a section architecture:"),
         (("subtree:", "subtrees:"), "architecture has neither subtree: (native) nor nodes:"),
         (("class: regfile", "class: shelf"), "sums.class is 'shelf', which Timeloop knows neither as a memory"),
@@ -312,7 +312,7 @@ def test_a_whole_quotient_is_a_whole_number_for_timeloop(tmp_path: Path) -> None
         (("global_cycle_seconds: 2e-9", "global_cycle_seconds: soon"), "global_cycle_seconds is 'soon'"),
         (("name: buffer", "name: sums"), "the name 'sums' stands twice"),
         (("PE[0..5]", "PE[5..0]"), "is no name of a component"),
-        (("class: DRAM", "class: SRAM"), "the outermost memory, is a SRAM"),
+        (("class: DRAM", "class: SRAM"), "DRAM has no size; give depth (and width), entries or sizeKB"),
         (("depth: 96", "depth: .inf"), "weights.depth is inf; it must be a whole number"),
         (("depth: 96", "depth: .nan"), "weights.depth is nan; it must be a whole number"),
         (("read_bandwidth: 2", f"read_bandwidth: 1{'0' * 400}"), "it must be a number above 0"),

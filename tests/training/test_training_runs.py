@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from nets import Small, small, stripes, values
-from torch import nn
+from torch import Tensor, nn
 
 import hwflow
 from hwflow import cli
@@ -93,6 +95,81 @@ def test_files_that_hold_no_weights_are_named(tmp_path: Path) -> None:
     fit(small(), train_part, held, Recipe(epochs=1), checkpoint=tmp_path / "w.pt.checkpoint")
     with pytest.raises(InputError, match=r"holds no state dict\. It may be a checkpoint, which is no result yet"):
         load_weights(tmp_path / "w.pt.checkpoint", small())
+
+
+def of_small(change: Callable[[Tensor], Any], name: str = "conv.weight") -> dict[str, Any]:
+    """A state dict of `small` with one tensor changed."""
+    state = dict(small().state_dict())
+    return state | {name: change(state[name])}
+
+
+def told(**entries: Any) -> dict[str, Any]:
+    """A file as hwflow writes it, with other entries."""
+    return {"kind": "weights", "about": "{}", "model": dict(small().state_dict())} | entries
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    # tensors that are no weights
+    "NaN": (lambda: of_small(lambda t: t * float("nan")), "conv.weight holds 54 of 54 values that are not finite"),
+    "infinite": (lambda: of_small(lambda t: t + float("inf"), "fc.bias"), "fc.bias holds 2 of 2 values that are not finite"),
+    "too large": (lambda: of_small(lambda t: t.double() + 1e300), "conv.weight holds 54 of 54 values that are not finite"),
+    "NaN in a buffer": (lambda: of_small(lambda t: t / 0 * 0, "bn.running_mean"), "bn.running_mean holds 6 of 6 values"),
+    "complex": (lambda: of_small(lambda t: t.to(torch.complex64)), r"conv.weight is complex \(torch.complex64\)"),
+    "sparse": (lambda: of_small(lambda t: t.to_sparse()), r"conv.weight is not dense \(torch.sparse_coo\)"),
+    "meta": (lambda: of_small(lambda t: t.to("meta")), r"conv.weight has no data \(it is on the meta device\)"),
+    "int8": (lambda: of_small(lambda t: t.to(torch.int8)), r"conv.weight is of whole numbers \(torch.int8\), the network's is"),
+    "quantised": (
+        lambda: of_small(lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8)),
+        r"conv.weight is quantised \(torch.qint8\); dequantise it first",
+    ),
+    "nested": (
+        lambda: of_small(lambda t: torch.nested.nested_tensor([t.view(6, -1)])),
+        "conv.weight is a nested tensor",
+    ),
+    # metadata of the wrong form
+    "no metadata": (lambda: {"kind": "weights", "model": dict(small().state_dict())}, "what the file says of them is no JSON"),
+    "metadata that is no text": (lambda: told(about=3), "what the file says of them is no JSON object"),
+    "metadata that is no JSON": (lambda: told(about="{"), "what the file says of them is no JSON object"),
+    "metadata that is a list": (lambda: told(about="[1]"), "what the file says of them is no JSON object"),
+    "deep metadata": (lambda: told(about="[" * 100000), "what the file says of them is no JSON object"),
+    "no tensors": (lambda: {"kind": "weights", "about": "{}"}, "holds no state dict"),
+    "a list of tensors": (lambda: told(model=[torch.zeros(3)]), "holds no state dict"),
+    "numbers for names": (lambda: {0: torch.zeros(3)}, "the file calls a tensor 0; in a state dict names are text"),
+    "metadata that does not say of what": (lambda: told(model={"fc.bias": torch.zeros(2)}), "conv.weight is missing"),
+    # code
+    "a module": (small, r"the file holds the Python object nets.Small, and to read that is to run code"),
+    "a function": (lambda: {"a": len}, "hwflow reads tensors and plain data only; write the file with torch.save"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("case", WRONG)
+def test_files_that_are_no_weights_for_the_network_are_refused(case: str, tmp_path: Path) -> None:
+    build, message = WRONG[case]
+    torch.save(build(), tmp_path / "w.pt")
+    model = small()
+    before = values(model)
+    with pytest.raises(InputError, match=message) as caught:
+        load_weights(tmp_path / "w.pt", model)
+    assert "weights_only" not in str(caught.value)
+    assert values(model) == before
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_program_is_no_weights(tmp_path: Path) -> None:
+    torch.jit.trace(nn.Linear(3, 2), torch.zeros(1, 3)).save(str(tmp_path / "w.pt"))
+    with pytest.raises(InputError, match="is a TorchScript program, which is code") as caught:
+        load_weights(tmp_path / "w.pt", small())
+    assert "weights_only" not in str(caught.value)
+
+
+def test_half_precision_and_masks_of_infinities_are_weights(tmp_path: Path) -> None:
+    torch.save(of_small(lambda t: t.half()), tmp_path / "w.pt")
+    assert load_weights(tmp_path / "w.pt", small()) == {}
+    masked = nn.Sequential(nn.Linear(3, 2))
+    masked.register_buffer("mask", torch.full((2, 2), float("-inf")))
+    torch.save(masked.state_dict(), tmp_path / "w.pt")
+    assert load_weights(tmp_path / "w.pt", masked) == {}
 
 
 # hwflow.train --------------------------------------------------------------------------------------------------------

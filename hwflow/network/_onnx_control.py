@@ -1,0 +1,288 @@
+"""ONNX's control flow: followed where it is decided before the model runs, looked into where it depends on data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import TensorProto
+
+from hwflow.layers import Layer
+from hwflow.network._onnx_node import Node
+from hwflow.network._onnx_values import (
+    SMALL,
+    Items,
+    Nothing,
+    Origin,
+    Other,
+    Tensor,
+    Value,
+    constant,
+    known,
+    of_type,
+    type_of,
+    unified,
+)
+
+if TYPE_CHECKING:
+    from hwflow.network._onnx_graph import Execution, Scope
+
+Values = list[Value | None]
+
+
+def _if(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+    condition = _scalar(node, 0)
+    if condition is not None:
+        chosen = _subgraph(node, "then_branch" if condition else "else_branch")
+        return run.graph(chosen, scope.new_child(run.stored(chosen, node)), opsets, prefix)
+    fixed = constant(node.value(0))
+    both = []
+    with run.undecided(node):
+        for name in ("then_branch", "else_branch"):
+            branch = _subgraph(node, name)
+            both.append(run.graph(branch, scope.new_child(run.stored(branch, node)), opsets, prefix))
+    results: Values = []
+    for pair in zip(*both, strict=False):
+        values = [v if v is not None else Other(None) for v in pair]
+        results.append(unified(values, constant=fixed and all(map(constant, values))))
+    return _unfollowed(run, node, results)
+
+
+def _loop(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+    body = _subgraph(node, "body")
+    carried = [v if v is not None else Other(None) for v in node.inputs[2:]]
+    if len(body.input) != len(carried) + 2 or len(body.output) < len(carried) + 1:
+        raise node.failure(
+            f"its body has {len(body.input)} inputs and {len(body.output)} outputs for {len(carried)} values that it carries"
+        )
+    held = run.stored(body, node)
+
+    def once(iteration: Value, condition: Value, state: Sequence[Value]) -> Values:
+        run.step()
+        given: dict[str, Value | None] = dict(zip((v.name for v in body.input), (iteration, condition, *state), strict=True))
+        return run.graph(body, scope.new_child(held | given), opsets, prefix)
+
+    trips, condition = _scalar(node, 0), _scalar(node, 1)
+    decided = (trips is not None or not node.has(0)) and (condition is not None or not node.has(1))
+    begun, state, iteration = len(run.rows), carried, 0
+    collected: list[Values] = [[] for _ in body.output[len(carried) + 1 :]]
+    going: Value = known(np.array(True))
+    if decided and condition is not None:
+        going = known(np.array(bool(condition)))
+    while decided and (trips is None or iteration < trips) and _true(going):
+        results = once(known(np.array(iteration, dtype=np.int64)), going, state)
+        going = results[0] or Other(None)
+        decided = isinstance(going, Tensor) and going.data is not None and going.data.size == 1
+        state = [v or Other(None) for v in results[1 : len(carried) + 1]]
+        for row, value in zip(collected, results[len(carried) + 1 :], strict=True):
+            row.append(value)
+        iteration += 1
+        if not decided and iteration == trips:
+            decided = True  # the last one's word on whether to go on is not asked for
+            break
+    if decided:
+        ends = body.output[len(carried) + 1 :]
+        return [*state, *(_stacked(values, end) for values, end in zip(collected, ends, strict=True))]
+    hidden = next((row for _, row in run.rows[begun:] if isinstance(row, Layer)), None)
+    del run.rows[begun:]
+    if hidden is not None:
+        raise _undecidable(node, hidden.name)
+    fixed = all(constant(v) for v in node.inputs[:2])
+    with run.undecided(node):
+        state, results = _settled(
+            carried, lambda s: once(Tensor(TensorProto.INT64, (), fixed), Tensor(TensorProto.BOOL, (), fixed), s)[1:]
+        )
+    scans = [_any_length(value) for value in results[len(carried) :]]
+    return _unfollowed(run, node, [*state, *scans])
+
+
+def _scan(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+    if opsets.get("", 9) < 9:
+        raise node.failure("Scan of operator set 8 is not followed; convert the model (onnx.version_converter) to 9 or later")
+    body = _subgraph(node, "body")
+    held = run.stored(body, node)
+    count = node.positive("num_scan_inputs")
+    first = len(node.inputs) - count
+    if first < 0 or len(body.input) != len(node.inputs) or len(body.output) < first:
+        raise node.failure(
+            f"its body has {len(body.input)} inputs and {len(body.output)} outputs, the node {len(node.inputs)} inputs, of "
+            f"which {count} are scanned"
+        )
+    axes = node.ints("scan_input_axes", [0] * count)
+    backwards = node.ints("scan_input_directions", [0] * count)
+    placed = node.ints("scan_output_axes", [0] * (len(body.output) - first))
+    scanned = [node.tensor(first + i) for i in range(count)]
+    lengths = set()
+    for value, axis in zip(scanned, axes, strict=False):
+        if value.shape is not None and not -len(value.shape) <= axis < len(value.shape):
+            raise node.failure(f"it scans axis {axis} of a tensor with {len(value.shape)} axes")
+        lengths.add(value.shape[axis] if value.shape is not None else None)
+    if len(lengths) > 1 and None not in lengths:
+        raise node.failure(f"what it scans has different lengths: {', '.join(map(str, lengths))}")
+    state: list[Value] = [v if v is not None else Other(None) for v in node.inputs[:first]]
+
+    def once(values: Sequence[Value], position: int | None) -> Values:
+        run.step()
+        slices = [
+            _slice(v, axis, position if position is None or not back else -1 - position)
+            for v, axis, back in zip(scanned, axes, backwards, strict=False)
+        ]
+        given: dict[str, Value | None] = dict(zip((v.name for v in body.input), (*values, *slices), strict=False))
+        return run.graph(body, scope.new_child(held | given), opsets, prefix)
+
+    length = next(iter(lengths - {None}), None)
+    if length is None:
+        with run.undecided(node):
+            state, results = _settled(state, lambda s: once(s, None))
+        return _unfollowed(run, node, [*state, *(_any_length(v) for v in results[first:])])
+    collected: list[Values] = [[] for _ in body.output[first:]]
+    for position in range(length):
+        results = once(state, position)
+        state = [v or Other(None) for v in results[:first]]
+        for row, result in zip(collected, results[first:], strict=True):
+            row.append(result)
+    ends = body.output[first:]
+    return [*state, *(_stacked(v, end, axis) for v, end, axis in zip(collected, ends, placed, strict=False))]
+
+
+def _sequence_map(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+    body = _subgraph(node, "body")
+    held = run.stored(body, node)
+
+    def once(values: Sequence[Value | None]) -> Values:
+        run.step()
+        return run.graph(
+            body, scope.new_child(held | dict(zip((v.name for v in body.input), values, strict=False))), opsets, prefix
+        )
+
+    mapped = node.value(0)
+    if not isinstance(mapped, Items) or not all(isinstance(v, (Items, Tensor)) for v in node.inputs):
+        with run.undecided(node):
+            once([v if isinstance(v, Tensor) else _element(v) for v in node.inputs])
+        return _unfollowed(run, node, [Other(None) for _ in body.output])
+    columns: list[Values] = [[] for _ in body.output]
+    for position in range(len(mapped.items)):
+        values: Values = []
+        for value in node.inputs:
+            if isinstance(value, Items) and position >= len(value.items):
+                raise node.failure("the sequences that it maps have different lengths")
+            values.append(value.items[position] if isinstance(value, Items) else value)
+        for column, result in zip(columns, once(values), strict=True):
+            column.append(result)
+    return [_sequence(column) for column in columns]
+
+
+OPERATORS: dict[str, Callable[[Execution, Node, Scope, Mapping[str, int], str], Values]] = {
+    "If": _if,
+    "Loop": _loop,
+    "Scan": _scan,
+    "SequenceMap": _sequence_map,
+}
+
+
+# Helpers -------------------------------------------------------------------------------------------------------------
+
+
+def _subgraph(node: Node, name: str) -> Any:
+    if name not in node.attributes or not node.attributes[name].HasField("g"):
+        raise node.failure(f"its {name} is missing, so this is no whole ONNX file; export the model again")
+    return node.attributes[name].g
+
+
+def _scalar(node: Node, position: int) -> int | None:
+    """The content of a condition or trip count; None where it is left out or depends on data."""
+    value = node.inputs[position] if node.has(position) else None
+    if not isinstance(value, Tensor) or value.data is None or value.data.size != 1 or value.data.dtype.kind not in "biu":
+        return None
+    return int(value.data.ravel()[0])
+
+
+def _true(value: Value) -> bool:
+    return isinstance(value, Tensor) and value.data is not None and bool(value.data.ravel()[0])
+
+
+def _undecidable(node: Node, inner: str) -> Exception:
+    return node.failure(
+        f"it runs a subgraph with layer {inner!r}, and how often that runs depends on data, so its multiply-accumulates cannot "
+        "be counted. Export the model without control flow"
+    )
+
+
+def _unfollowed(run: Execution, node: Node, results: Values) -> Values:
+    node.outputs = results
+    if not all(constant(v) for v in results):
+        run.uncounted(node)
+    return results
+
+
+def _settled(state: list[Value], once: Callable[[list[Value]], Values]) -> tuple[list[Value], Values]:
+    """What holds of the carried values however often the body runs, and the body's results then."""
+    state = [_content_dropped(value) for value in state]
+    while True:
+        results = once(state)
+        after = [
+            unified([a, b or Other(None)], constant=constant(a) and constant(b))
+            for a, b in zip(state, results[: len(state)], strict=False)
+        ]
+        if all(_same(a, b) for a, b in zip(state, after, strict=True)):
+            return state, results
+        state = after
+
+
+def _content_dropped(value: Value) -> Value:
+    if isinstance(value, Tensor):
+        return Tensor(value.dtype, value.shape, value.constant)
+    return Other(type_of(value), constant(value)) if isinstance(value, (Items, Nothing)) else value
+
+
+def _same(a: Value, b: Value) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return (a.shape, a.constant) == (b.shape, b.constant)
+    return type(a) is type(b) and constant(a) == constant(b)
+
+
+def _slice(value: Tensor, axis: int, position: int | None) -> Tensor:
+    """A scanned tensor at one position of its axis, or at any."""
+    shape = value.shape
+    if shape is not None:
+        axis %= len(shape)
+        shape = (*shape[:axis], *shape[axis + 1 :])
+    data = value.data.take(position, axis) if value.data is not None and position is not None else None
+    origin = value.origin and Origin(value.origin.parameters, (value.origin.identity, axis, position))
+    return Tensor(value.dtype, shape, value.constant, data, origin)
+
+
+def _stacked(values: Values, end: Any, axis: int = 0) -> Value:
+    """The iterations' values of one output along a new axis; `end` describes that output where there was no iteration."""
+    if not values:
+        one = of_type(end.type, constant=True)
+    else:
+        one = unified([v or Other(None) for v in values], constant=all(map(constant, values)))
+    if not isinstance(one, Tensor):
+        return one
+    shape = None
+    if one.shape is not None:
+        axis %= len(one.shape) + 1
+        shape = (*one.shape[:axis], len(values), *one.shape[axis:])
+    data = [v.data for v in values if isinstance(v, Tensor) and v.data is not None]
+    if values and len(data) == len(values) and one.sizes is not None and one.elements * len(values) <= SMALL:
+        return known(np.stack(data, axis))
+    return Tensor(one.dtype, shape, one.constant)
+
+
+def _any_length(value: Value | None) -> Value:
+    if not isinstance(value, Tensor):
+        return Other(None)
+    return Tensor(value.dtype, None if value.shape is None else (None, *value.shape), value.constant)
+
+
+def _element(value: Value | None) -> Value:
+    if isinstance(value, Other) and value.type is not None and value.type.HasField("sequence_type"):
+        return of_type(value.type.sequence_type.elem_type)
+    return Other(None)
+
+
+def _sequence(column: Values) -> Value:
+    tensors = tuple(v for v in column if isinstance(v, Tensor))
+    return Items(tensors) if len(tensors) == len(column) else Other(None)
