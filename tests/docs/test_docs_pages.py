@@ -173,3 +173,23 @@ def test_the_tutorials_budget_was_kept() -> None:
         for m in re.finditer(r"^mid +(?:energy +)?(energy) \(uJ\) +[\d.,]+ +[\d.,]+ +([\d.]+)$", text, re.MULTILINE)
     }
     assert 0 < shares["energy"] <= 50
+
+
+_REPLACED = (
+    "dearer",
+    "held against",
+    "of one's own",
+    "imagined walk",
+    "goes on where",
+    "what bounds",
+    "costed on",
+    "networks of one",
+)
+
+
+def test_pages_use_the_glossarys_words() -> None:
+    """Phrases that the glossary has a term for, or that readers had to ask about."""
+    for path in (ROOT / "README.md", *PAGES.rglob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        assert not [phrase for phrase in _REPLACED if phrase in prose], path.name
