@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SHOWN_PIP := $(BIN)/python -m pip --disable-pip-version-check
 BASE := $(VENV)/.base
 PRUNE := $(VENV)/.prune
 DEV := $(VENV)/.dev
@@ -11,15 +12,27 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 .DELETE_ON_ERROR:
 .PHONY: demo test slow lint format docs pictures fuzz fuzz-guided oldest extras bench parity references characterise experiments wheel clean
 
-demo: $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
-	$(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level mid
+SAY := printf '\n\033[1m%s\033[0m\n'
+demo: demo-install $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
+	@$(SAY) "2/4  What does ResNet-18 cost on Eyeriss? hwflow's own model answers, layer by layer."
+	$(BIN)/hwflow -v estimate resnet18 --accelerator eyeriss --level mid --html runs/estimate.html
 	@if command -v timeloop-model >/dev/null && command -v timeloop-mapper >/dev/null; then \
 	    echo $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
-	    $(BIN)/hwflow estimate resnet18 --accelerator eyeriss --level fine --strict; \
+	    $(BIN)/hwflow -v estimate resnet18 --accelerator eyeriss --level fine --strict; \
 	else echo "The fine level is left out: Timeloop is not on PATH. '$(BIN)/hwflow doctor' says how to get it."; fi
-	@test -e runs/demo.pt || $(BIN)/hwflow train resnet20 --data digits --epochs 20 -o runs/demo.pt
-	$(BIN)/hwflow prune resnet20 --data digits --weights runs/demo.pt --accelerator eyeriss --level mid --metric energy \
-	    --budget 0.5 --episodes 60 --epochs 10 -o runs/demo $(if $(wildcard runs/demo/config.json),--resume)
+	@$(SAY) "3/4  Train ResNet-20 on 8 x 8 images of digits, which ship with scikit-learn."
+	@test -e runs/demo.pt || $(BIN)/hwflow -v train resnet20 --data digits --epochs 8 -o runs/demo.pt
+	@$(SAY) "4/4  Prune it to half of its energy on Eyeriss: a search over channel counts, then fine-tuning."
+	$(BIN)/hwflow -v prune resnet20 --data digits --weights runs/demo.pt --accelerator eyeriss --level mid --metric energy \
+	    --budget 0.5 --episodes 20 --epochs 4 -o runs/demo $(if $(wildcard runs/demo/config.json),--resume)
+	@$(SAY) "Open next:"
+	@echo "  runs/demo/report.html      what pruning did: accuracy, energy and latency, before and after"
+	@echo "  runs/estimate.html         ResNet-18 on Eyeriss: energy by memory, roofline, every layer"
+	@echo "  runs/demo/plan.json        channels kept; model.pt and model.onnx beside it are the pruned network"
+
+.PHONY: demo-install
+demo-install:
+	@test -e $(PRUNE) || $(SAY) "1/4  Set up .venv: hwflow, PyTorch for CPUs (about 200 MB) and what else pruning needs. Once."
 
 test: $(DEV)  ## the quick suite
 	$(BIN)/python -m pytest -n auto -m "not slow"
@@ -53,8 +66,8 @@ fuzz-guided: $(DEV)  ## the same parsers under atheris, guided by coverage, SECO
 	$(BIN)/python tests/fuzz/guided.py --seconds $(SECONDS)
 
 # What needs no PyTorch. Warnings of old packages are not ours.
-OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py %_load.py,$(wildcard tests/network/test_*.py)) tests/cost tests/timeloop \
-    $(addprefix tests/test_,accelerator.py cli.py coarse.py data.py evaluate.py layers.py mapping.py store.py)
+OLDEST_TESTS := $(filter-out %_torch.py %_zoo.py %_load.py,$(wildcard tests/network/test_*.py)) tests/cli tests/cost tests/timeloop \
+    $(addprefix tests/test_,accelerator.py coarse.py data.py evaluate.py layers.py mapping.py store.py)
 oldest: $(DEV)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(VENV)/oldest
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --extra onnx --python $(VENV)/oldest/bin/python pyproject.toml \
@@ -102,8 +115,8 @@ $(BASE): $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(PRUNE): $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	$(PIP) install --editable ".[prune,report]"
+	$(SHOWN_PIP) install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(SHOWN_PIP) install --editable ".[prune,report]"
 	@touch $@ $(BASE)
 
 $(DEV): $(BIN)/python pyproject.toml constraints.txt

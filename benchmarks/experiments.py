@@ -22,7 +22,7 @@ from typing import Any
 
 DATA = "fashion-mnist"
 HERE = Path("runs/experiments")
-KEPT = ("config.json", "comparison.json", "metrics.json", "plan.json", "tuning.json")
+KEPT = ("config.json", "comparison.json", "metrics.json", "plan.json", "times.json", "tuning.json")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def table(run: Run, folder: Path) -> str:
     lines = [f"## {run.name}", "", f"`{' '.join(('hwflow', *run.arguments, '-o', str(HERE / run.name)))}`", ""]
     file = folder / "comparison.json"
     if file.exists():
-        lines += _comparison(json.loads(file.read_text(encoding="utf-8")))
+        lines += _comparison(*(json.loads(path.read_text(encoding="utf-8")) for path in (file, folder / "times.json")))
     before, after = metrics["before"], metrics["after"]
     shares = {name: after["mid"][name] / before["mid"][name] for name in ("energy_pj", "latency_s", "macs", "params")}
     costs = ", ".join(f"{name.split('_')[0]} {share:.3f}" for name, share in shares.items())
@@ -137,7 +137,7 @@ def table(run: Run, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _comparison(found: dict[str, Any]) -> list[str]:
+def _comparison(found: dict[str, Any], times: dict[str, Any]) -> list[str]:
     by: dict[str, list[dict[str, Any]]] = {}
     for candidate in found["candidates"]:
         by.setdefault(candidate["by"], []).append(candidate)
@@ -153,7 +153,7 @@ def _comparison(found: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {name} | {statistics.mean(judged):.2f}{each} | {searched:.2f} | {' | '.join(f'{s:.3f}' for s in shares)} |"
         )
-    seconds = ", ".join(f"{name} {s:.1f} s" for name, s in found["seconds"].items())
+    seconds = ", ".join(f"{name} {s:.1f} s" for name, s in times["seconds"].items())
     return [*lines, "", f"Time: {seconds}.", ""]
 
 

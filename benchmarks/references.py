@@ -36,6 +36,7 @@ from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.network import Network
+from hwflow.progress import Progress
 from hwflow.results import LayerCost
 from hwflow.store import Store
 from hwflow.timeloop.engine import Engine, find_engine
@@ -197,7 +198,7 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def record(engine: Engine, store: Store, jobs: int = 1, progress: pool.Progress | None = None) -> list[dict[str, Any]]:
+def record(engine: Engine, store: Store, jobs: int = 1, progress: Progress | None = None) -> list[dict[str, Any]]:
     """All answers in the order of the questions, as plain data; those that the store has are not asked for again."""
     asked = {key(question, engine): question for question in questions()}
     tasks = [pool.Task("reference", k, str(q), ask, (q, engine)) for k, q in asked.items()]

@@ -2,9 +2,7 @@
 
 import hwflow
 
-network = hwflow.zoo("resnet18")
-chip = hwflow.Accelerator.load("eyeriss")
-cost = hwflow.estimate(network, chip, level="mid")
+cost = hwflow.estimate("resnet18", "eyeriss", level="mid")
 print(cost.energy_pj, cost.latency_s)
 """
 
@@ -15,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hwflow.accelerator import Accelerator
-    from hwflow.cost import CostTable, HwflowWarning, analyse, cost_table, estimate, estimate_many, map_layer
+    from hwflow.cost import (
+        Comparison,
+        CostTable,
+        HwflowWarning,
+        analyse,
+        compare,
+        cost_table,
+        estimate,
+        estimate_many,
+        map_layer,
+    )
     from hwflow.dataflow import Dataflow, load_dataflow
     from hwflow.datasets import Data, from_datasets, load_data
     from hwflow.energy import EnergyTable
@@ -42,7 +50,17 @@ __version__ = "0.1.0"
 
 _HOME = {
     "hwflow.accelerator": ("Accelerator",),
-    "hwflow.cost": ("CostTable", "HwflowWarning", "analyse", "cost_table", "estimate", "estimate_many", "map_layer"),
+    "hwflow.cost": (
+        "Comparison",
+        "CostTable",
+        "HwflowWarning",
+        "analyse",
+        "compare",
+        "cost_table",
+        "estimate",
+        "estimate_many",
+        "map_layer",
+    ),
     "hwflow.dataflow": ("Dataflow", "load_dataflow"),
     "hwflow.datasets": ("Data", "from_datasets", "load_data"),
     "hwflow.energy": ("EnergyTable",),
@@ -71,6 +89,7 @@ __all__ = [
     "Accelerator",
     "Bits",
     "Budget",
+    "Comparison",
     "CostTable",
     "Data",
     "Dataflow",
@@ -92,6 +111,7 @@ __all__ = [
     "ToolError",
     "ToolMissing",
     "analyse",
+    "compare",
     "cost_table",
     "estimate",
     "estimate_many",

@@ -18,12 +18,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from hwflow import display
 from hwflow.data import folder, parse_yaml, read_text, read_yaml
-from hwflow.errors import InputError, listed, not_found, shown
+from hwflow.errors import InputError, not_found, shown
 from hwflow.layers import DIMS, TENSORS, Bits, Dim, Layer
 from hwflow.parts import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
+from hwflow.validation import explain
+
+_LISTED = 8  # changes that a label lists; with more, it is a chip of its own under a preset's name
 
 _WIDEST = 64
 """Bits: words of more are no values of a layer's."""
@@ -50,7 +54,7 @@ class Level:
     cluster: int = 1
 
 
-class Accelerator(BaseModel):
+class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen models)
     """A chip: hierarchy outermost first, technology and clock. Immutable; `with_` makes variants.
 
     Raises:
@@ -67,6 +71,8 @@ class Accelerator(BaseModel):
     hierarchy: tuple[Part, ...]
     sources: dict[str, str] = {}
 
+    _origin: Accelerator | None = PrivateAttr(default=None)
+
     @model_validator(mode="after")
     def _check(self) -> Accelerator:
         parts = self.hierarchy
@@ -74,11 +80,17 @@ class Accelerator(BaseModel):
         for n in names:
             if names.count(n) > 1:
                 raise ValueError(f"hierarchy: the name {n!r} stands twice; every part needs its own")
-        if len(parts) < 2 or not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
-            raise ValueError("hierarchy: it must end in one part of kind mac, and have no other")
+        if not parts:
+            raise ValueError("hierarchy: it is empty; it must begin with a memory and end in one part of kind mac")
+        if not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):
+            found = ", ".join(f"{p.name} ({p.kind})" for p in parts)
+            raise ValueError(f"hierarchy: it must end in one part of kind mac, and have no other; it is {found}")
         first = parts[0]
         if not isinstance(first, Memory) or set(first.keeps) != set(TENSORS):
-            raise ValueError("hierarchy: the first part must be a memory that keeps weights, inputs and outputs")
+            raise ValueError(
+                "hierarchy: the first part must be a memory that keeps weights, inputs and outputs; it is "
+                f"{first.name} ({first.kind})"
+            )
         for above, below in itertools.pairwise(parts):
             if isinstance(above, Fanout) and isinstance(below, Fanout):
                 raise ValueError(
@@ -127,7 +139,10 @@ class Accelerator(BaseModel):
         content = self.model_dump(exclude_none=True)
         for path, value in changes.items():
             _assign(content, path, value, f"accelerator {self.name}")
-        return _validated(content, f"accelerator {self.name}")
+        variant = _validated(content, f"accelerator {self.name}")
+        if self.name not in presets():  # what a preset was is known by its name
+            variant._origin = self._origin or self
+        return variant
 
     def with_bits(self, bits: Bits) -> Accelerator:
         """Word widths for these tensors: each memory takes the largest of what it keeps, sizes in bytes stay as they are.
@@ -192,30 +207,66 @@ class Accelerator(BaseModel):
 
     # What it is ------------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def changes(self) -> dict[str, Any]:
+        """What a variant changes of the preset whose name it bears, or of the description that `with_` made it from."""
+        origin = self._origin
+        if origin is None and self.name in presets():
+            origin = Accelerator.load(self.name)
+        if origin is None:
+            return {}
+        found = self.differences(origin)
+        for one, other in (("size_kib", "size_words"), ("size_words", "size_kib")):  # two ways to say one thing
+            for path in [p for p in found if p.endswith(f".{one}") and found[p] is None]:
+                if found.get(f"{path.removesuffix(one)}{other}") is not None:
+                    del found[path]
+        return found
+
+    @cached_property
+    def label(self) -> str:
+        """How titles, tables and files call this chip: its name and what a variant changes, `eyeriss (pe_array.rows=24)`."""
+        if len(self.changes) > _LISTED:
+            return f"{self.name} ({len(self.changes)} fields changed, {self.fingerprint[:8]})"
+        return label_of(self.name, self.changes)
+
+    def __repr__(self) -> str:
+        memories = " > ".join(memory.name for memory in self.memories)
+        units = f"{self.mac_units:,} x {self.mac.name}"
+        return f"<{type(self).__name__} {self.label}: {memories} > {units}, {self.clock_mhz:g} MHz>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return display.accelerator_html(self)
+
+    def __eq__(self, other: object) -> bool:
+        """By content: where a variant comes from is only told."""
+        return type(other) is type(self) and isinstance(other, Accelerator) and other.model_dump() == self.model_dump()
+
     def __getitem__(self, name: str) -> Memory | Fanout | MacUnit:
         for part in self.hierarchy:
             if part.name == name:
                 return part
         raise not_found(f"part of accelerator {self.name}", name, (p.name for p in self.hierarchy))
 
-    @property
+    @cached_property
     def memories(self) -> tuple[Memory, ...]:
         """Storage levels, outermost first."""
         return tuple(p for p in self.hierarchy if isinstance(p, Memory))
 
-    @property
+    @cached_property
     def dram(self) -> Memory:
         """The outermost memory."""
         return self.memories[0]
 
-    @property
+    @cached_property
     def mac(self) -> MacUnit:
         """The arithmetic unit."""
         last = self.hierarchy[-1]
         assert isinstance(last, MacUnit)
         return last
 
-    @property
+    @cached_property
     def mac_units(self) -> int:
         """How many MAC units the chip has."""
         return math.prod((p.rows or 1) * (p.columns or 1) for p in self.hierarchy if isinstance(p, Fanout))
@@ -265,6 +316,20 @@ def _spread(level: Level, array: Fanout, axis: Literal["X", "Y"]) -> Level:
     if count is None or count == 1:
         return level
     return replace(level, fanout=count, axis=axis, array=array.name, spatial_dims=DIMS if dims is None else dims)
+
+
+def label_of(name: str, changes: Mapping[str, Any]) -> str:
+    """A chip's name with what is changed of it, written as `--set` takes it."""
+    told = ", ".join(f"{path}={_value_text(value)}" for path, value in changes.items())
+    return f"{name} ({told})" if told else name
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
 
 
 @functools.cache
@@ -346,39 +411,14 @@ def _paths(content: dict[str, Any]) -> list[str]:
     return [f"{p['name']}.{f}" for p in content["hierarchy"] for f in p if f not in ("name", "kind", "role")]
 
 
+_FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit) for name in model.model_fields)
+
+
 def _validated(content: dict[str, Any], where: str) -> Accelerator:
     try:
         return Accelerator.model_validate(content)
     except ValidationError as error:
-        raise InputError(explain(error, content, where)) from None
+        raise InputError(explain(error, content, where, _FIELDS)) from None
 
 
-def explain(error: ValidationError, content: Any, where: str) -> str:
-    """A pydantic error as one paragraph: every wrong field with its path as users write it, its value and what is allowed."""
-    problems = []
-    for item in error.errors(include_url=False)[:10]:
-        path, here = [], content
-        for step in item["loc"]:
-            if isinstance(here, Mapping) and step in here:
-                here = here[step]
-                path.append(str(step))
-            elif isinstance(here, (list, tuple)) and isinstance(step, int) and step < len(here):
-                here = here[step]
-                named = here.get("name") if isinstance(here, Mapping) else None
-                if named and path and path[-1] == "hierarchy":
-                    path[-1] = str(named)
-                else:
-                    path.append(f"[{step}]")
-            elif step not in ("dram", "sram", "regfile", "fanout", "mac"):
-                path.append(str(step))
-        label = ".".join(path).replace(".[", "[") or "description"
-        message = item["msg"].removeprefix("Value error, ")
-        whole = item["type"] == "missing" or (
-            item["type"] == "value_error" and not isinstance(item["input"], (int, float, str))
-        )
-        value = "" if whole else f" is {shown(item['input'])}"
-        problems.append(f"{label}{value}: {message}")
-    return f"{where}: {listed(problems, error.error_count())}."
-
-
-__all__ = ["Accelerator", "Fanout", "Level", "MacUnit", "Memory", "explain", "presets"]
+__all__ = ["Accelerator", "Fanout", "Level", "MacUnit", "Memory", "explain", "label_of", "presets"]

@@ -10,22 +10,34 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hwflow.errors import HwflowError
+from hwflow.progress import Progress, lines, shown
 from hwflow.text import visible
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
 
-    from hwflow.cost.pool import Progress
-
 _ROOMY = 100  # from this width on there is room for two spaces between columns
 _FOLDED = 12  # columns of words are not folded below this many characters
 
 
+@dataclass
+class Loudness:
+    """What `-q` and `-v` say of this run of the command."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+loudness = Loudness()
+
+
 class InterruptError(HwflowError):
-    """The user pressed Ctrl-C."""
+    """The user pressed Ctrl-C: 128 and the signal's number, as a shell has it."""
+
+    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,14 @@ class Page:
             parts.append("\n".join(self.lines))
         return "\n\n".join(parts) + "\n"
 
+    def markdown(self) -> str:
+        """For an issue, a wiki or a notebook: a heading, tables with pipes, and the lines as a list."""
+        head, _, rest = self.title.partition("\n")
+        parts = [f"### {head}", *([f"```\n{rest.strip()}\n```"] if rest.strip() else []), *map(_piped, self.tables)]
+        if self.lines:
+            parts.append("\n".join(f"- {line}" for line in self.lines))
+        return "\n\n".join(parts) + "\n"
+
 
 def deliver(page: Page, output: Path | None = None) -> None:
     """Print a page to standard output as it suits the reader, or write it to a file."""
@@ -90,7 +110,13 @@ def deliver_text(text: str, output: Path | None = None) -> None:
     from hwflow.data import write_text
 
     write_text(output, text)
-    say(f"wrote {output}")
+    remark(f"wrote {output}")
+
+
+def remark(text: str) -> None:
+    """What `-q` leaves out: what was written where, and other notes that change no result."""
+    if not loudness.quiet:
+        say(text)
 
 
 def say(text: str) -> None:
@@ -102,6 +128,11 @@ def say(text: str) -> None:
 def number(value: float | None, digits: int = 2) -> str:
     """A number with thousands separated; a dash where nothing is known."""
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 @contextlib.contextmanager
@@ -116,29 +147,18 @@ def interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(title: str, *, wanted: bool = True) -> Iterator[Progress | None]:
-    """A progress bar on standard error where that is a terminal, otherwise nothing."""
-    if not wanted or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[now]}", markup=False),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(visible(title), total=None, now="")
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, now=visible(text))
-
-        yield tell
+def progress(title: str, *, wanted: bool = True) -> Iterator[Progress | Literal[False]]:
+    """What a command gives a function of the library as its progress: a bar in a terminal; elsewhere lines with `-v`."""
+    if not wanted or loudness.quiet:
+        yield False
+    elif sys.stderr.isatty():
+        with shown(None, title) as tell:
+            yield tell or False
+    elif loudness.verbose:
+        with lines(title) as tell:
+            yield tell
+    else:
+        yield False
 
 
 def _plain(table: Table) -> str:
@@ -155,6 +175,14 @@ def _plain(table: Table) -> str:
     if table.totals is not None:
         lines.insert(len(lines) - 1, rule)
     return "\n".join(lines)
+
+
+def _piped(table: Table) -> str:
+    """The table in GitHub's Markdown; the row of totals is bold."""
+    totals = [] if table.totals is None else [[f"**{cell}**" if cell else "" for cell in table.totals]]
+    rule = [":---" if i in table.left else "---:" for i in range(len(table.headings))]
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in (table.headings, *table.rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [escaped[0], rule, *escaped[1:], *totals])
 
 
 def _rich(table: Table, width: int) -> RenderableType:

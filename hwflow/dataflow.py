@@ -100,7 +100,8 @@ def _read(path: Path) -> Dataflow:
     try:
         return Dataflow.model_validate(content)
     except ValidationError as error:
-        raise InputError(explain(error, content, str(path))) from None
+        known = {*Dataflow.model_fields, *LevelRule.model_fields}
+        raise InputError(explain(error, content, str(path), known)) from None
 
 
 @functools.cache

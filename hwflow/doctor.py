@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwflow.errors import HwflowError
+from hwflow.optional import extras, install_command, required, source_command
 from hwflow.store import Store, StoreInfo
 
-REQUIRED = ("numpy", "pandas", "pydantic", "jinja2", "pyyaml", "rich", "typer")
-OPTIONAL = {
-    "torch": "prune",
-    "onnx": "onnx",
-    "torch-pruning": "prune",
-    "gymnasium": "prune",
-    "filelock": "prune",
-    "scikit-learn": "prune",
-    "pillow": "prune",
-    "onnxscript": "prune",
-    "plotly": "report",
-    "matplotlib": "report",
-    "pyarrow": "report",
+_USES = {
+    "onnx": "ONNX files are read with {}",
+    "prune": "models in PyTorch, training and pruning need {}",
+    "ray": "sweeps on a Ray cluster need {}",
+    "report": "reports need {}",
+    "sweep": "sweeps need {}",
 }
-"""Optional packages that this version uses, and the extra that installs each."""
-
-_USES = {"torch": "models of your own are read with it", "onnx": "models of your own are read with it"}
+"""What the packages of an extra are for; an extra that is not listed here is named alone."""
 
 TOOLS = ("timeloop-model", "timeloop-mapper", "accelergy", "docker", "podman")
 
@@ -65,10 +58,14 @@ class Findings:
             return "results cannot be kept", 'export XDG_CACHE_HOME="${TMPDIR:-/tmp}/hwflow-cache"'
         if not self.fine:
             return "the fine level needs Timeloop; coarse and mid work", _for_timeloop(self)
-        for name, extra in OPTIONAL.items():
-            if self.packages.get(name) is None:
-                use = _USES.get(name, "reports are drawn with it" if extra == "report" else "pruning needs it")
-                return f"{name} is not installed ({use})", f'pip install "hwflow[{extra}]"'
+        if not required():
+            return "hwflow is not installed here, so which packages it can use is not known", source_command()
+        for extra, names in extras().items():
+            missing = [name for name in names if self.packages.get(name) is None]
+            if missing:
+                several = len(missing) > 1
+                use = _USES.get(extra, f"the extra {extra} needs {{}}").format("them" if several else "it")
+                return f"{', '.join(missing)} {'are' if several else 'is'} not installed: {use}", install_command(extra)
         return "nothing is missing", "hwflow estimate resnet18 --accelerator eyeriss --level fine"
 
     def text(self) -> str:
@@ -102,7 +99,7 @@ def examine(*, live: bool = True, store: Store | None = None) -> Findings:
     answering = engines()
     has_accelergy = tools["accelergy"] is not None or not answering.get("container", "(").startswith("(")
     findings = Findings(
-        packages={"python": platform.python_version(), "hwflow": _own_version(), **_versions((*REQUIRED, *OPTIONAL))},
+        packages={"python": platform.python_version(), "hwflow": _own_version(), **_versions()},
         tools=tools,
         engines=answering,
         energies=_recorded(),
@@ -120,9 +117,10 @@ def _own_version() -> str:
     return __version__
 
 
-def _versions(names: tuple[str, ...]) -> dict[str, str | None]:
+def _versions() -> dict[str, str | None]:
+    """Of everything that hwflow needs or can use; extras in the order in which they are proposed."""
     found: dict[str, str | None] = {}
-    for name in names:
+    for name in (*required(), *itertools.chain.from_iterable(extras().values())):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -130,14 +130,21 @@ class Layer:
 
     def words(self, tensor: Tensor) -> int:
         """Elements of the whole tensor: the hull that its projection spans (padding is not stored)."""
-        return math.prod(1 + sum(t.coefficient * (self.dims[t.dim] - 1) for t in axis) for axis in self.projections[tensor])
+        return self._words[tensor]
 
-    @property
+    @cached_property
+    def _words(self) -> dict[Tensor, int]:
+        return {
+            tensor: math.prod(1 + sum(t.coefficient * (self.dims[t.dim] - 1) for t in axis) for axis in axes)
+            for tensor, axes in self.projections.items()
+        }
+
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates, all groups: N G C M P Q R S."""
         return math.prod(self.dims.values())
 
-    @property
+    @cached_property
     def params(self) -> int:
         """Weights that the row reads, all groups: G C M R S; none for a product of two activations."""
         return 0 if self.type == "matmul" else self.words("weights")
@@ -149,7 +156,7 @@ class Layer:
 
     # Identity --------------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def key(self) -> tuple[object, ...]:
         """What makes two layers the same to every cost model: everything but the name and what is not costed."""
         return (self.type == "conv_transpose", *self.dims.values(), self.strides, self.dilations, self.bits)

@@ -29,3 +29,16 @@ def _ranks(values: Sequence[float]) -> list[float]:
             ranks[i] = (start + end) / 2
         start = end + 1
     return ranks
+
+
+def undominated(values: Sequence[tuple[float, ...]]) -> list[bool]:
+    """Of each point, the less the better, whether no other equals or beats it in everything and beats it in something."""
+    import numpy as np
+
+    best: set[tuple[float, ...]] = set()
+    different = sorted(set(values))  # what beats another comes before it
+    left = np.array(different, dtype=np.float64).reshape(len(different), -1)
+    while len(left):
+        best.add(tuple(left[0].tolist()))
+        left = left[(left < left[0]).any(axis=1)]
+    return [value in best for value in values]

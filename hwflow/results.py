@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hwflow import display
 from hwflow.layers import Layer, Tensor
 from hwflow.text import csv_of
 
@@ -94,13 +97,26 @@ class LayerCost:
         }
 
 
-@dataclass(frozen=True)
+def batch_text(layers: Iterable[tuple[str, int]]) -> str:
+    """The batch of layers, given by type and N, as headings have it: "batch 8", or "batch 1 or 8" where layers differ.
+
+    A product of two activations has its samples among its groups, so its N says nothing where others have one.
+    """
+    given = list(layers)
+    sizes = sorted({n for kind, n in given if kind != "matmul"} or {n for _, n in given})
+    if len(sizes) > 3:
+        return f"batch {sizes[0]} to {sizes[-1]}"
+    return f"batch {' or '.join(map(str, sizes))}"
+
+
+@dataclass(frozen=True, repr=False)
 class NetworkCost:
     """Costs of all layers of a network, one row an occurrence, with totals.
 
     Totals assume that every layer reads its inputs from and writes its outputs to DRAM. `area_um2` is the chip's
     (`hwflow.energy.chip_area_um2`), or None where it is not known. `params_by_kind` splits all parameters, as
-    `Network.params_by_kind` does.
+    `Network.params_by_kind` does. `chip` (an `Accelerator`) and `tables` (an `EnergyTable` a row) are there for figures; they
+    are not part of the result, and None and empty where it was put together by hand.
     """
 
     network: str
@@ -115,6 +131,50 @@ class NetworkCost:
     area_um2: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
     params_by_kind: Mapping[str, int] = field(default_factory=dict)
+    chip: Any = field(default=None, compare=False, repr=False)
+    tables: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<NetworkCost {display.network_cost_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        return display.network_cost_html(self)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report with figures and tables, as `hwflow estimate --html` does (extra `report`); gives the file."""
+        return display.write_costs_page([self], path)
+
+    def figures(self) -> dict[str, Any]:
+        """The report's figures as `plotly.graph_objects.Figure`, by title (extra `report`)."""
+        return display.costs_figures([self])
+
+    def plot(self, title: str | None = None) -> Any:
+        """One of `figures`: energy by layer and part, or the first whose title has these words ("roofline")."""
+        return display.chosen_figure(self.figures(), title)
+
+    @property
+    def title(self) -> str:
+        """What was costed, in one line: the network, the chip with its changes, level, batch and word widths."""
+        where = f" on {self.accelerator}" if self.accelerator else ", no accelerator"
+        widths = {row.layer.bits for row in self.rows}
+        bits = widths.pop() if len(widths) == 1 else None
+        told = (
+            f", {bits.weights}-bit weights, {bits.inputs}-bit activations"
+            if bits
+            else ", several word widths"
+            if widths
+            else ""
+        )
+        batch = batch_text((row.layer.type, row.layer.N) for row in self.rows)
+        return f"{self.network}{where}, level {self.level}{self._asked()}, {batch}{told}"
+
+    def _asked(self) -> str:
+        """Which level was asked for and why it did not answer, where another one did."""
+        asked = self.provenance.get("asked_level", self.level)
+        if asked == self.level:
+            return ""
+        reason = str(self.provenance.get("fallback") or "").partition(f"instead of {asked}: ")[2]
+        return f" ({asked} was asked for{': ' if reason else ''}{re.split(r'[:;]', reason)[0]})"
 
     def _sum(self, values: list[Any]) -> Any:
         return None if any(v is None for v in values) else sum(values)

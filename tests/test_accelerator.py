@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -148,7 +151,7 @@ def test_bandwidth_in_words_per_cycle() -> None:
         ),
         ("global_buffer.size_kb", 64, r"Did you mean 'global_buffer\.size_kib'"),
         ("clock_mh", 100, "Did you mean 'clock_mhz'"),
-        ("pe_array.rows", 0, r"pe_array\.rows is 0: Input should be greater than or equal to 1"),
+        ("pe_array.rows", 0, r"pe_array\.rows is 0: it must be at least 1"),
         ("pe_array.rows", "many", r"pe_array\.rows is 'many'"),
         ("global_buffer.width_bits", 24, r"global_buffer.*width_bits \(=24\) must be a whole multiple of word_bits \(=16\)"),
         ("global_buffer.size_kib", 0.001, r"global_buffer.*must be a whole multiple of width_bits"),
@@ -200,7 +203,12 @@ def test_one_of_ones_own_in_full(tmp_path: Path) -> None:
     ("change", "text"),
     [
         (lambda h: h.pop(), "it must end in one part of kind mac"),
-        (lambda h: h.pop(0), "the first part must be a memory"),
+        (lambda h: h.pop(0), r"the first part must be a memory .*; it is global_buffer \(sram\)"),
+        (lambda h: h.clear(), "hierarchy: it is empty; it must begin with a memory and end in one part of kind mac"),
+        (lambda h: h.__delitem__(slice(0, -1)), r"the first part must be a memory .*; it is mac \(mac\)"),
+        (lambda h: h[1].update(word_bit=16), r"global_buffer\.word_bit: unknown field \(did you mean word_bits\?\)"),
+        (lambda h: h[1].pop("word_bits"), r"global_buffer\.word_bits: it is missing"),
+        (lambda h: h[1].update(kind="rom"), r"kind must be one of dram, sram, regfile, fanout, mac"),
         (lambda h: h.insert(3, {**h[2], "name": "more", "role": "more"}), "two fan-outs in a row"),
         (lambda h: h.insert(2, {**h[1]}), "'global_buffer' stands twice"),
         (lambda h: h.insert(2, {**h[1], "name": "second"}), "the role 'global' is taken"),
@@ -305,3 +313,64 @@ def test_wrong_dataflows(tmp_path: Path) -> None:
     path.write_text("name: d\ndescription: x\nsource: y\nrules: {global: {temporal: [K]}}\n")
     with pytest.raises(InputError, match=r"rules\.global\.temporal\[0\] is 'K'"):
         load_dataflow(path)
+
+
+# Labels --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({}, "eyeriss"),
+        ({"pe_array.rows": 12}, "eyeriss"),  # what the preset has anyway
+        ({"pe_array.rows": 24}, "eyeriss (pe_array.rows=24)"),
+        ({"clock_mhz": 100.5}, "eyeriss (clock_mhz=100.5)"),
+        ({"dram.bandwidth_gb_s": None}, "eyeriss (dram.bandwidth_gb_s=null)"),
+        ({"psum_spad.size_kib": 1}, "eyeriss (psum_spad.size_kib=1)"),
+        ({"dataflow": "flexible", "pe_array.columns": 7}, "eyeriss (dataflow=flexible, pe_array.columns=7)"),
+        ({"name": "mine", "pe_array.rows": 24}, "mine"),
+    ],
+)
+def test_a_label_names_what_a_variant_changes(changes: dict[str, Any], label: str) -> None:
+    base = Accelerator.load("eyeriss")
+    variant = base.with_(changes)
+    assert variant.label == label
+    assert (variant.fingerprint == base.fingerprint) == (set(changes) <= {"name", "dataflow"} or label == "eyeriss")
+    assert repr(variant).startswith(f"<Accelerator {label}: dram > global_buffer > ")
+
+
+def test_a_label_of_a_chip_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: eyeriss\nname: mine\nclock_mhz: 100\n")
+    own = Accelerator.load(tmp_path / "mine.yaml")
+    assert own.label == "mine"
+    variant = own.with_({"pe_array.rows": 24}).with_({"clock_mhz": 50})
+    assert variant.label == "mine (clock_mhz=50, pe_array.rows=24)"
+    assert pickle.loads(pickle.dumps(variant)).label == variant.label
+    assert own.with_({}) == own
+    assert variant.with_({"pe_array.rows": 12, "clock_mhz": 100}) == own
+    assert variant.with_({"pe_array.rows": 12, "clock_mhz": 100}).label == "mine"
+
+
+def test_a_label_of_many_changes_counts_them_and_stays_unique() -> None:
+    base = Accelerator.load("eyeriss")
+    wide = {f"{m.name}.{field}": getattr(m, field) * 2 for m in base.memories for field in ("word_bits", "width_bits")}
+    one, two = base.with_(wide), base.with_({**wide, "clock_mhz": 123})
+    assert re.fullmatch(r"eyeriss \(10 fields changed, [0-9a-f]{8}\)", one.label)
+    assert re.fullmatch(r"eyeriss \(11 fields changed, [0-9a-f]{8}\)", two.label)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("hierarchy", "hierachy", r"hierarchy: it is missing.*hierachy: unknown field \(did you mean hierarchy\?\)"),
+        ("clock_mhz", "clock_mh", r"clock_mh: unknown field \(did you mean clock_mhz\?\)"),
+        ("description", "descripton", r"descripton: unknown field \(did you mean description\?\)"),
+    ],
+)
+def test_a_misspelt_key_is_named_without_its_content(old: str, new: str, text: str) -> None:
+    content = EYERISS.model_dump(mode="json", exclude_none=True)
+    content[new] = content.pop(old)
+    with pytest.raises(InputError, match=text) as caught:
+        Accelerator.from_dict(content, "mine")
+    assert len(str(caught.value)) < 200
+    assert "pydantic" not in str(caught.value)

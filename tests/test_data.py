@@ -219,13 +219,14 @@ def _readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     from hwflow.reporting.recorded import read_run
     from hwflow.reporting.ways import read_ways
     from hwflow.sweeping.description import load_description
-    from hwflow.sweeping.records import opened
+    from hwflow.sweeping.point_record import Checker
+    from hwflow.sweeping.records import FORMAT, opened
     from hwflow.sweeping.tables import read_results
     from hwflow.training.checkpoint import read
 
     def records(path: Path) -> None:
         (path.parent / "sweep.yaml").write_text("{}")
-        with opened(path.parent, path.parent / "sweep.yaml", {"format": 1}):
+        with opened(path.parent, path.parent / "sweep.yaml", {"format": FORMAT}, Checker({}, {}, ())):
             pass
 
     def run(path: Path) -> None:

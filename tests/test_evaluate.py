@@ -12,7 +12,7 @@ import pytest
 
 import hwflow
 from hwflow.accelerator import Accelerator
-from hwflow.cost import energies, fine, mid
+from hwflow.cost import energies, fine, mid, pool
 from hwflow.energy import EnergyTable, normalized
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, ToolMissing
 from hwflow.layers import Bits, Layer
@@ -109,11 +109,36 @@ def test_many_pairs_share_work_and_keep_their_order(store: Store, searches: list
     assert plain(costs[1]) == plain(hwflow.estimate(other, ACC, store=False))
 
 
-def test_a_pool_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_a_pool_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    real = pool.workers
+    monkeypatch.setattr(pool, "workers", lambda jobs: (started.append(jobs), real(jobs))[1])
+    monkeypatch.setattr(pool, "_START_S", -1.0)  # workers cost nothing: they are worth it from the fourth piece on
     net = Network("five", tuple(Layer(f"l{i}", C=4, M=4, P=i + 2, Q=3, R=3, S=3) for i in range(5)))
     serial = hwflow.estimate(net, ACC, store=False)
     pooled = hwflow.estimate(net, ACC, jobs=2, store=Store(tmp_path / "pooled.sqlite"))
     assert plain(serial) == plain(pooled)
+    assert started == [2]
+
+
+@pytest.mark.parametrize(
+    ("pending", "measured", "jobs", "worth"),
+    [
+        ([None] * 100, [1.0] * 3, 1, False),  # nothing to share
+        ([None] * 100, [1.0] * 2, 2, False),  # not known yet: the first piece imports, too
+        ([None] * 9, [0.5, 0.04, 0.04], 2, False),  # ResNet-18 on eyeriss: 0.4 s of work, of which two workers save half
+        ([None] * 21, [0.5, 0.12, 0.12], 2, True),  # ResNet-50 on simba: 2.5 s
+        ([None] * 21, [0.5, 0.04, 0.04], 16, True),  # 16 save nearly all of 0.84 s
+        ([None] * 300, [0.5, 0.02, 0.02], 2, True),  # a sweep
+        ([None], [0.5, 90.0, 90.0], 8, False),  # the last one
+        ([0.2] * 4, [], 2, False),  # timeloop-model on a few layers
+        ([0.2] * 12, [], 2, True),
+        ([20.0, 20.0], [], 2, True),  # timeloop-mapper
+        ([20.0], [], 8, False),
+    ],
+)
+def test_workers_are_started_where_they_pay(pending: list[float | None], measured: list[float], jobs: int, worth: bool) -> None:
+    assert pool._pays(pending, measured, jobs) == worth
 
 
 def test_a_mapping_survives_the_store(store: Store) -> None:
@@ -234,10 +259,15 @@ def test_fine_answers_and_is_kept(store: Store, timeloop: dict[str, Exception], 
     assert store.info().entries["fine"] == 2
 
 
-def test_without_timeloop_the_default_raises(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+def test_without_timeloop_the_default_is_mid_with_a_warning(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """As on the command line: the title says which level was asked for and why another one answered."""
     monkeypatch.setattr(engines, "find_engine", _no_engine)
+    with pytest.warns(hwflow.HwflowWarning, match="fine cannot answer; mid answers instead, in every row"):
+        cost = hwflow.estimate(NET, ACC, level="fine", store=store)
+    assert cost.title == f"{NET.name} on {ACC.name}, level mid (fine was asked for: Timeloop was not found), batch 1"
+    assert repr(cost).startswith(f"<NetworkCost {cost.title}: ")
     with pytest.raises(ToolMissing, match="not on PATH"):
-        hwflow.estimate(NET, ACC, level="fine", store=store)
+        hwflow.estimate(NET, ACC, level="fine", fallback="none", store=store)
 
 
 @pytest.mark.parametrize("fallback", ["mid", "coarse"])
@@ -267,7 +297,7 @@ def test_one_layer_moves_the_whole_network_and_no_other(store: Store, timeloop: 
     assert "random123" not in plain(costs[0])  # two equal runs have equal bytes
     assert "random123" in told[0]
     with pytest.raises(ToolError, match="layer b failed"):
-        hwflow.estimate(NET, ACC, level="fine", store=store)
+        hwflow.estimate(NET, ACC, level="fine", fallback="none", store=store)
 
 
 def test_the_library_warns_where_nobody_listens(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
@@ -278,7 +308,7 @@ def test_the_library_warns_where_nobody_listens(monkeypatch: pytest.MonkeyPatch,
 
 def test_what_mid_cannot_map_is_not_hidden(store: Store, timeloop: dict[str, Exception]) -> None:
     tiny = ACC.with_({"psum_spad.keeps": ["outputs", "weights", "inputs"], "psum_spad.size_words": 1})
-    for level, fallback in (("mid", "coarse"), ("fine", "mid"), ("fine", "coarse")):
+    for level, fallback in (("mid", "mid"), ("fine", "mid"), ("fine", "coarse")):
         with pytest.raises(NotMappable, match="psum_spad"):
             hwflow.estimate(NET, tiny, level=level, fallback=fallback, energy="normalized", dataflow="flexible", store=store)  # type: ignore[arg-type]
 
@@ -297,7 +327,7 @@ def test_what_only_timeloop_cannot_map_falls_back(store: Store, timeloop: dict[s
         )
         assert {r.level for r in cost.rows} == {fallback}
     with pytest.raises(NotMappable, match="found nothing"):
-        hwflow.estimate(NET, ACC, level="fine", mapper="timeloop", store=store)
+        hwflow.estimate(NET, ACC, level="fine", mapper="timeloop", fallback="none", store=store)
 
 
 def test_a_defect_is_not_taken_for_a_failed_run(store: Store, timeloop: dict[str, Exception]) -> None:

@@ -1,7 +1,7 @@
 """The command line: parses, calls one function of the library, prints.
 
-Exit codes: 0 done; 1 a run failed and says why; 2 wrong use or bad input. Errors are one paragraph on standard error; a
-traceback only with `--debug`, which may stand anywhere.
+Exit codes: 0 done; 1 a run failed and says why; 2 wrong use or bad input; 130 interrupted by Ctrl-C. Errors are one
+paragraph on standard error; a traceback only with `--debug`, which may stand anywhere.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ app = typer.Typer(
     "search) and fine (Timeloop and Accelergy).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
@@ -40,8 +39,12 @@ app.command("prune")(pruning.prune)
 app.command("sweep")(sweeps.sweep)
 app.command("report")(report.report)
 app.command("list")(house.listing)
+app.command("show")(house.show)
 app.add_typer(house.cache, name="cache")
 app.command("doctor")(house.examine)
+
+
+_ANYWHERE = frozenset({"--debug", "-q", "--quiet", "-v", "--verbose"})
 
 
 def _version(asked: bool) -> None:
@@ -53,6 +56,12 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no notes of what was written; may stand anywhere.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Progress as lines where there is no terminal; may stand anywhere.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
     pass
@@ -74,7 +83,7 @@ def _refused(error: OSError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `hwflow` command; ends by `SystemExit`."""
-    from hwflow.console import say
+    from hwflow.console import InterruptError, loudness, say
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if sys.stdout is None or sys.stderr is None:  # closed by the caller: hwflow ... >&-
@@ -82,13 +91,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: a name may not fit the encoding
     debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
+    loudness.quiet = bool({"-q", "--quiet"} & set(arguments))
+    loudness.verbose = bool({"-v", "--verbose"} & set(arguments))
+    arguments = [a for a in arguments if a not in _ANYWHERE]
     with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us there handles signals
         signal.signal(signal.SIGTERM, _terminated)
     try:
         app(args=arguments, prog_name="hwflow")
     except HwflowError as error:
-        if debug:
+        if debug and not isinstance(error, InterruptError):
             raise
         say(str(error))
         sys.exit(error.exit_code)

@@ -13,13 +13,15 @@ from hwflow.errors import MOST_JOBS, InputError, check_whole, shown
 
 if TYPE_CHECKING:
     from hwflow.accelerator import Accelerator
+    from hwflow.cli.output import Form
     from hwflow.network import Network
 
 NetworkArgument = Annotated[
     str,
     typer.Argument(
         metavar="NETWORK",
-        help="A zoo name ('hwflow list networks'), an .onnx file, a .yaml layer list, or package.module:callable.",
+        help="A zoo name ('hwflow list networks'), an .onnx file, a .yaml layer list, Timeloop's problem files (one or a "
+        "folder), or package.module:callable.",
         show_default=False,
     ),
 ]
@@ -63,11 +65,35 @@ EngineOption = Annotated[
 ]
 EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on how long mappings are searched.")]
 FallbackOption = Annotated[
-    str, typer.Option("--fallback", metavar="mid|coarse|none", help="What answers where fine cannot; every row says so.")
+    str | None,
+    typer.Option(
+        "--fallback", metavar="mid|coarse|none", help="What answers where fine cannot, by default mid; title and rows say so."
+    ),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="The same as --fallback none.")]
-FormatOption = Annotated[str, typer.Option("--format", metavar="table|json|csv", help="How to print.")]
-OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to FILE, not to the screen.")]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="table|json|csv|markdown", help="How to print; by default a table, or as the suffix of -o says."
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), else a table."
+    ),
+]
+AllowImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-import",
+        metavar="MODULE[,MODULE]",
+        help="Modules that files may name a network's code of; may be repeated. None is imported by default.",
+    ),
+]
+COST_FORMS: tuple[Form, ...] = ("table", "json", "csv", "markdown", "html")
+"""What costs can be printed or written as."""
+
 JobsOption = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Layers at once; by default the cores.")]
 
 
@@ -82,6 +108,11 @@ def load_network(spec: str, input_text: str | None, batch: int | None, bits: str
     from hwflow.network.load import load
 
     network = load(spec, input_shape=_shape(input_text), batch=batch)
+    if network.notes:
+        from hwflow.console import say
+
+        for note in network.notes:
+            say(f"{network.name}: {note}")
     if bits is None:
         return network
     weights, activations = _whole("--bits", bits, bits.split(","), 2, "two whole numbers such as 8,16: weights, activations")
@@ -90,10 +121,23 @@ def load_network(spec: str, input_text: str | None, batch: int | None, bits: str
 
 def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
     """The accelerator that the user means, with the fields of `--set` changed."""
-    from hwflow.accelerator import Accelerator
+    from hwflow.cost.inputs import accelerator_of
 
-    accelerator = Accelerator.load(spec)
+    accelerator = accelerator_of(spec)
+    _tell_notes(accelerator)
     return accelerator.with_(_fields(changes)) if changes else accelerator
+
+
+def _tell_notes(chip: Accelerator) -> None:
+    """What mid has not as Timeloop's files have it, where the chip comes from such."""
+    from hwflow.console import say
+    from hwflow.native import TimeloopAccelerator
+
+    if isinstance(chip, TimeloopAccelerator):
+        for note in chip.notes:
+            say(f"{chip.name}: {note}")
+        for refusal in chip.refusals:
+            say(f"{chip.name}: mid cannot answer for {refusal}")
 
 
 def load_chip(
@@ -108,14 +152,10 @@ def load_chip(
         raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
     if changes:
         raise InputError("--set changes no Timeloop files; change the value in them.")
-    from hwflow.console import say
     from hwflow.timeloop.bringing import from_timeloop
 
     chip = from_timeloop(list(files), constraints=list(constraints or ()))
-    for note in chip.notes:
-        say(f"{chip.name}: {note}")
-    for refusal in chip.refusals:
-        say(f"{chip.name}: mid cannot answer for {refusal}")
+    _tell_notes(chip)
     return chip
 
 
@@ -144,6 +184,11 @@ def load_chips(
 _NO_CHIP = "no chip is named; give --accelerator, a preset ('hwflow list accelerators') or a YAML file, or --timeloop-arch."
 
 
+def modules(specs: Sequence[str] | None) -> tuple[str, ...]:
+    """All modules of `--allow-import`."""
+    return tuple(name for text in specs or () for name in listed("--allow-import", text))
+
+
 def cores(jobs: int | None, mapper: str = "hwflow") -> int:
     """`--jobs`, by default the number of cores that this process may use; Timeloop's mapper takes several for each layer."""
     if jobs is not None:
@@ -157,9 +202,11 @@ def cores(jobs: int | None, mapper: str = "hwflow") -> int:
     return max(1, usable // SearchSettings().threads)
 
 
-def fallback_of(fallback: str, strict: bool) -> str:
+def fallback_of(fallback: str | None, strict: bool) -> Any:
     """`--strict` is `--fallback none`."""
-    return "none" if strict else fallback
+    if strict and fallback not in (None, "none"):
+        raise InputError(f"--strict and --fallback {fallback} contradict each other: --strict is --fallback none. Give one.")
+    return "none" if strict else fallback or "mid"
 
 
 def chosen(option: str, value: str, allowed: Sequence[str]) -> str:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +11,10 @@ from hwflow.cli import arguments as args
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
-    from hwflow.accelerator import Accelerator
-    from hwflow.cli.pages import Variant
-    from hwflow.cost.evaluation import Options
-    from hwflow.network import Network
+    from hwflow.cli.output import Texts
+    from hwflow.cost import Comparison
     from hwflow.results import NetworkCost
 
-_FORMATS = ("table", "json", "csv")
 HtmlOption = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE.html", help="Also write a page with figures and tables."),
@@ -48,41 +41,45 @@ def estimate(
     mapper: args.MapperOption = "hwflow",
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
-    fallback: args.FallbackOption = "mid",
+    fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
-    form: args.FormatOption = "table",
+    form: args.FormatOption = None,
     output: args.OutputOption = None,
     html: HtmlOption = None,
     jobs: args.JobsOption = None,
 ) -> None:
     """Energy, cycles, utilisation and DRAM traffic, layer by layer."""
+    import hwflow
     from hwflow.cli import pages
-    from hwflow.console import deliver, deliver_text
-    from hwflow.cost.evaluation import Options
+    from hwflow.cli.output import Answer, form_of
+    from hwflow.console import interruptible, progress, say
 
-    args.chosen("--format", form, _FORMATS)
+    shape = form_of(form, output, args.COST_FORMS)
     chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
-    options = Options(
-        level=level or ("mid" if chip else "coarse"),  # type: ignore[arg-type]
-        dataflow=dataflow,
-        objective=objective,  # type: ignore[arg-type]
-        energy=energy,
-        mapper=mapper,  # type: ignore[arg-type]
-        engine=engine,
-        effort=effort,
-        fallback=args.fallback_of(fallback, strict),  # type: ignore[arg-type]
-        jobs=args.cores(jobs, mapper if level == "fine" else "hwflow"),
-    )
+    asked = level or ("mid" if chip else "coarse")
     if chip is None:
         _needs_no_accelerator({"--dataflow": dataflow, "--set": changes}, energy)
     net = args.load_network(network, input_shape, batch, bits)
-    cost = _evaluated([(net, chip)], options, f"{net.name} at {options.level}")[0]
+    with interruptible(), progress(f"{net.name} at {asked}", wanted=asked != "coarse") as bar:
+        cost = hwflow.estimate(
+            net,
+            chip,
+            level=asked,  # type: ignore[arg-type]
+            dataflow=dataflow,
+            objective=objective,  # type: ignore[arg-type]
+            energy=energy,
+            mapper=mapper,  # type: ignore[arg-type]
+            engine=engine,
+            effort=effort,
+            fallback=args.fallback_of(fallback, strict),
+            jobs=args.cores(jobs, mapper if asked == "fine" else "hwflow"),
+            progress=bar,
+            notify=say,
+        )
     if html is not None:
-        _write_page([_Costed(net, chip, options, cost)], html)
-    if form == "table":
-        deliver(pages.estimate_page(cost), output)
-    else:
-        deliver_text(cost.to_json() if form == "json" else cost.to_csv(), output)
+        _write_page(cost, html)
+    texts: Texts = {"json": cost.to_json, "csv": cost.to_csv}
+    Answer(lambda: pages.estimate_page(cost), texts, lambda file: _write_page(cost, file)).give(shape, output)
 
 
 def compare(
@@ -115,9 +112,9 @@ def compare(
     mapper: args.MapperOption = "hwflow",
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
-    fallback: args.FallbackOption = "mid",
+    fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
-    form: args.FormatOption = "table",
+    form: args.FormatOption = None,
     output: args.OutputOption = None,
     html: HtmlOption = None,
     jobs: args.JobsOption = None,
@@ -126,43 +123,35 @@ def compare(
 
     Ratios and correlations (Spearman's) are against the first way that is asked for.
     """
+    import hwflow
     from hwflow.cli import pages
-    from hwflow.console import deliver, deliver_text
-    from hwflow.cost.evaluation import Options
+    from hwflow.cli.output import Answer, form_of
+    from hwflow.console import interruptible, progress, say
 
-    args.chosen("--format", form, _FORMATS)
+    shape = form_of(form, output, args.COST_FORMS)
     net = args.load_network(network, input_shape, batch, bits)
     chips = args.load_chips(accelerator, changes, timeloop_arch, timeloop_constraints)
-    flows: list[str | None] = [*args.listed("--dataflows", dataflows)] if dataflows is not None else [None]
     named = args.listed("--levels", levels)
-    variants: list[Variant] = []
-    costed: list[_Costed] = []
-    for chip, level, flow in itertools.product(chips, named, flows):
-        if level == "coarse" and flow != flows[0]:
-            continue  # no mapping, so no dataflow: once is enough
-        options = Options(
-            level=level,  # type: ignore[arg-type]
-            dataflow=flow,
+    with interruptible(), progress(net.name, wanted=named != ["coarse"]) as bar:
+        found = hwflow.compare(
+            net,
+            chips,
+            levels=named,  # type: ignore[arg-type]
+            dataflows=args.listed("--dataflows", dataflows) if dataflows is not None else (None,),
             objective=objective,  # type: ignore[arg-type]
             energy=energy,
-            mapper=mapper,  # type: ignore[arg-type]
+            mapper=mapper,
             engine=engine,
             effort=effort,
-            fallback=args.fallback_of(fallback, strict),  # type: ignore[arg-type]
-            jobs=args.cores(jobs, mapper if level == "fine" else "hwflow"),
+            fallback=args.fallback_of(fallback, strict),
+            jobs=args.cores(jobs, mapper if named == ["fine"] else "hwflow"),
+            progress=bar,
+            notify=say,
         )
-        label = f"{net.name} on {chip.name} at {level}"
-        cost = _evaluated([(net, chip)], options, label)[0]
-        variants.append(pages.Variant(chip.name, level, None if level == "coarse" else flow or chip.dataflow, cost))
-        costed.append(_Costed(net, chip, options, cost))
     if html is not None:
-        _write_page(costed, html)
-    if form == "table":
-        deliver(pages.compare_page(net, variants), output)
-    elif form == "json":
-        deliver_text(json.dumps(pages.compare_object(net, variants), indent=2) + "\n", output)
-    else:
-        deliver_text(_comparison_csv(variants), output)
+        _write_page(found, html)
+    texts: Texts = {"json": found.to_json, "csv": found.to_csv}
+    Answer(lambda: pages.compare_page(found), texts, lambda file: _write_page(found, file)).give(shape, output)
 
 
 def _needs_no_accelerator(given: dict[str, Any], energy: str) -> None:
@@ -171,50 +160,7 @@ def _needs_no_accelerator(given: dict[str, Any], energy: str) -> None:
         raise InputError(f"{', '.join(useless)} means nothing without --accelerator; name one, or leave it out.")
 
 
-def _evaluated(pairs: list[tuple[Network, Accelerator | None]], options: Options, title: str) -> list[NetworkCost]:
-    from hwflow.console import interruptible, progress, say
-    from hwflow.cost.evaluation import evaluate
-    from hwflow.store import Store
+def _write_page(found: NetworkCost | Comparison, file: Path) -> None:
+    from hwflow.console import remark
 
-    store = Store()
-    try:
-        with interruptible(), progress(title, wanted=options.level != "coarse") as bar:
-            return evaluate(pairs, options, store, bar, say)
-    finally:
-        for notice in store.notices:
-            say(notice)
-        store.close()
-
-
-@dataclass(frozen=True)
-class _Costed:
-    """What was asked, and the answer."""
-
-    network: Network
-    chip: Accelerator | None
-    options: Options
-    cost: NetworkCost
-
-
-def _write_page(found: list[_Costed], file: Path) -> None:
-    """The report; energies are looked up again, to be split by tensor."""
-    from hwflow.console import say
-    from hwflow.cost.evaluation import plan_for
-    from hwflow.reporting import write_costs
-    from hwflow.reporting.ways import way
-    from hwflow.store import Store
-
-    ways = []
-    with contextlib.closing(Store()) as store:
-        for one in found:
-            plan = plan_for(one.network, one.chip, one.options, store)
-            tables = [plan.chip(layer).table for layer in one.network] if one.chip else []
-            ways.append(way(one.cost, one.chip, tables))
-    say(f"wrote {write_costs(ways, file)}")
-
-
-def _comparison_csv(variants: list[Variant]) -> str:
-    from hwflow.text import csv_of
-
-    rows = [{"asked_level": v.level, "dataflow": v.dataflow or "", **row} for v in variants for row in v.cost.records()]
-    return csv_of(rows)
+    remark(f"wrote {found.to_html(file)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +18,42 @@ def listing(
         str,
         typer.Argument(metavar="networks|accelerators|dataflows|datasets", help="What to list.", show_default=False),
     ],
+    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print.")] = "table",
 ) -> None:
     """What hwflow knows by name."""
+    from hwflow.cli.arguments import chosen
     from hwflow.console import deliver_text
     from hwflow.errors import not_found
 
+    chosen("--format", form, ("table", "json"))
     if what not in _LISTS:
         raise not_found("list", what, _LISTS)
     lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
     entries = lists[what]()
+    if form == "json":
+        deliver_text(json.dumps(entries, indent=2) + "\n")
+        return
     width = max(len(name) for name in entries)
     deliver_text("".join(f"{name.ljust(width)}  {text}\n" for name, text in entries.items()))
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset or a dataflow ('hwflow list').", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE.yaml", help="Write to FILE, not to the screen.")
+    ] = None,
+) -> None:
+    """The YAML of a preset or a dataflow, to copy and change."""
+    from hwflow.accelerator import presets
+    from hwflow.console import deliver_text
+    from hwflow.data import read_text
+    from hwflow.dataflow import dataflows
+    from hwflow.errors import not_found
+
+    files = {**dataflows(), **presets()}
+    if name not in files:
+        raise not_found("preset or dataflow", name, files)
+    deliver_text(read_text(files[name], name), output)
 
 
 @cache.command("info")

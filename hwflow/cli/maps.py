@@ -12,9 +12,10 @@ from hwflow.cli import arguments as args
 
 if TYPE_CHECKING:
     from hwflow.cli.nests import Neighbour
+    from hwflow.cli.output import Texts
     from hwflow.cost.mid import MapResult
-    from hwflow.cost.pool import Progress
     from hwflow.layers import Layer
+    from hwflow.progress import Progress
 
 
 def show(
@@ -32,18 +33,28 @@ def show(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     effort: args.EffortOption = 1,
+    form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="How to print.")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="map.yaml", help="Write the mapping for timeloop-model, too.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="map.yaml",
+            help="Write the mapping for timeloop-model, too; or the answer itself to FILE.json, .md or .txt.",
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Do not search what a few channels less or more would cost.")] = False,
 ) -> None:
     """The best mapping of one layer at mid: loop nest, what bounds it, counts per level, and how other widths compare."""
     from hwflow import cost
-    from hwflow.cli.nests import map_page
-    from hwflow.console import deliver, interruptible, progress, say
+    from hwflow.cli.nests import map_object, map_page
+    from hwflow.cli.output import SUFFIXES, Answer, form_of
+    from hwflow.console import interruptible, progress, remark, say
     from hwflow.cost.occupancy import shares
     from hwflow.dataflow import constrain
 
+    answered = output if output is not None and output.suffix.lower() in SUFFIXES else None
+    shape = form_of(form, answered, ("table", "json", "markdown"))
     chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     found_layer = args.load_network(network, input_shape, batch, bits)[layer]
 
@@ -59,17 +70,19 @@ def show(
         )
 
     told: list[str] = []
-    with interruptible(), progress(f"{found_layer.name} on {chip.name}") as bar:
+    with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:
         found = ask(found_layer)
-        beside = [] if quick else _neighbours(found_layer, ask, bar)
+        beside = [] if quick else _neighbours(found_layer, ask, bar or None)
     for text in dict.fromkeys(told):
         say(text)
     bound_by, cycles = found.cost.bound_by or "", found.cost.cycles or 0
     parts = shares(found_layer, chip, constrain(chip, dataflow), found.mapping, cycles, bound_by)
-    deliver(map_page(found, chip.name, objective, dataflow or chip.dataflow, parts, beside))
-    if output is not None:
+    flow = dataflow or chip.dataflow
+    texts: Texts = {"json": lambda: map_object(found, chip.label, objective, flow, parts, beside)}
+    Answer(lambda: map_page(found, chip.label, objective, flow, parts, beside), texts).give(shape, answered)
+    if output is not None and answered is None:
         found.mapping.to_timeloop(output)
-        say(f"wrote {output}")
+        remark(f"wrote {output}")
 
 
 def render(
@@ -92,7 +105,7 @@ def render(
 ) -> None:
     """Timeloop's input, a folder a distinct layer, each with command.txt: the command that runs it from that folder."""
     from hwflow.console import Page, Table, deliver, interruptible, progress, say
-    from hwflow.cost.evaluation import Options
+    from hwflow.cost.options import Options
     from hwflow.cost.rendering import write_inputs
     from hwflow.store import Store
 
@@ -108,8 +121,8 @@ def render(
     )
     store = Store()
     try:
-        with interruptible(), progress(f"{net.name} on {chip.name}") as bar:
-            written = write_inputs(net, chip, output, options, store=store, progress=bar, notify=say)
+        with interruptible(), progress(f"{net.name} on {chip.label}") as bar:
+            written = write_inputs(net, chip, output, options, store=store, progress=bar or None, notify=say)
     finally:
         for notice in store.notices:
             say(notice)
@@ -117,7 +130,7 @@ def render(
     rows = [[str(folder), str(len(names)), ", ".join(names)] for folder, names in written.items()]
     table = Table(["folder", "occurrences", "layers"], rows, left=frozenset({0, 2}))
     lines = ["Run the one line of command.txt from its folder; a network's totals are sums over occurrences."]
-    deliver(Page(f"Timeloop's input for {net.name} on {chip.name}", [table], lines))
+    deliver(Page(f"Timeloop's input for {net.name} on {chip.label}", [table], lines))
 
 
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:

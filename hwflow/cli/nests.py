@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,34 @@ def map_page(
     ]
     title = f"{visible(cost.layer.name)} ({shape_text(cost.layer)}) on {accelerator}{whose_energies([cost.energy_source])}"
     return Page(f"{title}\n\n{found.mapping}", tables, lines)
+
+
+def map_object(
+    found: MapResult,
+    accelerator: str,
+    objective: str,
+    dataflow: str,
+    shares: Sequence[Share],
+    neighbours: Sequence[Neighbour],
+) -> str:
+    """The same as one JSON object."""
+    cost = found.cost
+    content = {
+        "accelerator": accelerator,
+        "dataflow": dataflow,
+        "objective": objective,
+        "proven_optimal": found.proven_optimal,
+        "bound": found.bound,
+        "layer": cost.row(),
+        "mapping": list(cost.mapping or ()),
+        "accesses": {level: {t: dict(c) for t, c in tensors.items()} for level, tensors in cost.accesses.items()},
+        "instances_used": dict(cost.utilized_instances),
+        "where_mac_cycles_go": [
+            {"name": s.name, "loops": s.loops, "used": s.used, "of": s.available, "share": s.value} for s in shares
+        ],
+        "other_widths": [{"width": n.width, "cost": None if n.cost is None else n.cost.row()} for n in neighbours],
+    }
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _counts(cost: LayerCost) -> Table:

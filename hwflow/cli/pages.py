@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hwflow.console import Page, Table, number
+from hwflow.console import Page, Table, counted, number
 from hwflow.cost.energies import OTHERS
+from hwflow.display import latency_text
 from hwflow.layers import Layer
 from hwflow.network import Network
-from hwflow.ranking import spearman
 from hwflow.results import LayerCost, NetworkCost
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One column of a comparison. `level` is what was asked for; `cost.level` what answered."""
-
-    accelerator: str
-    level: str
-    dataflow: str | None
-    cost: NetworkCost
-
-    @property
-    def answered(self) -> str:
-        """The level, marked where another one answered."""
-        return self.level if self.level == self.cost.level else f"{self.level} (by {self.cost.level})"
+if TYPE_CHECKING:
+    from hwflow.cost import Comparison
+    from hwflow.cost.comparison import Variant
 
 
 def shape_text(layer: Layer) -> str:
-    """A layer in short: type, channels in to out, output width x height, kernel, stride, dilation, groups, batch."""
+    """A layer in short: type, channels in to out, output width x height, kernel, stride, dilation, groups, batch.
+
+    A product of two activations is rows x inner . inner x columns, for each of g heads; of a transposed convolution the size is
+    that of the input and, after >, of the output.
+    """
+    if layer.type == "matmul":
+        product = f"matmul {layer.P * layer.Q}x{layer.C} . {layer.C}x{layer.M}"
+        return " ".join([product, *(f"{letter}{n}" for letter, n in (("g", layer.G), ("n", layer.N)) if n > 1)])
     parts = [layer.type, f"{layer.G * layer.C}>{layer.G * layer.M}"]
-    if layer.P * layer.Q > 1:
+    if layer.type == "conv_transpose":
+        sizes = zip((layer.P, layer.Q), layer.strides, (layer.R, layer.S), layer.dilations, strict=True)
+        made = [(size - 1) * stride + (kernel - 1) * dilation + 1 for size, stride, kernel, dilation in sizes]
+        parts.append(f"{layer.P}x{layer.Q}>{made[0]}x{made[1]}")
+    elif layer.P * layer.Q > 1:
         parts.append(f"{layer.P}x{layer.Q}")
     if layer.R * layer.S > 1:
         parts.append(f"k{layer.R}x{layer.S}")
@@ -53,10 +52,8 @@ def estimate_page(cost: NetworkCost) -> Page:
     energy = cost.energy_pj if picojoule else cost.energy_normalized
     totals = ["total", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(_millions(energy))]
     totals += [number(cost.cycles, 0), number(_percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
-    where = f" on {cost.accelerator}" if cost.accelerator else ", no accelerator"
     table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 7, 8}))
-    title = f"{cost.network}{where}, level {cost.level}, batch {cost.batch}{whose_energies(cost.energy_sources)}"
-    return Page(title, [table], _lines(cost))
+    return Page(f"{cost.title}{whose_energies(cost.energy_sources)}", [table], _lines(cost))
 
 
 def whose_energies(sources: Iterable[str]) -> str:
@@ -79,7 +76,7 @@ def _row(row: LayerCost, marked: bool) -> list[str]:
 def _lines(cost: NetworkCost) -> list[str]:
     about = cost.provenance
     lines = []
-    latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {number(cost.latency_s * 1e3, 3)} ms"
+    latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {latency_text(cost.latency_s)}"
     lines.append(f"{latency[0].upper()}{latency[1:]}; parameters {_parameters(cost)}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
@@ -107,67 +104,44 @@ def _parameters(cost: NetworkCost) -> str:
 # Comparison ----------------------------------------------------------------------------------------------------------
 
 
-def compare_page(network: Network, variants: Sequence[Variant]) -> Page:
+def compare_page(found: Comparison) -> Page:
     """The answer of `hwflow compare`."""
-    reference = variants[0]
+    network, variants = found.network, found.variants
     picojoule = all(v.cost.rows[0].energy_unit == "pJ" for v in variants)
     normalised = all(v.cost.rows[0].energy_unit == "normalized" for v in variants)
     mixed = not picojoule and not normalised
-    headings = ["way", "energy" if mixed else f"energy ({'uJ' if picojoule else 'M units'})", "ratio", "latency (ms)", "ratio"]
+    headings = [
+        "configuration",
+        "energy" if mixed else f"energy ({'uJ' if picojoule else 'M units'})",
+        "ratio",
+        "latency (ms)",
+        "ratio",
+    ]
     headings += ["util. (%)", "DRAM (kB)", "rank energy", "rank latency"]
     rows = []
     for v in variants:
-        entry = _compared(v, reference)
+        entry = found.against_first(v)
         energy = v.cost.energy_pj if v.cost.energy_pj is not None else v.cost.energy_normalized
         latency = None if v.cost.latency_s is None else v.cost.latency_s * 1e3
         suffix = {"pJ": " uJ", "normalized": " M units"}[v.cost.rows[0].energy_unit] if mixed else ""
-        cells = [_label(v), number(_millions(energy)) + suffix, number(entry["energy_ratio"], 3)]
+        cells = [v.label, number(_millions(energy)) + suffix, number(entry["energy_ratio"], 3)]
         cells += [number(latency, 3), number(entry["latency_ratio"], 3), number(_percent(v.cost.utilization), 1)]
         cells += [number(v.cost.dram_bytes / 1e3, 1), number(entry["energy_rank_correlation"], 3)]
         rows.append([*cells, number(entry["latency_rank_correlation"], 3)])
     lines = [
         f"Ratios and ranks are against the first; ranks are Spearman's correlations over the {len(network)} layers.",
-        *(f"{_label(v)}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
-        *(f"{_label(v)}: mappings of timeloop-mapper's own search." for v in variants if _searched_by_timeloop(v)),
+        *(f"{v.label}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
+        *(f"{v.label}: mappings of timeloop-mapper's own search." for v in variants if _searched_by_timeloop(v)),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
     tables = [*_by_layer(network, variants), Table(headings, rows)]
     sources = dict.fromkeys(source for v in variants for source in v.cost.energy_sources)
-    return Page(f"{network.name}: {len(variants)} ways to cost it{whose_energies(sources)}", tables, lines)
-
-
-def compare_object(network: Network, variants: Sequence[Variant]) -> dict[str, Any]:
-    """The same as one JSON object."""
-    entries = []
-    for v in variants:
-        asked = {"accelerator": v.accelerator, "asked_level": v.level, "dataflow": v.dataflow}
-        entries.append({**asked, **_compared(v, variants[0]), "cost": v.cost.to_dict()})
-    return {"network": network.name, "variants": entries}
-
-
-def _compared(variant: Variant, reference: Variant) -> dict[str, float | None]:
-    cost, base = variant.cost, reference.cost
-    same_unit = cost.rows[0].energy_unit == base.rows[0].energy_unit
-    energy, other = _filled([r.energy for r in cost.rows]), _filled([r.energy for r in base.rows])
-    latency, slow = _filled([r.latency_s for r in cost.rows]), _filled([r.latency_s for r in base.rows])
-    return {
-        "energy_ratio": _ratio(sum(energy), sum(other)) if same_unit else None,
-        "latency_ratio": _ratio(sum(latency), sum(slow)),
-        "energy_rank_correlation": spearman(energy, other),
-        "latency_rank_correlation": spearman(latency, slow),
-    }
-
-
-def _ratio(value: float, base: float) -> float | None:
-    return value / base if base else None
-
-
-def _filled(values: Sequence[float | None]) -> list[float]:
-    return [0.0 if v is None else v for v in values]
+    title = f"{network.name}: {counted(len(variants), 'configuration')} side by side"
+    return Page(f"{title}{whose_energies(sources)}", tables, lines)
 
 
 def _by_layer(network: Network, variants: Sequence[Variant]) -> list[Table]:
-    labels = [_label(v) for v in variants]
+    labels = [v.label for v in variants]
     names = [layer.name for layer in network]
     energy = [[number(_millions(v.cost.rows[i].energy)) for v in variants] for i in range(len(names))]
     cycles = [[number(v.cost.rows[i].cycles, 0) for v in variants] for i in range(len(names))]
@@ -178,10 +152,6 @@ def _by_layer(network: Network, variants: Sequence[Variant]) -> list[Table]:
 
 def _named(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[name, *row] for name, row in zip(names, cells, strict=True)]
-
-
-def _label(variant: Variant) -> str:
-    return "/".join([variant.accelerator, variant.answered, *([variant.dataflow] if variant.dataflow else [])])
 
 
 def _searched_by_timeloop(variant: Variant) -> bool:

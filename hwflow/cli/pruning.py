@@ -36,28 +36,43 @@ def prune(
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
-    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed.")] = "mid",
+    level: Annotated[
+        str | None, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed; by default mid.")
+    ] = None,
     levels: Annotated[
         str | None,
         typer.Option(
             "--levels", metavar="LEVEL,LEVEL...", help="Search at the first, rank the best plans again at the others."
         ),
     ] = None,
-    keep: Annotated[int, typer.Option("--keep", metavar="K", help="Plans that go on to the next level.")] = 8,
+    keep: Annotated[
+        int | None, typer.Option("--keep", metavar="K", help="Plans that go on to the next of several --levels; by default 8.")
+    ] = None,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="energy|latency|edp|macs|params|dram_bytes", help="What the budget is of.")
-    ] = "energy",
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="energy|latency|edp|macs|params|dram_bytes",
+            help="What the budget is of where --budget is a share alone; by default energy.",
+        ),
+    ] = None,
     budget: Annotated[
-        str,
-        typer.Option("--budget", metavar="SHARE", help="Of the unpruned network's: 0.5, or energy=0.5,latency=0.6; or none."),
-    ] = "0.5",
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="SHARE",
+            help="Of the unpruned network's: 0.5 (the default), or energy=0.5,latency=0.6; or none.",
+        ),
+    ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
             "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default as the budget asks."
         ),
     ] = None,
-    episodes: Annotated[int, typer.Option("--episodes", metavar="N", help="Plans that are tried, a search.")] = 300,
+    episodes: Annotated[
+        int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
+    ] = None,
     seed: Annotated[
         str, typer.Option("--seed", metavar="S[,S...]", help="Of the search; several give the comparison its spread.")
     ] = "0",
@@ -95,7 +110,7 @@ def prune(
     The folder holds the plan, the pruned network, the comparison with uniform, random and MAC-driven pruning, and a report.
     """
     from hwflow import pruning
-    from hwflow.console import InterruptError, deliver, progress, say
+    from hwflow.console import InterruptError, deliver, progress, remark, say
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.pruning.proxy import ProxySettings
@@ -103,6 +118,10 @@ def prune(
     from hwflow.pruning.tuning import default_tuning
     from hwflow.training.recipe import default_recipe
 
+    _refuse_unused(
+        metric=metric, budget=budget, level=level, levels=levels, keep=keep, plan=plan, episodes=episodes, samples=samples
+    )
+    budget, metric, level = budget or "0.5", metric or "energy", level or "mid"
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
     tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": _seeds(seed)[0]}
@@ -112,7 +131,7 @@ def prune(
         tuning["learning_rate"] = learning_rate
     settings = Settings(
         levels=tuple(args.listed("--levels", levels)) if levels else (level,),  # type: ignore[arg-type]
-        keep=keep,
+        keep=8 if keep is None else keep,
         budgets=_budgets(budget, metric),
         metric=metric,
         objective=objective,  # type: ignore[arg-type]
@@ -122,7 +141,7 @@ def prune(
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),
-        episodes=episodes,
+        episodes=300 if episodes is None else episodes,
         seeds=_seeds(seed),
         round_to=round_to,
         floor_ratio=floor,
@@ -155,7 +174,34 @@ def prune(
             f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
         ) from None
     deliver(_page(result, settings))
-    say(f"wrote {output}")
+    remark(f"wrote {output}")
+
+
+def _refuse_unused(
+    *,
+    metric: str | None,
+    budget: str | None,
+    level: str | None,
+    levels: str | None,
+    keep: int | None,
+    plan: str | None,
+    episodes: int | None,
+    samples: int | None,
+) -> None:
+    """Options that another option makes meaningless: each is an error, for its user thinks that it does something."""
+    if metric is not None and budget is not None and "=" in budget:
+        raise InputError(f"--metric {metric} changes nothing beside --budget {budget}, which names its metrics; leave it out.")
+    if level is not None and levels is not None:
+        raise InputError(f"--level {level} changes nothing beside --levels {levels}, which names all levels; leave it out.")
+    if keep is not None and len(args.listed("--levels", levels or "mid")) < 2:
+        raise InputError(f"--keep {keep} changes nothing without a second level to go on to; name both: --levels coarse,mid.")
+    if plan is None:
+        return
+    searched: dict[str, int | str | None] = {"--episodes": episodes, "--samples": samples, "--keep": keep}
+    searched |= {} if plan == "uniform" else {"--budget": budget, "--metric": metric}
+    given = [f"{option} {value}" for option, value in searched.items() if value is not None]
+    if given:
+        raise InputError(f"{', '.join(given)} changes nothing beside --plan {plan}: no plan is searched. Leave it out.")
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -172,7 +218,7 @@ def _budgets(text: str, metric: str) -> Any:
 
 
 def _page(result: PruneResult, settings: Settings) -> Page:
-    from hwflow.console import Page, Table, number
+    from hwflow.console import Page, Table, counted, number
 
     tables = []
     if result.contest is not None:
@@ -190,9 +236,10 @@ def _page(result: PruneResult, settings: Settings) -> Page:
                 rows.append([level, objective, name, number(old, 3), number(new, 3), number(share, 1)])
     headings = ["level", "mapped for", "metric", "before", "after", "left (%)"]
     tables.append(Table(headings, rows, left=frozenset({0, 1, 2})))
+    tuned = counted(len(result.tuning.epochs), "epoch")
     lines = [
         f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
-        f"fine-tuning for {len(result.tuning.epochs)} epochs, on {result.after.samples:,} images used for nothing else."
+        f"fine-tuning for {tuned}, on {result.after.samples:,} images used for nothing else."
     ]
     kept = ", ".join(f"{name} {width}" for name, width in result.plan.items())
     lines.append(f"Channels kept: {kept}.")
@@ -201,8 +248,11 @@ def _page(result: PruneResult, settings: Settings) -> Page:
         seconds = result.contest.seconds
         lines.append("Time: " + ", ".join(f"{name} {number(s, 1)} s" for name, s in seconds.items()) + ".")
     budget = ", ".join(map(str, settings.budgets)) or f"none, weighing {settings.metric}"
+    chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)
+    where = f" on {chip}" if chip else ", no accelerator"
     mapped = "" if settings.levels == ("coarse",) else f", mappings for {result.objective}"
-    return Page(f"{result.grouping.network.name}, budget {budget}, search at {settings.levels[0]}{mapped}", tables, lines)
+    title = f"{result.grouping.network.name}{where}, budget {budget}, search at {settings.levels[0]}{mapped}"
+    return Page(title, tables, lines)
 
 
 _DIGITS = 18  # of a seed, which is below 2^63

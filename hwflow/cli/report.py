@@ -27,7 +27,7 @@ def report(
     ] = None,
 ) -> None:
     """Write results as one HTML page, with figures and tables, which can be read and sent around alone."""
-    from hwflow.console import say
+    from hwflow.console import remark
     from hwflow.reporting import write_report
 
-    say(f"wrote {write_report(source, output, static=static)}{f', and its figures to {static}' if static else ''}")
+    remark(f"wrote {write_report(source, output, static=static)}{f', and its figures to {static}' if static else ''}")

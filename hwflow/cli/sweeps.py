@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.errors import HwflowError, MissingDependency
+from hwflow.errors import HwflowError
 
 if TYPE_CHECKING:
-    from hwflow.console import Page
+    import pandas
+
+    from hwflow.console import Page, Table
     from hwflow.sweeping import SweepResult
 
 _REASONS = 5
+_FRONT = 10  # points of a front that the terminal shows
 _SMALL = 0.1  # below it, three decimals would say too little
 _SHOWN = (
     ("energy_pj", "energy (uJ)", 1e-6),
@@ -38,11 +41,11 @@ def sweep(
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Processes; by default the cores.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="That so many points are meant.")] = False,
+    allow_import: args.AllowImportOption = None,
 ) -> None:
     """Cost networks on many variants of accelerators, into tables; what was interrupted goes on."""
     from hwflow import sweeping
-    from hwflow.console import InterruptError, deliver, progress, say
-    from hwflow.reporting import write_report
+    from hwflow.console import InterruptError, deliver, progress, remark, say
 
     asked = sweeping.load_description(file)
     mapper = asked.mapper if "fine" in asked.levels else "hwflow"
@@ -55,6 +58,7 @@ def sweep(
                 address=address,
                 jobs=args.cores(jobs, mapper),
                 yes=yes,
+                allow_import=args.modules(allow_import),
                 progress=bar,
                 notify=say,
             )
@@ -65,13 +69,9 @@ def sweep(
             "from there."
         ) from None
     deliver(_page(file, result))
-    try:
-        write_report(output)
-    except MissingDependency as error:
-        say(f"report.html was not written: {error}")
     if result.points and result.failures.total() == result.points:
         raise HwflowError(f"all {result.points:,} points failed; {output / 'results.csv'} says why of each.")
-    say(f"wrote {output}")
+    remark(f"wrote {output}")
 
 
 def _page(file: Path, result: SweepResult) -> Page:
@@ -86,6 +86,7 @@ def _page(file: Path, result: SweepResult) -> Page:
                 least = float(best[column]) * factor
                 value = number(least, 3) if least >= _SMALL else f"{least:.3g}"
                 rows.append([*map(str, named), heading, value, str(best["point"]), str(best["accelerator"])])
+    front = _front(done)
     headings = ["network", "level", "least", "value", "point", "accelerator"]
     counts = result.counts
     lines = [f"{result.points:,} points, {result.failures.total():,} failed."]
@@ -100,4 +101,29 @@ def _page(file: Path, result: SweepResult) -> Page:
             f"deduplicated, {counts.asked - counts.computed:,} came from the cache and {counts.computed:,} were computed."
         )
     tables = [Table(headings, rows, left=frozenset({0, 1, 2, 5}))] if rows else []
+    tables += [front] if front is not None else []
     return Page(f"{file.name} in {result.folder}", tables, lines)
+
+
+def _front(done: pandas.DataFrame) -> Table | None:
+    """The Pareto fronts, where a network and level have more than one design: at most so many points of each."""
+    from hwflow.console import Table, number
+
+    rows = []
+    for (network, level), group in done.groupby(["network", "level"], sort=False):
+        on_front = group[group["pareto"].astype(bool)]
+        if len(group) < 2:
+            continue
+        for _, point in on_front.sort_values("latency_s").head(_FRONT).iterrows():
+            energy, unit = (point["energy_pj"], "uJ") if point.notna()["energy_pj"] else (point["energy_normalized"], "M units")
+            known = point.notna()
+            cells = [f"{number(energy * 1e-6, 3)} {unit}" if known["energy_pj"] or known["energy_normalized"] else "-"]
+            cells += [number(point["latency_s"] * 1e3, 3) if known["latency_s"] else "-"]
+            cells += [number(point["area_um2"] * 1e-6, 3) if known["area_um2"] else "-"]
+            rows.append([str(network), str(level), *cells, str(point["point"]), str(point["accelerator"])])
+        if len(on_front) > _FRONT:
+            rows.append(
+                [str(network), str(level), f"{len(on_front) - _FRONT} more", "", "", "", "in results.csv, column pareto"]
+            )
+    headings = ["Pareto front of", "level", "energy", "latency (ms)", "area (mm2)", "point", "accelerator"]
+    return Table(headings, rows, left=frozenset({0, 1, 6})) if rows else None

@@ -54,7 +54,7 @@ def train(
     killed or interrupted goes on where it was when it is given again, to the same result.
     """
     from hwflow import training
-    from hwflow.console import InterruptError, deliver, progress, say
+    from hwflow.console import InterruptError, deliver, progress, remark
 
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -68,7 +68,7 @@ def train(
             f"({output}.checkpoint)."
         ) from None
     deliver(_page(f"{network} on {data}", history))
-    say(f"wrote {output}")
+    remark(f"wrote {output}")
 
 
 def _page(title: str, history: History) -> Page:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwflow.cost.filling import Fillings
 from hwflow.cost.lattice import divisors
-from hwflow.cost.nest import Nest
+from hwflow.cost.nest import OUTPUTS, Nest
 from hwflow.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
 
@@ -73,4 +73,7 @@ def streaming_cycles(nest: Nest) -> float:
 
 
 def _touched(nest: Nest, t: int) -> int:
+    """Words of a tensor that cross DRAM's boundary at least once: outputs all do, inputs in gaps between windows need not."""
+    if t == OUTPUTS:
+        return nest.layer.words("outputs")
     return int(nest.shapes[t].distinct(nest.sizes[:, None], np.ones((len(DIMS), 1), dtype=np.int64))[0])

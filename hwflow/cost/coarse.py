@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from typing import Any
 
 from hwflow.accelerator import Accelerator
 from hwflow.energy import EnergyTable, Unit
@@ -62,7 +62,17 @@ def analyse(layer: Layer, accelerator: Accelerator | None = None, table: EnergyT
         mac = accelerator.mac.name
         energy = {dram: _dram_energy(sizes, accelerator, table), mac: layer.macs * table.parts[mac].compute}
         unit, source = table.unit, table.source
-    cost = LayerCost(
+    found: dict[str, Any] = {"cycles": None, "latency_s": None, "bound_by": None, "utilization": None}
+    if accelerator is not None:
+        compute, transfer = math.ceil(layer.macs / accelerator.mac_units), _transfer_cycles(sizes, words, accelerator)
+        cycles = max(compute, transfer)
+        found = {
+            "cycles": cycles,
+            "latency_s": cycles * accelerator.cycle_s,
+            "bound_by": dram if transfer > compute else "compute",
+            "utilization": layer.macs / (cycles * accelerator.mac_units),
+        }
+    return LayerCost(
         layer=layer,
         level="coarse",
         engine=f"hwflow {VERSION}",
@@ -70,24 +80,11 @@ def analyse(layer: Layer, accelerator: Accelerator | None = None, table: EnergyT
         energy_unit=unit,
         energy_source=source,
         energy_by_level=energy,
-        cycles=None,
-        latency_s=None,
-        bound_by=None,
-        utilization=None,
         dram_bytes=dram_bytes,
         accesses=accesses,
+        **found,
+        seconds=time.perf_counter() - start,
     )
-    if accelerator is not None:
-        compute, transfer = math.ceil(layer.macs / accelerator.mac_units), _transfer_cycles(sizes, words, accelerator)
-        cycles = max(compute, transfer)
-        cost = replace(
-            cost,
-            cycles=cycles,
-            latency_s=cycles * accelerator.cycle_s,
-            bound_by=dram if transfer > compute else "compute",
-            utilization=layer.macs / (cycles * accelerator.mac_units),
-        )
-    return replace(cost, seconds=time.perf_counter() - start)
 
 
 def bits_of(layer: Layer, accelerator: Accelerator | None) -> Bits:

@@ -8,62 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from hwflow.accelerator import Accelerator, presets
+from hwflow.accelerator import Accelerator
 from hwflow.cost import coarse, energies, pool, work
-from hwflow.cost.pool import Progress, Task
+from hwflow.cost.options import Options
+from hwflow.cost.pool import Task
 from hwflow.cost.records import cost_from_data, mapping_from_data
 from hwflow.dataflow import constrain
 from hwflow.energy import EnergyTable, chip_area_um2
-from hwflow.errors import MOST_EFFORT, MOST_JOBS, HwflowError, InputError, NotMappable, ToolError, check_whole, not_found
+from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.layers import Bits, Layer
 from hwflow.native import TimeloopAccelerator
 from hwflow.network import Network
-from hwflow.results import LEVELS, LayerCost, LevelName, NetworkCost
+from hwflow.progress import Progress
+from hwflow.results import LayerCost, LevelName, NetworkCost
 from hwflow.store import Store
 
 if TYPE_CHECKING:
     from hwflow.cost.mid import MapResult
     from hwflow.timeloop.engine import Engine
 
-Fallback = Literal["mid", "coarse", "none"]
-ENGINES = ("native", "container", "pytimeloop")
 ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What an estimate is asked for; see `hwflow.estimate`."""
-
-    level: LevelName = "mid"
-    dataflow: str | None = None
-    objective: Literal["energy", "latency", "edp"] = "edp"
-    energy: str = "auto"
-    mapper: Literal["hwflow", "timeloop"] = "hwflow"
-    engine: str | None = None
-    effort: int = 1
-    fallback: Fallback = "none"
-    jobs: int = 1
-    ragged: bool = True
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "level": LEVELS,
-            "objective": ("energy", "latency", "edp"),
-            "mapper": ("hwflow", "timeloop"),
-            "fallback": get_args(Fallback),
-            "energy": energies.SOURCES,
-        }
-        for name, choices in allowed.items():
-            if getattr(self, name) not in choices:
-                raise not_found(name, str(getattr(self, name)), choices)
-        if self.engine is not None and self.engine not in ENGINES:
-            raise not_found("engine", self.engine, ENGINES)
-        check_whole("effort", self.effort, MOST_EFFORT)
-        check_whole("jobs", self.jobs, MOST_JOBS)
-        if not isinstance(self.ragged, bool):
-            raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
 
 
 @dataclass(frozen=True)
@@ -187,7 +153,7 @@ def _coarse(plan: Plan, options: Options, reason: str = "") -> NetworkCost:
     for layer in plan.network:
         chip = plan.chip(layer) if plan.accelerator else None
         cost = coarse.analyse(layer, chip.accelerator, chip.table) if chip else coarse.analyse(layer)
-        rows.append(replace(cost, note=reason))
+        rows.append(replace(cost, note=reason) if reason else cost)
     widths = [coarse.bits_of(row.layer, plan.accelerator).inputs for row in rows]
     other = coarse.other_traffic_bytes(plan.network.other, max(widths))
     return _assemble(plan, options, "coarse", rows, reason, other=other)
@@ -268,11 +234,14 @@ def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: _Run) ->
         error = failures[index]
         if options.fallback == "none" or not isinstance(error, (ToolError, NotMappable)):
             raise error
+        if options.fallback == "mid" and isinstance(chip := plans[index].accelerator, TimeloopAccelerator) and chip.refusals:
+            raise error  # mid could only say that Timeloop should answer
         # Rows carry the first sentence only: the rest names folders that differ from run to run.
         reasons[index] = f"answered at {options.fallback} instead of fine: {str(error).split('. ')[0].rstrip('.')}"
     for text in dict.fromkeys(str(failures[index]) for index in plans):
         run.notify(
-            f"fine cannot answer; {options.fallback} answers instead, in every row (--strict makes this an error). {text}"
+            f"fine cannot answer; {options.fallback} answers instead, in every row (--strict, in Python fallback='none', makes "
+            f"this an error). {text}"
         )
     if options.fallback == "mid":
         return _mid(plans, run, reasons)
@@ -290,7 +259,7 @@ def _assemble(
     batches = {layer.N for layer in network}
     return NetworkCost(
         network=network.name,
-        accelerator=accelerator.name if accelerator else None,
+        accelerator=accelerator.label if accelerator else None,
         level=level,
         batch=batches.pop() if len(batches) == 1 else network.layers[0].N,
         rows=tuple(rows),
@@ -300,6 +269,8 @@ def _assemble(
         other_traffic_bytes=other,
         mac_units=accelerator.mac_units if accelerator else None,
         area_um2=_area_um2(plan),
+        chip=accelerator,
+        tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
         provenance=_provenance(plan, options, level, rows, reason),
     )
 
@@ -326,8 +297,10 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
         content["accelerator"] = {
             "name": plan.accelerator.name,
             "fingerprint": plan.accelerator.fingerprint,
-            "changes": _changes(plan.accelerator),
+            "changes": plan.accelerator.changes,
         }
+    if plan.network.notes:
+        content["network_notes"] = list(plan.network.notes)
     if isinstance(plan.accelerator, TimeloopAccelerator):
         content["timeloop_files"] = {"notes": list(plan.accelerator.notes), "refusals": list(plan.accelerator.refusals)}
     if level != "coarse" and plan.accelerator is not None:
@@ -340,13 +313,6 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
     if level == "fine":
         content["mapper"] = options.mapper
     return content
-
-
-def _changes(accelerator: Accelerator) -> dict[str, Any]:
-    """What a variant changes of the preset whose name it bears."""
-    if accelerator.name not in presets():
-        return {}
-    return accelerator.differences(Accelerator.load(accelerator.name))
 
 
 def _energy_provenance(plan: Plan, rows: Sequence[LayerCost]) -> dict[str, Any]:

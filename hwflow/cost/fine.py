@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hwflow.accelerator import Accelerator
+from hwflow.cost.nest import Nest
+from hwflow.cost.projection import unreached
 from hwflow.dataflow import LevelConstraint
 from hwflow.energy import EnergyTable
 from hwflow.errors import ToolError
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
+from hwflow.native import TimeloopAccelerator
 from hwflow.results import LayerCost
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.parse import Stats, read_mapping, read_stats
@@ -47,6 +50,8 @@ def judge(
         NotMappable: where it does not fit; with Timeloop's words and the folder of the run.
         ToolMissing, ToolError: where Timeloop cannot be run or does not answer.
     """
+    mapping.check(layer, accelerator)
+    check(layer, accelerator, table, mapping)
     files = render(layer, accelerator, (), table, mapping=mapping)
     stats, seconds = run_timeloop(
         files, engine, limit_s, lambda folder: _own(read_stats(folder, "timeloop-model"), layer, mapping), layer.name
@@ -77,6 +82,7 @@ def search(
         NotMappable: where it finds none; with Timeloop's words and the folder of the run.
         ToolMissing, ToolError: where Timeloop cannot be run or does not answer.
     """
+    check(layer, accelerator, table, None)
     files = render(layer, accelerator, constraints, table, objective=objective, search=settings)
 
     def read(folder: Path) -> tuple[Stats, Mapping]:
@@ -86,6 +92,37 @@ def search(
 
     (stats, mapping), seconds = run_timeloop(files, engine, limit_s, read, layer.name)
     return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-mapper", engine), seconds=seconds)
+
+
+def check(layer: Layer, accelerator: Accelerator, table: EnergyTable, mapping: Mapping | None) -> None:
+    """Refuse what Timeloop is known to stop at, before it is run: a transposed convolution with gaps in its output.
+
+    Args:
+        mapping: what timeloop-model is to judge; None where timeloop-mapper is to search.
+
+    Raises:
+        ToolError: saying what Timeloop cannot do, and what can.
+    """
+    gaps = unreached(layer)
+    if not gaps or (isinstance(accelerator, TimeloopAccelerator) and accelerator.refusals):
+        return
+    problem = (
+        f"Timeloop cannot count layer {layer}: {gaps:,} of its {layer.words('outputs'):,} outputs lie in gaps between the "
+        "kernel's positions, where no product adds to them"
+    )
+    if mapping is None:
+        raise ToolError(
+            f"{problem}, and timeloop-mapper stops at an assertion (tiling.cpp) with the first mapping that does not write "
+            "them. Use --level mid, which counts them as written."
+        )
+    nest = Nest(layer, accelerator, table, tuple(m.keeps for m in reversed(mapping.levels)))
+    if found := nest.short_of_updates(mapping):
+        name, updates, share = found
+        raise ToolError(
+            f"{problem}, and timeloop-model stops at an assertion (tiling.cpp) for a mapping that does not write them "
+            f"({updates:,} updates of {name}, whose share of the outputs is {share:,} words). Use --level mid, which counts "
+            "them as written."
+        )
 
 
 def _own(stats: Stats, layer: Layer, mapping: Mapping) -> Stats:

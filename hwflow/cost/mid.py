@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from hwflow import display
 from hwflow.accelerator import Accelerator
 from hwflow.cost import mapper, padding
 from hwflow.cost.nest import Batch, Nest, Verdict
@@ -18,11 +20,11 @@ from hwflow.layers import TENSORS, Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 
-VERSION = "mid-5"
+VERSION = "mid-6"
 """Changes whenever a number that mid answers can change; part of every cache key."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MapResult:
     """The best mapping that the search found, and what it costs.
 
@@ -36,6 +38,19 @@ class MapResult:
     cost: LayerCost
     proven_optimal: bool
     bound: float | None
+
+    def __repr__(self) -> str:
+        return f"<MapResult {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        nest = f"<pre>{html.escape(str(self.mapping))}</pre>"
+        rows = [[part, f"{energy:,.0f}"] for part, energy in self.cost.energy_by_level.items()]
+        return nest + display.table_html(self._summary(), ["part", f"energy ({self.cost.energy_unit})"], rows)
+
+    def _summary(self) -> str:
+        cost = self.cost
+        proven = "proven optimal" if self.proven_optimal else "not proven optimal"
+        return f"{cost.layer.name}: {cost.energy:,.0f} {cost.energy_unit}, {cost.cycles:,} cycles, {proven}"
 
 
 def analyse(layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable) -> LayerCost:

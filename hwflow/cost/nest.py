@@ -12,6 +12,9 @@ nest-analysis.cpp`, `loop-analysis/tiling.cpp`, `model/buffer.cpp`, `model/topol
 * Instances of a fan-out that need the same tile at the same time share one read (multicast); partly overlapping tiles do not.
 * A tensor that bypasses a level is served by the next level above that keeps it.
 * Partial sums: the first write of an element needs no read. Updates count at the level that accumulates.
+* A transposed convolution whose kernel is smaller than its stride leaves gaps in its output, which are zero (or the bias). They
+  are part of the tensor, so every level that keeps it writes at least as many words as its share has. Timeloop assumes this
+  (`reads = updates - share`) and stops at an assertion where the updates of a mapping are fewer; here what is missing is added.
 * Neighbouring instances along a fan-out can hand a tile on (link transfers), where that saves reads above. Timeloop has no
   energy for links, adders of address generation or temporal reduction (its PAT tables are zero for them); neither has this.
 * Ragged loops (`hwflow.cost.ragged` says how Timeloop walks them): cycles are the product of the bounds, that is, of the padded
@@ -35,7 +38,7 @@ from hwflow.cost import links
 from hwflow.cost.batch import Batch, Bools, Floats, Ints, Spans
 from hwflow.cost.disjoint import DisjointWalk
 from hwflow.cost.memories import Memories
-from hwflow.cost.projection import Shape
+from hwflow.cost.projection import Shape, unreached
 from hwflow.cost.ragged import Walk
 from hwflow.energy import EnergyTable
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
@@ -99,6 +102,7 @@ class Nest:
         self.compute_energy = table.parts[accelerator.mac.name].compute
         self.mac_energy = layer.macs * self.compute_energy
         self.memories = Memories.of(accelerator, table)
+        self.gaps = unreached(layer) > 0
 
     # From and to mappings --------------------------------------------------------------------------------------------
 
@@ -163,10 +167,26 @@ class Nest:
                     fills[k, t] = np.floor(arriving) if k != outermost else np.floor(traffic.peer[k])
                 else:
                     updates[k, t] = _round(content)
-                    # (A transposed convolution can leave holes in its hull; Timeloop gives up where these outnumber updates.)
+                    if self.gaps:
+                        updates[k, t] += np.maximum(partition[k] - _round(content + peer), 0)
                     reads[k, t] = np.maximum(_round(content + peer - partition[k]), 0)
                     fills[k, t] = np.maximum(_round(arriving - partition[k]), 0) if k != outermost else _round(peer)
         return self._cost(_Counts(reads, fills, updates, tiles, padded), nest)
+
+    def short_of_updates(self, mapping: Mapping) -> tuple[str, int, int] | None:
+        """The innermost memory that a mapping updates less often than its share of the outputs has words, where Timeloop stops:
+        its name, the updates (those from neighbours included) and the words."""
+        if not self.gaps:
+            return None
+        nest = Spans(self.batch_of(mapping), self.sizes, exact=True)
+        projection = self.shapes[OUTPUTS]
+        traffic = self._traffic(OUTPUTS, nest, with_links=True)
+        partition = self._partitions(projection, np.stack([projection.words(e) for e in nest.tiles]), nest)
+        for k in self.keep[:, OUTPUTS].nonzero()[0].tolist():
+            updates, share = int(traffic.content[k, 0] + traffic.peer[k, 0]), int(partition[k, 0])
+            if updates < share:
+                return self.levels[k].name, updates, share
+        return None
 
     def _traffic(self, t: int, nest: Spans, with_links: bool) -> _Traffic:
         """Words that cross each boundary for one tensor; boundary k lies between level k and the instances below it."""

@@ -18,20 +18,16 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from typing import Any, Protocol
+from typing import Any
 
 from hwflow.errors import HwflowError
+from hwflow.progress import Progress
 from hwflow.store import Accepts, Busy, Claim, Hit, Store
 
 _POLL_S = 0.1
 _GRACE_S = 10.0
-_WORTH_A_POOL = 4  # pieces of work; starting a worker costs about as much as one or two of them
-
-
-class Progress(Protocol):
-    """Told what is done: pieces finished, pieces in all, and what happens now."""
-
-    def __call__(self, done: int, total: int, text: str) -> None: ...
+_START_S = 0.7  # of a core's time, for a worker to start and import what it needs (measured: 0.65 to 0.75 s)
+_MEASURED = 3  # pieces done here before the rest is judged by them, the first one left out: it imports, too
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,7 @@ class Task:
     Of what is in the store already, what it `accepts` is taken for an answer.
 
     `groups` are the networks (by index) that need it: once one piece of a group has failed, the rest of it is not begun.
+    `seconds` is about how long a piece takes that another program does; None where that is measured.
     """
 
     kind: str
@@ -49,6 +46,7 @@ class Task:
     call: Callable[..., Any]
     args: tuple[Any, ...] = field(compare=False)
     groups: frozenset[int] = frozenset({0})
+    seconds: float | None = None
     accepts: Accepts | None = field(default=None, compare=False)
 
 
@@ -58,16 +56,32 @@ def run(
     """The answers by key: plain data, or the `HwflowError` that the piece failed with. Pieces left out have no entry.
 
     Args:
-        jobs: how many run at once; above 1 they run in worker processes, where there are enough of them.
+        jobs: how many run at once, at most. Above 1 they run in worker processes, once those that were done in this one show
+            that the rest takes longer than workers take to start.
     """
-    board = _Board(tasks, store or _NoStore(), progress)
-    parallel = jobs if len(board.pending) >= _WORTH_A_POOL else 1
-    with workers(parallel) as executor:
+    board, here = _Board(tasks, store or _NoStore(), progress), _Inline()
+
+    def pays() -> bool:
+        return _pays([task.seconds for task in board.pending], here.seconds, jobs)
+
+    with contextlib.ExitStack() as stack:
         try:
-            board.work(executor, parallel)
+            board.work(here, 1, until=pays)
+            if board.pending:
+                board.work(stack.enter_context(workers(jobs)), jobs)
         finally:
             board.release()
     return board.answers
+
+
+def _pays(pending: Sequence[float | None], measured: Sequence[float], jobs: int) -> bool:
+    """Whether worker processes are worth starting for pieces that take so many seconds, or where it is not known as many as
+    those that were measured: whether the time that they save exceeds that of a start."""
+    if jobs == 1 or len(pending) < 2:
+        return False
+    each = sum(measured[1:]) / (len(measured) - 1) if len(measured) >= _MEASURED else 0.0
+    work = sum(each if seconds is None else seconds for seconds in pending)
+    return work * (1 - 1 / min(jobs, len(pending))) > _START_S
 
 
 class _NoStore(Store):
@@ -107,9 +121,12 @@ class _Board:
             else:
                 self.answers[task.key] = found
 
-    def work(self, executor: Executor, jobs: int) -> None:
+    def work(self, executor: Executor, jobs: int, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Do all, or some while `until` does not hold, which is asked where nothing runs."""
         waiting: deque[Task] = deque()
         while self.pending or self.running or waiting:
+            if not self.running and until():
+                return
             owner = ""
             while self.pending and len(self.running) < jobs:
                 task = self.pending.popleft()
@@ -177,14 +194,19 @@ class _Board:
 
 
 class _Inline(Executor):
-    """Runs a piece when it is submitted, in this process."""
+    """Runs a piece when it is submitted, in this process, and keeps how long each kept a core busy."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
+        start = time.process_time()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
+        self.seconds.append(time.process_time() - start)
         return future
 
 

@@ -16,6 +16,13 @@ from hwflow.cost.batch import Bools, Extents, Floats, Ints, LevelLoops
 from hwflow.layers import DIMS, Layer, Tensor
 
 
+def unreached(layer: Layer) -> int:
+    """Outputs that no product adds to: those in the gaps of a transposed convolution whose kernel does not fill its stride."""
+    ones = np.ones((len(DIMS), 1), dtype=np.int64)
+    reached = Shape(layer, "outputs").distinct(np.array([[layer.dims[d]] for d in DIMS]), ones)
+    return layer.words("outputs") - int(reached[0])
+
+
 class Shape:
     """The projection of one tensor, as coefficients [axis, dimension]."""
 

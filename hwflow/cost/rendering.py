@@ -10,11 +10,12 @@ from pathlib import Path
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import work
-from hwflow.cost.evaluation import Options, mapped_plan
-from hwflow.cost.pool import Progress
+from hwflow.cost.evaluation import mapped_plan
+from hwflow.cost.options import Options
 from hwflow.cost.records import mapping_from_data
 from hwflow.data import write_text
 from hwflow.network import Network
+from hwflow.progress import Progress
 from hwflow.store import Store
 
 _LONGEST = 100  # characters of a folder's name; file systems take 255 bytes, and paths have limits, too
@@ -36,8 +37,10 @@ def write_inputs(
 
     Raises:
         NotMappable: where a layer has no mapping.
+        ToolError: where Timeloop is known to stop at a layer.
         HwflowError: where a file cannot be written.
     """
+    from hwflow.cost import fine
     from hwflow.timeloop.render import command, render
 
     plan, mappings = mapped_plan(network, accelerator, options, store=store, progress=progress, notify=notify)
@@ -49,11 +52,12 @@ def write_inputs(
             written[folders[layer.key]].append(layer.name)
             continue
         chip = plan.chip(layer)
-        if mappings is None:
+        mapping = None if mappings is None else mapping_from_data(mappings[layer.key])
+        fine.check(layer, chip.accelerator, chip.table, mapping)
+        if mapping is None:
             settings = work.search_settings(options.effort)
             files = render(layer, chip.accelerator, chip.constraints, chip.table, objective=options.objective, search=settings)
         else:
-            mapping = mapping_from_data(mappings[layer.key])
             files = render(layer, chip.accelerator, (), chip.table, mapping=mapping)
         place = folder / names.of(layer.name)
         for name, text in {**files, "command.txt": shlex.join(command(files)) + "\n"}.items():

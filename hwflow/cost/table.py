@@ -11,16 +11,18 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hwflow.accelerator import Accelerator
+from hwflow import display
 from hwflow.cost.coarse import NORMALIZED_SOURCE
-from hwflow.cost.evaluation import Options, Plan, carry_out, plan_for
+from hwflow.cost.evaluation import Plan, carry_out, plan_for
+from hwflow.cost.inputs import accelerator_of, network_of
 from hwflow.cost.opening import Notify, opened
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import Options, check_used
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer
 from hwflow.network import Network
+from hwflow.progress import Progress, Shown, shown
 from hwflow.results import LayerCost, LevelName
 from hwflow.store import Store
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas
+
+    from hwflow.cost.inputs import AcceleratorLike
+    from hwflow.network.load import NetworkLike
 
     Floats = npt.NDArray[np.float64]
 
@@ -81,9 +86,10 @@ class Grid:
 
 
 def cost_table(
-    network: Network,
-    accelerator: Accelerator | None = None,
+    network: NetworkLike,
+    accelerator: AcceleratorLike | None = None,
     *,
+    input_shape: Any = None,
     round_to: int = 8,
     widths: Mapping[str, Mapping[Width, Sequence[int]]] | None = None,
     fill: bool = True,
@@ -96,7 +102,7 @@ def cost_table(
     effort: int = 1,
     jobs: int = 1,
     store: Store | bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
 ) -> CostTable:
     """The costs of all layers of a network at all their widths, for searches over channel counts.
@@ -107,6 +113,7 @@ def cost_table(
     convolution whose channels times positions it reads takes its input in whole channels.
 
     Args:
+        network, accelerator, input_shape: as in `estimate`.
         round_to: widths are multiples of it.
         widths: other widths of some layers, `{"fc": {"M": [10, 100]}}`: G, and C and M per group, as in `Layer`.
         fill: compute the grids now, or each shape when it is asked for. Large networks have large grids: ResNet-50 has one
@@ -119,6 +126,9 @@ def cost_table(
         ToolMissing, ToolError: at fine.
     """
     options = Options(level, dataflow, objective, energy, mapper, engine, effort, "none", jobs)
+    check_used(options)
+    network = network_of(network, input_shape=input_shape)
+    accelerator = None if accelerator is None else accelerator_of(accelerator)
     if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
         raise InputError(f"round_to is {round_to!r}; it must be a whole number of at least 1.")
     axes = _axes(network, round_to)
@@ -155,6 +165,20 @@ class CostTable:
         self._known: dict[_Family, dict[_Shape, Entry]] = defaultdict(dict)
         self._named = {name: self._known[_family(layer)] for name, layer in self._layers.items()}
 
+    def __repr__(self) -> str:
+        return f"<CostTable {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        headings = ["layer", "groups", "inputs a group", "outputs a group", "shapes known"]
+        rows = [
+            [name, *(_range_text(axis) for axis in self._axes[name]), f"{len(known):,}"] for name, known in self._named.items()
+        ]
+        return display.table_html(f"CostTable {self._summary()}", headings, rows)
+
+    def _summary(self) -> str:
+        where = f" on {self.accelerator.label}" if self.accelerator else ", no accelerator"
+        return f"{self.network.name}{where}, level {self.level}: {len(self._named)} layers, {len(self):,} shapes known"
+
     def __len__(self) -> int:
         """How many shapes are known."""
         return sum(map(len, self._known.values()))
@@ -178,7 +202,7 @@ class CostTable:
         found = self._named[name].get(shape)
         return self[_resized(own, shape)] if found is None else found
 
-    def fill(self, layers: Iterable[Layer] | None = None, *, progress: Progress | None = None) -> None:
+    def fill(self, layers: Iterable[Layer] | None = None, *, progress: Shown = None) -> None:
         """Compute what is not known of these layers, by default of all grids, `jobs` at once."""
         missing: dict[tuple[_Family, _Shape], Layer] = {}
         for layer in itertools.chain.from_iterable(map(self._grid, self._layers)) if layers is None else layers:
@@ -188,11 +212,12 @@ class CostTable:
             if shape not in self._known[family]:
                 missing.setdefault((family, shape), layer)
         work = list(missing.items())
-        with opened(self._store, self._notify) as (cache, tell):
+        title = f"costs of {self.network.name}'s widths"
+        with opened(self._store, self._notify) as (cache, tell), shown(progress if work else False, title) as bar:
             for start in range(0, len(work), _BLOCK):
                 block = work[start : start + _BLOCK]
                 plan = replace(self._plan, network=Network(self.network.name, tuple(_labelled(layer) for _, layer in block)))
-                counted = None if progress is None else _shifted(progress, start, len(work))
+                counted = None if bar is None else _shifted(bar, start, len(work))
                 rows = carry_out([plan], self._options, cache, counted, tell)[0].rows
                 for ((family, shape), _), row in zip(block, rows, strict=True):
                     self._known[family][shape] = self._entry(row)
@@ -265,6 +290,10 @@ def _positions(layer: Layer, before: Layer | None) -> int:
         return 1
     positions, rest = divmod(layer.C, before.G * before.M)
     return positions if rest == 0 and positions <= before.P * before.Q else 1
+
+
+def _range_text(sizes: Sequence[int]) -> str:
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} ({len(sizes)})"
 
 
 def _resized(layer: Layer, shape: _Shape) -> Layer:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Objective = Literal["energy", "latency", "edp"]
 
+_JUDGE_S, _SEARCH_S = 0.2, 20.0  # of timeloop-model and timeloop-mapper, on a layer of usual size: measured
+
 
 @dataclass(frozen=True)
 class Chip:
@@ -86,7 +88,8 @@ def judge_task(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: 
 
     files = render(layer, chip.accelerator, (), chip.table, mapping=mapping_from_data(mapping))
     key = fine.key(files, chip.table, engine)
-    return Task("fine", key, layer.name, judge_fine, (layer, chip.portable, mapping, engine), accepts=is_cost)
+    args = (layer, chip.portable, mapping, engine)
+    return Task("fine", key, layer.name, judge_fine, args, seconds=_JUDGE_S, accepts=is_cost)
 
 
 def judge_fine(layer: Layer, chip: Chip, mapping: list[dict[str, Any]], engine: Engine) -> dict[str, Any]:
@@ -104,7 +107,8 @@ def search_task(layer: Layer, chip: Chip, objective: Objective, effort: int, eng
     settings = search_settings(effort)
     files = render(layer, chip.accelerator, chip.constraints, chip.table, objective=objective, search=settings)
     key = fine.key(files, chip.table, engine)
-    return Task("fine", key, layer.name, search_fine, (layer, chip.portable, objective, effort, engine), accepts=is_cost)
+    args = (layer, chip.portable, objective, effort, engine)
+    return Task("fine", key, layer.name, search_fine, args, seconds=_SEARCH_S * effort, accepts=is_cost)
 
 
 def search_fine(layer: Layer, chip: Chip, objective: Objective, effort: int, engine: Engine) -> dict[str, Any]:

@@ -17,6 +17,7 @@ another way (65 nm, rows of 8 bits: a write costs 2.58 pJ with 256 rows, 2.12 pJ
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -27,6 +28,7 @@ from hwflow.fitting.components import component
 from hwflow.fitting.models import Error, Model, OutOfRange, shipped
 
 _NS = 1e9
+_KEPT = 4096  # parts, which many chips of a sweep share
 
 
 def fitted(accelerator: Accelerator) -> EnergyTable:
@@ -64,9 +66,14 @@ def completed(accelerator: Accelerator) -> EnergyTable:
 
 def fitted_part(part: Memory | MacUnit, accelerator: Accelerator) -> PartEnergy:
     """Energies and area of one part. Leakage is power times the chip's cycle. Raises as `fitted`."""
+    return _fitted(part, accelerator.technology_nm, accelerator.cycle_s)
+
+
+@functools.lru_cache(_KEPT)
+def _fitted(part: Memory | MacUnit, technology_nm: float, cycle_s: float) -> PartEnergy:
     model = _model(part)
-    found = model.predict(component(part), accelerator.technology_nm, part.name)
-    leak, area = found.pop("leak") * accelerator.cycle_s * _NS, found.pop("area_um2")
+    found = model.predict(component(part), technology_nm, part.name)
+    leak, area = found.pop("leak") * cycle_s * _NS, found.pop("area_um2")
     return PartEnergy(**found, update=found["write"], leak=leak, area_um2=area or None, estimator=model.estimators)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hwflow import display
 from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
 
@@ -32,7 +33,7 @@ class OtherOp(NamedTuple):
 _KINDS = {"Gather": "embeddings"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """A model as a tuple of layers, in order of execution; a layer that runs twice stands there twice.
 
@@ -42,12 +43,14 @@ class Network:
         other: what is not counted as layers.
         params_unread: parameters that neither a row nor an operator of `other` reads, as far as the importer knows: unused, or
             no more than part of a computation of constants.
+        notes: what is not as the file that it comes from has it.
     """
 
     name: str
     layers: tuple[Layer, ...]
     other: tuple[OtherOp, ...] = ()
     params_unread: int = field(default=0, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -58,6 +61,20 @@ class Network:
             seen[layer.name] += 1
             unique.append(layer if seen[layer.name] == 1 else layer.with_(name=f"{layer.name}#{seen[layer.name]}"))
         object.__setattr__(self, "layers", tuple(unique))
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}: {len(self.layers)} layers, {self.macs * 1e-6:,.2f} M MACs, {self.params:,} weights>"
+
+    def _repr_html_(self) -> str:
+        headings = ["layer", "MACs (M)", "weights", "type and sizes"]
+        rows = [
+            [la.name, f"{la.macs * 1e-6:,.2f}", f"{la.params:,}", str(la).removeprefix(f"{la.name} ").strip("()")]
+            for la in self.layers
+        ]
+        totals = ["total", f"{self.macs * 1e-6:,.2f}", f"{self.params:,}", ""]
+        other = ", ".join(f"{kind} x{count}" for kind, count in self.not_counted.items())
+        lines = [f"Not counted: {other}"] if other else []
+        return display.table_html(f"Network {self.name}", headings, rows, totals, lines)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -131,6 +148,13 @@ class Network:
     def from_yaml(cls, path: str | Path) -> Network:
         """Read a YAML layer list; see `hwflow.network.from_yaml`."""
         from hwflow.network.from_yaml import read
+
+        return read(path)
+
+    @classmethod
+    def from_timeloop(cls, path: str | Path) -> Network:
+        """Read a problem file of Timeloop's, or a folder of them; see `hwflow.network.from_timeloop_problem`."""
+        from hwflow.network.from_timeloop_problem import read
 
         return read(path)
 

@@ -3,7 +3,8 @@
 config.json      what was asked, and of what: continued runs must ask the same
 log.jsonl        every plan that was tried, one JSON object a line
 plan.json        the groups and the channels that were kept
-comparison.json  the baselines, the refinement over levels, and where the time went
+comparison.json  the baselines and the refinement over levels
+times.json       where the time went; the one result that differs between equal runs, and the report shows it
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
@@ -17,18 +18,24 @@ import contextlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwflow.data import parse_json, read_text, write_text
-from hwflow.errors import HwflowError, InputError
+from hwflow.errors import HwflowError, InputError, shown
 from hwflow.folders import differences, held
 from hwflow.pruning.groups import Grouping
 
+CONFIG, PLAN = "config.json", "plan.json"
+
 _FORMAT = 1
 _LOCK = ".lock"
+_Size = Annotated[int, Field(ge=1, le=100_000)]
 _TEMPORARY = re.compile(r"\.[^.].*\.\w{8}")  # `hwflow.data.write_bytes` calls them so
 
 
@@ -62,7 +69,7 @@ class Folder:
             yield
 
     def _begin(self, config: dict[str, Any], *, resume: bool) -> None:
-        file = self.path / "config.json"
+        file = self.path / CONFIG
         if file.exists() and not self._untouched():  # where nothing was done, nothing is lost
             if not resume:
                 raise InputError(f"{self.path} holds a pruning run already: --resume continues it; or name another folder.")
@@ -83,7 +90,7 @@ class Folder:
 
     def _untouched(self) -> bool:
         """Whether the run in this folder ended before it had done anything, as one does whose budget is out of reach."""
-        beside = {entry.name for entry in self.path.iterdir()} - {"config.json", "checkpoints", "log.jsonl"}
+        beside = {entry.name for entry in self.path.iterdir()} - {CONFIG, "checkpoints", "log.jsonl"}
         inside = {entry.name for entry in self.checkpoints.iterdir()} if self.checkpoints.is_dir() else set()
         return not beside and inside <= {_LOCK}
 
@@ -131,6 +138,48 @@ def plan_to_data(grouping: Grouping, plan: Mapping[str, int]) -> dict[str, Any]:
     return {"network": grouping.network.name, "groups": rows, "left_out": dict(grouping.left_out)}
 
 
+class Origin(BaseModel):
+    """Of `config.json` what the unpruned network is made of again: the name and sizes of a network of the zoo, or a callable.
+
+    Attributes:
+        module: whether the run was given a module, of which nothing but the class's name is known.
+        input_shape: (C, H, W).
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    network: Annotated[str, Field(min_length=1)]
+    module: bool
+    classes: _Size
+    input_shape: Annotated[list[_Size], Field(min_length=3, max_length=3)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    name: str
+    kept: Annotated[int, Field(ge=1)]
+
+
+class _Plan(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    groups: list[_Group]
+
+
+def read_origin(folder: Path) -> Origin:
+    """What a run's network was.
+
+    Raises:
+        InputError: where the folder holds no run, or its config.json is damaged: which field, and its value.
+    """
+    file = folder / CONFIG
+    try:
+        return Origin.model_validate(read_json(file))
+    except ValidationError as error:
+        raise InputError(f"{file} is damaged: {_problem(error)}. Take the file that 'hwflow prune' wrote.") from None
+
+
 def plan_from_file(path: Path) -> dict[str, int]:
     """Channels kept by group, of a `plan.json` or of a folder that holds one.
 
@@ -139,11 +188,23 @@ def plan_from_file(path: Path) -> dict[str, int]:
     """
     if not path.exists():
         raise InputError(f"the plan {path} is no file or folder; name one, or write uniform.")
-    found = read_json(path / "plan.json" if path.is_dir() else path)
     try:
-        return {str(row["name"]): int(row["kept"]) for row in found["groups"]}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} is no plan: it must hold groups, each with a name and the channels kept.") from error
+        groups = _Plan.model_validate(read_json(path / PLAN if path.is_dir() else path)).groups
+    except ValidationError as error:
+        raise InputError(
+            f"{path} is no plan: it must hold groups, each with a name and the channels kept. {_problem(error)}."
+        ) from None
+    twice = [name for name, times in Counter(group.name for group in groups).items() if times > 1]
+    if twice:
+        raise InputError(f"{path} is no plan: it has the group {shown(twice[0])} more than once.")
+    return {group.name: group.kept for group in groups}
+
+
+def _problem(error: ValidationError) -> str:
+    """The first thing that is wrong, with the field and its value."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(map(str, first["loc"])) or "the whole"
+    return f"{field} is {shown(first['input'])}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 def read_json(path: Path) -> Any:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from typing import Any
 
 from hwflow.accelerator import Accelerator
 from hwflow.cost import estimate
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import used_at
 from hwflow.cost.table import CostTable, cost_table
 from hwflow.errors import HwflowError
 from hwflow.layers import Layer
 from hwflow.network import Network
+from hwflow.progress import Progress
 from hwflow.pruning.budget import Objective
 from hwflow.pruning.groups import Grouping
 from hwflow.pruning.plans import PlanCosts
@@ -57,29 +59,36 @@ class Pricing:
         """
         if level not in self._costs:
             start = time.perf_counter()
-            asked = self.settings
             table = cost_table(
                 self.grouping.network,
                 self.accelerator,
                 fill=False,
                 level=level,
-                dataflow=asked.dataflow,
-                objective=asked.mapping_objective,
-                energy=asked.energy,
-                mapper=asked.mapper,
-                engine=asked.engine,
-                effort=asked.effort,
-                jobs=asked.jobs,
+                **self._options(level),
                 store=self._store,
                 notify=self._notify,
             )
             shapes = self._shapes()
             if len(shapes) <= _FILL:
-                table.fill(shapes, progress=self._progress)
+                table.fill(shapes, progress=self._progress or False)
             self.tables[level] = table
             self._costs[level] = PlanCosts(self.grouping, table.__getitem__)
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]
+
+    def _options(self, level: LevelName) -> dict[str, Any]:
+        """What the level is asked for; one set of settings holds for several levels, which look at different ones of them."""
+        asked = self.settings
+        return used_at(
+            level,
+            dataflow=asked.dataflow,
+            objective=asked.mapping_objective,
+            energy=asked.energy,
+            mapper=asked.mapper,
+            engine=asked.engine,
+            effort=asked.effort,
+            jobs=asked.jobs,
+        )
 
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
         """A whole network at every level that answers, and why the others do not."""
@@ -95,15 +104,10 @@ class Pricing:
                     network,
                     self.accelerator,
                     level=level,
-                    dataflow=asked.dataflow,
-                    objective=asked.mapping_objective,
-                    energy=asked.energy,
-                    mapper=asked.mapper,
-                    engine=asked.engine,
-                    effort=asked.effort,
-                    jobs=asked.jobs,
+                    **self._options(level),
+                    fallback="none",
                     store=self._store,
-                    progress=self._progress,
+                    progress=self._progress or False,
                     notify=self._notify,
                 )
             except HwflowError as error:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from hwflow import display
 from hwflow.errors import InputError
+from hwflow.network.callables import NamedIn
 from hwflow.network.load import load_module
 from hwflow.pruning.contest import Contest
 from hwflow.pruning.finding import rebuild
-from hwflow.pruning.folder import plan_from_file, read_json
+from hwflow.pruning.folder import CONFIG, plan_from_file, read_origin
 from hwflow.pruning.groups import Grouping
 from hwflow.results import NetworkCost
 from hwflow.training.fitting import History
@@ -21,7 +23,7 @@ from hwflow.training.scoring import Score
 from hwflow.training.weights import load_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PruneResult:
     """A pruned network and how it came about.
 
@@ -48,6 +50,26 @@ class PruneResult:
     objective: str = "edp"
     remapped: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        return f"<PruneResult {self._summary()}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [level, ", ".join(display.totals_of(before)), ", ".join(display.totals_of(after))]
+            for level, (before, after) in self.costs.items()
+        ]
+        rows.append(["test accuracy", f"{self.before.accuracy:.2%}", f"{self.after.accuracy:.2%}"])
+        kept = ", ".join(f"{name} {width}" for name, width in self.plan.items())
+        lines = [f"Channels kept: {kept}", *(f"{level} is missing: {why}" for level, why in self.not_available.items())]
+        return display.table_html(f"PruneResult {self._summary()}", ["", "before", "after"], rows, None, lines)
+
+    def _summary(self) -> str:
+        told = [f"test accuracy {self.before.accuracy:.2%} to {self.after.accuracy:.2%}"]
+        for level, (before, after) in self.costs.items():
+            pairs = zip(display.totals_of(before), display.totals_of(after), strict=True)
+            told.append(f"{level} {', '.join(f'{old} to {new}' for old, new in pairs)}")
+        return f"{self.grouping.network.name}: {'; '.join(told)}"
+
     def metrics(self) -> dict[str, Any]:
         """`metrics.json`: before and after, the accuracy on the test set and each level's totals; whose mappings."""
         sides: dict[str, dict[str, Any]] = {}
@@ -61,24 +83,29 @@ class PruneResult:
         return {**sides, "not_available": dict(self.not_available), "objective": self.objective, "remapped": remapped}
 
 
-def load_pruned(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
+def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_import: Sequence[str] = ()) -> nn.Module:
     """The pruned, fine-tuned network of a finished run, in evaluation mode.
 
     Args:
         model: the unpruned network, where the run was given a module of one's own; its weights do not matter.
+        allow_import: modules of which the folder may name a callable, `package.module:callable`, to be imported and called
+            for the unpruned network. Networks of the zoo, and a `model` that is given, need none.
 
     Raises:
-        InputError: where the folder holds no finished run, the network cannot be made anew, or the file does not fit it.
+        InputError: where the folder holds no finished run, the network cannot be made anew, its callable is not allowed, or
+            the file does not fit it.
+        ImportFailed: where the callable fails, or its network cannot be traced.
     """
     place = Path(folder)
-    config = read_json(place / "config.json")
+    origin = read_origin(place)
+    named_in = NamedIn(place / CONFIG, allow_import)
     if not (place / "model.pt").exists():
         raise InputError(f"{place} holds a pruning run that is not finished: it has no model.pt. Continue it with --resume.")
     if model is None:
-        spec = config["network"]
-        if config["module"]:
-            raise InputError(f"{place} was pruned from a module of your own, {spec}: give it as `model=`, unpruned.")
-        model = load_module(spec, num_classes=config["classes"], in_channels=config["input_shape"][0])
-    small = rebuild(model, (1, *config["input_shape"]), plan_from_file(place))
+        if origin.module:
+            raise InputError(f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned.")
+        channels = origin.input_shape[0]
+        model = load_module(origin.network, num_classes=origin.classes, in_channels=channels, named_in=named_in)
+    small = rebuild(model, (1, *origin.input_shape), plan_from_file(place))
     load_weights(place / "model.pt", small)
     return small.eval()

@@ -8,20 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 import hwflow
 from hwflow.accelerator import Accelerator
+from hwflow.cost.inputs import accelerator_of
 from hwflow.cost.opening import opened
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import Options, check_used
 from hwflow.data import open_input
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
+from hwflow.progress import Progress, Shown, shown
 from hwflow.pruning.contest import Contest, hold
 from hwflow.pruning.environment import PruningEnv
 from hwflow.pruning.finding import find_groups
@@ -30,9 +32,10 @@ from hwflow.pruning.pricing import Pricing
 from hwflow.pruning.proxy import Proxy
 from hwflow.pruning.result import PruneResult
 from hwflow.pruning.search import Episode, uniform_plan
-from hwflow.pruning.settings import Settings, settings_of
+from hwflow.pruning.settings import Settings, changed, settings_of
 from hwflow.pruning.tuning import default_tuning, export_onnx
 from hwflow.reporting import write_report
+from hwflow.results import NetworkCost
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.fitting import fit
@@ -41,13 +44,16 @@ from hwflow.training.runs import train
 from hwflow.training.scoring import score
 from hwflow.training.weights import check_values, load_weights, save_weights, trained_on
 
+if TYPE_CHECKING:
+    from hwflow.cost.inputs import AcceleratorLike
+
 Notify = Callable[[str], None]
 
 
 def prune(
     model: str | nn.Module,
     data: str | Data,
-    accelerator: Accelerator | None = None,
+    accelerator: AcceleratorLike | None = None,
     *,
     level: str | Sequence[str] = "mid",
     metric: str = "energy",
@@ -60,8 +66,9 @@ def prune(
     output: str | Path | None = None,
     resume: bool = False,
     store: Store | bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
+    **changes: Any,
 ) -> PruneResult:
     """Search a plan within a budget, prune the network to it, fine-tune it, and cost it at every level that answers.
 
@@ -82,8 +89,9 @@ def prune(
         output: the folder to write; see `hwflow.pruning.folder`. Without one nothing is kept but the store's answers.
         resume: go on in a folder where the same run was interrupted; the result is that of an uninterrupted one.
         store: for costs and for accuracies of plans, as in `hwflow.estimate`.
-        progress: told what is done of the work at hand.
+        progress: told what is done of the work at hand; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know.
+        changes: fields of the settings with other values, and of the fine-tuning's recipe: `episodes=60, epochs=10`.
 
     Raises:
         InputError: where names, sizes, the plan or the folder cannot be used, or a budget cannot be reached: what can.
@@ -91,17 +99,25 @@ def prune(
         Diverged: where the loss of a training is not finite; the last whole epoch is kept in the folder.
         NotMappable, ToolMissing, ToolError: as `hwflow.estimate`.
     """
-    asked = settings or settings_of(level, metric, budget, seed)
     loaded = load_data(data) if isinstance(data, str) else data
-    with _place(output) as place, opened(store, notify) as (cache, tell):
+    asked = settings or settings_of(level, metric, budget, seed)
+    asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
+    chip = None if accelerator is None else accelerator_of(accelerator)
+    if chip is None:
+        check_used(Options("coarse", asked.dataflow, "edp", asked.energy, asked.mapper, asked.engine, asked.effort))
+    with (
+        _place(output) as place,
+        opened(store, notify) as (cache, tell),
+        shown(progress, f"{_name(model)} on {loaded.name}") as bar,
+    ):
         folder = Folder(place)
-        config = _config(model, loaded, accelerator, asked, plan, weights, training)
+        config = _config(model, loaded, chip, asked, plan, weights, training)
         with folder.opened(config, resume=resume):
             for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
                 samples.check()
-            run = _Run(folder, asked, loaded, cache, tell, progress)
+            run = _Run(folder, asked, loaded, cache, tell, bar)
             whole = run.made(model, weights)
-            pricing = run.pricing(whole, _name(model), accelerator)
+            pricing = run.pricing(whole, _name(model), chip)
             given = run.given(plan, pricing)
             if isinstance(model, str) and weights is None:
                 run.train(model, whole, training)
@@ -125,8 +141,7 @@ class _Run:
 
     def made(self, model: str | nn.Module, weights: str | Path | None) -> nn.Module:
         """The unpruned network, on the CPU; with its weights where they are there."""
-        sizes = {"num_classes": self.data.classes, "in_channels": self.data.input_shape[0]}
-        made = replica(model) if isinstance(model, nn.Module) else load_module(model, **sizes)
+        made = replica(model) if isinstance(model, nn.Module) else _module(model, self.data)
         if weights is not None:
             load_weights(weights, made)
         if isinstance(model, nn.Module):
@@ -172,7 +187,7 @@ class _Run:
         """Fill the network with weights that the folder keeps."""
         file = self.folder.path / "base.pt"
         if not file.exists():
-            train(model, self.data, recipe=recipe, output=file, progress=self._stage("training"))
+            train(model, self.data, recipe=recipe, output=file, progress=self._stage("training") or False)
         load_weights(file, made)
 
     def tell_of_training(self, whole: nn.Module, name: str) -> None:
@@ -273,14 +288,12 @@ class _Run:
         folder, contest = self.folder, result.contest
         if contest is not None:
             seconds = {**{f"tables at {level}": s for level, s in pricing.seconds.items()}, **contest.seconds}
-            folder.write(
-                "comparison.json",
-                {"candidates": contest.candidates, "refined": contest.refined, "seconds": seconds},
-            )
+            folder.write("comparison.json", {"candidates": contest.candidates, "refined": contest.refined})
+            folder.write("times.json", {"seconds": seconds})
         folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
         folder.write(
             "costs.json",
-            {level: {"before": pair[0].to_dict(), "after": pair[1].to_dict()} for level, pair in result.costs.items()},
+            {level: {"before": _timeless(pair[0]), "after": _timeless(pair[1])} for level, pair in result.costs.items()},
         )
         about = {"plan": dict(result.plan), "accuracy": result.after.accuracy, "data_identity": trained_on(result.model) or ""}
         save_weights(folder.path / "model.pt", result.model, about)
@@ -303,6 +316,21 @@ class _Run:
     def _tell(self, done: int, total: int, text: str) -> None:
         if self.progress is not None:
             self.progress(done, total, text)
+
+
+def _module(model: str | nn.Module, data: Data) -> nn.Module:
+    """The network, made for the data where it is a name."""
+    if isinstance(model, nn.Module):
+        return model
+    return load_module(model, num_classes=data.classes, in_channels=data.input_shape[0])
+
+
+def _timeless(cost: NetworkCost) -> dict[str, Any]:
+    """A network's costs without how long they took, which differs between equal runs."""
+    content = cost.to_dict()
+    for row in content["layers"]:
+        del row["seconds"]
+    return content
 
 
 def _name(model: str | nn.Module) -> str:
@@ -330,7 +358,7 @@ def _config(
         "classes": data.classes,
         "input_shape": list(data.input_shape),
         "task": data.task,
-        "accelerator": None if accelerator is None else accelerator.name,
+        "accelerator": None if accelerator is None else accelerator.label,
         "accelerator_identity": None if accelerator is None else accelerator.fingerprint,
         "plan": dict(plan) if isinstance(plan, Mapping) else None if plan is None else str(plan),
         "settings": settings.to_data(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -98,6 +98,28 @@ class Settings:
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
         return data
+
+
+def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
+    """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), or `samples` of the proxy.
+
+    Args:
+        tuning: gives the recipe that is changed where the settings have none.
+
+    Raises:
+        InputError: for a field that there is not, listing those that there are.
+    """
+    own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
+    recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
+    for name in changes:
+        if name not in own and name not in recipe and name != "samples":
+            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, "samples"}
+            raise not_found("setting of prune", name, known)
+    if "samples" in changes:
+        own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
+    if recipe:
+        own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
+    return replace(settings, **own) if own else settings
 
 
 def settings_of(

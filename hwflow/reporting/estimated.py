@@ -11,6 +11,7 @@ from hwflow.reporting.recorded import CostRecord
 from hwflow.reporting.values import capital, counted, number, percent, quantity
 from hwflow.reporting.way_figures import layer_blocks, unsplit_note
 from hwflow.reporting.ways import Way, split_of_part
+from hwflow.results import batch_text
 
 AREA = "mm²"
 
@@ -26,7 +27,13 @@ def page(way: Way) -> Page:
         Section("Layers", layer_blocks(way, colours)),
         Section("Where the numbers come from", provenance([way])),
     ]
-    return Page(f"{costs.network}{where}", f"{_lead(way)} Level {costs.level}{flow}, batch {costs.batch}.", top, sections)
+    level = costs.level if way.asked == costs.level else f"{costs.level} ({way.asked} was asked for)"
+    title = f"{costs.network}{where}{'' if way.asked == costs.level else f', level {level}'}"
+    return Page(title, f"{_lead(way)} Level {level}{flow}, {_batch(costs)}.", top, sections)
+
+
+def _batch(costs: CostRecord) -> str:
+    return batch_text((row.type, row.shape.get("N", 1)) for row in costs.layers)
 
 
 def area_text(area_um2: float | None) -> str:
@@ -38,7 +45,8 @@ def remarks(way: Way) -> Iterator[str]:
     """What a reader must know of these numbers."""
     costs = way.costs
     if way.asked != costs.level:
-        yield f"{capital(way.asked)} was asked for, and {costs.level} answered."
+        reason = str(costs.provenance.get("fallback") or "").partition(f"instead of {way.asked}: ")[2]
+        yield f"{capital(way.asked)} was asked for, and {costs.level} answered{': ' if reason else ''}{reason}."
     if note := unsplit_note(way):
         yield note
     if costs.totals.energy_normalized is not None:
@@ -78,6 +86,8 @@ def _lead(way: Way) -> str:
     told = [quantity(energy, unit)] if energy is not None else []
     told += [quantity(costs.totals.latency_s, "s")] if costs.totals.latency_s is not None else []
     cost = f" {' and '.join(told)}" if told else " nothing that is known here"
+    if _batch(costs) != f"batch {costs.batch}":
+        return f"{costs.network} costs{cost}."
     return f"One inference of {costs.network} costs{cost}." if costs.batch == 1 else f"A batch of {costs.batch} costs{cost}."
 
 

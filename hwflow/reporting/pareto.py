@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from hwflow import ranking
 from hwflow.reporting.blocks import Beside, Block, Figure, Text, axis, label
 from hwflow.reporting.sweep_folder import Point, Sweep
 from hwflow.reporting.values import counted, prefix, prefixed, quantity
@@ -88,13 +89,8 @@ def panels(sweep: Sweep) -> list[Panel]:
 
 def undominated(points: Sequence[Point], metrics: Sequence[Metric]) -> list[Point]:
     """Those that no other equals or beats in everything and beats in something."""
-    values = {id(point): tuple(metric.of(point) or 0.0 for metric in metrics) for point in points}
-    front: list[tuple[float, ...]] = []
-    for value in sorted(set(values.values())):  # what beats another comes before it
-        if not any(all(a <= b for a, b in zip(kept, value, strict=True)) for kept in front):
-            front.append(value)
-    best = set(front)
-    return [point for point in points if values[id(point)] in best]
+    best = ranking.undominated([tuple(metric.of(point) or 0.0 for metric in metrics) for point in points])
+    return [point for point, on_front in zip(points, best, strict=True) if on_front]
 
 
 def area_of(area_m2: float | None) -> str:

@@ -20,8 +20,8 @@ def page(run: Run) -> Page:
     if run.comparison and run.comparison.refined:
         sections.append(Section("Refinement over levels", refinement(run, run.comparison)))
     sections.append(Section("Fine-tuning", fine_tuning(run)))
-    if run.comparison:
-        sections.append(Section("Time", time(run.comparison)))
+    if run.times:
+        sections.append(Section("Time", time(run.times)))
     sections.append(Section("Where the numbers come from", provenance(run)))
     chip = f" for {run.config.accelerator}" if run.config.accelerator else ""
     top: list[Block] = [_tiles(run), *map(Text, _remarks(run))]

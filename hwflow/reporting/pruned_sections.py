@@ -11,7 +11,7 @@ from typing import Any
 from hwflow.reporting.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
 from hwflow.reporting.layer_costs import Side, layer_costs
 from hwflow.reporting.palette import METHODS, parts
-from hwflow.reporting.recorded import Candidate, Comparison, CostRecord, Plan, Run
+from hwflow.reporting.recorded import Candidate, Comparison, CostRecord, Plan, Run, Times
 from hwflow.reporting.searching import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
 from hwflow.reporting.totals import NAMES, accuracy_of, mark
 from hwflow.reporting.values import capital, counted, listed, number, percent, spread
@@ -165,7 +165,7 @@ def refinement(run: Run, found: Comparison) -> list[Block]:
     ]
 
 
-def time(found: Comparison) -> list[Block]:
+def time(found: Times) -> list[Block]:
     """Where the time of search and refinement went."""
     seconds = found.seconds
     sums = {kind: sum(s for name, s in seconds.items() if kind_of(name) == kind) for kind in KINDS}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hwflow.data import parse_json, read_text
 from hwflow.errors import InputError
 from hwflow.results import LEVELS, LevelName
 
 _Kind = TypeVar("_Kind")
+_AGAIN = "The same 'hwflow prune' command with --resume writes it again."
+_SUMS = ("macs", "params", "energy_pj", "energy_normalized", "cycles", "latency_s", "dram_bytes")
 _GONE = ", though the run is finished; its folder is not complete"
 
 
@@ -23,6 +27,10 @@ def _known(value: object) -> object:
 
 Known = Annotated[float | None, BeforeValidator(_known)]
 """A number, or None where it is not known or not finite."""
+
+
+Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_known)]
+"""A share, known or not."""
 
 
 class Record(BaseModel):
@@ -69,6 +77,13 @@ class LayerRecord(Record):
     note: str = ""
 
 
+def _nested(provenance: dict[str, Any]) -> dict[str, Any]:
+    for name in ("energy", "accelerator"):
+        if not isinstance(provenance.get(name) or {}, dict):
+            raise ValueError(f"its {name} must be a mapping")
+    return provenance
+
+
 class CostRecord(Record):
     """A network's costs at one level, as in `NetworkCost.to_dict`."""
 
@@ -79,7 +94,7 @@ class CostRecord(Record):
     totals: Totals
     layers: tuple[LayerRecord, ...]
     not_counted: dict[str, int] = Field(default_factory=dict)
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    provenance: Annotated[dict[str, Any], AfterValidator(_nested)] = Field(default_factory=dict)
 
 
 class Pair(Record):
@@ -197,7 +212,12 @@ class Comparison(Record):
 
     candidates: tuple[Candidate, ...] = Field(min_length=1)
     refined: tuple[Ranked, ...]
-    seconds: dict[str, float]
+
+
+class Times(Record):
+    """`times.json`: wall-clock seconds by part of the search and the refinement."""
+
+    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
 
 class Epoch(Record):
@@ -221,9 +241,9 @@ class Episode(Record):
 
     by: str
     seed: int
-    number: int
+    number: Annotated[int, Field(ge=1)]
     reward: Known
-    accuracy: Known
+    accuracy: Share
     noise: Known = None
 
 
@@ -234,6 +254,7 @@ class Run:
     Attributes:
         asked: `config.json` as it is, to be shown whole.
         comparison: None where a plan was given instead of a search; `episodes` is empty then.
+        times: None where there are none, as in a folder of which the results alone were kept.
     """
 
     config: Config
@@ -243,6 +264,7 @@ class Run:
     plan: Plan
     tuning: Tuning
     comparison: Comparison | None
+    times: Times | None
     episodes: tuple[Episode, ...]
 
     @property
@@ -288,8 +310,10 @@ def read_run(folder: Path) -> Run:
         plan=_read(folder / "plan.json", Plan),
         tuning=_read(folder / "tuning.json", Tuning),
         comparison=_read(folder / "comparison.json", Comparison) if searched else None,
-        episodes=_lines(folder / "log.jsonl") if searched else (),
+        times=_read(folder / "times.json", Times) if searched and (folder / "times.json").exists() else None,
+        episodes=_episodes(folder / "log.jsonl", config.settings) if searched else (),
     )
+    _check_sums(folder, run)
     for level in run.levels:
         if run.metrics.before.at(level) is None or run.metrics.after.at(level) is None:
             raise InputError(f"{folder / 'metrics.json'} is damaged: it lacks the level {level}, which costs.json has.")
@@ -311,8 +335,46 @@ def _read(file: Path, kind: type[_Kind]) -> _Kind:
     return parsed(file, text_of(file, _GONE), kind)
 
 
-def _lines(file: Path) -> tuple[Episode, ...]:
-    return tuple(parsed(file, line, Episode, f"line {i}") for i, line in enumerate(text_of(file, _GONE).splitlines(), start=1))
+def _episodes(file: Path, settings: SettingsRecord) -> tuple[Episode, ...]:
+    """The lines of a log: of every search and seed all episodes, each once.
+
+    Raises:
+        InputError: naming the line.
+    """
+    episodes, seen = [], dict[tuple[str, int, int], int]()
+    for number, line in enumerate(text_of(file, _GONE).splitlines(), start=1):
+        episode = parsed(file, line, Episode, f"line {number}")
+        place = (episode.by, episode.seed, episode.number)
+        problem = ""
+        if place in seen:
+            problem = f"it has episode {episode.number} of {episode.by}, seed {episode.seed}, as line {seen[place]} has"
+        elif episode.seed not in settings.seeds or episode.number > settings.episodes:
+            problem = f"the run had no episode {episode.number} of {episode.by}, seed {episode.seed}"
+        if problem:
+            raise InputError(f"{file} is damaged: line {number}, {problem}. {_AGAIN}")
+        seen[place] = number
+        episodes.append(episode)
+    for by, seed in dict.fromkeys((episode.by, episode.seed) for episode in episodes):
+        missing = next((n for n in range(1, settings.episodes + 1) if (by, seed, n) not in seen), None)
+        if missing is not None:
+            raise InputError(f"{file} is damaged: episode {missing} of {by}, seed {seed}, is missing. {_AGAIN}")
+    return tuple(episodes)
+
+
+def _check_sums(folder: Path, run: Run) -> None:
+    """That totals are the sums of rows, and the same in both files."""
+    for level, pair in run.costs.items():
+        for name, cost, metrics in (("before", pair.before, run.metrics.before), ("after", pair.after, run.metrics.after)):
+            for metric in _SUMS:
+                column = [getattr(row, metric) for row in cost.layers]
+                total, said = None if None in column else sum(column), getattr(cost.totals, metric)
+                if total != said:
+                    where = f"{level}.{name}.totals.{metric}"
+                    raise InputError(
+                        f"{folder / 'costs.json'} is damaged: {where} is {said}, the layers' sum is {total}. {_AGAIN}"
+                    )
+            if metrics.at(level) not in (None, cost.totals):
+                raise InputError(f"{folder / 'metrics.json'} is damaged: {name}.{level} is not what costs.json says. {_AGAIN}")
 
 
 def text_of(file: Path, missing: str = "; check the path") -> str:
@@ -320,10 +382,18 @@ def text_of(file: Path, missing: str = "; check the path") -> str:
     return read_text(file, "", "result", f" does not exist{missing}")
 
 
+@functools.cache
+def adapter(kind: Hashable) -> TypeAdapter[Any]:
+    """What validates plain data as a kind."""
+    wanted: Any = kind
+    return TypeAdapter(wanted)
+
+
 def parsed(file: Path, text: str, kind: type[_Kind], where: str = "") -> _Kind:
     """JSON as what it should be; `where` in the file it stands, for the error that names file and field."""
     try:
-        return TypeAdapter(kind).validate_python(parse_json(text))
+        found: _Kind = adapter(cast("Hashable", kind)).validate_python(parse_json(text))
+        return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"])) or "the whole"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.data import write_bytes
 from hwflow.errors import MissingDependency
-from hwflow.reporting.blocks import Beside, Block, Choice, Figure, Page
+from hwflow.reporting.blocks import Figure, Page
+from hwflow.reporting.figures import figures_of
 from hwflow.reporting.palette import THEMES
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
     """
     written: list[Path] = []
     names: dict[str, int] = {}
-    blocks = (block for section in page.sections for block in section.blocks)
-    for title, figure in _figures([*page.top, *blocks], ""):
+    for title, figure in figures_of(page):
         name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
         names[name] = names.get(name, 0) + 1
         name += f"-{names[name]}" if names[name] > 1 else ""
@@ -67,17 +67,6 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
             written.append(folder / f"{name}.{kind}")
             write_bytes(written[-1], content)
     return written
-
-
-def _figures(blocks: Sequence[Block], under: str) -> Iterator[tuple[str, Figure]]:
-    for block in blocks:
-        if isinstance(block, Figure):
-            yield (block.title if under in block.title else f"{under} {block.title}"), block
-        elif isinstance(block, Beside):
-            yield from _figures(block.blocks, under)
-        elif isinstance(block, Choice):
-            for name, inner in block.options.items():
-                yield from _figures(inner, name)
 
 
 def _drawn(figure: Figure) -> dict[str, bytes]:

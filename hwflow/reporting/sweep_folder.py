@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from hwflow.data import checked, read_yaml
 from hwflow.errors import InputError, MissingDependency
 from hwflow.reporting.layer_rows import energy_of
-from hwflow.reporting.recorded import Known, LayerRecord, Record
+from hwflow.reporting.recorded import Known, LayerRecord, Record, adapter
 from hwflow.results import LEVELS, LevelName
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
@@ -52,7 +52,7 @@ class PointRecord(Record):
     engine: str | None = None
 
 
-_OWN = frozenset(PointRecord.model_fields) | {"edp_pj_s", "seconds"}
+_OWN = frozenset(PointRecord.model_fields) | {"edp_pj_s", "pareto", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _rows(file: Path, filters: Sequence[tuple[str, str, Any]] | None = None) -> 
 
 def _checked(file: Path, row: Mapping[str, Any], kind: type[Any]) -> Any:
     try:
-        return TypeAdapter(kind).validate_python(row)
+        return adapter(cast("Hashable", kind)).validate_python(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from hwflow.errors import InputError
 from hwflow.layers import Layer
 from hwflow.network import Network, model_zoo
+from hwflow.network.callables import NamedIn
 from hwflow.network.load import load
 from hwflow.store import key_of
 from hwflow.sweeping.description import Description, NetworkSpec
+from hwflow.sweeping.point_record import Rows, title
 from hwflow.sweeping.space import located
 
 
@@ -37,6 +38,23 @@ class Case:
         return tuple(layer.with_(name=f"{{layer {i}}}") for i, layer in enumerate(different.values()))
 
     @cached_property
+    def title(self) -> str:
+        """What is asked for, in words."""
+        return title(self.network.name, self.batch, self.bits_text)
+
+    @property
+    def bits_text(self) -> str | None:
+        """The word widths as records and tables have them."""
+        return ",".join(map(str, self.bits)) if self.bits else None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The layers, and which of `distinct` each is."""
+        places = {identity(layer): i for i, layer in enumerate(self.distinct)}
+        layers = [(layer.name, layer.type, layer.macs, layer.params) for layer in self.network]
+        return Rows(layers, [places[identity(layer)] for layer in self.network])
+
+    @cached_property
     def widths(self) -> tuple[Layer, ...]:
         """One layer of each word width."""
         return tuple({layer.bits: layer for layer in self.distinct}.values())
@@ -52,17 +70,22 @@ def identity(layer: Layer) -> tuple[object, ...]:
     return (layer.type, *layer.key)
 
 
-def cases_of(description: Description, folder: Path) -> tuple[Case, ...]:
-    """All networks of a sweep file with all their batches and word widths; files are named relative to `folder`.
+def cases_of(description: Description, file: Path, allow_import: Sequence[str] = ()) -> tuple[Case, ...]:
+    """All networks of a sweep file with all their batches and word widths; files are named relative to the sweep file.
+
+    Args:
+        file: the sweep file.
+        allow_import: modules of which it, and the folders of `plans`, may name a callable.
 
     Raises:
-        InputError: for a network that cannot be had, and where two have one name, or one comes twice.
+        InputError: for a network that cannot be had, a callable that is not allowed, and where two have one name, or one comes
+            twice.
         ImportFailed, MissingDependency: as `hwflow.network.load`, and as `hwflow.load_pruned` for plans.
     """
     cases = []
     for bits in description.bits:
         for batch in description.batch:
-            networks = list(_networks(description, folder, batch))
+            networks = list(_networks(description, NamedIn(file, allow_import), batch))
             for name, times in Counter(network.name for network in networks).items():
                 if times > 1:
                     raise InputError(f"networks: {times} of them are called {name!r}; results are told apart by the name.")
@@ -73,24 +96,26 @@ def cases_of(description: Description, folder: Path) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def _networks(description: Description, folder: Path, batch: int | None) -> Iterator[Network]:
+def _networks(description: Description, named_in: NamedIn, batch: int | None) -> Iterator[Network]:
     for spec in description.networks:
-        yield _named(spec, folder, batch)
+        yield _named(spec, named_in, batch)
     for plan in description.plans:
-        yield _pruned(folder / plan, batch)
+        yield _pruned(named_in.file.parent / plan, named_in.allowed, batch)
 
 
-def _named(spec: NetworkSpec, folder: Path, batch: int | None) -> Network:
+def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:
     shape = spec.input
     if shape is not None and batch is not None:
         shape, batch = (batch, *shape[1:]), None
-    return load(located(spec.network, folder, list(model_zoo.NAMES)), input_shape=shape, batch=batch)
+    name = located(spec.network, named_in.file.parent, list(model_zoo.NAMES))
+    return load(name, input_shape=shape, batch=batch, named_in=named_in)
 
 
-def _pruned(folder: Path, batch: int | None) -> Network:
+def _pruned(folder: Path, allow_import: Sequence[str], batch: int | None) -> Network:
     from hwflow.pruning import load_pruned
-    from hwflow.pruning.folder import read_json
+    from hwflow.pruning.folder import read_origin
 
-    config: dict[str, Any] = read_json(folder / "config.json")
-    shape = (batch or 1, *config["input_shape"])
-    return Network.from_torch(load_pruned(folder), shape, name=f"{config['network']} pruned in {folder.name}")
+    origin = read_origin(folder)
+    shape = (batch or 1, *origin.input_shape)
+    pruned = load_pruned(folder, allow_import=allow_import)
+    return Network.from_torch(pruned, shape, name=f"{origin.network} pruned in {folder.name}")

@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hwflow.accelerator import Accelerator
-from hwflow.cost.evaluation import Options, Plan, carry_out, plan_for
+from hwflow.cost.evaluation import Plan, carry_out, plan_for
+from hwflow.cost.options import Options
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.layers import Layer
 from hwflow.network import Network

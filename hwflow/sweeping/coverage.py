@@ -14,18 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hwflow.accelerator import Accelerator
-from hwflow.cost.evaluation import Options
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import Options
 from hwflow.cost.records import cost_from_data
 from hwflow.errors import InputError
+from hwflow.progress import Progress
 from hwflow.results import LevelName, NetworkCost
 from hwflow.sweeping.cases import Case, identity
 from hwflow.sweeping.costing import Answer, Costed, Failure, Unit, cost_unit, failure
+from hwflow.sweeping.point_record import answered, unanswered
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.runners import Runner
 from hwflow.sweeping.space import Design, Space
-
-TOTALS = ("energy_pj", "energy_normalized", "cycles", "latency_s", "edp_pj_s", "utilization", "dram_bytes")
 
 _REMEMBERED = 50_000  # answers; chips that follow one another are alike in few of them, and the store knows the rest
 
@@ -42,6 +41,7 @@ class Point:
     design: Design
     case: Case
     level: LevelName
+    head: Mapping[str, Any] = field(default_factory=dict)  # what its record says before it is costed
     accelerator: Accelerator | None = None  # named `_CHIP`
     missing: set[_Key] = field(default_factory=set)
     answers: dict[_Key, Costed | Failure] = field(default_factory=dict)
@@ -115,7 +115,9 @@ class Coverage:
         for design in designs:
             points = list(self._points_of(design))
             numbers.append([point.number for point in points])
-            points = [point for point in points if not self._records.finished(self._head(point))]
+            for point in points:
+                point.head = self._head(point)
+            points = [point for point in points if not self._records.finished(point.head)]
             if not points:
                 continue
             try:
@@ -163,8 +165,8 @@ class Coverage:
             if text not in self._told:
                 self._told.add(text)
                 self._notify(text)
-        for key, layer, answered in zip(_keys(unit), unit.layers, answer.layers, strict=True):
-            found = answered
+        for key, layer, told in zip(_keys(unit), unit.layers, answer.layers, strict=True):
+            found = told
             if isinstance(found, Failure):  # a reason belongs to all layers of the shape
                 found = replace(found, reason=found.reason.replace(layer.name, _NAME))
             self._known[key] = found
@@ -179,49 +181,29 @@ class Coverage:
     # A point's record -------------------------------------------------------------------------------------------------
 
     def _finish(self, point: Point) -> None:
-        rows, area = [], None
-        for layer in point.case.network:
+        distinct, area = {}, None
+        for layer in point.case.distinct:
             found = point.answers[identity(layer)]
             if isinstance(found, Failure):
-                called = self._space.entries[point.design.entry].base.name
-                reason = found.reason.replace(_NAME, layer.name).replace(_CHIP, called)
-                self._fail(point, replace(found, reason=reason))
+                self._fail(point, self._named(found, point))
                 return
-            rows.append(cost_from_data(found.row, layer))
+            distinct[identity(layer)] = cost_from_data(found.row, layer)
             area = found.area_um2
         assert point.accelerator is not None
-        chip, name = point.accelerator, point.case.network.name
-        cost = NetworkCost(name, chip.name, point.level, point.case.batch, tuple(rows), mac_units=chip.mac_units)
-        totals = {
-            **{name: getattr(cost, name) for name in TOTALS},
-            "area_um2": area,
-            "energy_source": "; ".join(cost.energy_sources),
-            "engine": "; ".join(dict.fromkeys(row.engine for row in rows)),
-            "seconds": sum({identity(row.layer): row.seconds for row in rows}.values()),
-        }
-        layers = [
-            {
-                "layer": row.layer.name,
-                "type": row.layer.type,
-                "macs": row.layer.macs,
-                "params": row.layer.params,
-                "energy_pj": row.energy_pj,
-                "energy_normalized": row.energy_normalized,
-                "cycles": row.cycles,
-                "latency_s": row.latency_s,
-                "utilization": row.utilization,
-                "bound_by": row.bound_by,
-                "dram_bytes": row.dram_bytes,
-                "energy_source": row.energy_source,
-                "energy_by_part": dict(row.energy_by_level),
-            }
-            for row in rows
-        ]
-        self._add(point, {"status": "ok", "reason": "", "passing": False, **totals, "layers": layers})
+        chip, network = point.accelerator, point.case.network
+        rows = tuple(distinct[identity(layer)] for layer in network)
+        cost = NetworkCost(network.name, chip.name, point.level, point.case.batch, rows, mac_units=chip.mac_units)
+        self._add(point, answered(cost, list(distinct.values()), area))
+
+    def _named(self, why: Failure, point: Point) -> Failure:
+        """The reason with the names of this point's chip and of the first layer that has it."""
+        layer = next(la for la in point.case.network if isinstance(point.answers[identity(la)], Failure))
+        called = self._space.entries[point.design.entry].base.name
+        return replace(why, reason=why.reason.replace(_NAME, layer.name).replace(_CHIP, called))
 
     def _fail(self, point: Point, why: Failure) -> None:
         self.counts.failed += 1
-        self._add(point, {"status": "failed", "reason": why.reason, "passing": why.passing, "layers": []})
+        self._add(point, unanswered(why.reason, passing=why.passing))
 
     def _head(self, point: Point) -> dict[str, Any]:
         """What a record says of a point before it is costed."""
@@ -235,13 +217,13 @@ class Coverage:
             "dataflow": None if point.level == "coarse" else self._space.dataflow(design),
             "level": point.level,
             "batch": case.batch,
-            "bits": ",".join(map(str, case.bits)) if case.bits else None,
+            "bits": case.bits_text,
             "macs": case.network.macs,
             "params": case.network.params,
         }
 
     def _add(self, point: Point, outcome: Mapping[str, Any]) -> None:
-        self._records.add({**self._head(point), **outcome})
+        self._records.add({**point.head, **outcome})
         self.counts.points += 1
         self.counts.layers += len(point.case.network.layers) if point.accelerator else 0
         if self._progress is not None:

@@ -3,6 +3,9 @@
 sweep.yaml       the sweep file as it was run
 records.jsonl    first what the file's names stood for, then every point as it was finished, with its layers' rows
 results.parquet, results.csv, layers.parquet    made of the records, whenever a run ends
+
+Lines that are no records of the sweep (see `hwflow.sweeping.point_record`) are taken out when the folder is opened; their
+points are costed again.
 """
 
 from __future__ import annotations
@@ -16,24 +19,35 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hwflow.data import checked, parse_json, read_bytes, read_lines, read_yaml, write_bytes
-from hwflow.errors import HwflowError, InputError
+from hwflow.errors import HwflowError, InputError, shown
 from hwflow.folders import differences, held
+from hwflow.sweeping.point_record import Checker
 
-FORMAT = 1
+FORMAT = 2
 _SYNC_S = 1.0
 """How often lines are forced to the disk. A killed process loses nothing that it has written; a power cut at most so much."""
 
+_ASKED = ("network", "accelerator", "base", "dataflow", "level", "batch", "bits", "macs", "params")
+
 
 class Records:
-    """The lines of `records.jsonl`; where a point stands there twice, the later line holds."""
+    """The lines of `records.jsonl`; where a point stands there twice, the later line holds.
 
-    def __init__(self, handle: BinaryIO, path: Path) -> None:
-        self._handle, self._path, self._synced = handle, path, time.monotonic()
+    Attributes:
+        header: the first line, or None where there is none yet.
+        damaged: lines that were no records when the file was opened, as `line 7: energy_pj is nan: ...`.
+        others: points whose record was of another design than the sweep's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._synced = path, time.monotonic()
         self._places: dict[int, int] = {}
         self._asked: dict[int, int] = {}
         self._passing: set[int] = set()
+        self.damaged: list[str] = []
+        self.others: set[int] = set()
         self.header: dict[str, Any] | None = None
-        self._read()
+        self._handle = self._open()
 
     def finished(self, head: Mapping[str, Any]) -> bool:
         """Whether a point need not be costed again: all but those that failed for a reason which may be gone by now.
@@ -42,7 +56,17 @@ class Records:
         in the records, so what a record was asked must be what is asked now.
         """
         point = head["point"]
-        return self._asked.get(point) == _asked(head) and point not in self._passing
+        if point in self._asked and self._asked[point] != _asked(head):
+            self.others.add(point)
+            return False
+        return point in self._asked and point not in self._passing
+
+    def leave_out(self, first: int) -> list[int]:
+        """Forget the points from this number on, which are not of the sweep; gives those that there were."""
+        points = sorted(point for point in self._places if point >= first)
+        for point in points:
+            del self._places[point], self._asked[point]
+        return points
 
     def __len__(self) -> int:
         return len(self._places)
@@ -66,11 +90,66 @@ class Records:
         self._write(header)
         self.sync()
 
+    def read_header(self) -> None:
+        """The first line, where there is one."""
+        line = next(read_lines(self._handle, str(self._path)), b"")
+        if not line.endswith(b"\n"):
+            with self._writing():
+                self._handle.truncate(0)
+            return
+        try:
+            content = parse_json(line)
+            self.header = {"format": content["format"], **content}
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{self._path}, line 1 is damaged: it says what was swept. Name another folder; layers that were costed "
+                "already are in the cache."
+            ) from None
+
+    def read(self, checker: Checker) -> None:
+        """Find out where each point is; a last line that was torn by a kill goes, and so do lines that are no records."""
+        self._handle.seek(0)
+        place = offset = len(self._handle.readline())
+        kept, torn = [(0, offset)], False
+        for number, line in enumerate(read_lines(self._handle, str(self._path)), 2):
+            torn = not line.endswith(b"\n")
+            if torn:
+                break
+            try:
+                self._note(checker.read(line), place)
+            except ValueError as error:
+                self.damaged.append(f"line {number}: {error}")
+                kept.append((offset + len(line), offset + len(line)))
+            else:
+                place += len(line)
+                kept[-1] = kept[-1][0], offset + len(line)
+            offset += len(line)
+        if self.damaged:
+            self._keep(kept)
+        elif torn:
+            with self._writing():
+                self._handle.truncate(place)
+
+    def _keep(self, parts: list[tuple[int, int]]) -> None:
+        """Rewrite the file with these parts of it alone, each from a byte to another."""
+        content = bytearray()
+        for begin, end in parts:
+            self._handle.seek(begin)
+            content += self._handle.read(end - begin)
+        self.close()
+        write_bytes(self._path, bytes(content))
+        self._handle = self._open()
+
     def sync(self) -> None:
         """Have all lines on the disk."""
         with self._writing():
             os.fsync(self._handle.fileno())
         self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """At the end."""
+        with contextlib.suppress(OSError):  # what a full disk refused is tried once more, and was told already
+            self._handle.close()
 
     def _note(self, record: Mapping[str, Any], place: int) -> None:
         point = int(record["point"])
@@ -88,26 +167,11 @@ class Records:
             self.sync()
         return place
 
-    def _read(self) -> None:
-        """Where each point is; a last line that was torn by a kill goes."""
-        place = 0
-        for number, line in enumerate(read_lines(self._handle, str(self._path)), 1):
-            if not line.endswith(b"\n"):
-                with self._writing():
-                    self._handle.truncate(place)
-                return
-            try:
-                content = parse_json(line)
-                if number == 1:
-                    self.header = {"format": content["format"], **content}
-                else:
-                    self._note(content, place)
-            except (ValueError, KeyError, TypeError):
-                remedy = "remove the line, and its point is costed again; or name another folder"
-                if number == 1:
-                    remedy = "it says what was swept. Name another folder; layers that were costed already are in the cache"
-                raise InputError(f"{self._path}, line {number} is damaged: {remedy}.") from None
-            place += len(line)
+    def _open(self) -> BinaryIO:
+        try:
+            return open(checked(self._path, "", "records"), "r+b") if self._path.exists() else open(self._path, "w+b")
+        except OSError as error:
+            raise HwflowError(f"cannot write {self._path}: {error.strerror or error}.") from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -120,7 +184,7 @@ class Records:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Records]:
+def opened(folder: Path, file: Path, header: Mapping[str, Any], checker: Checker) -> Iterator[Records]:
     """Begin the sweep of `file` in `folder`, or go on with it. Meanwhile no other run can.
 
     Raises:
@@ -138,19 +202,19 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any]) -> Iterator[Reco
     except OSError as error:
         raise HwflowError(f"cannot write in {folder}: {error.strerror or error}.") from error
     with held(folder, folder / ".lock", "sweep"):
-        handle = _open(path)
+        records = Records(path)
         try:
-            records = Records(handle, path)
+            records.read_header()
             _begin(records, folder, file, json.loads(json.dumps(header)))
+            records.read(checker)
             yield records
         finally:
-            with contextlib.suppress(OSError):  # what a full disk refused is tried once more, and was told already
-                handle.close()
+            records.close()
 
 
 def _asked(record: Mapping[str, Any]) -> int:
     """What a point stands for, small enough to be kept of millions."""
-    return hash(tuple(record[name] for name in ("network", "accelerator", "dataflow", "level", "batch", "bits")))
+    return hash((*(record[name] for name in _ASKED), json.dumps(record["fields"], sort_keys=True)))
 
 
 def _content(folder: Path, file: Path) -> list[str]:
@@ -165,19 +229,17 @@ def _bytes(file: Path) -> bytes:
     return read_bytes(file, "sweep file", "description")
 
 
-def _open(path: Path) -> BinaryIO:
-    try:
-        return open(checked(path, "", "records"), "r+b") if path.exists() else open(path, "w+b")
-    except OSError as error:
-        raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
-
-
 def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any]) -> None:
     copy = folder / "sweep.yaml"
     if records.header is None:
         write_bytes(copy, _bytes(file))
         records.begin(header)
         return
+    if records.header["format"] != FORMAT:
+        raise InputError(
+            f"{folder} was begun by another version of hwflow, whose records (format {shown(records.header['format'])}) this "
+            f"one (format {FORMAT}) does not continue: name another folder. Layers that were costed already are in the cache."
+        )
     changed = differences(read_yaml(copy, "sweep file"), read_yaml(file, "sweep file"))
     changed += differences(records.header, header)
     if changed:

@@ -48,10 +48,15 @@ def on_ray(address: str | None, jobs: int) -> Iterator[Runner]:
         raise MissingDependency(
             'the runner ray needs the package ray, which is not installed here: pip install "hwflow[ray]"'
         ) from error
+    from hwflow.sweeping import ray_session
+
+    ray_session.end_dead()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": None}
+    stack = contextlib.ExitStack()
     try:
         if address is None:
-            ray.init(num_cpus=jobs, **{**quiet, "include_dashboard": False})
+            session = ray.init(num_cpus=jobs, **{**quiet, "include_dashboard": False}).address_info["session_dir"]
+            stack.enter_context(ray_session.recorded(session))
         else:
             ray.init(address=address, **quiet)
     except Exception as error:
@@ -63,6 +68,7 @@ def on_ray(address: str | None, jobs: int) -> Iterator[Runner]:
         yield lambda units: _on_ray(ray, iter(units))
     finally:
         ray.shutdown()
+        stack.close()
 
 
 def opened(runner: str, address: str | None, jobs: int) -> contextlib.AbstractContextManager[Runner]:

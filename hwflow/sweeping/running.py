@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.cost import coarse
-from hwflow.cost.evaluation import Options
 from hwflow.cost.opening import Notify, warn
-from hwflow.cost.pool import Progress
+from hwflow.cost.options import Options
 from hwflow.energy import unrecorded
-from hwflow.errors import InputError
+from hwflow.errors import InputError, MissingDependency
+from hwflow.progress import Shown, shown
+from hwflow.reporting import write_report
 from hwflow.sweeping import records as record_files
 from hwflow.sweeping import runners
 from hwflow.sweeping.cases import Case, cases_of, identity
 from hwflow.sweeping.costing import Unit, cost_unit
 from hwflow.sweeping.coverage import Counts, Coverage, reasons
 from hwflow.sweeping.description import Description, load_description
+from hwflow.sweeping.point_record import Checker, energy_source
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.sampling import count, draw
 from hwflow.sweeping.searching import Values, search
@@ -38,6 +40,7 @@ MANY = 10_000
 
 _OBJECTIVES = ("energy_pj", "latency_s", "area_um2")
 _TASTED = 3  # layers by which the time is judged
+_TOLD = 10  # damaged lines that are told of
 _DAY_S = 86_400
 
 
@@ -76,21 +79,24 @@ def sweep(
     address: str | None = None,
     jobs: int = 1,
     yes: bool = False,
+    allow_import: Sequence[str] = (),
     store: bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
 ) -> pandas.DataFrame:
     """Cost networks on many accelerators, as a sweep file asks for, into a folder; a folder that holds a part is continued.
 
     Args:
         path: the sweep file.
-        folder: where the records and tables go.
+        folder: where the records, the tables and report.html go.
         runner: local processes, or a Ray cluster.
         address: of the Ray cluster; without it, one is started on this machine.
         jobs: processes; above 1, call it below `if __name__ == "__main__":`.
         yes: whether more than `MANY` points are meant.
+        allow_import: modules of which the file, and the runs in its `plans`, may name a callable as a network; code that a file
+            names is not run otherwise.
         store: whether layers are looked for, and kept, in the user's store.
-        progress: told what is done; see `hwflow.cost.pool.Progress`.
+        progress: told what is done; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know; None warns.
 
     Returns:
@@ -108,6 +114,7 @@ def sweep(
         address=address,
         jobs=jobs,
         yes=yes,
+        allow_import=allow_import,
         store=store,
         progress=progress,
         notify=notify,
@@ -122,8 +129,9 @@ def run(
     address: str | None = None,
     jobs: int = 1,
     yes: bool = False,
+    allow_import: Sequence[str] = (),
     store: bool = True,
-    progress: Progress | None = None,
+    progress: Shown = None,
     notify: Notify | None = None,
 ) -> SweepResult:
     """`sweep`, with what else is known at its end."""
@@ -133,7 +141,7 @@ def run(
     asked = load_description(file)
     options = _options(asked, jobs)
     opening = runners.opened(runner, address, jobs)
-    space, cases = space_of(asked, file.parent), cases_of(asked, file.parent)
+    space, cases = space_of(asked, file.parent), cases_of(asked, file, allow_import)
     designs = asked.sample.points if asked.sample.points is not None else count(space)
     expected = _expected(asked, space, cases, space.size if designs is None else designs)
     if expected > MANY and not yes:
@@ -144,12 +152,19 @@ def run(
             f"the energies of {', '.join(parts)} are recorded for some of the swept values and fitted for the others, which "
             "can differ by the fit's error. energy: fitted prices all alike."
         )
-    with record_files.opened(place, file, _header(space, cases)) as records:
+    checker = Checker({case.title: case.rows for case in cases}, space.values, space.parts())
+    with record_files.opened(place, file, _header(space, cases), checker) as records, shown(progress, file.name) as bar:
+        if records.damaged:
+            tell(_damaged(place, records.damaged))
         coverage: Coverage | None = None
 
-        def result() -> SweepResult:
+        def result(points: int) -> SweepResult:
+            """With the tables, which have the points below this number."""
             records.sync()
-            write_tables(place, space, records)
+            left_out = records.leave_out(points)
+            if asked.sample.method != "nsga2" and (foreign := sorted({*records.others, *left_out})):
+                tell(_foreign(place, foreign))
+            write_tables(place, space, cases, records)
             counts = coverage.counts if coverage else Counts()
             return SweepResult(place, len(records), expected, reasons(records), counts, time.monotonic() - start)
 
@@ -164,16 +179,37 @@ def run(
                     costing,
                     keep=store,
                     expected=expected,
-                    progress=progress,
+                    progress=bar,
                     notify=tell,
                 )
                 _carry_out(asked, space, coverage, records)
         except KeyboardInterrupt:
-            raise Interrupted(result()) from None
+            raise Interrupted(result(expected)) from None
         except InputError:  # of a search whose objective a design does not have
-            result()
+            result(expected)
             raise
-        return result()
+        finished = result(coverage.points)
+    try:
+        write_report(place)
+    except MissingDependency as error:
+        tell(f"report.html was not written: {error}")
+    return finished
+
+
+def _damaged(folder: Path, lines: Sequence[str]) -> str:
+    more = f"; and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
+    return (
+        f"{folder / 'records.jsonl'} is damaged: {'; '.join(lines[:_TOLD])}{more}. These {len(lines):,} lines are taken out, "
+        "and points that are then without a record are costed again."
+    )
+
+
+def _foreign(folder: Path, points: Sequence[int]) -> str:
+    more = f" and {len(points) - _TOLD} more" if len(points) > _TOLD else ""
+    return (
+        f"{folder / 'records.jsonl'} had records of other designs than this sweep's, under the numbers "
+        f"{', '.join(map(str, points[:_TOLD]))}{more}; they do not count."
+    )
 
 
 def _carry_out(asked: Description, space: Space, coverage: Coverage, records: Records) -> None:
@@ -201,9 +237,14 @@ def _objectives(points: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Va
         if any(point[name] is None for point in points):
             raise InputError(
                 f"sample.objectives: {name} is not known of {points[0]['accelerator']}, whose energies are "
-                f"{points[0]['energy_source']}. Name other objectives, or other energies (energy: fitted, accelergy)."
+                f"{energy_source(points[0])}. Name other objectives, or other energies (energy: fitted, accelergy)."
             )
-    return tuple(math.exp(sum(math.log(point[name]) for point in points) / len(points)) for name in names)
+    return tuple(_mean([point[name] for point in points]) for name in names)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Geometric."""
+    return math.exp(sum(map(math.log, values)) / len(values)) if all(values) else 0.0
 
 
 def _options(asked: Description, jobs: int) -> Options:
@@ -243,20 +284,16 @@ def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:
     from hwflow.cost import mid
     from hwflow.dataflow import load_dataflow
 
-    networks = {_named(case): case.content for case in cases}
+    networks = {case.title: case.content for case in cases}
     flows = {f for entry in space.entries for f in (*space.dataflows, entry.base.dataflow) if f}
     return {
         "format": record_files.FORMAT,
         "versions": {"coarse": coarse.VERSION, "mid": mid.VERSION},
         "content of networks": networks,
+        "layers of networks": {case.title: case.rows.to_data() for case in cases},
         "content of accelerators": {entry.name: entry.base.fingerprint for entry in space.entries},
         "content of dataflows": {name: load_dataflow(name).model_dump(mode="json")["rules"] for name in sorted(flows)},
     }
-
-
-def _named(case: Case) -> str:
-    widths = f", bits {case.bits[0]},{case.bits[1]}" if case.bits else ""
-    return f"{case.network.name} at batch {case.batch}{widths}"
 
 
 def _too_many(

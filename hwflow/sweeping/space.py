@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from hwflow.accelerator import Accelerator, presets
+from hwflow.accelerator import Accelerator, label_of, presets
 from hwflow.dataflow import dataflows, load_dataflow
 from hwflow.errors import InputError
 from hwflow.sweeping.constraint import Constraint
@@ -103,8 +103,7 @@ class Space:
     def label(self, design: Design) -> str:
         """The chip's name: its base, with what is set."""
         entry = self.entries[design.entry]
-        settings = ", ".join(f"{name}={value}" for name, value in entry.settings(design.values).items())
-        return f"{entry.name}({settings})" if settings else entry.name
+        return label_of(entry.name, entry.settings(design.values))
 
     def fields(self, design: Design) -> dict[str, Any]:
         """The values of all swept fields, of any accelerator of the file; None where this one has none."""
@@ -151,8 +150,9 @@ def space_of(description: Description, folder: Path) -> Space:
 
 
 def located(name: str, folder: Path, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """A name as it is, or a file beside the sweep file."""
-    return name if name in known or not name.endswith((".yaml", ".yml", ".onnx")) else str(folder / name)
+    """A name as it is, or a file or folder beside the sweep file."""
+    beside = name not in known and (name.endswith((".yaml", ".yml", ".onnx")) or (folder / name).is_dir())
+    return str(folder / name) if beside else name
 
 
 def _place(gene: float, count: int) -> int:

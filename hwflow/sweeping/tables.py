@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.data import checked, write_bytes
-from hwflow.errors import InputError, MissingDependency
+from hwflow.errors import MissingDependency
+from hwflow.ranking import undominated
+from hwflow.sweeping.cases import Case
+from hwflow.sweeping.point_record import Rows, energy_source, layer_columns, title
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.space import Space
 from hwflow.text import FORMULA
@@ -35,9 +38,11 @@ _FOUND = {
     "dram_bytes": "double",
     "macs": "int64",
     "params": "int64",
+    "pareto": "bool",
     "energy_source": "string",
     "engine": "string",
 }
+_OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "area_um2")  # of the front, as far as all of its points have them
 _LAYER = {
     "point": "int64",
     "layer": "string",
@@ -69,12 +74,11 @@ def check_installed() -> None:
         ) from error
 
 
-def write_tables(folder: Path, space: Space, records: Records) -> None:
+def write_tables(folder: Path, space: Space, cases: Sequence[Case], records: Records) -> None:
     """Write the three tables, each whole or not at all.
 
     Raises:
         HwflowError: where one cannot be written.
-        InputError: where a record is damaged.
     """
     import pyarrow as pa
     import pyarrow.csv
@@ -83,6 +87,7 @@ def write_tables(folder: Path, space: Space, records: Records) -> None:
     def schema(columns: Mapping[str, str]) -> Any:
         return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
 
+    networks = {case.title: case.rows for case in cases}
     results = schema({**_POINT, **{name: _kind(values) for name, values in space.values.items()}, **_ASKED, **_FOUND})
     layers = schema({**_LAYER, **{f"energy_{part}": "double" for part in space.parts()}})
     texts = {name for name, values in space.values.items() if _kind(values) == "string"}
@@ -93,21 +98,33 @@ def write_tables(folder: Path, space: Space, records: Records) -> None:
         pa.csv.CSVWriter(files["results.csv"], results, write_options=quoting) as lines,
         pa.parquet.ParquetWriter(files["layers.parquet"], layers) as rows,
     ):
+        front = fronts(records)
         for block in _blocks(records):
-            try:
-                table = pa.Table.from_pylist([_flat(record, texts) for record in block], results)
-                below = pa.Table.from_pylist([row for record in block for row in _layers(record)], layers)
-            except (pa.ArrowException, AttributeError, KeyError, TypeError) as error:
-                first, last = block[0]["point"], block[-1]["point"]
-                raise InputError(
-                    f"{folder / 'records.jsonl'} is damaged, in a point from {first} to {last}: {error}. Name another folder; "
-                    "layers that were costed already are in the cache."
-                ) from error
+            flat = [{**_flat(record, texts), "pareto": front.get(record["point"])} for record in block]
+            table = pa.Table.from_pylist(flat, results)
+            below = _columns(block, networks, layers.names)
             points.write_table(table)
             lines.write_table(_harmless(table))
-            rows.write_table(below)
+            rows.write_table(pa.Table.from_pydict(below, layers))
     for name, content in files.items():
         write_bytes(folder / name, content.getbuffer())
+
+
+def fronts(records: Iterable[Mapping[str, Any]]) -> dict[int, bool]:
+    """Of each answered point whether it is on the Pareto front of its network, level and batch: no other point of these is as
+    good in energy, latency and area and better in one. Points with energies in different units are not compared."""
+    groups: dict[tuple[object, ...], list[tuple[int, tuple[float | None, ...]]]] = {}
+    for record in records:
+        if record.get("status") == "ok":
+            values = tuple(record.get(name) for name in _OBJECTIVES)
+            group = (record["network"], record["level"], record["batch"], values[0] is None)
+            groups.setdefault(group, []).append((record["point"], values))
+    found: dict[int, bool] = {}
+    for points in groups.values():
+        known = [i for i in range(len(_OBJECTIVES)) if all(values[i] is not None for _, values in points)]
+        best = undominated([tuple(values[i] or 0.0 for i in known) for _, values in points])
+        found |= dict(zip((number for number, _ in points), best, strict=True))
+    return found
 
 
 def read_results(folder: Path) -> pandas.DataFrame:
@@ -137,13 +154,19 @@ def _blocks(records: Records) -> Iterator[list[dict[str, Any]]]:
 
 def _flat(record: Mapping[str, Any], texts: set[str]) -> dict[str, Any]:
     fields = record["fields"]
-    return {**record, **fields, **{name: _text(fields[name]) for name in texts}}
+    more = {name: _text(fields[name]) for name in texts}
+    return {**record, **fields, **more, "energy_source": energy_source(record)}
 
 
-def _layers(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in record["layers"]:
-        parts = {f"energy_{part}": value for part, value in row["energy_by_part"].items()}
-        yield {"point": record["point"], **row, **parts}
+def _columns(block: Sequence[Mapping[str, Any]], networks: Mapping[str, Rows], names: Sequence[str]) -> dict[str, list[Any]]:
+    """The rows of some points' layers, by column."""
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for record in block:
+        network = networks[title(record["network"], record["batch"], record["bits"])]
+        found = layer_columns(record, network)
+        for name in names:
+            columns[name] += found.get(name) or [None] * len(found["layer"])
+    return columns
 
 
 def _kind(values: tuple[Any, ...]) -> str:

@@ -17,6 +17,7 @@ from hwflow.data import folder, parse_yaml, read_text, read_yaml
 from hwflow.energy import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
 from hwflow.errors import InputError, ToolError, ToolMissing
 from hwflow.native import TimeloopAccelerator
+from hwflow.timeloop.accelergy_input import check_input
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.running import run_tool
 from hwflow.timeloop.templates import fill
@@ -88,6 +89,7 @@ def _characterise_written(
         "accelergy.yaml": fill("accelergy.yaml.j2", {**process, "parts": entries}),
         "components.yaml": accelerator.components,
     }
+    check_input(files, f"accelerator {accelerator.name}")
     try:
         found = _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
     except ToolMissing:

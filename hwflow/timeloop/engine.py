@@ -235,14 +235,16 @@ def _image(client: str, image: str) -> str:
 @functools.cache
 def _pytimeloop(python: str) -> str:
     program = (
-        "import bindings, hashlib, importlib.metadata as m, pytimeloop.app\n"
+        "import hashlib, importlib.metadata as m, pytimeloop.app, bindings\n"
         "content = open(bindings.__file__, 'rb').read()\n"
         "print(m.version('pytimeloop'), hashlib.sha256(content).hexdigest())"
     )
     code, answer = ask([python, "-c", program], limit_s=60)
     if code:
+        absent = _last(answer).endswith("No module named 'pytimeloop'")
+        problem = f"is not installed in {python}" if absent else f"cannot be imported by {python} ({_last(answer)})"
         raise ToolMissing(
-            f"pytimeloop cannot be imported ({_last(answer)}; {python}). It is not on the Python registry: build it from "
+            f"pytimeloop {problem}. It is not on the Python registry: build it from "
             "https://github.com/Accelergy-Project/timeloop-python in this environment, or use another engine."
         )
     return _last(answer)

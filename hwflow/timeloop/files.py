@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import glob
 import operator
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from hwflow.data import SafeLoader, checked, parse_yaml, read_text
 from hwflow.errors import InputError, shown
 from hwflow.timeloop.expressions import bounded
+from hwflow.timeloop.merge import merged
 from hwflow.timeloop.spellings import underscored
 
 TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
@@ -187,6 +189,15 @@ def _mapping(section: Any, where: str) -> Mapping[str, Any]:
 # One file ------------------------------------------------------------------------------------------------------------
 
 
+def read_file(path: Path, folders: tuple[Path, ...]) -> Any:
+    """The content of one file, whose templates may include what lies in some folders, given resolved.
+
+    Raises:
+        InputError: naming the file, where it is missing or no YAML, or a template fails.
+    """
+    return _Reader(folders).read(path)
+
+
 _BOUNDED = {"**": operator.pow, "*": operator.mul}
 
 
@@ -209,7 +220,8 @@ class _Reader:
         text = read_text(path, "Timeloop's input")
         if "{{" in text or "{%" in text:
             text = self._filled(text, path)
-        return parse_yaml(underscored(text), f"Timeloop's input: {path}", self._loader(path))
+        where = f"Timeloop's input: {path}"
+        return merged(parse_yaml(underscored(text), where, self._loader(path)), where)
 
     def _filled(self, text: str, path: Path) -> str:
         environment = _Sandbox(undefined=StrictUndefined, autoescape=False)
@@ -219,6 +231,7 @@ class _Reader:
             "path_exists": lambda name: bool(self._paths(name, path)),
             "include": lambda name, key="": self._include(name, key, path),
             "include_all": lambda name, key="": self._include(name, key, path, every=True),
+            "include_text": lambda name: self._text(name, path),
         }
         try:
             return environment.from_string(text).render()
@@ -228,24 +241,40 @@ class _Reader:
             raise InputError(
                 f"Timeloop's input: {path}: its template cannot be filled in: "
                 f"{str(error) or type(error).__name__}. Of a template's functions hwflow has "
-                "cwd, path_exists, add_to_path, include and include_all, and no variables from outside; give the files that "
-                "it would include one by one."
+                "cwd, path_exists, add_to_path, include, include_all and include_text, and no variables from outside; give the "
+                "files that it would include one by one."
             ) from error
 
     def _paths(self, name: str, path: Path) -> list[Path]:
-        """What a name in a template stands for, within the folders that the user named."""
-        found = []
-        for folder in (path.resolve().parent, *self._folders):
-            found = [Path(one).resolve() for one in sorted(glob.glob(str(folder / str(name))))]
+        """What a name in a template stands for, within the folders that the user named.
+
+        What lies outside is refused by its name, before anything is looked up: whether it exists is no business of a template.
+        """
+        wanted = [Path(os.path.normpath(folder / str(name))) for folder in (path.resolve().parent, *self._folders)]
+        inside = [(one, home) for one in wanted if (home := self._home(one)) is not None]
+        if not inside:
+            raise self._outside(name, path)
+        for one, home in inside:
+            found = [home]
+            for part in one.relative_to(home).parts:
+                below = [below for above in found for below in _matching(above, part)]
+                found = [one.resolve() for one in below]
+                if any(self._home(one) is None for one in found):  # a link leads there
+                    raise self._outside(name, path)
+            found = [one for one in found if one.exists()]
             if found:
-                break
-        for one in found:
-            if not any(one.is_relative_to(folder) for folder in self._folders):
-                raise InputError(
-                    f"Timeloop's input: {path} includes {name}, which is outside of the folders of the files that were given; "
-                    "give that file, too."
-                )
-        return found
+                return sorted(found)
+        return []
+
+    def _home(self, path: Path) -> Path | None:
+        """The folder of the user in which a path lies."""
+        return next((folder for folder in self._folders if path.is_relative_to(folder)), None)
+
+    def _outside(self, name: str, path: Path) -> InputError:
+        return InputError(
+            f"Timeloop's input: {path} includes {shown(name)}, which is outside of the folders of the files that were given; "
+            "give that file, too."
+        )
 
     def _include(self, name: str, key: str, path: Path, *, every: bool = False) -> str:
         paths = self._paths(name, path)
@@ -256,6 +285,18 @@ class _Reader:
         merged = [item for c in contents for item in (c if isinstance(c, list) else [c])] if every else contents[0]
         self._included[str(len(self._included))] = merged
         return f"!included {len(self._included) - 1}"
+
+    def _text(self, name: str, path: Path) -> str:
+        """The text of other files, in place: their anchors are known here."""
+        paths = self._paths(name, path)
+        if not paths or self._depth > 8:
+            reason = "includes itself" if self._depth > 8 else f"includes {name}, which does not exist"
+            raise InputError(f"Timeloop's input: {path} {reason}.")
+        self._depth += 1
+        try:
+            return "\n".join(self._filled(read_text(one, "Timeloop's input"), one) for one in paths)
+        finally:
+            self._depth -= 1
 
     def _loader(self, path: Path) -> type[Any]:
         included = self._included
@@ -297,6 +338,13 @@ class _Reader:
             Loader.add_constructor(f"!{tag}", tagged)
             Loader.add_constructor(f"!{tag.lower()}", tagged)
         return Loader
+
+
+def _matching(folder: Path, part: str) -> list[Path]:
+    """The entries of a folder that a part of a path names: one, there or not, or those of a pattern."""
+    if not glob.has_magic(part):
+        return [folder / part]
+    return [Path(one) for one in glob.glob(os.path.join(glob.escape(str(folder)), part))]
 
 
 def _key(node: yaml.Node) -> Any:

@@ -20,11 +20,11 @@ from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 from hwflow.native import TimeloopAccelerator
 from hwflow.timeloop.translating import mapping_of
 
+# Of a sparse design there are several counts of each kind; the actual one is what is neither gated nor skipped.
 _COUNTS = {
-    "Scalar reads (per-instance)": "reads",
-    "Scalar fills (per-instance)": "fills",
-    "Scalar updates (per-instance)": "updates",
+    f"{prefix} {name} (per-instance)": name for prefix in ("Scalar", "Actual scalar") for name in ("reads", "fills", "updates")
 }
+_CAPACITY = ("Utilized capacity", "Max utilized data storage capacity")
 _TOTALS = ("Energy (total)", "Temporal Reduction Energy (total)", "Address Generation Energy (total)")
 _TENSOR_OF: dict[str, Tensor] = {name: tensor for tensor, name in TIMELOOP_TENSORS.items()}
 
@@ -58,7 +58,10 @@ class LevelStats:
 
 @dataclass(frozen=True)
 class Stats:
-    """What Timeloop says of one mapping. Levels by name, innermost first, the arithmetic among them."""
+    """What Timeloop says of one mapping. Levels by name, innermost first, the arithmetic among them.
+
+    `computes` are all that the layer has, gated and skipped ones of a sparse design included.
+    """
 
     cycles: int
     computes: int
@@ -137,7 +140,8 @@ def parse_text(text: str, where: str) -> Stats:
             raise ToolError(f"{where}: a level without its heading '=== name ==='.")
         levels[name[1]] = _level(part, f"{where}: {name[1]}")
     cycles = int(_value(summary, "Cycles", where, r":"))
-    computes = int(_value(summary, "Computes", where, r"="))
+    sparse = "\nAlgorithmic Computes" in summary
+    computes = int(_value(summary, "Algorithmic Computes" if sparse else "Computes", where, r"="))
     total = _value(summary, r"\s+Total", where, r"=") * computes / 1000
     utilization = _value(summary, "Utilization", where, r":") / 100
     stats = Stats(cycles, computes, sum(level.energy for level in levels.values()), utilization, levels)
@@ -168,7 +172,7 @@ def _level(part: str, where: str) -> LevelStats:
 def _field(tensor: TensorStats, key: str, value: str, where: str) -> None:
     if key in _COUNTS:
         setattr(tensor, _COUNTS[key], _number(value, where, key))
-    elif key == "Utilized capacity":
+    elif key in _CAPACITY:
         tensor.capacity = int(_number(value, where, key))
     elif key == "Utilized instances (max)":
         tensor.instances = _number(value, where, key)

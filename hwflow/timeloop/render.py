@@ -17,6 +17,7 @@ from hwflow.errors import InputError
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 from hwflow.native import TimeloopAccelerator
+from hwflow.timeloop import permutations
 from hwflow.timeloop.templates import fill
 from hwflow.timeloop.translating import directives_of, energies_of
 
@@ -75,7 +76,10 @@ def render(
         mapping.check(layer, accelerator)
         files["mapping.yaml"] = fill("mapping.yaml.j2", {"directives": _directives(mapping, accelerator)})
         return files
-    targets = list(own.targets) if own else _targets(constraints)
+    places = _places(accelerator)
+    targets = [dict(target) for target in own.targets] if own else _targets(constraints)
+    if own or permutations.size(targets, layer, places) >= permutations.LARGEST:
+        targets = permutations.fixed(targets, layer, places)
     files["constraints.yaml"] = fill("constraints.yaml.j2", {"targets": targets})
     settings = {"metric": METRICS[objective], "search": search or SearchSettings()}
     files["mapper.yaml"] = fill("mapper.yaml.j2", settings)
@@ -191,6 +195,17 @@ def _targets(constraints: Sequence[LevelConstraint]) -> list[dict[str, Any]]:
             split = len(_DIMS) if rule.level.axis == "X" else 0
             targets.append({"target": rule.level.name, "type": "spatial", **_ones(rule.spatial), "split": split})
     return targets
+
+
+def _places(accelerator: Accelerator) -> list[permutations.Place]:
+    if isinstance(accelerator, TimeloopAccelerator):
+        return [permutations.Place(place.name, place.fanout) for place in accelerator.places]
+    axes = {"X": (1, 0), "Y": (0, 1), None: (0, 0)}
+    return [
+        permutations.Place(level.name, (max(level.fanout * x, 1), max(level.fanout * y, 1)))
+        for level in accelerator.levels
+        for x, y in [axes[level.axis]]
+    ]
 
 
 def _ones(allowed: tuple[Dim, ...]) -> dict[str, str]:

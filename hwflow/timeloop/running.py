@@ -6,13 +6,15 @@ status is 0 *and* the statistics can be read. A run that failed keeps its folder
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from hwflow import scratch
 from hwflow.data import write_text
 from hwflow.errors import HwflowError, NotMappable, ToolError
 from hwflow.timeloop.engine import Engine
@@ -20,6 +22,8 @@ from hwflow.timeloop.process import OUTPUT, Completed, new_folder
 from hwflow.timeloop.render import command
 
 T = TypeVar("T")
+
+PREFIX = "hwflow-"
 
 _REASONS = re.compile(
     r"(?i)error:|couldn't map|no valid mappings|invalid mappings \(|what\(\):|terminate called|assertion|assert\b|exception|"
@@ -47,15 +51,27 @@ def run_tool(
         ToolMissing: the tool cannot be run here.
         ToolError: it crashed, hung, or wrote nothing or rubbish.
     """
-    folder = new_folder()
+    _clean_once(tempfile.gettempdir())
+    run = scratch.hold(new_folder(PREFIX))
+    folder = run.path
     try:
         for name, text in files.items():
             write_text(folder / name, text)
         write_text(folder / "command.txt", shlex.join(argv) + "\n")
         done = engine.run(argv, folder, limit_s)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        run.remove()
         raise
+    try:
+        result = _result(done, folder, engine, limit_s=limit_s, read=read, what=what)
+    except BaseException:
+        run.keep()
+        raise
+    run.remove()
+    return result, done.seconds
+
+
+def _result(done: Completed, folder: Path, engine: Engine, *, limit_s: float, read: Callable[[Path], T], what: str) -> T:
     if done.timed_out:
         raise ToolError(
             f"{what} was stopped after {limit_s:g} s (engine {engine.name}).{_last_words(done)} "
@@ -64,11 +80,15 @@ def run_tool(
     if done.returncode != 0:
         raise _failure(f"{what} failed with exit status {_status(done.returncode)}", done, folder, engine)
     try:
-        result = read(folder)
+        return read(folder)
     except HwflowError as error:
         raise _failure(f"{what} ended without an answer: {str(error).rstrip('.')}", done, folder, engine) from error
-    shutil.rmtree(folder, ignore_errors=True)
-    return result, done.seconds
+
+
+@functools.cache
+def _clean_once(place: str) -> None:
+    """The first run of a process removes what killed ones have left."""
+    scratch.clean(Path(place), PREFIX)
 
 
 def run_timeloop(

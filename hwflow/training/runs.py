@@ -13,7 +13,8 @@ from hwflow.datasets import Data, load_data
 from hwflow.datasets.samples import derived
 from hwflow.errors import InputError, not_found
 from hwflow.network.load import load_module
-from hwflow.training.fitting import History, Progress, fit
+from hwflow.progress import Shown, shown
+from hwflow.training.fitting import History, fit
 from hwflow.training.recipe import Recipe, default_recipe
 from hwflow.training.scoring import check_output, first_output, modes_kept, placed, score
 from hwflow.training.weights import load_weights, record_training, save_weights
@@ -27,7 +28,7 @@ def train(
     weights: str | Path | None = None,
     teacher: nn.Module | None = None,
     output: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Shown = None,
     **changes: Any,
 ) -> tuple[nn.Module, History]:
     """Train a network and judge it once on the test set; equal arguments give equal weights on one machine.
@@ -44,6 +45,7 @@ def train(
         teacher: see `fit`.
         output: the file of weights to write, for `load_weights`. Beside it FILE.checkpoint holds the state after each epoch;
             the same call goes on from there if it was killed, and removes it at the end.
+        progress: told after every step; None shows it in a terminal and in a notebook, False nowhere.
         changes: fields of the recipe with other values: `epochs=10, seed=1`. First weights, too, are drawn from the seed.
 
     Returns:
@@ -71,7 +73,8 @@ def train(
     for samples in (loaded.train, loaded.test):
         samples.check()
     checkpoint = None if output is None else checkpoint_of(output)
-    history = fit(model, fit_part, held, used, task=loaded.task, teacher=teacher, checkpoint=checkpoint, progress=progress)
+    with shown(progress, f"{name} on {loaded.name}") as bar:
+        history = fit(model, fit_part, held, used, task=loaded.task, teacher=teacher, checkpoint=checkpoint, progress=bar)
     record_training(model, loaded.identity)
     test = score(model, loaded.test, task=loaded.task, device=used.device, precision=used.precision)
     history = replace(history, test=test)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwflow.errors import InputError
+from hwflow.data import parse_json
+from hwflow.errors import InputError, shown
 from hwflow.training import checkpoint as files
 
 _RECORD = "_hwflow_trained_on"
@@ -88,17 +89,9 @@ def check_values(model: nn.Module, name: str) -> None:
 
 def _parts(found: dict[str, Any], path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a file says of its weights, and the weights by name."""
-    about: Any = {}
-    state: Any = found
     kind = found.get("kind")
-    if isinstance(kind, str) and kind == "weights":
-        state = found.get("model")
-        try:
-            about = json.loads(found["about"])
-        except (KeyError, TypeError, ValueError, RecursionError):
-            about = None
-        if not isinstance(about, dict):
-            raise InputError(f"the weights {path} are damaged: what the file says of them is no JSON object. Write them again.")
+    named = isinstance(kind, str) and kind == "weights"
+    about, state = (_about(path, found), found.get("model")) if named else ({}, found)
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"the weights {path}: the file holds no state dict. It may be a checkpoint, which is no result yet.")
     for name, value in state.items():
@@ -107,6 +100,16 @@ def _parts(found: dict[str, Any], path: str | Path) -> tuple[dict[str, Any], dic
         if value.is_nested:  # which has no shape to compare
             raise InputError(f"the weights {path} cannot be used: {name} is a nested tensor.")
     return about, state
+
+
+def _about(path: str | Path, found: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        about = parse_json(found["about"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the weights {path} are damaged: what is known of them cannot be read: {error}.") from None
+    if not isinstance(about, dict):
+        raise InputError(f"the weights {path} are damaged: what is known of them is {shown(about)}, not a mapping.")
+    return about
 
 
 def _fault(value: Tensor, wanted: torch.dtype, *, finite: bool) -> str:

@@ -285,7 +285,8 @@ def _post(walk: _Walk, keep: list[bool], accumulates: bool) -> list[dict[str, fl
                 {
                     "reads": max(0.0, _round(content[k] + peer[k] - part[k])),
                     "fills": max(0.0, _round(come + peer[k] - (0 if outermost else part[k]))),
-                    "updates": _round(content[k]),
+                    # each word of its share is written once, those that no product reaches included
+                    "updates": _round(content[k]) + max(0.0, part[k] - _round(content[k] + peer[k])),
                 }
             )
         else:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import json
 import os
@@ -303,6 +304,108 @@ def test_plans(seed: int, tmp_path: Path) -> None:
         else json.dumps(damaged(whole, seed), default=str, skipkeys=True).encode()
     )
     assert survives(plan_from_file, tmp_path / "plan.json", broken)
+
+
+SWEPT = """
+networks: [net.yaml]
+accelerators: [{base: eyeriss, set: {pe_array.rows: [4, 12], global_buffer.size_kib: [16, 0.001]}}]
+levels: [coarse]
+"""
+
+
+@pytest.fixture(scope="module")
+def swept_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep, points that failed included."""
+    pytest.importorskip("pyarrow", reason="comes with the extra sweep")
+    from hwflow.sweeping import run
+
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "net.yaml").write_bytes(layer_list())
+    (folder / "swept.yaml").write_text(SWEPT, encoding="utf-8")
+    run(folder / "swept.yaml", folder / "out", store=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(swept_folder: Path) -> Parser:
+    """Continues the sweep with the records in a folder, up to its tables."""
+    from hwflow.sweeping import running, tables
+    from hwflow.sweeping.cases import cases_of
+    from hwflow.sweeping.description import load_description
+    from hwflow.sweeping.point_record import Checker
+    from hwflow.sweeping.records import opened
+    from hwflow.sweeping.space import space_of
+
+    file = swept_folder / "swept.yaml"
+    asked = load_description(file)
+    space, cases = space_of(asked, swept_folder), cases_of(asked, file)
+    networks, header = {case.title: case.rows for case in cases}, running._header(space, cases)
+
+    def read(path: Path) -> object:
+        checker = Checker(networks, space.values, space.parts())
+        with opened(path.parent, file, header, checker) as found:
+            assert all(text.startswith("line ") for text in found.damaged)
+            found.leave_out(4)
+            return tables._columns(list(found), networks, ["point", "layer", "macs", "energy_pj", "energy_dram"])
+
+    return read
+
+
+@fuzzed
+@given(seed=SEEDS)
+def test_records_of_sweeps(seed: int, swept_folder: Path, records: Parser, tmp_path: Path) -> None:
+    whole = (swept_folder / "out" / "records.jsonl").read_bytes()
+    (tmp_path / "sweep.yaml").write_text(SWEPT, encoding="utf-8")
+    if seed % 2:
+        assert survives(records, tmp_path / "records.jsonl", garbled(whole, seed))
+        return
+    lines = whole.splitlines(keepends=True)
+    place = seed // 2 % len(lines)
+    lines[place] = json.dumps(damaged(json.loads(lines[place]), seed), default=str, skipkeys=True).encode() + b"\n"
+    assert survives(records, tmp_path / "records.jsonl", b"".join(lines))
+
+
+@pytest.fixture(scope="module")
+def pruned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pruning run, as a report reads it; the readers are imported here, since that takes more than the limit."""
+    pytest.importorskip("filelock", reason="comes with the extra prune")
+    pytest.importorskip("hwflow.pruning.folder", reason="needs torch, which comes with the extra prune")
+    importlib.import_module("hwflow.reporting.pruned")
+    from tests.reporting.folders import write_run
+
+    folder = write_run(tmp_path_factory.mktemp("pruned") / "run", levels=("coarse",), episodes=3)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"module": False, "classes": 10, "input_shape": [1, 8, 8]}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def reported(path: Path) -> object:
+    """Everything that a report of a run shows, and what `load_pruned` reads but for the weights."""
+    from hwflow.pruning.folder import plan_from_file, read_origin
+    from hwflow.reporting.pruned import page
+    from hwflow.reporting.recorded import read_run
+
+    shown = page(read_run(path.parent))
+    return shown, read_origin(path.parent), plan_from_file(path.parent)
+
+
+@fuzzed
+@given(seed=SEEDS)
+def test_folders_of_pruning_runs(seed: int, pruned_folder: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in pruned_folder.iterdir())
+    for other in names:
+        (tmp_path / other).write_bytes((pruned_folder / other).read_bytes())
+    name = names[seed // 2 % len(names)]
+    content = (pruned_folder / name).read_bytes()
+    if seed % 2:
+        broken = garbled(content, seed)
+    else:
+        parts = [json.loads(line) for line in content.splitlines()] if name == "log.jsonl" else json.loads(content)
+        changed = damaged(parts, seed)
+        texts = [json.dumps(part, default=str, skipkeys=True) for part in (changed if name == "log.jsonl" else [changed])]
+        broken = "\n".join(texts).encode() if isinstance(changed, (list, dict)) else b"null"
+    assert survives(reported, tmp_path / name, broken)
 
 
 def model() -> Any:

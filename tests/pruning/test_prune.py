@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hwflow.pruning.budget import Budget
 from hwflow.pruning.proxy import ProxySettings
 from hwflow.pruning.running import _halves
 from hwflow.pruning.settings import Settings
+from hwflow.reporting import write_report
 from hwflow.training import Diverged, Recipe, train
 from hwflow.training.weights import record_training, save_weights
 
@@ -134,11 +136,27 @@ def test_the_onnx_file_computes_the_same(small: Small, digits: Data, tmp_path: P
     assert [la.key for la in imported] == [la.key for la in hwflow.Network.from_torch(result.model, (1, *digits.input_shape))]
 
 
+TIMED = ("times.json", "report.html")
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """All files of a run but the two that hold times."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file() and path.name not in TIMED}
+
+
 def test_equal_runs_give_equal_files(small: Small, digits: Data, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        run(small, digits, tmp_path / name)
-    for file in ("plan.json", "log.jsonl", "metrics.json", "tuning.json", "config.json", "model.pt"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+    """Every one, but for the times and the page that shows them; with the same times, the page as well."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        run(small, digits, folder, replace(SETTINGS, levels=("coarse", "mid")), accelerator=hwflow.Accelerator.load("eyeriss"))
+    assert results(one) == results(two)
+    assert {"comparison.json", "costs.json", "log.jsonl", "metrics.json", "model.onnx", "model.pt"} <= results(one).keys()
+    assert {path.name for path in one.iterdir()} - results(one).keys() == {*TIMED, "checkpoints"}
+    assert json.loads((one / "times.json").read_text())["seconds"]["searches"] > 0
+    assert "seconds" not in json.loads((one / "comparison.json").read_text())
+    (two / "times.json").write_bytes((one / "times.json").read_bytes())
+    write_report(two)
+    assert (one / "report.html").read_bytes() == (two / "report.html").read_bytes()
 
 
 class Stop(Exception):
@@ -162,8 +180,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(small: Small, digits: D
         hwflow.load_pruned(tmp_path / "broken")
     run(small, digits, tmp_path / "broken", resume=True)
     run(small, digits, tmp_path / "whole")
-    for file in ("plan.json", "log.jsonl", "metrics.json", "model.pt"):
-        assert (tmp_path / "broken" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+    assert results(tmp_path / "broken") == results(tmp_path / "whole")
 
 
 def test_accuracies_are_kept_in_the_store(small: Small, digits: Data, tmp_path: Path) -> None:
@@ -206,6 +223,22 @@ def test_uniform_and_given_plans(small: Small, digits: Data, tmp_path: Path) -> 
     assert again.plan == uniform.plan
     with pytest.raises(InputError, match="keeps 17 channels of 'inner'; allowed: "):
         run(small, digits, tmp_path / "wrong", plan={"inner": 17})
+
+
+def test_settings_change_by_name_as_in_train(small: Small, digits: Data, tmp_path: Path) -> None:
+    """`episodes` and `round_to` are of the settings, `epochs` of the fine-tuning's recipe, `samples` of the proxy."""
+    asked = {"level": "coarse", "metric": "macs", "episodes": 2, "epochs": 1, "samples": 40, "round_to": 4, "device": "cpu"}
+    result = hwflow.prune(small, digits, "eyeriss", output=tmp_path / "run", **asked)  # type: ignore[arg-type]
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert (settings["episodes"], settings["round_to"], settings["proxy"]["samples"]) == (2, 4, 40)
+    assert settings["tuning"]["epochs"] == 1
+    assert len(result.tuning.epochs) == 1
+    assert repr(result).startswith("<PruneResult Small: test accuracy ")
+    assert "<table>" in result._repr_html_()
+    with pytest.raises(InputError, match=r"unknown setting of prune 'episode'\. Did you mean 'episodes'"):
+        hwflow.prune(small, digits, level="coarse", episode=3)
+    with pytest.raises(InputError, match=r"mapper \(--mapper\) is 'timeloop', which changes nothing at level coarse"):
+        hwflow.prune(small, digits, level="coarse", mapper="timeloop")
 
 
 def test_a_folder_is_not_overwritten(small: Small, digits: Data, tmp_path: Path) -> None:
@@ -457,3 +490,46 @@ def test_costs_say_what_their_mappings_minimise(small: Small, digits: Data, tmp_
     assert "Totals with other mappings" in text
     same = run(small, digits, None, replace(settings, objective="edp"), accelerator=chip, plan={"inner": 16})
     assert (same.objective, same.remapped) == ("edp", {})
+
+
+def test_a_run_of_a_callable_needs_permission_to_come_back(
+    digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed as NETWORK it runs; a folder that names it does not, but where the user allows it or gives the module."""
+    (tmp_path / "typed_nets.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(256, 10))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    result = hwflow.prune(
+        "typed_nets:net",
+        digits,
+        settings=SETTINGS,
+        plan="uniform",
+        training=replace(TUNING, distillation=0.0),
+        output=tmp_path / "run",
+        store=False,
+    )
+    made = sys.modules.pop("typed_nets").net
+    with pytest.raises(InputError, match=r"run.config\.json names the network 'typed_nets:net', .* --allow-import typed_nets"):
+        hwflow.load_pruned(tmp_path / "run")
+    assert "typed_nets" not in sys.modules
+    monkeypatch.syspath_prepend(str(tmp_path))
+    images, _ = next(digits.test.batches(20))
+    for again in (
+        hwflow.load_pruned(tmp_path / "run", allow_import=["typed_nets"]),
+        hwflow.load_pruned(tmp_path / "run", model=made()),
+    ):
+        with torch.no_grad():
+            assert torch.equal(again(images), result.model(images))
+
+
+def test_a_resumed_run_takes_nothing_but_data_from_its_folder(small: Small, digits: Data, tmp_path: Path) -> None:
+    run(small, digits, tmp_path / "run", plan={"inner": 16})
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "network": "os:abort", "module": False}))
+    with pytest.raises(InputError, match=r"holds another run.*network was os:abort, now is Small"):
+        run(small, digits, tmp_path / "run", plan={"inner": 16}, resume=True)

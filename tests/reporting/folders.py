@@ -70,6 +70,7 @@ def write_run(
     }
     if plan is None:
         files["comparison"] = _comparison(levels, seeds, episodes)
+        files["times"] = _times(levels)
         lines = (json.dumps(line) for line in _episodes(seeds, episodes))
         (folder / "log.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     for name, content in files.items():
@@ -132,8 +133,12 @@ def _comparison(levels: Sequence[str], seeds: Sequence[int], episodes: int) -> d
         for level, order in zip(levels[1:], orders, strict=False)
         for rank, was in enumerate(order, start=1)
     ]
+    return {"candidates": candidates, "refined": refined}
+
+
+def _times(levels: Sequence[str]) -> dict[str, Any]:
     seconds = {f"tables at {level}": 1.5 for level in levels} | {"accuracy of plans": 20.0, "searches": 10.0, "judging": 2.0}
-    return {"candidates": candidates, "refined": refined, "seconds": seconds | {f"refining at {x}": 0.25 for x in levels[1:]}}
+    return {"seconds": seconds | {f"refining at {x}": 0.25 for x in levels[1:]}}
 
 
 def _episodes(seeds: Sequence[int], episodes: int) -> list[dict[str, Any]]:

@@ -304,6 +304,73 @@ def test_a_torn_line_of_the_log_is_named(run: Path) -> None:
         write_report(run)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda log: [*log, log[3]], "line 19, it has episode 4 of random, seed 0, as line 4 has"),
+        (lambda log: [*log, {**log[-1], "number": 7}], "line 19, the run had no episode 7 of agent, seed 0"),
+        (lambda log: [*log, {**log[-1], "seed": 5}], "line 19, the run had no episode 6 of agent, seed 5"),
+        (lambda log: log[:-1], "episode 6 of agent, seed 0, is missing"),
+        (lambda log: log[1:], "episode 1 of random, seed 0, is missing"),
+        (lambda log: [{**log[0], "accuracy": 1.5}, *log[1:]], "line 1, accuracy: input should be less than or equal to 1"),
+        (lambda log: [{**log[0], "number": 0}, *log[1:]], "line 1, number: input should be greater than or equal to 1"),
+        (lambda log: [*log[:2], [], *log[3:]], "line 3, the whole: "),
+    ],
+)
+def test_an_edited_log_is_named_with_its_line(run: Path, change: Callable[[list[Any]], list[Any]], problem: str) -> None:
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in change(log)))
+    with pytest.raises(InputError, match=rf"log\.jsonl is damaged: {problem}"):
+        write_report(run)
+
+
+def put(value: Any, *path: Any) -> Callable[[Any], Any]:
+    """A change that puts a value somewhere."""
+
+    def change(content: Any) -> Any:
+        inner = content
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = value
+        return content
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "problem"),
+    [
+        (
+            "costs.json",
+            put(1, "mid", "after", "totals", "cycles"),
+            r"mid\.after\.totals\.cycles is 1\.0, the layers' sum is \d+",
+        ),
+        (
+            "costs.json",
+            put(1, "mid", "after", "layers", 1, "energy_pj"),
+            r"mid\.after\.totals\.energy_pj is .*, the layers' sum is",
+        ),
+        ("costs.json", put(None, "mid", "before", "layers", 0, "latency_s"), r"latency_s is .*, the layers' sum is None"),
+        ("costs.json", put(7, "coarse", "before", "totals", "params"), r"coarse\.before\.totals\.params is 7, the layers' sum"),
+        ("costs.json", put(float("nan"), "mid", "after", "totals", "dram_bytes"), "dram_bytes is None, the layers' sum is"),
+        ("metrics.json", put(1, "after", "mid", "energy_pj"), r"after\.mid is not what costs\.json says"),
+        ("metrics.json", put(1.0, "before", "coarse", "macs"), r"before\.coarse is not what costs\.json says"),
+    ],
+)
+def test_totals_that_were_edited_are_named(run: Path, file: str, change: Callable[[Any], Any], problem: str) -> None:
+    write_json(run / file, change(read_json(run / file)))
+    with pytest.raises(InputError, match=rf"{re.escape(file)} is damaged: .*{problem}") as error:
+        write_report(run)
+    assert "The same 'hwflow prune' command with --resume writes it again." in str(error.value)
+
+
+def test_a_run_without_its_times_is_reported_without_them(run: Path) -> None:
+    whole = report(run)
+    (run / "times.json").unlink()
+    assert "Search and refinement took" in whole.text
+    assert "Search and refinement took" not in report(run).text
+
+
 @pytest.mark.parametrize("file", ["comparison.json", "log.jsonl", "tuning.json", "plan.json", "costs.json"])
 def test_a_file_that_is_gone(run: Path, file: str) -> None:
     (run / file).unlink()

@@ -122,7 +122,7 @@ def test_a_grid_has_every_combination_once_and_in_order(sweep_file: Sweep) -> No
     designs = list(found.designs())
     assert len(designs) == len(set(designs)) == 10
     assert found.size == 12
-    assert found.label(designs[0]) == "eyeriss(global_buffer.size_kib=16, pe_array.rows=4)"
+    assert found.label(designs[0]) == "eyeriss (global_buffer.size_kib=16, pe_array.rows=4)"
     assert [found.dataflow(d) for d in designs[:2]] == ["row_stationary", "flexible"]
     assert [found.fields(d)["pe_array.rows"] for d in designs[::2]] == [4, 8, 4, 8, 12]
     assert count(found) == 10
@@ -165,4 +165,4 @@ def test_a_batch_that_comes_twice_is_refused(sweep_file: Sweep) -> None:
     """null is the network's own batch, which is 1 here."""
     path = sweep_file(batch=[None, 1])
     with pytest.raises(InputError, match=r"batch, bits: tiny at batch 1 comes 2 times"):
-        cases_of(load_description(path), path.parent)
+        cases_of(load_description(path), path)

@@ -63,7 +63,7 @@ def test_ctrl_c_ends_with_what_is_there_and_says_how_to_go_on(sweep_file: Sweep,
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 1, stderr
+    assert process.returncode == 130, stderr
     assert stdout == ""
     assert "points are finished" in stderr
     assert "the same command goes on" in stderr

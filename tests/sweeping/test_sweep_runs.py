@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from hwflow.errors import HwflowError, InputError
 from hwflow.network import Network
 from hwflow.sweeping import Interrupted, costing, coverage, run, runners, running, searching
 from hwflow.sweeping.costing import Answer, Unit, cost_unit
+from hwflow.sweeping.point_record import TOTALS
 from tests.sweeping.conftest import Sweep, swept, tables
 
 FAILING = swept(global_buffer__size_kib=[0.0078125, 16, 0.001], global_buffer__buffering=[1, 3])
@@ -48,7 +50,7 @@ def test_a_sweep_gives_what_estimate_gives(sweep_file: Sweep, tmp_path: Path) ->
         chip = Accelerator.load("eyeriss").with_({name: row[name] for name in ("global_buffer.size_kib", "pe_array.rows")})
         network = Network.from_yaml(tmp_path / f"{row['network']}.yaml")
         cost = hwflow.estimate(network, chip, level=row["level"], energy="normalized", store=False)
-        for name in (*coverage.TOTALS, "macs", "params"):
+        for name in (*TOTALS, "macs", "params"):
             value = getattr(cost, name)
             assert row[name] == value or (value is None and pd.isna(row[name])), name
         mine = layers[layers["point"] == row["point"]]
@@ -57,6 +59,28 @@ def test_a_sweep_gives_what_estimate_gives(sweep_file: Sweep, tmp_path: Path) ->
         assert list(mine["energy_dram"]) == [r.energy_by_level["dram"] for r in cost.rows]
     assert pd.read_csv(tmp_path / "out" / "results.csv")["latency_s"].equals(frame["latency_s"])
     assert (tmp_path / "out" / "sweep.yaml").read_text() == (tmp_path / "sweep.yaml").read_text()
+
+
+def test_python_and_the_command_leave_the_same_files(sweep_file: Sweep, tmp_path: Path) -> None:
+    path = sweep_file(levels=["coarse"])
+    hwflow.sweep(path, tmp_path / "python", store=False)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sweep", str(path), "-o", str(tmp_path / "command")])
+    assert not ended.value.code
+    found = [{file.name: file.read_bytes() for file in (tmp_path / way).iterdir()} for way in ("python", "command")]
+    assert found[0].keys() == found[1].keys()
+    assert found[0]["report.html"] == found[1]["report.html"]
+
+
+def test_a_sweep_without_plotly_says_that_no_report_was_written(
+    sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.warns(hwflow.HwflowWarning, match=r"report\.html was not written: reports need the package plotly"):
+        frame = hwflow.sweep(sweep_file(levels=["coarse"]), tmp_path / "out", store=False)
+    assert len(frame) == 10
+    assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_layer_is_computed_once_on_a_chip(sweep_file: Sweep, tmp_path: Path, counted: list[str]) -> None:
@@ -225,15 +249,6 @@ def test_folders_that_are_something_else_are_left_alone(sweep_file: Sweep, tmp_p
     with pytest.raises(InputError, match="is no sweep's folder and is not empty"):
         hwflow.sweep(sweep_file(), out, store=False)
     assert [(p.name, p.read_text()) for p in out.iterdir()] == [(name, "x")]
-
-
-def test_a_damaged_record_is_named(sweep_file: Sweep, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    hwflow.sweep(sweep_file(), out, store=False)
-    lines = (out / "records.jsonl").read_text().splitlines(keepends=True)
-    (out / "records.jsonl").write_text("".join([*lines[:3], "{torn\n", *lines[4:]]))
-    with pytest.raises(InputError, match=r"records.jsonl, line 4 is damaged: remove the line"):
-        hwflow.sweep(sweep_file(), out, store=False)
 
 
 def test_a_damaged_first_line_is_not_to_be_removed(sweep_file: Sweep, tmp_path: Path) -> None:

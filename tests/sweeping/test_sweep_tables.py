@@ -16,16 +16,6 @@ from hwflow.reporting.sweep_folder import PointRecord, _sources
 from hwflow.sweeping.tables import _harmless
 
 
-def test_a_record_of_wrong_types_is_named(sweep_file: Sweep, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    hwflow.sweep(sweep_file(levels=["coarse"]), out, store=False)
-    records = out / "records.jsonl"
-    lines = records.read_text().splitlines(keepends=True)
-    records.write_text("".join([*lines[:2], lines[2].replace('"cycles":', '"cycles":"many","was":', 1), *lines[3:]]))
-    with pytest.raises(InputError, match=r"records\.jsonl is damaged, in a point from 0 to \d+: .*Name another folder"):
-        hwflow.sweep(sweep_file(levels=["coarse"]), out, store=False)
-
-
 def test_a_search_that_must_end_leaves_its_tables(sweep_file: Sweep, tmp_path: Path) -> None:
     path = sweep_file(
         accelerators=swept(pe_array__rows=[4, 6, 8, 10, 12, 14], pe_array__columns=[4, 6, 8, 10, 12]),

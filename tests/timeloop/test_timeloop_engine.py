@@ -86,7 +86,7 @@ def test_nothing_found_lists_what_was_looked_for(tool: Install) -> None:
     message = str(caught.value)
     assert message.startswith("Timeloop was not found: timeloop-model is not on PATH; no container engine answers")
     assert "docker is not on PATH" in message
-    assert "pytimeloop cannot be imported" in message
+    assert "pytimeloop is not installed in" in message
     assert "Install Timeloop and Accelergy" in message
     assert all(answer.startswith("(") for answer in engines().values())
 

@@ -20,6 +20,7 @@ from hwflow.layers import Bits, Layer
 from hwflow.mapping import Mapping
 from hwflow.native import TimeloopAccelerator
 from hwflow.timeloop.expressions import Unreadable, value_of
+from hwflow.timeloop.files import read_files
 from hwflow.timeloop.parse import read_mapping
 from hwflow.timeloop.render import SearchSettings, render
 from hwflow.timeloop.translating import directives_of, mapping_of
@@ -411,6 +412,65 @@ def test_templates_are_kept_in_their_place(text: str, words: str, tmp_path: Path
     with pytest.raises(InputError, match=r"mine\.yaml") as error:
         brought(text, folder)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("call", ["include({!r})", "include_all({!r})", "path_exists({!r})", "include({!r}, 'architecture')"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../{}.yaml",
+        "../{}/../{}.yaml",
+        "../../{}",
+        "{outside}/{}.yaml",
+        "/{}/passwd",
+        "../{}*",
+        "../*/{}",
+        "sub/../../{}.yaml",
+        "link/{}.yaml",
+        "link/{}*",
+        "l*/{}.yaml",
+        "*/{}.yaml",
+    ],
+)
+def test_a_template_cannot_tell_what_lies_outside(call: str, name: str, tmp_path: Path) -> None:
+    """The same answer for what is there and for what is not, but for the name."""
+    outside, own = tmp_path / "outside", tmp_path / "outside" / "own"
+    (own / "sub").mkdir(parents=True)
+    for there in ("secret.yaml", "secret"):
+        (outside / there).write_text("secret: 1\n", encoding="utf-8")
+    (own / "link").symlink_to(outside)
+    told = []
+    for known in ("secret", "nobody"):
+        text = call.format(name.format(known, known, outside=outside) if "{outside}" not in name else f"{outside}/{known}.yaml")
+        with pytest.raises(InputError) as error:
+            brought(f"a: {{{{ {text} }}}}", own)
+        told.append(str(error.value).replace(known, "it"))
+    assert told[0] == told[1]
+    assert "which is outside of the folders of the files that were given; give that file, too" in told[0]
+
+
+def test_a_template_finds_what_lies_inside(tmp_path: Path) -> None:
+    """Names of folders with the signs of patterns, other folders that were given, and ways that lead out and back."""
+    own, other = tmp_path / "own [1]", tmp_path / "other"
+    (own / "sub").mkdir(parents=True)
+    other.mkdir()
+    for place in (own / "sub", other):
+        (place / f"{place.name}.yaml").write_text("variables: {version: 0.4}\n", encoding="utf-8")
+    (own / "beside").symlink_to(other)
+    names = [
+        "sub/sub.yaml",
+        "../other/other.yaml",
+        "s*/*.yaml",
+        "beside/other.yaml",
+        "sub/../../own [1]/sub/sub.yaml",
+        "other.yaml",
+    ]
+    asked = [*names, "sub/none.yaml", "n*", "../other/none"]
+    lines = [f"  v{i}: {{{{ path_exists({name!r}) }}}}\n" for i, name in enumerate(asked)]
+    path = own / "mine.yaml"
+    path.write_text("architecture: {version: 0.4}\nvariables:\n" + "".join(lines), encoding="utf-8")
+    found = read_files([path, other / "other.yaml"]).variables
+    assert [found[f"v{i}"] for i in range(len(asked))] == [True] * len(names) + [False] * 3
 
 
 def test_expressions_are_arithmetic_only() -> None:

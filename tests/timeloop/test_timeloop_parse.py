@@ -56,6 +56,27 @@ def test_the_row_has_counts_per_instance_bytes_and_what_bounds_it(
     assert Mapping.from_directives([dict(d) for d in cost.mapping or ()], tiny) == mapping
 
 
+def test_a_sparse_design_has_its_actual_counts(outputs: Path) -> None:
+    # An Eyeriss that gates weights where inputs are zero, a quarter of these being other than zero, and half of the weights.
+    stats = read_stats(outputs / "sparse", "timeloop-mapper")
+    assert (stats.cycles, stats.computes) == (24336, 16 * 16 * 13 * 13 * 9)  # all of the layer, of which a quarter is done
+    assert stats.levels["mac"].energy == 389376 / 4 * 0.25
+    weights = stats.levels["weights_spad"].tensors["weights"]
+    assert (weights.reads, weights.fills, weights.updates, weights.capacity) == (12168, 3744, 0, 2)  # of 48672 reads
+    assert stats.levels["DRAM"].tensors["inputs"].reads == 900  # of 3600
+    assert stats.energy == pytest.approx(10295320, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "line", ["Algorithmic Computes = 389376", "    Total                                         = 26440.56"]
+)
+def test_sparse_statistics_that_are_cut_off_are_refused(outputs: Path, line: str) -> None:
+    text = (outputs / "sparse" / "timeloop-mapper.stats.txt").read_text()
+    assert line in text
+    with pytest.raises(ToolError, match=r"add up to|it has no line|cut off"):
+        parse_text(text.replace(line, "").replace("Actual Computes", "Other"), "stats.txt")
+
+
 def test_the_text_alone_is_good_to_a_hundredth_of_a_percent(outputs: Path, place: Path) -> None:
     (place / "timeloop-model.map+stats.xml").unlink()
     whole = read_stats(outputs / "tiny", "timeloop-model").energy

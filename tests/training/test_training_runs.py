@@ -78,6 +78,26 @@ def test_weights_of_another_network_are_refused_and_nothing_is_changed(tmp_path:
         load_weights(tmp_path / "w.pt", nn.Sequential(nn.Flatten(), nn.Linear(64, 2)))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"kind": "weights"}, "damaged: what is known of them cannot be read: 'about'"),
+        ({"kind": "weights", "about": "{", "model": {}}, "damaged: what is known of them cannot be read"),
+        ({"kind": "weights", "about": "[" * 5000, "model": {}}, "more than 100 lists and mappings within one another"),
+        ({"kind": "weights", "about": 3, "model": {}}, "damaged: what is known of them cannot be read"),
+        ({"kind": "weights", "about": "[1]", "model": {}}, r"damaged: what is known of them is \[1\], not a mapping"),
+        ({"kind": "weights", "about": "{}"}, "the file holds no state dict"),
+        ({"kind": "weights", "about": "{}", "model": [1]}, "the file holds no state dict"),
+        ({"kind": "weights", "about": "{}", "model": {"a": 1}}, "the file holds no state dict"),
+        ({"kind": "weights", "about": '{"plan": {}}', "model": {"a": torch.zeros(1)}}, "do not fit the network"),
+    ],
+)
+def test_weights_that_somebody_made_up(content: dict[str, Any], message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "made.pt")
+    with pytest.raises(InputError, match=message):
+        load_weights(tmp_path / "made.pt", torch.nn.Linear(2, 2))
+
+
 def test_files_that_hold_no_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the weights .*none\.pt: there is no such file"):
         load_weights(tmp_path / "none.pt", small())
