@@ -12,6 +12,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -278,7 +279,7 @@ def _property(key: str, *owners: type) -> Schema:
     else:
         owner = next(o for o in owners if key in o.__dict__ or key in o.__dataclass_fields__)
         attribute = inspect.getattr_static(owner, key, None)
-        getter = getattr(attribute, "fget", None)
+        getter = attribute.func if isinstance(attribute, cached_property) else getattr(attribute, "fget", None)
         annotation = get_type_hints(owner)[key] if getter is None else get_type_hints(getter)["return"]
         said = _text(getter.__doc__) if getter is not None else _attribute(owner, key)
     meaning = _MEANINGS.get(key) or said.replace("None", "null")
