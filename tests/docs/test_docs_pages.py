@@ -17,6 +17,9 @@ _FILE = re.compile(r'```\w+ title="(?P<name>[^"]+)"\n(?P<text>.*?)```', re.DOTAL
 _RUN = re.compile(r"<!-- run(?:: (?P<kind>slow|training))? -->\n```console\n(?P<session>.*?)```", re.DOTALL)
 """What is run: in the quick suite; with the slow tests; or with the slow tests, and trains, so that accuracies vary."""
 
+_FINE = re.compile(r"^fine .*\n", re.MULTILINE)
+"""What a machine with Timeloop prints, or one without it; not shown on the pages."""
+
 _DURATION = re.compile(r"(?<=points in )[\d.,]+ s, [\d.,]+ ms each")
 
 
@@ -85,7 +88,7 @@ def words(text: str) -> str:
     """What training prints, without what differs from machine to machine: numbers and the columns that they set, which epoch
     was best, and the level that needs Timeloop.
     """
-    text = re.sub(r"^fine .*\n", "", text.replace(", the best held out,", ""), flags=re.MULTILINE)
+    text = _FINE.sub("", text.replace(", the best held out,", ""))
     return re.sub(r"\s+", " ", re.sub(r"(?: of epoch)? *\d[\d.,]*|-{2,}", " #", text))
 
 
@@ -104,8 +107,8 @@ def test_a_page_shows_what_its_commands_print(page: str, slow: bool, shell: Call
     assert answers
     if os.environ.get("HWFLOW_REFRESH"):
         text = (PAGES / page).read_text(encoding="utf-8")
-        for shown, real, _ in answers:
-            text = text.replace(shown, real)
+        for shown, real, kind in answers:
+            text = text.replace(shown, _FINE.sub("", real) if kind == "training" else real)
         (PAGES / page).write_text(text, encoding="utf-8")
         return
     for shown, real, kind in answers:
