@@ -261,29 +261,45 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
 
 # The README ----------------------------------------------------------------------------------------------------------
 
-_OUTPUT = re.compile(r"(<!-- output: (?P<command>.*?) -->\n```\n\$ hwflow [^\n]*\n)(?P<text>.*?)(```\n<!-- end -->)", re.DOTALL)
+_PYTHON = re.compile(r"<!-- python -->\n```python\n(?P<program>.*?)```\n\n```\n(?P<output>.*?)```\n<!-- end -->", re.DOTALL)
+README = ROOT / "README.md"
+PAGES = ROOT / "docs" / "pages"
 
 
-def test_the_readme_shows_real_output() -> None:
+def test_the_readmes_program_prints_what_stands_below_it() -> None:
     """Refresh it by `HWFLOW_REFRESH=1 make test` when the numbers have changed on purpose."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    blocks = list(_OUTPUT.finditer(text))
-    assert blocks
-    for block in blocks:
-        argv = [sys.executable, "-m", "hwflow", *block["command"].split()]
-        real = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-        if os.environ.get("HWFLOW_REFRESH"):
-            readme.write_text(text.replace(block[0], f"{block[1]}{real}{block[4]}"), encoding="utf-8")
-        else:
-            assert block["text"] == real
+    text = README.read_text(encoding="utf-8")
+    blocks = list(_PYTHON.finditer(text))
+    assert text.count("```python") == len(blocks) == 1
+    (block,) = blocks
+    real = subprocess.run([sys.executable, "-c", block["program"]], capture_output=True, text=True, check=True).stdout
+    if os.environ.get("HWFLOW_REFRESH"):
+        shown = block[0].replace(f"```\n{block['output']}```\n<!-- end -->", f"```\n{real}```\n<!-- end -->")
+        README.write_text(text.replace(block[0], shown), encoding="utf-8")
+    else:
+        assert block["output"] == real
 
 
-def test_the_readme_names_existing_targets_and_commands() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_stays_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 90
+
+
+def test_the_readme_names_existing_targets_and_files() -> None:
+    text = README.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"^ +make (\w+)", text, re.MULTILINE)) | {"demo", "test", "lint", "format", "bench", "wheel"}:
+    for target in set(re.findall(r"(?:^ {4}|`)make (\w+)", text, re.MULTILINE)) | {"lint", "format", "bench", "wheel"}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    known = {"estimate", "compare", "map", "render", "train", "prune", "report", "sweep", "list", "cache", "doctor"}
-    used = set(re.findall(r"(?:^    |^\$ |`)hwflow ([a-z]+)", text, re.MULTILINE))
-    assert used == known
+    links = re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", text)
+    for link in filter(None, (found for pair in links for found in pair)):
+        if not link.startswith(("https://", "../../actions/")):
+            assert (ROOT / link).exists(), link
+
+
+def test_readme_and_pages_show_every_command() -> None:
+    from typer.main import get_command
+
+    from hwflow.cli import app
+
+    texts = [path.read_text(encoding="utf-8") for path in (README, *PAGES.rglob("*.md"))]
+    used = {name for text in texts for name in re.findall(r"(?:^ {4}|^\$ |`|&& )hwflow ([a-z]+)\b", text, re.MULTILINE)}
+    assert used == set(getattr(get_command(app), "commands"))  # noqa: B009  (typer's type does not tell)
