@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer
-from hwflow.network import Network, model_zoo
+from hwflow.network import model_zoo
 from hwflow.network._rows import checked_batch
 from hwflow.network.callables import NamedIn, is_callable, module_of
 from hwflow.network.from_timeloop_problem import SUFFIXES, is_problem
+from hwflow.network.network import Network
 
 if TYPE_CHECKING:
     from torch import nn
