@@ -10,7 +10,10 @@ DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format docs pictures fuzz fuzz-guided oldest extras bench parity references characterise experiments wheel clean
+.PHONY: help demo test coverage slow lint format docs pictures fuzz fuzz-guided oldest extras bench parity references characterise experiments wheel clean
+
+help:  ## these targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 SAY := printf '\n\033[1m%s\033[0m\n'
 demo: demo-install $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
@@ -36,6 +39,10 @@ demo-install:
 
 test: $(DEV)  ## the quick suite
 	$(BIN)/python -m pytest -n auto -m "not slow"
+
+coverage: $(DEV)  ## the quick suite, with the share of lines and branches that it runs; takes longer
+	$(PIP) install "pytest-cov>=5"
+	COVERAGE_CORE=sysmon $(BIN)/python -m pytest -n auto -m "not slow" --cov=hwflow --cov-branch --cov-report=term:skip-covered
 
 slow: $(DEV)  ## everything, with what takes long and what needs Timeloop where it is found
 	$(BIN)/python -m pytest -n auto
