@@ -142,9 +142,9 @@ def chosen_figure(figures: dict[str, Any], title: str | None) -> Any:
 
 
 def _ways(costs: Sequence[NetworkCost]) -> list[Any]:
-    from hwflow.reporting.estimates.configuration import way
+    from hwflow.reporting.estimates.configuration import configuration
 
-    return [way(cost, cost.chip, cost.tables) for cost in costs]
+    return [configuration(cost, cost.chip, cost.tables) for cost in costs]
 
 
 __all__ = [

@@ -285,5 +285,5 @@ def _comparison(contest: Contest) -> Table:
         ]
         for c in contest.candidates
     ]
-    headings = ["plan", "searched (%)", "judged (%)", *(f"{name} (%)" for name in names), "in budget", "tried"]
+    headings = ["plan", "search split (%)", "held-out split (%)", *(f"{name} (%)" for name in names), "in budget", "tried"]
     return Table(headings, rows, left=frozenset({0}))
