@@ -132,7 +132,7 @@ class Network:
 
     @classmethod
     def from_torch(cls, model: torch.nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
-        """Trace any `nn.Module` on one shape, batch included, or on a tuple of shapes; see `hwflow.network.from_torch`."""
+        """Trace any `nn.Module` on its inputs: one shape, batch included, or several; see `hwflow.network.from_torch`."""
         from hwflow.network.from_torch import trace
 
         return trace(model, input_shape, name=name)

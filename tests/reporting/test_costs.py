@@ -181,7 +181,7 @@ def test_pages_speak_of_configurations_and_changes_to_the_preset(compared: tuple
 
 def row(bound_by: str | None, utilization: float | None) -> LayerRecord:
     return LayerRecord.model_validate(
-        {"name": "x", "type": "conv", "macs": 1, "params": 1, "level": "mid", "engine": "e", "energy_source": "s"}
+        {"name": "x", "type": "conv", "macs": 1, "params": 1, "level": "mid", "engine": "e", "energy_source": "s", "shape": {}}
         | {"bound_by": bound_by, "utilization": utilization}
     )
 
