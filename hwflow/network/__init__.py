@@ -43,7 +43,7 @@ class Network:
         other: what is not counted as layers.
         params_unread: parameters that neither a row nor an operator of `other` reads, as far as the importer knows: unused, or
             no more than part of a computation of constants.
-        notes: what is not as the file that it comes from has it.
+        notes: what is not as the file that it comes from has it, and where a traced model's layers depend on input values.
     """
 
     name: str

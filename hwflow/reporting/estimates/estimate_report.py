@@ -47,6 +47,7 @@ def remarks(configuration: Configuration) -> Iterator[str]:
     if configuration.asked != costs.level:
         reason = str(costs.provenance.get("fallback") or "").partition(f"instead of {configuration.asked}: ")[2]
         yield f"{capital(configuration.asked)} was asked for, and {costs.level} answered{': ' if reason else ''}{reason}."
+    yield from (f"{note}." if not note.endswith(".") else note for note in costs.provenance.get("network_notes") or ())
     if note := unsplit_note(configuration):
         yield note
     if costs.totals.energy_normalized is not None:
