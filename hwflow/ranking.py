@@ -36,7 +36,8 @@ def undominated(values: Sequence[tuple[float, ...]]) -> list[bool]:
     import numpy as np
 
     best: set[tuple[float, ...]] = set()
-    left = np.array(sorted(set(values)), dtype=np.float64)  # what beats another comes before it
+    different = sorted(set(values))  # what beats another comes before it
+    left = np.array(different, dtype=np.float64)
     while len(left):
         best.add(tuple(left[0].tolist()))
         left = left[(left < left[0]).any(axis=1)]

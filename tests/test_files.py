@@ -216,7 +216,7 @@ def _readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     from hwflow.compression.folder import plan_from_file
     from hwflow.compression.run import _hash
     from hwflow.datasets import cifar, idx
-    from hwflow.reporting.estimates.configuration import read_ways
+    from hwflow.reporting.estimates.configuration import read_configurations
     from hwflow.reporting.pruning.run_records import read_run
     from hwflow.sweeping.description import load_description
     from hwflow.sweeping.point_record import Checker
@@ -245,7 +245,7 @@ def _readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
         "weights": ("a.pt", lambda path: read(path, "the weights")),
         "hash of weights": ("a.pt", _hash),
         "plan": ("plan.json", plan_from_file),
-        "costs": ("a.json", read_ways),
+        "costs": ("a.json", read_configurations),
         "run": ("config.json", run),
         "records": ("records.jsonl", records),
         "table": ("results.parquet", lambda path: read_results(path.parent)),
@@ -266,10 +266,10 @@ def test_no_reader_of_the_package_blocks_or_reads_without_end(
 
 
 _OPENED_ELSEWHERE = {
-    "data.py": "the readers themselves",
-    "_owner.py": "the kernel's own files below /proc",
+    "files.py": "the readers themselves",
+    "store/owner.py": "the kernel's own files below /proc",
     "cli/__init__.py": "os.devnull, to write",
-    "pruning/folder.py": "log.jsonl, to write",
+    "compression/folder.py": "log.jsonl, to write",
     "sweeping/records.py": "records.jsonl, checked and then opened to append",
     "timeloop/process.py": "what a tool has just printed into hwflow's own folder, its end only",
     "timeloop/engine.py": "tools on PATH, which are trusted",
@@ -278,8 +278,10 @@ _OPENED_ELSEWHERE = {
     "network/from_onnx.py": "onnx.load, after `checked`",
     "datasets/_files.py": "Pillow, after `checked`",
     "datasets/idx.py": "gzip, of a file from `open_input`",
-    "reporting/sweep_folder.py": "pyarrow, after `checked`",
-    "sweeping/tables.py": "pandas, after `checked`",
+    "reporting/sweeps/sweep_folder.py": "pyarrow, after `checked`",
+    "sweeping/result_tables.py": "pandas, after `checked`",
+    "sweeping/ray_session.py": "logs and /proc entries of Ray processes that a killed sweep left",
+    "scratch.py": "the lock of a folder of hwflow's own",
 }
 
 

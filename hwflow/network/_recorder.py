@@ -11,16 +11,18 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from hwflow.errors import ImportFailed, InputError
 from hwflow.layers import Layer
-from hwflow.network import Network, OtherOp, _aten
+from hwflow.network import _aten
+from hwflow.network._parameter_uses import Readings
 from hwflow.network._parameters import Constants, Origin
-from hwflow.network._readings import Readings
 from hwflow.network._rows import convolution, product
+from hwflow.network.network import Network, OtherOp
 
 
 class _Call(NamedTuple):
@@ -171,11 +173,15 @@ class Recorder(TorchDispatchMode):
 
         What is computed of constants alone is the same for every input. An index of whole numbers has the size of its result.
         """
-        tagged = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}.intersection(func.tags)
-        if not tagged and op not in ("is_nonzero", "item"):  # composites without the tags of what they call
+        if not {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}.intersection(func.tags):
             return False
         decisive = [t for t in tensors if t.dtype in (torch.bool, torch.uint8)] if op.startswith("index") else tensors
         return any(self._is_data(t) for t in decisive)
+
+    def read_outside(self, tensor: torch.Tensor, function: str) -> None:
+        """Note that a model reads a tensor where no operator shows it."""
+        if self._is_data(tensor):
+            self._notes.append(self._branch_note("Tensor", function))
 
     def _branch_note(self, namespace: str, op: str) -> str:
         return (
@@ -213,6 +219,22 @@ class Recorder(TorchDispatchMode):
         if bias is not None and not self._is_data(bias):
             self._readings.biases.append(self._constants.reading(place, bias))
         self.layers.append(layer)
+
+
+class OutsideReads(TorchFunctionMode):
+    """Sees values that a model reads past the dispatcher, as lists and NumPy's arrays."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READS:
+            self._recorder.read_outside(args[0], func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+_READS = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------

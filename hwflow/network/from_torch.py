@@ -17,11 +17,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
 from hwflow.errors import ImportFailed, InputError
-from hwflow.network import Network
 from hwflow.network._inputs import InputSpec, inputs_of
 from hwflow.network._parameters import Origin
-from hwflow.network._recorder import Recorder
+from hwflow.network._recorder import OutsideReads, Recorder
 from hwflow.network._rows import shown
+from hwflow.network.network import Network
 
 Example: TypeAlias = "tuple[int, ...] | torch.Tensor"
 
@@ -117,7 +117,14 @@ def _run_real(model: nn.Module, examples: tuple[Example, ...], names: Sequence[s
     recorder = Recorder(_origins(model, swapped), inputs)
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
     try:
-        with torch.random.fork_rng(devices=[]), _unchanged(model), recorder.names_from(model), torch.inference_mode(), recorder:
+        with (
+            torch.random.fork_rng(devices=[]),
+            _unchanged(model),
+            recorder.names_from(model),
+            torch.inference_mode(),
+            OutsideReads(recorder),
+            recorder,
+        ):
             if scripted:
                 ordered, named = _call(inputs, names)
                 model(*ordered, **named)  # functional_call cannot swap what a script module holds
