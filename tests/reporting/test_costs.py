@@ -18,7 +18,7 @@ from hwflow.reporting import write_costs, write_report
 from hwflow.reporting.estimates.configuration import LEAKAGE, configuration, split_by_tensor
 from hwflow.reporting.estimates.layer_rows import limit_of
 from hwflow.reporting.page.palette import THEMES
-from hwflow.reporting.page.values import number
+from hwflow.reporting.page.values import number, quantity
 from hwflow.reporting.pruning.run_records import LayerRecord
 from tests.reporting.reading import Read, strings
 
@@ -274,3 +274,13 @@ def test_plotly_knows_every_property(page: Read, compared: tuple[Path, dict[str,
         text = re.sub(r'"@([\w-]+)[^"]*"', lambda name: json.dumps(THEMES["light"][name[1]]), json.dumps(one))
         drawn = graph_objects.Figure(json.loads(text))  # which refuses what it does not know
         assert [trace.type for trace in drawn.data] == [trace["type"] for trace in one["data"]]
+
+
+def test_a_batch_has_figures_per_image(file: Path, tmp_path: Path) -> None:
+    cost = estimate(Network.from_yaml(file), "eyeriss", batch=4)
+    found = Read(write_costs([configuration(cost)], tmp_path / "page.html"))
+    assert "Per image" in found.text
+    for value, unit in (((cost.energy_pj or 0.0) * 1e-12, "J"), (cost.latency_s or 0.0, "s")):
+        assert quantity(value / 4, unit).replace("\xa0", " ") in found.text.replace("\xa0", " ")
+    one = write_costs([configuration(estimate(Network.from_yaml(file), "eyeriss"))], tmp_path / "one.html")
+    assert "Per image" not in Read(one).text

@@ -108,6 +108,9 @@ def _tiles(configuration: Configuration) -> Tiles:
         tiles.append(Tile("DRAM traffic", quantity(totals.dram_bytes, "B")))
     if totals.area_um2 is not None:
         tiles.append(Tile("Area", area_text(totals.area_um2), "memories and MAC units"))
+    if costs.batch > 1 and _batch(costs) == f"batch {costs.batch}" and energy is not None:
+        slow = "" if totals.latency_s is None else f"{quantity(totals.latency_s / costs.batch, 's')}"
+        tiles.append(Tile("Per image", quantity(energy / costs.batch, unit), slow))
     size = f"{quantity(totals.params + totals.params_other, '')} parameters\n{counted(len(costs.layers), 'layer')}"
     return Tiles([*tiles, Tile("MACs", quantity(totals.macs, ""), size)])
 
