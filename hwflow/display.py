@@ -84,6 +84,24 @@ def costs_figures(costs: Sequence[Any]) -> dict[str, Any]:
     return figures
 
 
+def pruning_figures(costs: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Figures of the layers before and after pruning, by title; `costs` by level."""
+    figures: dict[str, Any] = _reports().pruning_figures(costs)
+    return figures
+
+
+def mapping_figures(cost: Any) -> dict[str, Any]:
+    """Figures of one layer's `LayerCost`, by title."""
+    figures: dict[str, Any] = _reports().mapping_figures(cost)
+    return figures
+
+
+def width_figures(layer: str, width: str, unit: str, sizes: Sequence[int], entries: Sequence[Any]) -> dict[str, Any]:
+    """Figures of one layer's costs over one of its widths, by title."""
+    figures: dict[str, Any] = _reports().width_figures(layer, width, unit, sizes, entries)
+    return figures
+
+
 def chosen_figure(figures: dict[str, Any], title: str | None) -> Any:
     """One of the figures: the first, or the first whose title has the words given."""
     if title is None:
@@ -105,6 +123,9 @@ __all__ = [
     "costs_figures",
     "figure_text",
     "latency_text",
+    "mapping_figures",
+    "pruning_figures",
     "table_html",
+    "width_figures",
     "write_costs_page",
 ]

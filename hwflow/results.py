@@ -215,6 +215,19 @@ class NetworkCost:
         return self._sum([r.latency_s for r in self.rows])  # type: ignore[no-any-return]
 
     @property
+    def per_image(self) -> dict[str, float | None] | None:
+        """Energy, latency and DRAM bytes by the images of the batch; None at batch 1, or where layers have several batches."""
+        if self.batch == 1 or batch_text((row.layer.type, row.layer.N) for row in self.rows) != f"batch {self.batch}":
+            return None
+        totals = {
+            "energy_pj": self.energy_pj,
+            "energy_normalized": self.energy_normalized,
+            "latency_s": self.latency_s,
+            "dram_bytes": self.dram_bytes,
+        }
+        return {name: None if value is None else value / self.batch for name, value in totals.items()}
+
+    @property
     def edp_pj_s(self) -> float | None:
         """(sum of energies)(sum of latencies), in picojoule seconds."""
         if self.energy_pj is None or self.latency_s is None:

@@ -216,7 +216,7 @@ def _readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     from hwflow.compression.folder import plan_from_file
     from hwflow.compression.run import _hash
     from hwflow.datasets import cifar, idx
-    from hwflow.reporting.estimates.configuration import read_ways
+    from hwflow.reporting.estimates.configuration import read_configurations
     from hwflow.reporting.pruning.run_records import read_run
     from hwflow.sweeping.description import load_description
     from hwflow.sweeping.point_record import Checker
@@ -245,7 +245,7 @@ def _readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
         "weights": ("a.pt", lambda path: read(path, "the weights")),
         "hash of weights": ("a.pt", _hash),
         "plan": ("plan.json", plan_from_file),
-        "costs": ("a.json", read_ways),
+        "costs": ("a.json", read_configurations),
         "run": ("config.json", run),
         "records": ("records.jsonl", records),
         "table": ("results.parquet", lambda path: read_results(path.parent)),

@@ -145,6 +145,36 @@ def test_results_show_themselves(tiny: Path, tmp_path: Path) -> None:
             one.plot("nothing")
 
 
+def test_layers_and_widths_have_figures(tiny: Path) -> None:
+    pytest.importorskip("plotly")
+    best = hwflow.map_layer(hwflow.Network.from_yaml(tiny)["conv1"], "eyeriss")
+    bars = best.plot().data[0]
+    assert list(bars.x) == list(best.cost.energy_by_level)
+    assert sum(bars.y) == pytest.approx(best.cost.energy * 1e-12 / _scale(best.plot()))
+    assert best.plot().layout.title.text == "Energy of conv1 per part"
+
+    table = hwflow.cost_table(tiny, "eyeriss", fill=False, store=False)
+    for name in ("Energy", "Latency", "Utilization"):
+        figure = table.plot(title=name)
+        assert figure.layout.title.text.startswith(f"{name} of ")
+    layer = next(la for la in table.network if la.name in figure.layout.title.text)
+    sizes = list(figure.data[0].x)
+    assert sizes[-1] in (layer.M, layer.C, layer.G)
+    assert figure.data[0].y[-1] == pytest.approx(100 * table[layer].utilization)
+    assert "conv1" in table.plot("conv1").layout.title.text
+    with pytest.raises(InputError, match=r"unknown layer of .* 'conv9'"):
+        table.plot("conv9")
+    with pytest.raises(InputError, match="unknown figure 'nothing'"):
+        table.plot(title="nothing")
+    coarse = hwflow.cost_table(tiny, level="coarse", store=False)
+    assert [title.split()[0] for title in coarse.figures()] == ["Energy"]  # without a chip nothing is known of time
+
+
+def _scale(figure: Any) -> float:
+    """Joule of one unit of the energy axis."""
+    return {"m": 1e-3, "\u00b5": 1e-6, "\u03bc": 1e-6, "n": 1e-9, "p": 1e-12}[figure.layout.yaxis.title.text.split("(")[1][0]]
+
+
 def test_what_a_notebook_shows_is_escaped() -> None:
     network = hwflow.Network("<b>x</b>", (hwflow.Layer("<script>", C=1, M=1),))
     assert "<script>" not in network._repr_html_()

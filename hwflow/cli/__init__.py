@@ -13,16 +13,37 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from hwflow.cli import costs, house, maps, pruning, report, sweeps, training
 from hwflow.errors import HwflowError
 from hwflow.version import __version__
 
+
+class _Commands(TyperGroup):
+    """Says in plain words what Typer says in Pydantic's, where an option's value is of another type."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for told, plain in _PLAIN.items():
+                if error.message.startswith(told):
+                    error.message = plain
+            raise
+
+
+_PLAIN = {
+    "Input should be a valid integer": "it must be a whole number.",
+    "Input should be a valid number": "it must be a number.",
+}
+
 app = typer.Typer(
     name="hwflow",
+    cls=_Commands,
     help="Energy and latency of every layer of a CNN on an accelerator, at three levels: coarse, mid (own analysis and mapping "
     "search) and fine (Timeloop and Accelergy).",
     no_args_is_help=True,

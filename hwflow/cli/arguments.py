@@ -50,7 +50,14 @@ SetOption = Annotated[
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", metavar="N", help="Batch size.")]
 BitsOption = Annotated[str | None, typer.Option("--bits", metavar="W,A", help="Word widths of weights and activations.")]
-InputOption = Annotated[str | None, typer.Option("--input", metavar="1x3x224x224", help="Input shape, batch first.")]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="[NAME=][TYPE:]SIZES",
+        help="Input shape, batch first: 1x3x224x224; input_ids=int64:1x128. Again for several inputs.",
+    ),
+]
 ObjectiveOption = Annotated[
     str, typer.Option("--objective", metavar="energy|latency|edp", help="What the mapping search minimises.")
 ]
@@ -103,11 +110,12 @@ _VALUE = 10_000
 """Characters of a field's value."""
 
 
-def load_network(spec: str, input_text: str | None, batch: int | None, bits: str | None) -> Network:
+def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bits: str | None) -> Network:
     """The network that the user means, at the input shape, batch and word widths given."""
+    from hwflow.network._inputs import parsed_inputs
     from hwflow.network.load import load
 
-    network = load(spec, input_shape=_shape(input_text), batch=batch)
+    network = load(spec, input_shape=parsed_inputs(inputs), batch=batch)
     if network.notes:
         from hwflow.cli.console import say
 
@@ -222,14 +230,6 @@ def listed(option: str, text: str) -> list[str]:
     if not items:
         raise InputError(f"{option} is empty; give one or more names, with commas between them.")
     return list(dict.fromkeys(items))
-
-
-def _shape(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    return tuple(
-        _whole("--input", text, text.lower().split("x"), None, "whole numbers with x between them, batch first: 1x3x224x224")
-    )
 
 
 def _whole(option: str, text: str, parts: Sequence[str], count: int | None, expected: str) -> list[int]:

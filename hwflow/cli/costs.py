@@ -121,7 +121,7 @@ def compare(
 ) -> None:
     """Levels, accelerators or dataflows side by side, with the rank correlation of their layers.
 
-    Ratios and correlations (Spearman's) are against the first way that is asked for.
+    Ratios and correlations (Spearman's) are against the first configuration.
     """
     import hwflow
     from hwflow.cli import pages

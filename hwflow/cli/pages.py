@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hwflow.cli.console import Page, Table, counted, number
@@ -78,6 +78,8 @@ def _lines(cost: NetworkCost) -> list[str]:
     lines = []
     latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {latency_text(cost.latency_s)}"
     lines.append(f"{latency[0].upper()}{latency[1:]}; parameters {_parameters(cost)}.")
+    if cost.per_image is not None:
+        lines.append(f"Per image: {', '.join(_per_image(cost.per_image))}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
@@ -93,6 +95,17 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Not counted: {listed}{extra}.")
     lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
     return lines
+
+
+def _per_image(known: Mapping[str, float | None]) -> list[str]:
+    """What one image of a batch costs."""
+    told = []
+    for name, unit in (("energy_pj", "uJ"), ("energy_normalized", "M units")):
+        if (energy := known[name]) is not None:
+            told.append(f"{number(energy / 1e6)} {unit}")
+    if (latency := known["latency_s"]) is not None:
+        told.append(latency_text(latency))
+    return [*told, f"{number((known['dram_bytes'] or 0.0) / 1e3, 1)} kB of DRAM traffic"]
 
 
 def _parameters(cost: NetworkCost) -> str:

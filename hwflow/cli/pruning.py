@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.training import DataOption, DeviceOption, PrecisionOption
+from hwflow.cli.training import DataOption, DeviceOption, PrecisionOption, ThreadsOption
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def prune(
     jobs: args.JobsOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the same command was interrupted.")] = False,
 ) -> None:
     """Prune a network to a budget of energy or latency with a reinforcement-learning agent, fine-tune it, and cost the result.
@@ -117,6 +118,7 @@ def prune(
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
+    from hwflow.training.threads import limited, thread_count
 
     _refuse_unused(
         metric=metric, budget=budget, level=level, levels=levels, keep=keep, plan=plan, episodes=episodes, samples=samples
@@ -154,8 +156,10 @@ def prune(
     chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     if chip is None and (changes or set(settings.levels) != {"coarse"}):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
+    chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
+    say(str(chosen))
     try:
-        with progress(f"{network} on {data}") as bar:
+        with limited(chosen.count), progress(f"{network} on {data}") as bar:
             result = pruning.prune(
                 network,
                 loaded,
@@ -285,5 +289,5 @@ def _comparison(contest: Contest) -> Table:
         ]
         for c in contest.candidates
     ]
-    headings = ["plan", "searched (%)", "judged (%)", *(f"{name} (%)" for name in names), "in budget", "tried"]
+    headings = ["plan", "search split (%)", "held-out split (%)", *(f"{name} (%)" for name in names), "in budget", "tried"]
     return Table(headings, rows, left=frozenset({0}))

@@ -24,6 +24,14 @@ DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", 
 PrecisionOption = Annotated[
     str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto is bfloat16 where the device has it.")
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="Threads that PyTorch computes with; by default one where a training step is small, else the free cores.",
+    ),
+]
 
 
 def train(
@@ -47,6 +55,7 @@ def train(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
 ) -> None:
     """Train a network on a data set and write its weights, for 'hwflow prune --weights'.
 
@@ -54,14 +63,23 @@ def train(
     killed or interrupted goes on where it was when it is given again, to the same result.
     """
     from hwflow import training
-    from hwflow.cli.console import InterruptError, deliver, progress, remark
+    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.datasets import load_data
+    from hwflow.network.load import load_module
+    from hwflow.training.recipe import default_recipe
+    from hwflow.training.threads import limited, thread_count
 
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "patience": patience}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changes |= {"seed": seed, "device": device, "precision": precision}
+    loaded = load_data(data)
+    module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
+    step = default_recipe(loaded, module).batch_size if batch_size is None else batch_size
+    chosen = thread_count(module, loaded.input_shape, step, threads)
+    say(str(chosen))
     try:
-        with progress(f"{network} on {data}") as bar:
-            _, history = training.train(network, data, weights=weights, output=output, progress=bar, **changes)
+        with limited(chosen.count), progress(f"{network} on {data}") as bar:
+            _, history = training.train(network, loaded, weights=weights, output=output, progress=bar, **changes)
     except KeyboardInterrupt:
         raise InterruptError(
             "interrupted. The same command goes on after the last whole epoch, which is kept beside the file of weights "

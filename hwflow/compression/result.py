@@ -62,6 +62,14 @@ class PruneResult:
         lines = [f"Channels kept: {kept}", *(f"{level} is missing: {why}" for level, why in self.not_available.items())]
         return display.table_html(f"PruneResult {self._summary()}", ["", "before", "after"], rows, None, lines)
 
+    def figures(self) -> dict[str, Any]:
+        """Energy and latency per layer before and after, as `plotly.graph_objects.Figure`, by title (extra `report`)."""
+        return display.pruning_figures(self.costs)
+
+    def plot(self, title: str | None = None) -> Any:
+        """One of `figures`: energy at the first level, or the first whose title has these words ("latency")."""
+        return display.chosen_figure(self.figures(), title)
+
     def _summary(self) -> str:
         told = [f"test accuracy {self.before.accuracy:.2%} to {self.after.accuracy:.2%}"]
         for level, (before, after) in self.costs.items():

@@ -175,6 +175,26 @@ class CostTable:
         ]
         return display.table_html(f"CostTable {self._summary()}", headings, rows)
 
+    def figures(self, name: str | None = None) -> dict[str, Any]:
+        """One layer's costs over its widths as `plotly.graph_objects.Figure`, by title (extra `report`).
+
+        Args:
+            name: the layer; by default the one with the most multiply-accumulates among those with several widths.
+        """
+        wide = [layer for layer in self._layers.values() if any(len(axis) > 1 for axis in self._axes[layer.name])]
+        if name is None:
+            name = max(wide or self._layers.values(), key=lambda layer: layer.macs).name
+        own, axes = self._layers.get(name) or self.network[name], self._axes[name]
+        width = next((w for w in ("M", "G", "C") if len(getattr(axes, w)) > 1), "M")
+        sizes = getattr(axes, width)
+        self.fill(_resized(own, (own.G, own.C, own.M)).with_(**{width: size}) for size in sizes)
+        entries = [self.cost(name, **{width: size}) for size in sizes]
+        return display.width_figures(name, _WIDTHS[width], self.energy_unit, sizes, entries)
+
+    def plot(self, name: str | None = None, title: str | None = None) -> Any:
+        """One of `figures` of a layer: energy, or the first whose title has these words ("latency")."""
+        return display.chosen_figure(self.figures(name), title)
+
     def _summary(self) -> str:
         where = f" on {self.accelerator.label}" if self.accelerator else ", no accelerator"
         return f"{self.network.name}{where}, level {self.level}: {len(self._named)} layers, {len(self):,} shapes known"
@@ -258,6 +278,8 @@ class CostTable:
         )
         return Entry(*(math.nan if v is None else v for v in known))
 
+
+_WIDTHS = {"M": "output channels per group", "G": "groups", "C": "input channels per group"}
 
 # Widths --------------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from hwflow.errors import InputError
 from hwflow.files import read_text
 from hwflow.hardware.accelerator import Accelerator, presets
 from hwflow.network import Network
+from hwflow.network._inputs import inputs_of
 from hwflow.network._rows import checked_batch
 from hwflow.network.load import batched, load
 
@@ -30,7 +31,7 @@ def network_of(
     Args:
         given: a `Network`; a `torch.nn.Module`, with `input_shape`; or a name or file as the command line takes it: a zoo name,
             an `.onnx` or `.yaml` file, `package.module:callable`.
-        input_shape: batch included.
+        input_shape: batch included, as `Network.from_torch` takes it.
         batch: replaces the batch of the network's own input; beside `input_shape` it must be the same.
         bits: word widths of weights and activations, for layers that state none.
 
@@ -53,8 +54,7 @@ def network_of(
                 f"{type(given).__name__} is a PyTorch module: give the shape of its input, batch first: "
                 "input_shape=(1, 3, 224, 224)."
             )
-        first = input_shape[0] if input_shape else None
-        checked_batch(first if isinstance(first, (tuple, list)) else input_shape, batch)
+        checked_batch(inputs_of(input_shape)[0].shape, batch)
         network = Network.from_torch(given, input_shape)
     else:
         raise InputError(

@@ -6,6 +6,7 @@ import html
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,10 @@ class MapResult:
         nest = f"<pre>{html.escape(str(self.mapping))}</pre>"
         rows = [[part, f"{energy:,.0f}"] for part, energy in self.cost.energy_by_level.items()]
         return nest + display.table_html(self._summary(), ["part", f"energy ({self.cost.energy_unit})"], rows)
+
+    def plot(self) -> Any:
+        """The layer's energy by part of the chip, as a `plotly.graph_objects.Figure` (extra `report`)."""
+        return display.chosen_figure(display.mapping_figures(self.cost), None)
 
     def _summary(self) -> str:
         cost = self.cost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hwflow.cost import energy_sources
@@ -68,11 +69,12 @@ def used_at(level: LevelName, **options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in USED_AT or level in USED_AT[name][0]}
 
 
-def check_used(options: Options, levels: Collection[LevelName] | None = None) -> None:
+def check_used(options: Options, levels: Collection[LevelName] | None = None, *, file: Path | None = None) -> None:
     """Refuse an option that none of the levels looks at: it would change nothing, and its user thinks that it does.
 
     Args:
         levels: those that are asked for with these options; by default the one in them.
+        file: where the options are fields of it.
 
     Raises:
         InputError: naming the option, its value and the levels at which it means something.
@@ -85,9 +87,10 @@ def check_used(options: Options, levels: Collection[LevelName] | None = None) ->
         at = " and ".join(level for level in LEVELS if level in used_at)
         here = ", ".join(level for level in LEVELS if level in asked)
         more = ", and for energy accelergy" if name == "engine" else ""
+        where = f"{file}: {name}" if file else f"{name} (--{name})"
         raise InputError(
-            f"{name} (--{name}) is {value!r}, which changes nothing at level {here}: it is for {at}{more}. Ask for that level, "
-            "or leave it out."
+            f"{where} is {value!r}, which changes nothing at level {here}: it is for {at}{more}. Ask for that level, or leave "
+            "it out."
         )
     if options.mapper == "timeloop" and asked == {"fine"} and not options.ragged:
         raise InputError("ragged is False beside mapper timeloop, whose mappings are never ragged; leave it out.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hwflow.errors import ImportFailed, InputError
+from hwflow.errors import ImportFailed, InputError, not_found
+from hwflow.network._inputs import InputSpec, inputs_of
 from hwflow.network._rows import checked_batch, shown
 
 
@@ -22,11 +22,12 @@ def fix_inputs(graph: Any, path: Path, input_shape: Any, batch: int | None) -> N
     checked_batch(None, batch)
     given = _given(input_shape, inputs, path)
     symbols: dict[str, int] = {}
-    for value, shape in zip(inputs, given, strict=False):
-        checked_batch(shape, batch)
-        _write(value, shape, path, symbols)
+    for value, spec in given:
+        checked_batch(spec.shape, batch)
+        _write(value, spec.shape, path, symbols)
     if batch is not None:
-        _write_batch(inputs[len(given) :], batch, symbols)
+        sized = {value.name for value, _ in given}
+        _write_batch([value for value in inputs if value.name not in sized], batch, symbols)
     for value in inputs:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if not dim.HasField("dim_value") and dim.dim_param in symbols:
@@ -39,20 +40,39 @@ def fix_inputs(graph: Any, path: Path, input_shape: Any, batch: int | None) -> N
             )
 
 
-def _given(input_shape: Any, inputs: list[Any], path: Path) -> list[tuple[int, ...]]:
+def _given(input_shape: Any, inputs: list[Any], path: Path) -> list[tuple[Any, InputSpec]]:
+    """The inputs of the graph that the user describes: by name, and the others in the graph's order."""
     if input_shape is None:
         return []
-    several = len(input_shape) > 0 and all(isinstance(part, Sequence) for part in input_shape)
-    shapes = [tuple(part) for part in input_shape] if several else [tuple(input_shape)]
-    if len(shapes) > len(inputs) or (several and len(shapes) < len(inputs)):
-        names = ", ".join(value.name for value in inputs)
-        raise InputError(f"input_shape has {len(shapes)} shapes; {path} has {len(inputs)} inputs: {names}.")
-    for shape in shapes:
-        if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-            raise InputError(
-                f"input_shape is {input_shape!r}; it must be whole numbers of at least 1, batch first, as in (1, 3, 224, 224)."
-            )
-    return shapes
+    specs = inputs_of(input_shape)
+    ordered = [spec for spec in specs if spec.name is None]
+    by_name = {value.name: value for value in inputs}
+    for spec in specs:
+        if spec.name is not None and spec.name not in by_name:
+            raise not_found(f"input in {path}", spec.name, list(by_name))
+    free = [value for value in inputs if value.name not in {spec.name for spec in specs}]
+    if len(ordered) > len(free) or (len(ordered) > 1 and len(ordered) < len(free)):
+        names = ", ".join(by_name)
+        raise InputError(
+            f"input_shape has {len(specs)} shapes; {path} has {len(inputs)} inputs: {names}. Name the "
+            f"inputs that are meant: --input {next(iter(by_name), 'x')}=SIZES (a mapping in Python)."
+        )
+    named = [(by_name[spec.name], spec) for spec in specs if spec.name is not None]
+    found = [*zip(free, ordered, strict=False), *named]
+    for value, spec in found:
+        _check_type(value, spec, path)
+    return found
+
+
+def _check_type(value: Any, spec: InputSpec, path: Path) -> None:
+    from onnx import TensorProto
+
+    name = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    written = {"float": "float32", "double": "float64"}.get(name, name)
+    if spec.dtype not in (None, written):
+        raise InputError(
+            f"input_shape says {spec.dtype} for input {value.name!r}; {path} fixes it at {written}. Leave the type out."
+        )
 
 
 def _write(value: Any, shape: tuple[int, ...], path: Path, symbols: dict[str, int]) -> None:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -55,6 +57,7 @@ class Recorder(TorchDispatchMode):
         self._running: list[tuple[str, str]] = []
         self._constants = Constants(origins)
         self._readings = Readings()
+        self._notes: list[str] = []
         self._data: Any = WeakTensorKeyDictionary()
         self._written: dict[int, Any] = {}
         for tensor in inputs:
@@ -62,7 +65,8 @@ class Recorder(TorchDispatchMode):
 
     def network(self, name: str) -> Network:
         """What was recorded."""
-        return Network(name, *self._readings.settled(self._constants.sizes, self.layers, self._other))
+        recorded = Network(name, *self._readings.settled(self._constants.sizes, self.layers, self._other))
+        return replace(recorded, notes=tuple(dict.fromkeys(self._notes)))
 
     # Names -----------------------------------------------------------------------------------------------------------
 
@@ -120,6 +124,8 @@ class Recorder(TorchDispatchMode):
                 return made_of
         out = func(*args, **kwargs)
         tensors = _tensors_of((args, kwargs))
+        if self._depends_on_values(func, op, tensors):
+            self._notes.append(self._branch_note(namespace, op))
         if any(self._is_data(t) for t in tensors) and not _aten.is_factory(op):
             self._record(_Call(func, namespace, op, _bound(func, args, kwargs)), tensors, _tensors_of(out))
             self._mark(func, args, kwargs, out)
@@ -162,14 +168,38 @@ class Recorder(TorchDispatchMode):
         for t in _tensors_of(out):
             self._data[t] = True
 
-    def _refuse(self, namespace: str, op: str, why: str = "") -> None:
+    def _depends_on_values(self, func: Any, op: str, tensors: list[torch.Tensor]) -> bool:
+        """Whether what follows may differ for other values of the input: a value is read, or sizes come from values.
+
+        What is computed of constants alone is the same for every input. An index of whole numbers has the size of its result.
+        """
+        if not {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}.intersection(func.tags):
+            return False
+        decisive = [t for t in tensors if t.dtype in (torch.bool, torch.uint8)] if op.startswith("index") else tensors
+        return any(self._is_data(t) for t in decisive)
+
+    def read_outside(self, tensor: torch.Tensor, function: str) -> None:
+        """Note that a model reads a tensor where no operator shows it."""
+        if self._is_data(tensor):
+            self._notes.append(self._branch_note("Tensor", function))
+
+    def _branch_note(self, namespace: str, op: str) -> str:
+        return (
+            f"{self._place()} depends on values of the input ({namespace}::{op}): these are the layers and sizes for the "
+            "input of this trace, zeros unless a tensor was given. Other inputs may execute others."
+        )
+
+    def _place(self) -> str:
+        """The module that is running, for messages."""
         name, kind = self._running[-1] if self._running else ("", "model")
+        return f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
+
+    def _refuse(self, namespace: str, op: str, why: str = "") -> None:
         reason = (
             why or "it holds multiply-accumulates that are no convolution of one or two axes, linear layer or matrix product"
         )
-        where = f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
         self.refusal = ImportFailed(
-            f"{where} executes {namespace}::{op}, which hwflow cannot express: {reason}. "
+            f"{self._place()} executes {namespace}::{op}, which hwflow cannot express: {reason}. "
             "Replace that module, or describe the network as a YAML layer list."
         )
         raise self.refusal
@@ -189,6 +219,22 @@ class Recorder(TorchDispatchMode):
         if bias is not None and not self._is_data(bias):
             self._readings.biases.append(self._constants.reading(place, bias))
         self.layers.append(layer)
+
+
+class OutsideReads(TorchFunctionMode):
+    """Sees values that a model reads past the dispatcher, as lists and NumPy's arrays."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READS:
+            self._recorder.read_outside(args[0], func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+_READS = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None)
     What depends on no input of the graph is a constant that is computed once: neither row nor operator.
 
     Args:
-        input_shape: sizes of the first input, batch included, or a tuple of shapes for all inputs; needed where the file leaves
-            sizes open other than the batch.
+        input_shape: sizes of the first input, batch included, a tuple of shapes for all inputs, or a mapping from names of
+            inputs to shapes; needed where the file leaves sizes open other than the batch.
         batch: size of the first axis of the inputs. Where the file fixes it, it is changed, if the graph allows that.
 
     Raises:

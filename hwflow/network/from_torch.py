@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -17,8 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
 from hwflow.errors import ImportFailed, InputError
+from hwflow.network._inputs import InputSpec, inputs_of
 from hwflow.network._parameters import Origin
-from hwflow.network._recorder import Recorder
+from hwflow.network._recorder import OutsideReads, Recorder
 from hwflow.network._rows import shown
 from hwflow.network.network import Network
 
@@ -36,8 +37,9 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
 
     Args:
         model: any module whose multiply-accumulates are convolutions of one or two axes, linear layers or matrix products.
-        input_shape: (N, C, H, W) or whatever the model takes, batch included; a tuple of shapes for several inputs. A tensor
-            may stand for a shape, where the input is not of the parameters' type.
+        input_shape: (N, C, H, W) or whatever the model takes, batch included. A text may stand for a shape, to state a type
+            other than the parameters' ("int64:1x128" for token ids, zeros), and so may a tensor, whose values are used. Several
+            inputs are a tuple of these, in order, or a mapping from the names of `forward`'s arguments to these.
         name: of the network; the model's class by default.
 
     Raises:
@@ -54,8 +56,8 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
             f"{label}: parameter {lazy[0]!r} has no shape yet (a lazy module). Run the model once on real data "
             "before importing it."
         )
-    examples = examples_of(input_shape)
-    recorder = _run_fake(model, examples) or _run_real(model, examples, label)
+    examples, names = _arguments(input_shape)
+    recorder = _run_fake(model, examples, names) or _run_real(model, examples, names, label)
     if not recorder.layers:
         raise ImportFailed(
             f"{label} executes no convolution, linear layer or matrix product on inputs of {_sizes(examples)}; "
@@ -71,7 +73,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _run_fake(model: nn.Module, examples: tuple[Example, ...]) -> Recorder | None:
+def _run_fake(model: nn.Module, examples: tuple[Example, ...], names: Sequence[str]) -> Recorder | None:
     """The record of a run on fake tensors; None where the model cannot run on them."""
     # Tensors that are no parameters or buffers (plain attributes) enter the fake world by themselves.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
@@ -82,13 +84,19 @@ def _run_fake(model: nn.Module, examples: tuple[Example, ...]) -> Recorder | Non
             inputs = tuple(filled(x, model) for x in examples)
         recorder = Recorder(_origins(model, swapped), inputs)
         with _silent(), _unchanged(model), recorder.names_from(model), torch.inference_mode(), fake, recorder:
-            functional_call(model, swapped, inputs)
+            functional_call(model, swapped, *_call(inputs, names))
     except Exception:
         if recorder is None or not recorder.refusal:
             return None  # whatever went wrong goes wrong again on real tensors, or does not
     if recorder.refusal:
         raise recorder.refusal from None
     return recorder
+
+
+def _call(inputs: Sequence[torch.Tensor], names: Sequence[str]) -> tuple[tuple[torch.Tensor, ...], Mapping[str, torch.Tensor]]:
+    """The inputs as positional and as keyword arguments; the last ones have names."""
+    first = len(inputs) - len(names)
+    return tuple(inputs[:first]), dict(zip(names, inputs[first:], strict=True))
 
 
 @contextlib.contextmanager
@@ -102,25 +110,34 @@ def _silent() -> Iterator[None]:
         logger.disabled = before
 
 
-def _run_real(model: nn.Module, examples: tuple[Example, ...], label: str) -> Recorder:
+def _run_real(model: nn.Module, examples: tuple[Example, ...], names: Sequence[str], label: str) -> Recorder:
     """The record of a run on zeros, on the model's device."""
     swapped = {**dict(model.named_parameters()), **{key: value.clone() for key, value in model.named_buffers()}}
     inputs = tuple(filled(x, model) for x in examples)
     recorder = Recorder(_origins(model, swapped), inputs)
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
     try:
-        with torch.random.fork_rng(devices=[]), _unchanged(model), recorder.names_from(model), torch.inference_mode(), recorder:
+        with (
+            torch.random.fork_rng(devices=[]),
+            _unchanged(model),
+            recorder.names_from(model),
+            torch.inference_mode(),
+            OutsideReads(recorder),
+            recorder,
+        ):
             if scripted:
-                model(*inputs)  # functional_call cannot swap what a script module holds
+                ordered, named = _call(inputs, names)
+                model(*ordered, **named)  # functional_call cannot swap what a script module holds
             else:
-                functional_call(model, swapped, inputs)
+                functional_call(model, swapped, *_call(inputs, names))
     except Exception as error:
         if recorder.refusal:
             raise recorder.refusal from None
         where = f", in module {recorder.failed_in!r}" if recorder.failed_in else ""
         raise ImportFailed(
             f"{label} fails on inputs of {_sizes(examples)}{where}: {type(error).__name__}: {_first_line(error)} "
-            "Check the input shape, batch included (--input 1x3x224x224, or input_shape=)."
+            "Check the input shape, batch included (--input 1x3x224x224, or input_shape=), and its type where the input is not "
+            "of the parameters' (int64:1x128 for token ids)."
         ) from error
     if recorder.refusal:
         raise recorder.refusal
@@ -178,28 +195,27 @@ def _origins(model: nn.Module, swapped: dict[str, torch.Tensor]) -> list[tuple[t
 
 
 def examples_of(input_shape: Any) -> tuple[Example, ...]:
-    """The inputs that the user described: for each a shape, or the tensor itself."""
-    several = (
-        _is_sequence(input_shape)
-        and len(input_shape) > 0
-        and all(_is_sequence(part) or isinstance(part, torch.Tensor) for part in input_shape)
-    )
-    examples = []
-    for part in input_shape if several else [input_shape]:
-        if isinstance(part, torch.Tensor):
-            examples.append(part)
-        elif _is_sequence(part) and part and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in part):
-            examples.append(tuple(part))
-        else:
-            raise InputError(
-                f"input_shape is {input_shape!r}; it must be whole numbers of at least 1, batch first, as in (1, 3, 224, 224), "
-                "or a tuple of such shapes."
-            )
-    return tuple(examples)
+    """The inputs that the user described, in order: for each a shape, or a tensor.
+
+    Raises:
+        InputError: where it is no shape, or inputs have names.
+    """
+    examples, names = _arguments(input_shape)
+    if names:
+        raise InputError(f"input {names[0]!r} is named; here inputs are given in order, as a tuple of shapes.")
+    return examples
 
 
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+def _arguments(input_shape: Any) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """All inputs, and the names of the last ones, which are passed by those."""
+    specs = inputs_of(input_shape)
+    return tuple(map(_example, specs)), tuple(spec.name for spec in specs if spec.name is not None)
+
+
+def _example(spec: InputSpec) -> Example:
+    if spec.tensor is not None:
+        return spec.tensor if isinstance(spec.tensor, torch.Tensor) else torch.as_tensor(spec.tensor)
+    return spec.shape if spec.dtype is None else torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype))
 
 
 def filled(example: Example, model: nn.Module) -> torch.Tensor:

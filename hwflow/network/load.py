@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer
 from hwflow.network import model_zoo
+from hwflow.network._inputs import inputs_of
 from hwflow.network._rows import checked_batch
 from hwflow.network.callables import NamedIn, is_callable, module_of
 from hwflow.network.network import Network
@@ -29,7 +30,7 @@ _FORMS = (
 def load(
     spec: str,
     *,
-    input_shape: Sequence[int] | None = None,
+    input_shape: Any = None,
     batch: int | None = None,
     named_in: NamedIn | None = None,
 ) -> Network:
@@ -38,7 +39,8 @@ def load(
     A `.yaml` file is a layer list or a problem of Timeloop's; a folder holds such problems.
 
     Args:
-        input_shape: batch included; the zoo and most ONNX files know their own, a callable needs it, a layer list takes none.
+        input_shape: batch included, as `Network.from_torch` takes it. The zoo and most ONNX files know their own, a callable
+            needs it, a layer list takes none.
         batch: replaces the batch of the network's own input shape. In a layer list it becomes N of every layer; a `matmul`,
             whose samples have both operands of their own, has its G multiplied instead.
         named_in: the file in which the name stands, and what it may import; None where the user wrote the name.
@@ -49,9 +51,9 @@ def load(
         ImportFailed: where the model cannot be turned into layers, or its callable fails.
         MissingDependency: where torch or onnx is needed and not installed.
     """
-    checked_batch(input_shape, batch)
+    checked_batch(None if input_shape is None else inputs_of(input_shape)[0].shape, batch)
     if spec in model_zoo.ZOO:
-        return model_zoo.build(spec, input_shape or _with_batch(model_zoo.ZOO[spec].input_shape, batch))
+        return model_zoo.build(spec, _only_shape(spec, input_shape) or _with_batch(model_zoo.ZOO[spec].input_shape, batch))
     suffix = Path(spec).suffix.lower()
     if suffix == ".onnx":
         return Network.from_onnx(spec, input_shape=input_shape, batch=batch)
@@ -95,6 +97,16 @@ def load_module(spec: str, *, num_classes: int, in_channels: int, named_in: Name
             "('hwflow list networks') or package.module:callable."
         )
     raise not_found("network", spec, model_zoo.NAMES, "Or package.module:callable that returns a torch.nn.Module.")
+
+
+def _only_shape(name: str, input_shape: Any) -> Sequence[int] | None:
+    """The shape of a zoo network's one input."""
+    if input_shape is None:
+        return None
+    specs = inputs_of(input_shape)
+    if len(specs) != 1 or not specs[0].is_plain:
+        raise InputError(f"{name} takes one input of its parameters' type: give one shape, such as --input 1x3x224x224.")
+    return specs[0].shape
 
 
 def _with_batch(shape: Sequence[int], batch: int | None) -> Sequence[int]:

@@ -49,7 +49,7 @@ class Network:
         other: what is not counted as layers.
         params_unread: parameters that neither a row nor an operator of `other` reads, as far as the importer knows: unused, or
             no more than part of a computation of constants.
-        notes: what is not as the file that it comes from has it.
+        notes: what is not as the file that it comes from has it, and where a traced model's layers depend on input values.
     """
 
     name: str
@@ -138,7 +138,7 @@ class Network:
 
     @classmethod
     def from_torch(cls, model: torch.nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
-        """Trace any `nn.Module` on one shape, batch included, or on a tuple of shapes; see `hwflow.network.from_torch`."""
+        """Trace any `nn.Module` on its inputs: one shape, batch included, or several; see `hwflow.network.from_torch`."""
         network: Network = _importer("from_torch").trace(model, input_shape, name=name)
         return network
 

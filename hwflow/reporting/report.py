@@ -10,7 +10,7 @@ from hwflow.errors import InputError
 from hwflow.files import write_text
 
 if TYPE_CHECKING:
-    from hwflow.reporting.estimates.configuration import Way
+    from hwflow.reporting.estimates.configuration import Configuration
     from hwflow.reporting.page.blocks import Page
 
 
@@ -42,32 +42,32 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     return file
 
 
-def write_costs(ways: Sequence[Way], output: str | Path) -> Path:
-    """Write the report of one estimate, or of several ways to cost one network side by side; see `hwflow.reporting.way`.
+def write_costs(configurations: Sequence[Configuration], output: str | Path) -> Path:
+    """Write the report of one estimate, or of several configurations side by side.
 
     Raises:
         MissingDependency: where plotly is not installed.
         HwflowError: where the file cannot be written.
     """
     file = Path(output)
-    write_text(file, costs_page(ways).html())
+    write_text(file, costs_page(configurations).html())
     return file
 
 
-def costs_page(ways: Sequence[Way]) -> Page:
+def costs_page(configurations: Sequence[Configuration]) -> Page:
     """The page of one estimate or of a comparison."""
     from hwflow.reporting.estimates import comparison_report, estimate_report
 
-    if not ways:
+    if not configurations:
         raise InputError("a report of costs needs at least one estimate.")
-    return estimate_report.page(ways[0]) if len(ways) == 1 else comparison_report.page(ways)
+    return estimate_report.page(configurations[0]) if len(configurations) == 1 else comparison_report.page(configurations)
 
 
 def _page(source: Path) -> Page:
     if source.is_file():
-        from hwflow.reporting.estimates.configuration import read_ways
+        from hwflow.reporting.estimates.configuration import read_configurations
 
-        return costs_page(read_ways(source))
+        return costs_page(read_configurations(source))
     from hwflow.reporting.pruning import pruning_report
     from hwflow.reporting.pruning.run_records import read_run
     from hwflow.reporting.sweeps import sweep_report

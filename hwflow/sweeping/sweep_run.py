@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.cost import coarse
-from hwflow.cost.options import Options
+from hwflow.cost.options import Options, check_used
 from hwflow.cost.session import Notify, warn
 from hwflow.errors import InputError, MissingDependency
 from hwflow.hardware.energy_table import unrecorded
@@ -140,6 +140,8 @@ def run(
     file, place = Path(path), Path(folder)
     asked = load_description(file)
     options = _options(asked, jobs)
+    for flow in asked.dataflows:
+        check_used(replace(options, dataflow=flow), asked.levels, file=file)
     opening = runners.opened(runner, address, jobs)
     space, cases = space_of(asked, file.parent), cases_of(asked, file, allow_import)
     designs = asked.sample.points if asked.sample.points is not None else count(space)

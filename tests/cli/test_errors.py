@@ -135,3 +135,26 @@ def test_help_and_version(hw: Run) -> None:
         assert f"  {name} " in out
     assert "--html" in hw("estimate", "--help")[1]
     assert hw("--version")[1].startswith("hwflow 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("estimate", "resnet18", "--batch", "x"), "Invalid value for '--batch': it must be a whole number."),
+        (("estimate", "resnet18", "--batch", "1.5"), "Invalid value for '--batch': it must be a whole number."),
+        (("estimate", "resnet18", "--jobs", ""), "Invalid value for '--jobs' / '-j': it must be a whole number."),
+        (
+            ("map", "resnet18", "--layer", "conv1", "--effort", "1e3"),
+            "Invalid value for '--effort': it must be a whole number.",
+        ),
+        (("train", "resnet20", "--epochs", "many"), "Invalid value for '--epochs': it must be a whole number."),
+        (("train", "resnet20", "--learning-rate", "fast"), "Invalid value for '--learning-rate': it must be a number."),
+        (("prune", "resnet20", "--floor", "half"), "Invalid value for '--floor': it must be a number."),
+        (("train", "resnet20", "--threads", "all"), "Invalid value for '--threads': it must be a whole number."),
+    ],
+)
+def test_an_option_of_another_type_is_said_in_plain_words(hw: Run, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = hw(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Input should be" not in err

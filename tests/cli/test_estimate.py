@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import hwflow
 from hwflow.cli.pages import shape_text
 from hwflow.display import latency_text
 from hwflow.layers import Layer
@@ -181,3 +182,28 @@ def test_the_shape_of_a_layer_in_short(layer: Layer, text: str) -> None:
 )
 def test_a_latency_is_no_row_of_zeros(seconds: float, text: str) -> None:
     assert latency_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("options", "unit"), [(("-a", "eyeriss"), "uJ"), (("-a", "eyeriss", "--energy", "normalized"), "M units"), ((), "M units")]
+)
+def test_a_batch_is_told_per_image_too(hw: Run, tiny: str, options: tuple[str, ...], unit: str) -> None:
+    code, out, err = hw("estimate", tiny, "--batch", "4", *options)
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if line.startswith("Per image: "))
+    cost = hwflow.estimate(
+        hwflow.Network.from_yaml(tiny), options[1] if options else None, batch=4, level="mid" if options else "coarse"
+    )
+    image = cost.per_image
+    assert image is not None
+    assert image["dram_bytes"] == cost.dram_bytes / 4
+    assert f" {unit}" in line
+    assert (" ms" in line or " us" in line or " ns" in line) == bool(options)
+    assert "Per image" not in hw("estimate", tiny, *options)[1]
+
+
+def test_layers_of_several_batches_have_no_image(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(
+        "name: n\nlayers:\n  - {name: a, type: linear, N: 2, C: 1, M: 1}\n  - {name: b, type: linear, N: 3, C: 1, M: 1}\n"
+    )
+    assert hwflow.estimate(str(tmp_path / "net.yaml"), level="coarse").per_image is None

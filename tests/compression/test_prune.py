@@ -235,6 +235,9 @@ def test_settings_change_by_name_as_in_train(small: Small, digits: Data, tmp_pat
     assert len(result.tuning.epochs) == 1
     assert repr(result).startswith("<PruneResult Small: test accuracy ")
     assert "<table>" in result._repr_html_()
+    pytest.importorskip("plotly")
+    assert result.plot().layout.title.text == "Energy per layer at coarse"
+    assert {bar.name for bar in result.plot("energy").data} == set(result.costs["coarse"][0].rows[0].energy_by_level)
     with pytest.raises(InputError, match=r"unknown setting of prune 'episode'\. Did you mean 'episodes'"):
         hwflow.prune(small, digits, level="coarse", episode=3)
     with pytest.raises(InputError, match=r"mapper \(--mapper\) is 'timeloop', which changes nothing at level coarse"):

@@ -16,7 +16,7 @@ import pytest
 from hwflow import Accelerator, estimate, zoo
 from hwflow.cost.energy_sources import energy_table
 from hwflow.reporting import write_costs, write_report
-from hwflow.reporting.estimates.configuration import way
+from hwflow.reporting.estimates.configuration import configuration
 from tests.reporting.folders import write_run
 from tests.reporting.sweeps import read_rows, write_sweep
 
@@ -139,6 +139,19 @@ COSTED = """
   tell(found);
 """
 
+NARROW = """
+  const found = {};
+  await until(allDrawn);
+  await pause();
+  const areas = shown().map((plot) => plot.querySelector(".nsewdrag").getBoundingClientRect());
+  found.widths = areas.map((area) => area.width);
+  found.heights = areas.map((area) => area.height);
+  const clipped = (plot) => [...plot.querySelectorAll(".legend .scrollbar")].some((bar) => bar.getAttribute("height") > 0);
+  found.clipped = shown().filter(clipped).length;
+  found.wide = shown().filter((plot) => plot.scrollWidth > plot.clientWidth).length;
+  tell(found);
+"""
+
 
 def used(page: Path, use: str) -> dict[str, Any]:
     """What a headless browser says of the page while it is used; nothing outside the machine can be reached from it."""
@@ -218,10 +231,26 @@ def test_the_page_of_a_sweep_finds_the_best_design_within_limits(tmp_path: Path)
 def test_the_page_of_a_comparison_works_in_a_browser(tmp_path: Path) -> None:
     network, chip = zoo("alexnet"), Accelerator.load("eyeriss")
     tables = [energy_table(chip)] * len(network)
-    ways = [way(estimate(network, chip, level=level), chip, tables) for level in ("coarse", "mid")]
-    found = used(write_costs(ways, tmp_path / "page.html"), COSTED)
+    configurations = [configuration(estimate(network, chip, level=level), chip, tables) for level in ("coarse", "mid")]
+    found = used(write_costs(configurations, tmp_path / "page.html"), COSTED)
     assert found["problems"] == []
     assert found["figures"] == found["drawn"] >= 8
     assert found["patterns"] > 0  # inputs striped, outputs crossed
     assert found["others"]
     assert found["image"] == "data:image/svg+xml"
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_figures_keep_room_for_their_bars_in_a_narrow_window(tmp_path: Path) -> None:
+    network = zoo("mobilenet_v2")
+    chips = [Accelerator.load(name) for name in ("eyeriss", "simba", "shidiannao_like")]
+    configurations = [configuration(estimate(network, chip, level="coarse"), chip) for chip in chips]
+    page = write_costs(configurations, tmp_path / "page.html")  # headless windows are 500 pixels wide at least
+    page.write_text(page.read_text(encoding="utf-8").replace("</head>", "<style>main{width:390px}</style></head>", 1))
+    found = used(page, NARROW)
+    assert max(found["widths"]) < 390
+    assert found["problems"] == []
+    assert min(found["widths"]) > 150
+    assert min(found["heights"]) > 110
+    assert found["clipped"] == found["wide"] == 0

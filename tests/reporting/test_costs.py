@@ -15,9 +15,11 @@ from hwflow import Accelerator, InputError, Network, NetworkCost, cli, estimate
 from hwflow.cost.energy_sources import energy_table
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.reporting import write_costs, write_report
-from hwflow.reporting.estimates.configuration import LEAKAGE, split_by_tensor, way
+from hwflow.reporting.estimates.configuration import LEAKAGE, configuration, split_by_tensor
+from hwflow.reporting.estimates.layer_rows import limit_of
 from hwflow.reporting.page.palette import THEMES
-from hwflow.reporting.page.values import number
+from hwflow.reporting.page.values import number, quantity
+from hwflow.reporting.pruning.run_records import LayerRecord
 from tests.reporting.reading import Read, strings
 
 LAYERS = [
@@ -85,7 +87,9 @@ def test_leakage_stands_apart_and_what_does_not_add_up_is_not_split(file: Path) 
 @pytest.fixture(scope="module")
 def page(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Read:
     cost, chip, table = costed(file)
-    return Read(write_costs([way(cost, chip, [table] * len(cost.rows))], tmp_path_factory.mktemp("page") / "tiny.html"))
+    return Read(
+        write_costs([configuration(cost, chip, [table] * len(cost.rows))], tmp_path_factory.mktemp("page") / "tiny.html")
+    )
 
 
 def test_totals_and_layers_are_on_the_page(page: Read, file: Path) -> None:
@@ -129,7 +133,7 @@ def test_layers_lie_under_the_roof(page: Read) -> None:
 
 def test_without_an_accelerator_the_page_says_what_is_not_known(file: Path, tmp_path: Path) -> None:
     cost = estimate(Network.from_yaml(file), level="coarse")
-    found = Read(write_costs([way(cost)], tmp_path / "page.html"))
+    found = Read(write_costs([configuration(cost)], tmp_path / "page.html"))
     assert "Latencies are not known at coarse without an accelerator." in found.text
     assert "normalized" in found.text
     assert "Energy is split by part of the chip only" in found.text
@@ -151,7 +155,7 @@ def compared(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_the_comparison_shows_the_commands_numbers(compared: tuple[Path, dict[str, Any]]) -> None:
     place, content = compared
     found = Read(place / "c.html")
-    rows = {row[0]: row for row in found.tables["The ways"][1:]}
+    rows = {row[0]: row for row in found.tables["The configurations"][1:]}
     assert list(rows) == ["eyeriss/coarse", "eyeriss/mid/row_stationary", "tpu_like/coarse", "tpu_like/mid/weight_stationary"]
     for row, variant in zip(rows.values(), content["variants"], strict=True):
         assert row[2] == f"{variant['energy_ratio']:.3f}"
@@ -164,11 +168,57 @@ def test_the_comparison_shows_the_commands_numbers(compared: tuple[Path, dict[st
     assert len(pair["data"][1]["x"]) == len(LAYERS)
 
 
+WORDS = r"\b[Ww]ays?\b|searched|judged|changed of the preset"
+
+
+def test_pages_speak_of_configurations_and_changes_to_the_preset(compared: tuple[Path, dict[str, Any]]) -> None:
+    found = Read(compared[0] / "c.html")
+    assert "tiny: 4 configurations compared" in found.text
+    assert found.tables["What answered"][0][0] == "configuration"
+    assert "changes to the preset" in found.tables["What answered"][0]
+    assert not re.search(WORDS, found.text)
+
+
+def row(bound_by: str | None, utilization: float | None) -> LayerRecord:
+    return LayerRecord.model_validate(
+        {"name": "x", "type": "conv", "macs": 1, "params": 1, "level": "mid", "engine": "e", "energy_source": "s", "shape": {}}
+        | {"bound_by": bound_by, "utilization": utilization}
+    )
+
+
+@pytest.mark.parametrize(
+    ("bound_by", "utilization", "limit"),
+    [
+        ("compute", 0.015, "array utilization"),
+        ("compute", 0.49, "array utilization"),
+        ("compute", 0.5, "compute"),
+        ("compute", 1.0, "compute"),
+        ("compute", None, "compute"),
+        ("dram", 0.015, "dram"),
+        (None, 0.015, "unknown"),
+    ],
+)
+def test_a_layer_that_leaves_most_of_the_array_idle_is_bound_by_array_utilization(
+    bound_by: str | None, utilization: float | None, limit: str
+) -> None:
+    assert limit_of(row(bound_by, utilization)) == limit
+
+
+def test_the_page_names_array_utilization(tmp_path: Path) -> None:
+    depthwise = {"name": "tiny", "layers": [{"name": "dw", "G": 8, "C": 1, "M": 1, "P": 4, "Q": 4, "R": 3, "S": 3}]}
+    (tmp_path / "dw.yaml").write_text(json.dumps(depthwise))
+    chip = Accelerator.load("simba").with_({"dram.bandwidth_gb_s": 1000})
+    cost = estimate(Network.from_yaml(tmp_path / "dw.yaml"), chip)
+    assert (cost.rows[0].bound_by, cost.rows[0].utilization < 0.1) == ("compute", True)  # type: ignore[operator]
+    found = Read(write_costs([configuration(cost, chip)], tmp_path / "page.html"))
+    assert "Bound: 1 layer by array utilization, 100.0 % of the latency. Array utilization: compute sets" in found.text
+
+
 def test_a_json_file_gives_the_same_tables(compared: tuple[Path, dict[str, Any]]) -> None:
     place, _ = compared
     written = write_report(place / "c.json", place / "again.html")
     one, two = Read(place / "c.html"), Read(written)
-    assert one.tables["The ways"] == two.tables["The ways"]
+    assert one.tables["The configurations"] == two.tables["The configurations"]
     assert one.tables["Every layer at mid"] == two.tables["Every layer at mid"]
     assert sum("GMAC/s" in str(f["layout"]) for f in two.figures) >= 2  # the presets are known again, so rooflines are drawn
     assert "Energy is split by part of the chip only" in two.text
@@ -206,8 +256,11 @@ def test_names_are_text_in_pages_of_costs(file: Path, tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script><b onclick='x'>&"
     cost, chip, table = costed(file)
     rows = tuple(dataclasses.replace(row, layer=row.layer.with_(name=evil)) for row in cost.rows)
-    ways = [way(dataclasses.replace(cost, network=evil, rows=rows), chip, [table] * len(rows)), way(cost)]
-    target = write_costs(ways, tmp_path / "page.html")
+    configurations = [
+        configuration(dataclasses.replace(cost, network=evil, rows=rows), chip, [table] * len(rows)),
+        configuration(cost),
+    ]
+    target = write_costs(configurations, tmp_path / "page.html")
     found = Read(target)
     assert evil in found.text
     assert not [tag for tag, attributes in found.tags if tag == "b" or "onclick" in attributes]
@@ -221,3 +274,13 @@ def test_plotly_knows_every_property(page: Read, compared: tuple[Path, dict[str,
         text = re.sub(r'"@([\w-]+)[^"]*"', lambda name: json.dumps(THEMES["light"][name[1]]), json.dumps(one))
         drawn = graph_objects.Figure(json.loads(text))  # which refuses what it does not know
         assert [trace.type for trace in drawn.data] == [trace["type"] for trace in one["data"]]
+
+
+def test_a_batch_has_figures_per_image(file: Path, tmp_path: Path) -> None:
+    cost = estimate(Network.from_yaml(file), "eyeriss", batch=4)
+    found = Read(write_costs([configuration(cost)], tmp_path / "page.html"))
+    assert "Per image" in found.text
+    for value, unit in (((cost.energy_pj or 0.0) * 1e-12, "J"), (cost.latency_s or 0.0, "s")):
+        assert quantity(value / 4, unit).replace("\xa0", " ") in found.text.replace("\xa0", " ")
+    one = write_costs([configuration(estimate(Network.from_yaml(file), "eyeriss"))], tmp_path / "one.html")
+    assert "Per image" not in Read(one).text

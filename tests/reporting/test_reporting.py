@@ -67,7 +67,7 @@ def test_every_candidate_and_every_plan_of_the_refinement_is_there(run: Path) ->
     page = report(run)
     rows = page.tables["Plans compared"]
     assert [row[0] for row in rows[1:]] == ["unpruned", "uniform", "random", "agent on MACs", "agent"]
-    assert rows[0][2:5] == ["searched (%)", "judged (%)", "energy (%)"]
+    assert rows[0][2:5] == ["search split (%)", "held-out split (%)", "energy (%)"]
     assert rows[-1] == ["agent", "0", "91.00", "90.00", *["78.0"] * 2, "60.8", *["78.0"] * 3, "yes", "6"]
     assert "From coarse to mid, 2 of 3 plans changed rank, and 1 had to be cut" in page.text
     assert "The best was number 2 at coarse." in page.text

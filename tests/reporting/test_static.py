@@ -56,7 +56,7 @@ def test_bars_have_their_heights_and_labels_their_text(tmp_path: Path, monkeypat
 
 def test_figures_of_all_options_are_written_and_equal_ones_are_equal_bytes(tmp_path: Path) -> None:
     figure = Figure("Roofline", BARS, LAYOUT)
-    choice = Choice("Way", {"x/mid": [figure], "y/mid": [Beside([figure, figure])]})
+    choice = Choice("Configuration", {"x/mid": [figure], "y/mid": [Beside([figure, figure])]})
     page = Page("t", "l", [], [Section("s", [choice, figure])])
     names = sorted(path.name for path in write_figures(page, tmp_path / "one") if path.suffix == ".svg")
     assert names == ["roofline.svg", "x-mid-roofline.svg", "y-mid-roofline-2.svg", "y-mid-roofline.svg"]

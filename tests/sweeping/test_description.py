@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import hwflow
 from hwflow.errors import InputError
 from hwflow.sweeping.case import cases_of
 from hwflow.sweeping.constraint import Constraint
@@ -166,3 +168,34 @@ def test_a_batch_that_comes_twice_is_refused(sweep_file: Sweep) -> None:
     path = sweep_file(batch=[None, 1])
     with pytest.raises(InputError, match=r"batch, bits: tiny at batch 1 comes 2 times"):
         cases_of(load_description(path), path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "levels"),
+    [
+        ({"mapper": "timeloop", "levels": ["coarse", "mid"]}, "mapper is 'timeloop'", "coarse, mid: it is for fine"),
+        ({"engine": "container", "levels": ["mid"]}, "engine is 'container'", "mid: it is for fine, and for energy accelergy"),
+        ({"effort": 2, "levels": ["coarse"]}, "effort is 2", "coarse: it is for mid and fine"),
+        ({"objective": "energy", "levels": ["coarse"]}, "objective is 'energy'", "coarse: it is for mid and fine"),
+        ({"dataflows": [None, "flexible"], "levels": ["coarse"]}, "dataflow is 'flexible'", "coarse: it is for mid and fine"),
+    ],
+)
+def test_an_option_that_no_level_looks_at_is_refused(
+    sweep_file: Sweep, tmp_path: Path, changes: dict[str, Any], field: str, levels: str
+) -> None:
+    file = sweep_file(**changes)
+    expected = re.escape(f"{file}: {field}, which changes nothing at level {levels}.")
+    with pytest.raises(InputError, match=expected):
+        hwflow.sweep(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("changes", [{"effort": 2}, {"objective": "energy"}, {"dataflows": [None, "flexible"]}])
+def test_an_option_that_one_of_the_levels_looks_at_is_used(sweep_file: Sweep, tmp_path: Path, changes: dict[str, Any]) -> None:
+    file = sweep_file(accelerators=["eyeriss"], networks=["tiny.yaml"], **changes)
+    assert (hwflow.sweep(file, tmp_path / "out", store=False)["status"] == "ok").all()
+
+
+def test_an_address_needs_the_runner_ray(sweep_file: Sweep, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="address is 'auto', which is of a Ray cluster: it needs the runner ray"):
+        hwflow.sweep(sweep_file(), tmp_path / "out", address="auto")

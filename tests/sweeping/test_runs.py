@@ -377,7 +377,7 @@ def test_a_search_finds_the_front_of_a_space_that_is_known(sweep_file: Sweep, tm
 
 def test_a_search_whose_objective_is_unknown_is_refused(sweep_file: Sweep, tmp_path: Path) -> None:
     sample = {**SEARCH["sample"], "objectives": ["energy_pj"]}
-    with pytest.raises(InputError, match=r"sample.objectives: energy_pj is not known of eyeriss\("):
+    with pytest.raises(InputError, match=r"sample.objectives: energy_pj is not known of eyeriss \("):
         hwflow.sweep(sweep_file(**{**SEARCH, "sample": sample}), tmp_path / "out", store=False)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwflow.ranking import spearman
-from hwflow.reporting.estimates.configuration import Way, split_of_part
+from hwflow.reporting.estimates.configuration import Configuration, split_of_part
 from hwflow.reporting.estimates.configuration_figures import LEGEND, bound_colour, layer_blocks
 from hwflow.reporting.estimates.estimate_report import area_text, provenance, remarks
-from hwflow.reporting.estimates.layer_rows import by_name, energy_in, name_of, names_axis
+from hwflow.reporting.estimates.layer_rows import by_name, energy_in, limit_of, name_of, names_axis
 from hwflow.reporting.estimates.rank_agreement import Cloud, agreement_figure
 from hwflow.reporting.page.blocks import (
     Beside,
@@ -30,50 +30,59 @@ from hwflow.reporting.page.palette import parts, several
 from hwflow.reporting.page.values import capital, counted, number, prefix, prefixed, quantity
 
 
-def page(ways: Sequence[Way]) -> Page:
+def page(configurations: Sequence[Configuration]) -> Page:
     """The whole report."""
-    colours = parts(split_of_part(row) for way in ways for row in way.costs.layers)
-    notes = dict.fromkeys(f"{way.label}: {note}" for way in ways for note in remarks(way))
+    colours = parts(split_of_part(row) for entry in configurations for row in entry.costs.layers)
+    notes = dict.fromkeys(f"{entry.label}: {note}" for entry in configurations for note in remarks(entry))
     sections = [
-        Section("Side by side", _totals(ways, colours)),
-        Section("Layer by layer", _by_layer(ways)),
-        Section("Agreement", _agreement(ways)),
-        Section("Layers of one way", [Choice("Way", {way.label: layer_blocks(way, colours) for way in ways})]),
-        Section("Where the numbers come from", [*provenance(list(ways)), *map(Text, notes)]),
+        Section("Side by side", _totals(configurations, colours)),
+        Section("Layer by layer", _by_layer(configurations)),
+        Section("Agreement", _agreement(configurations)),
+        Section(
+            "Layers of one configuration",
+            [Choice("Configuration", {entry.label: layer_blocks(entry, colours) for entry in configurations})],
+        ),
+        Section("Where the numbers come from", [*provenance(list(configurations)), *map(Text, notes)]),
     ]
-    network = ways[0].costs.network
-    return Page(f"{network}: {counted(len(ways), 'way')} to cost it", _lead(ways), [_table(ways)], sections)
-
-
-def _lead(ways: Sequence[Way]) -> str:
-    """The least of what the finest level says, which is the one that can be held against others of it."""
-    level = ways[-1].costs.level
-    same = [way for way in ways if way.costs.level == level and way.edp is not None]
-    units = {way.energy[1] for way in same}
-    if len(same) < 2 or len(units) > 1:
-        return f"Ratios and rank correlations are against the first, {ways[0].label}."
-    best = min(same, key=lambda way: way.edp or 0.0)
-    return (
-        f"At {level}, the least energy-delay product is that of {best.label}: {quantity(best.energy[0], best.energy[1])} and "
-        f"{quantity(best.costs.totals.latency_s, 's')}. Ratios and rank correlations are against the first, {ways[0].label}."
+    network = configurations[0].costs.network
+    return Page(
+        f"{network}: {counted(len(configurations), 'configuration')} compared",
+        _lead(configurations),
+        [_table(configurations)],
+        sections,
     )
 
 
-def _table(ways: Sequence[Way]) -> Table:
-    first = ways[0]
-    units = list(dict.fromkeys(way.energy[1] for way in ways))
-    energy = {unit: prefix([way.energy[0] for way in ways if way.energy[1] == unit]) for unit in units}
-    slow = prefix([way.costs.totals.latency_s for way in ways])
+def _lead(configurations: Sequence[Configuration]) -> str:
+    """The configuration with the least energy-delay product at the finest level that was compared."""
+    level = configurations[-1].costs.level
+    same = [entry for entry in configurations if entry.costs.level == level and entry.edp is not None]
+    units = {entry.energy[1] for entry in same}
+    if len(same) < 2 or len(units) > 1:
+        return f"Ratios and rank correlations are against the first, {configurations[0].label}."
+    best = min(same, key=lambda entry: entry.edp or 0.0)
+    return (
+        f"At {level}, the least energy-delay product is that of {best.label}: {quantity(best.energy[0], best.energy[1])} and "
+        f"{quantity(best.costs.totals.latency_s, 's')}. Ratios and rank correlations are against the first, "
+        f"{configurations[0].label}."
+    )
+
+
+def _table(configurations: Sequence[Configuration]) -> Table:
+    first = configurations[0]
+    units = list(dict.fromkeys(entry.energy[1] for entry in configurations))
+    energy = {unit: prefix([entry.energy[0] for entry in configurations if entry.energy[1] == unit]) for unit in units}
+    slow = prefix([entry.costs.totals.latency_s for entry in configurations])
     rows: list[list[str | Cell]] = []
-    for way in ways:
-        (value, unit), totals = way.energy, way.costs.totals
+    for entry in configurations:
+        (value, unit), totals = entry.energy, entry.costs.totals
         shown = number(None if value is None else value / energy[unit][0])
         if len(units) > 1:
             shown += f" {prefixed(energy[unit][1], unit)}"
         comparable = unit == first.energy[1]
         rows.append(
             [
-                way.label,
+                entry.label,
                 Cell(shown, value),
                 _ratio(value if comparable else None, first.energy[0]),
                 Cell(number(None if totals.latency_s is None else totals.latency_s / slow[0]), totals.latency_s),
@@ -81,28 +90,28 @@ def _table(ways: Sequence[Way]) -> Table:
                 percent_cell(totals.utilization),
                 Cell(number(None if totals.dram_bytes is None else totals.dram_bytes / 1e6), totals.dram_bytes),
                 Cell(area_text(totals.area_um2), totals.area_um2),
-                *(_rank(way, first, metric) for metric in ("energy", "latency")),
+                *(_rank(entry, first, metric) for metric in ("energy", "latency")),
             ]
         )
     one = f"energy ({prefixed(energy[units[0]][1], units[0])})" if len(units) == 1 else "energy"
-    headings = ["way", one, "ratio", f"latency ({slow[1]}s)", "ratio", "utilization (%)", "DRAM (MB)", "area"]
-    return Table("The ways", [*headings, "rank\nenergy", "rank\nlatency"], rows)
+    headings = ["configuration", one, "ratio", f"latency ({slow[1]}s)", "ratio", "utilization (%)", "DRAM (MB)", "area"]
+    return Table("The configurations", [*headings, "rank\nenergy", "rank\nlatency"], rows)
 
 
 def _ratio(value: float | None, base: float | None) -> Cell:
     return Cell("-") if value is None or not base else Cell(f"{value / base:.3f}", value / base)
 
 
-def _rank(way: Way, first: Way, metric: str) -> Cell:
-    found = spearman(*_paired(first, way, metric)[:2])
+def _rank(entry: Configuration, first: Configuration, metric: str) -> Cell:
+    found = spearman(*_paired(first, entry, metric)[:2])
     return Cell("-" if found is None else f"{found:.3f}", found)
 
 
-def _values(way: Way, metric: str) -> list[float | None]:
-    return [energy_in(row) if metric == "energy" else row.latency_s for row in way.costs.layers]
+def _values(entry: Configuration, metric: str) -> list[float | None]:
+    return [energy_in(row) if metric == "energy" else row.latency_s for row in entry.costs.layers]
 
 
-def _paired(one: Way, two: Way, metric: str) -> tuple[list[float], list[float], list[str]]:
+def _paired(one: Configuration, two: Configuration, metric: str) -> tuple[list[float], list[float], list[str]]:
     """A metric of the layers that both know, and their names."""
     names = map(name_of, by_name(one.costs.layers))
     both = [
@@ -116,21 +125,21 @@ def _paired(one: Way, two: Way, metric: str) -> tuple[list[float], list[float], 
 # Figures -------------------------------------------------------------------------------------------------------------
 
 
-def _totals(ways: Sequence[Way], colours: Mapping[str, str]) -> list[Block]:
-    """Energy by part of the chip, and latency by what bounds it, one bar a way; energies of two units are two figures."""
+def _totals(configurations: Sequence[Configuration], colours: Mapping[str, str]) -> list[Block]:
+    """Energy by part of the chip, and latency by what limits it, one bar per configuration; one figure per unit of energy."""
     figures: list[Block] = []
-    for unit in dict.fromkeys(way.energy[1] for way in ways if way.energy[0] is not None):
-        those = [way for way in ways if way.energy[1] == unit and way.energy[0] is not None]
+    for unit in dict.fromkeys(entry.energy[1] for entry in configurations if entry.energy[0] is not None):
+        those = [entry for entry in configurations if entry.energy[1] == unit and entry.energy[0] is not None]
         split = {}
         for part in colours:
-            found = [sum(split_of_part(row).get(part, {}).get("", 0.0) for row in way.costs.layers) for way in those]
+            found = [sum(split_of_part(row).get(part, {}).get("", 0.0) for row in entry.costs.layers) for entry in those]
             split[part] = [value or None for value in found]
         figures.append(_bars("Energy of the network by part", those, split, colours, unit))
-    timed = [way for way in ways if way.costs.totals.latency_s is not None]
-    bounds = dict.fromkeys(row.bound_by for way in timed for row in way.costs.layers)
+    timed = [entry for entry in configurations if entry.costs.totals.latency_s is not None]
+    bounds = dict.fromkeys(limit_of(row) for entry in timed for row in entry.costs.layers)
     split = {
         f"bound by {bound}": [
-            sum(row.latency_s or 0.0 for row in way.costs.layers if row.bound_by == bound) or None for way in timed
+            sum(row.latency_s or 0.0 for row in entry.costs.layers if limit_of(row) == bound) or None for entry in timed
         ]
         for bound in bounds
     }
@@ -141,11 +150,15 @@ def _totals(ways: Sequence[Way], colours: Mapping[str, str]) -> list[Block]:
 
 
 def _bars(
-    title: str, ways: Sequence[Way], split: Mapping[str, Sequence[float | None]], colours: Mapping[str, str], unit: str
+    title: str,
+    configurations: Sequence[Configuration],
+    split: Mapping[str, Sequence[float | None]],
+    colours: Mapping[str, str],
+    unit: str,
 ) -> Figure:
-    sums = [sum(values[i] or 0.0 for values in split.values()) for i in range(len(ways))]
+    sums = [sum(values[i] or 0.0 for values in split.values()) for i in range(len(configurations))]
     divisor, letter = prefix(sums)
-    names = [label(way.label) for way in ways]
+    names = [label(entry.label) for entry in configurations]
     data = [
         {
             "type": "bar",
@@ -154,8 +167,8 @@ def _bars(
             "y": names,
             "x": [None if value is None else value / divisor for value in split[name]],
             "hovertext": [
-                f"{way}<br>{label(name)}: {quantity(value, unit)}<br>whole: {quantity(whole, unit)}"
-                for way, value, whole in zip(names, split[name], sums, strict=True)
+                f"{entry}<br>{label(name)}: {quantity(value, unit)}<br>whole: {quantity(whole, unit)}"
+                for entry, value, whole in zip(names, split[name], sums, strict=True)
             ],
             "hoverinfo": "text",
             "marker": {"color": colour, "line": {"width": 0}},
@@ -171,67 +184,69 @@ def _bars(
         "showlegend": True,
         "legend": LEGEND,
     }
-    return Figure(title, data, layout, height=130 + 34 * len(ways))
+    return Figure(title, data, layout, height=130 + 34 * len(configurations))
 
 
-def _by_layer(ways: Sequence[Way]) -> list[Block]:
-    keys = list(by_name(ways[0].costs.layers))
-    shades = several(len(ways))
+def _by_layer(configurations: Sequence[Configuration]) -> list[Block]:
+    keys = list(by_name(configurations[0].costs.layers))
+    shades = several(len(configurations))
     blocks: list[Block] = []
-    for metric, units in (("energy", list(dict.fromkeys(way.energy[1] for way in ways))), ("latency", ["s"])):
+    for metric, units in (("energy", list(dict.fromkeys(entry.energy[1] for entry in configurations))), ("latency", ["s"])):
         for unit in units:
-            those = [w for w in ways if (metric == "latency" or w.energy[1] == unit) and any(_values(w, metric))]
+            those = [w for w in configurations if (metric == "latency" or w.energy[1] == unit) and any(_values(w, metric))]
             if not those:
                 continue
-            divisor, letter = prefix([value for way in those for value in _values(way, metric)])
+            divisor, letter = prefix([value for entry in those for value in _values(entry, metric)])
             data: list[dict[str, Any]] = [
                 {
                     "type": "scatter",
                     "mode": "lines+markers",
-                    "name": label(way.label),
+                    "name": label(entry.label),
                     "x": list(range(len(keys))),
-                    "y": [value / divisor if value else None for value in _values(way, metric)],
+                    "y": [value / divisor if value else None for value in _values(entry, metric)],
                     "hovertext": [
-                        f"{label(name_of(key))}<br>{label(way.label)}: {quantity(value, unit)}"
-                        for key, value in zip(keys, _values(way, metric), strict=True)
+                        f"{label(name_of(key))}<br>{label(entry.label)}: {quantity(value, unit)}"
+                        for key, value in zip(keys, _values(entry, metric), strict=True)
                     ],
                     "hoverinfo": "text",
-                    "line": {"color": shades[ways.index(way)], "width": 1.5},
-                    "marker": {"size": 7, "symbol": _SYMBOLS[ways.index(way) % len(_SYMBOLS)]},
+                    "line": {"color": shades[configurations.index(entry)], "width": 1.5},
+                    "marker": {"size": 7, "symbol": _SYMBOLS[configurations.index(entry) % len(_SYMBOLS)]},
                 }
-                for way in those
+                for entry in those
             ]
             layout = {
                 "xaxis": names_axis(keys),
-                "yaxis": wide_axis(f"{metric} ({prefixed(letter, unit)})", [v for way in those for v in _values(way, metric)]),
+                "yaxis": wide_axis(
+                    f"{metric} ({prefixed(letter, unit)})", [v for entry in those for v in _values(entry, metric)]
+                ),
                 "showlegend": True,
                 "legend": LEGEND,
             }
             title = f"{capital(metric)} of every layer"
-            blocks.append(Figure(title, data, layout, "A click in the legend hides a way.", height=420))
+            blocks.append(Figure(title, data, layout, "A click in the legend hides a configuration.", height=420))
     return blocks
 
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")
 
 
-def _agreement(ways: Sequence[Way]) -> list[Block]:
+def _agreement(configurations: Sequence[Configuration]) -> list[Block]:
     options: dict[str, list[Block]] = {}
-    for way in ways[1:]:
-        base = next(w for w in ways if w.costs.accelerator == way.costs.accelerator)
-        base = ways[0] if base is way else base
+    for entry in configurations[1:]:
+        base = next(w for w in configurations if w.costs.accelerator == entry.costs.accelerator)
+        base = configurations[0] if base is entry else base
         figures: list[Block] = []
         for metric in ("energy", "latency"):
-            unit = "s" if metric == "latency" else way.energy[1]
-            x, y, names = _paired(base, way, metric)
-            if len(x) < 2 or (metric == "energy" and base.energy[1] != way.energy[1]):
+            unit = "s" if metric == "latency" else entry.energy[1]
+            x, y, names = _paired(base, entry, metric)
+            if len(x) < 2 or (metric == "energy" and base.energy[1] != entry.energy[1]):
                 continue
-            title = f"{capital(metric)} of every layer, {base.label} and {way.label}"
+            title = f"{capital(metric)} of every layer, {base.label} and {entry.label}"
             cloud = Cloud("layers", x, y, names, "@after")
-            figures.append(agreement_figure(title, [cloud], (base.label, way.label), metric, unit))
+            figures.append(agreement_figure(title, [cloud], (base.label, entry.label), metric, unit))
         if figures:
-            options[f"{base.label} and {way.label}"] = [Beside(figures)]
+            options[f"{base.label} and {entry.label}"] = [Beside(figures)]
     if not options:
-        return [Text("There are no two ways whose layers could be held against each other.")]
-    told = "Where marks rise with each other, both ways order the layers alike, whatever the ratio between them."
-    return [Text(told), Choice("Ways", dict(reversed(options.items())))]
+        return [Text("There are no two configurations with layers and units in common to compare.")]
+    told = "Where the marks rise together, both configurations rank the layers alike, whatever the ratio between their totals."
+    return [Text(told), Choice("Configurations", dict(reversed(options.items())))]

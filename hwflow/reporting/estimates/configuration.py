@@ -1,4 +1,4 @@
-"""`Way`: one way to cost a network, as a report shows it; from an estimate, or from the JSON file that a command wrote.
+"""`Configuration`: a network's costs on one chip at one level, from an estimate or a command's JSON.
 
 Energy by tensor is derived from the counts of accesses and the energy table, and shown only where it adds up to what the level
 itself answered: whole accesses of a memory's width for each tensor, times the energy of the action and the instances at work,
@@ -30,8 +30,8 @@ Split = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to cost a network.
+class Configuration:
+    """A network's costs on one chip at one level with one dataflow.
 
     Attributes:
         label: tells it from the others of a comparison.
@@ -77,7 +77,7 @@ class Way:
         return min(limits, default=None)
 
 
-def way(cost: NetworkCost, chip: Accelerator | None = None, tables: Sequence[EnergyTable] = ()) -> Way:
+def configuration(cost: NetworkCost, chip: Accelerator | None = None, tables: Sequence[EnergyTable] = ()) -> Configuration:
     """An estimate as a report shows it.
 
     Args:
@@ -87,10 +87,10 @@ def way(cost: NetworkCost, chip: Accelerator | None = None, tables: Sequence[Ene
     splits: tuple[Split | None, ...] = (None,) * len(cost.rows)
     if chip is not None and tables:
         splits = tuple(split_by_tensor(row, chip, table) for row, table in zip(cost.rows, tables, strict=True))
-    return _way(cost.to_dict(), "estimate", chip, splits)
+    return _configuration(cost.to_dict(), "estimate", chip, splits)
 
 
-def read_ways(file: Path) -> list[Way]:
+def read_configurations(file: Path) -> list[Configuration]:
     """What `hwflow estimate --format json` or `hwflow compare --format json` wrote.
 
     Chips that are presets, or presets with changed fields, are known again; others have no roofline.
@@ -108,17 +108,17 @@ def read_ways(file: Path) -> list[Way]:
             f"{file} holds no costs: it has neither layers nor variants. Give what 'hwflow estimate' or 'hwflow compare' wrote "
             "with --format json -o."
         )
-    ways = []
+    configurations = []
     for i, variant in enumerate(variants):
         cost = variant.get("cost")
         if not isinstance(cost, dict):
             raise InputError(f"{file} is damaged: variants.{i}.cost: a mapping is needed.")
         layers = cost.get("layers")
         splits = (None,) * (len(layers) if isinstance(layers, list) else 0)
-        ways.append(_way(cost, str(file), _known_again(cost), splits))
-    if not ways:
+        configurations.append(_configuration(cost, str(file), _known_again(cost), splits))
+    if not configurations:
         raise InputError(f"{file} is damaged: variants: at least one is needed.")
-    return ways
+    return configurations
 
 
 def split_by_tensor(row: LayerCost, chip: Accelerator, table: EnergyTable) -> Split | None:
@@ -155,13 +155,15 @@ def split_of_part(row: LayerRecord) -> Split:
     return {part: {"": value} for part, value in split_of(row).items()}
 
 
-def _way(cost: Mapping[str, Any], where: str, chip: Accelerator | None, splits: tuple[Split | None, ...]) -> Way:
+def _configuration(
+    cost: Mapping[str, Any], where: str, chip: Accelerator | None, splits: tuple[Split | None, ...]
+) -> Configuration:
     record = parsed(Path(where), json.dumps(cost), CostRecord)
     if not record.layers:
         raise InputError(f"{where} is damaged: layers: at least one is needed.")
     asked, flow = record.provenance.get("asked_level", record.level), record.provenance.get("dataflow")
     level = asked if asked == record.level else f"{asked} (by {record.level})"
-    return Way("/".join(filter(None, [record.accelerator, level, flow])), asked, record, chip, flow, splits)
+    return Configuration("/".join(filter(None, [record.accelerator, level, flow])), asked, record, chip, flow, splits)
 
 
 def _known_again(cost: Mapping[str, Any]) -> Accelerator | None:

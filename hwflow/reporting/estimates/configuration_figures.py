@@ -1,53 +1,63 @@
-"""The layers of one way to cost a network: energy by part and tensor, roofline, utilisation and what bounds each layer."""
+"""The layers of one configuration: energy by part and tensor, roofline, utilisation and what bounds each layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hwflow.reporting.estimates.configuration import LEAKAGE, Way, split_of_part
+from hwflow.reporting.estimates.configuration import LEAKAGE, Configuration, split_of_part
 from hwflow.reporting.estimates.layer_costs import Side, energy_figure, layers_table
-from hwflow.reporting.estimates.layer_rows import by_name, energy_in, height_of, name_of, names_axis, unit_of
+from hwflow.reporting.estimates.layer_rows import (
+    ARRAY,
+    COMPUTE,
+    UNKNOWN,
+    by_name,
+    energy_in,
+    height_of,
+    limit_of,
+    name_of,
+    names_axis,
+    unit_of,
+)
 from hwflow.reporting.page.blocks import Block, Choice, Figure, Text, axis, label
 from hwflow.reporting.page.values import counted, listed, percent, prefix, prefixed, quantity
 from hwflow.reporting.pruning.run_records import LayerRecord
 
-COMPUTE = "compute"
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
 _TENSORS = {"": "", "weights": "", "inputs": "/", "outputs": "x"}  # patterns of bars
 
 
-def layer_blocks(way: Way, colours: Mapping[str, str]) -> list[Block]:
+def layer_blocks(configuration: Configuration, colours: Mapping[str, str]) -> list[Block]:
     """Energy, roofline, utilisation and the table of one network's layers; `colours` as `palette.parts` gives them."""
-    rows, level = way.costs.layers, way.costs.level
+    rows, level = configuration.costs.layers, configuration.costs.level
     blocks: list[Block] = []
     if any(energy_in(row) is not None for row in rows):
-        blocks.append(_energy(way, colours))
+        blocks.append(_energy(configuration, colours))
     else:
         blocks.append(Text(f"Energies are not known at {level} for this accelerator."))
     if all(row.latency_s is None for row in rows):
         blocks.append(Text(f"Latencies are not known at {level} without an accelerator."))
-        return [*blocks, layers_table([_side(way)])]
-    blocks += [*_roofline(way, colours), _latency(way, colours), _utilization(way, colours)]
-    return [*blocks, Text(_bounds(way)), layers_table([_side(way)])]
+        return [*blocks, layers_table([_side(configuration)])]
+    blocks += [*_roofline(configuration, colours), _latency(configuration, colours), _utilization(configuration, colours)]
+    return [*blocks, Text(_bounds(configuration)), layers_table([_side(configuration)])]
 
 
-def bound_colour(bound: str | None, colours: Mapping[str, str]) -> str:
-    """The colour of what bounds a layer: its memory's, or that of the arithmetic."""
-    return "@after" if bound == COMPUTE else colours.get(bound or "", "@before")
+def bound_colour(bound: str, colours: Mapping[str, str]) -> str:
+    """The colour of what limits a layer: its memory's, that of the arithmetic, or a lighter one where MAC units are idle."""
+    return {COMPUTE: "@after", ARRAY: "@after/0.45"}.get(bound, colours.get(bound, "@before"))
 
 
-def _side(way: Way) -> Side:
-    return Side(way.label, way.costs, "@after")
+def _side(configuration: Configuration) -> Side:
+    return Side(configuration.label, configuration.costs, "@after")
 
 
-def _energy(way: Way, colours: Mapping[str, str]) -> Block:
-    by_part = energy_figure([_side(way)], colours)
-    splits = [split for split in way.splits if split is not None]
+def _energy(configuration: Configuration, colours: Mapping[str, str]) -> Block:
+    by_part = energy_figure([_side(configuration)], colours)
+    splits = [split for split in configuration.splits if split is not None]
     if not splits:
         return by_part
-    rows = way.costs.layers
+    rows = configuration.costs.layers
     keys, unit = list(by_name(rows)), unit_of(rows)
-    whole = [split_of_part(row) if split is None else split for row, split in zip(rows, way.splits, strict=True)]
+    whole = [split_of_part(row) if split is None else split for row, split in zip(rows, configuration.splits, strict=True)]
     divisor, letter = prefix([energy_in(row) for row in rows])
     shares: list[tuple[str, str, str, Sequence[float | None]]] = [
         (label(f"{part}: {tensor}" if tensor else part), colour, pattern, [split.get(part, {}).get(tensor) for split in whole])
@@ -87,18 +97,20 @@ def _energy(way: Way, colours: Mapping[str, str]) -> Block:
     note = "Colours are parts of the chip; weights plain, inputs striped, outputs crossed."
     if len(splits) < len(rows):
         note += f" {counted(len(rows) - len(splits), 'layer')} by part only: there tensors do not add up exactly."
-    title = f"Energy per layer by part and tensor at {way.costs.level}"
+    title = f"Energy per layer by part and tensor at {configuration.costs.level}"
     by_tensor = Figure(title, data, layout, note, height=height_of(460, keys))
     return Choice("Energy by", {"part of the chip": [by_part], "part and tensor": [by_tensor]})
 
 
-def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
+def _roofline(configuration: Configuration, colours: Mapping[str, str]) -> list[Block]:
     """Williams, Waterman, Patterson, CACM 52(4), 2009, with multiply-accumulates for operations."""
-    peak, bandwidth = way.peak_macs_s, way.dram_bytes_s
+    peak, bandwidth = configuration.peak_macs_s, configuration.dram_bytes_s
     if peak is None or bandwidth is None:
         missing = "the accelerator is not known here" if peak is None else "the accelerator states no DRAM bandwidth"
         return [Text(f"No roofline: {missing}.")]
-    shown = {key: row for key, row in by_name(way.costs.layers).items() if row.dram_bytes and row.latency_s and row.macs}
+    shown = {
+        key: row for key, row in by_name(configuration.costs.layers).items() if row.dram_bytes and row.latency_s and row.macs
+    }
     at = {key: (row.macs / (row.dram_bytes or 1), row.macs / (row.latency_s or 1)) for key, row in shown.items()}
     divisor, letter = prefix([peak])
     ridge = peak / bandwidth
@@ -114,8 +126,8 @@ def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
         "hoverinfo": "skip",
     }
     data = [roof]
-    for bound in dict.fromkeys(row.bound_by for row in shown.values()):
-        those = [key for key, row in shown.items() if row.bound_by == bound]
+    for bound in dict.fromkeys(limit_of(row) for row in shown.values()):
+        those = [key for key, row in shown.items() if limit_of(row) == bound]
         hints = [
             f"{label(name_of(key))}<br>{at[key][0]:.3g} MAC/byte, {quantity(at[key][1], 'MAC/s')}<br>"
             f"{percent(at[key][1] / min(peak, at[key][0] * bandwidth))} of the roof; {_bound_text(shown[key])}"
@@ -125,7 +137,7 @@ def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": label(f"bound by {bound or 'unknown'}"),
+                "name": label(f"bound by {bound}"),
                 "x": [at[key][0] for key in those],
                 "y": [at[key][1] / divisor for key in those],
                 "hovertext": hints,
@@ -133,7 +145,7 @@ def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
                 "marker": {
                     "color": bound_colour(bound, colours),
                     "size": 10,
-                    "symbol": "circle" if bound == COMPUTE else "diamond",
+                    "symbol": "circle" if bound in (COMPUTE, ARRAY) else "diamond",
                     "line": {"color": "@panel", "width": 1},
                 },
             }
@@ -147,19 +159,19 @@ def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
         f"Each mark is a layer. Roof: {quantity(peak, 'MAC/s')} with all MAC units at work, and a DRAM of "
         f"{quantity(bandwidth, 'B/s')}. A layer well below it waits for another memory, or leaves MAC units idle."
     )
-    return [Figure(f"Roofline at {way.costs.level}", data, layout, note, height=440)]
+    return [Figure(f"Roofline at {configuration.costs.level}", data, layout, note, height=440)]
 
 
-def _latency(way: Way, colours: Mapping[str, str]) -> Figure:
-    rows = way.costs.layers
+def _latency(configuration: Configuration, colours: Mapping[str, str]) -> Figure:
+    rows = configuration.costs.layers
     divisor, letter = prefix([row.latency_s for row in rows])
     values = [None if row.latency_s is None else row.latency_s / divisor for row in rows]
-    return _bounded(way, colours, "Latency per layer", values, f"latency ({letter}s)")
+    return _bounded(configuration, colours, "Latency per layer", values, f"latency ({letter}s)")
 
 
-def _utilization(way: Way, colours: Mapping[str, str]) -> Figure:
-    values = [None if row.utilization is None else 100 * row.utilization for row in way.costs.layers]
-    figure = _bounded(way, colours, "Utilization per layer", values, "MAC units at work (%)")
+def _utilization(configuration: Configuration, colours: Mapping[str, str]) -> Figure:
+    values = [None if row.utilization is None else 100 * row.utilization for row in configuration.costs.layers]
+    figure = _bounded(configuration, colours, "Utilization per layer", values, "MAC units at work (%)")
     return Figure(
         figure.title,
         figure.data,
@@ -169,18 +181,20 @@ def _utilization(way: Way, colours: Mapping[str, str]) -> Figure:
     )
 
 
-def _bounded(way: Way, colours: Mapping[str, str], title: str, values: Sequence[float | None], unit: str) -> Figure:
+def _bounded(
+    configuration: Configuration, colours: Mapping[str, str], title: str, values: Sequence[float | None], unit: str
+) -> Figure:
     """Bars by layer, in the colour of what bounds each."""
-    rows = way.costs.layers
+    rows = configuration.costs.layers
     keys = list(by_name(rows))
     data = []
-    for bound in dict.fromkeys(row.bound_by for row in rows):
+    for bound in dict.fromkeys(limit_of(row) for row in rows):
         data.append(
             {
                 "type": "bar",
-                "name": label(f"bound by {bound or 'unknown'}"),
+                "name": label(f"bound by {bound}"),
                 "x": list(range(len(keys))),
-                "y": [value if row.bound_by == bound else None for value, row in zip(values, rows, strict=True)],
+                "y": [value if limit_of(row) == bound else None for value, row in zip(values, rows, strict=True)],
                 "hovertext": [f"{label(name_of(key))}<br>{_bound_text(row)}" for key, row in zip(keys, rows, strict=True)],
                 "hoverinfo": "text",
                 "marker": {"color": bound_colour(bound, colours)},
@@ -194,33 +208,32 @@ def _bounded(way: Way, colours: Mapping[str, str], title: str, values: Sequence[
         "showlegend": True,
         "legend": LEGEND,
     }
-    return Figure(f"{title} at {way.costs.level}", data, layout, height=height_of(340, keys))
+    return Figure(f"{title} at {configuration.costs.level}", data, layout, height=height_of(340, keys))
 
 
 def _bound_text(row: LayerRecord) -> str:
-    return (
-        f"{quantity(row.latency_s, 's')}, bound by {label(row.bound_by or 'unknown')}, utilization {percent(row.utilization)}"
-    )
+    return f"{quantity(row.latency_s, 's')}, bound by {label(limit_of(row))}, utilization {percent(row.utilization)}"
 
 
-def _bounds(way: Way) -> str:
+def _bounds(configuration: Configuration) -> str:
     """What bounds how many layers, and how much of the time."""
-    rows = way.costs.layers
+    rows = configuration.costs.layers
     whole = sum(row.latency_s or 0.0 for row in rows)
     told = []
-    for bound in dict.fromkeys(row.bound_by for row in rows):
-        those = [row for row in rows if row.bound_by == bound]
+    for bound in dict.fromkeys(limit_of(row) for row in rows):
+        those = [row for row in rows if limit_of(row) == bound]
         share = sum(row.latency_s or 0.0 for row in those) / whole if whole else None
-        what = "the MAC units" if bound == COMPUTE else f"the memory {bound}" if bound else "nothing known"
+        what = {COMPUTE: "the MAC units", ARRAY: ARRAY, UNKNOWN: "nothing known"}.get(bound, f"the memory {bound}")
         told.append(f"{counted(len(those), 'layer')} by {what}, {percent(share)} of the latency")
-    return f"Bound: {listed(told)}."
+    idle = " Array utilization: compute sets the latency, but more than half of the MAC units have no work."
+    return f"Bound: {listed(told)}.{idle if any(limit_of(row) == ARRAY for row in rows) else ''}"
 
 
-def unsplit_note(way: Way) -> str:
+def unsplit_note(configuration: Configuration) -> str:
     """Why energy is not split by tensor, where it is not."""
-    if all(split is not None for split in way.splits):
+    if all(split is not None for split in configuration.splits):
         return ""
-    if any(split is not None for split in way.splits):
+    if any(split is not None for split in configuration.splits):
         return "Energy by tensor is left out for layers where it does not add up exactly to the energy of each part."
     return (
         "Energy is split by part of the chip only: by tensor it is shown where counts of accesses and the energy table are at "

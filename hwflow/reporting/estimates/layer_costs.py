@@ -11,6 +11,7 @@ from hwflow.reporting.estimates.layer_rows import (
     by_name,
     energy_in,
     height_of,
+    limit_of,
     name_of,
     names_axis,
     scaled_cell,
@@ -107,7 +108,7 @@ def _latency(sides: Sequence[Side], rows: Sequence[Mapping[Key, LayerRecord]], k
                 "y": [None if row is None or row.latency_s is None else row.latency_s / divisor for row in found],
                 "hovertext": [
                     f"{label(name_of(key))}, {side.name}<br>{quantity(row.latency_s, 's')}, {_cycles(row)}"
-                    f"<br>bound by {label(row.bound_by or 'unknown')}"
+                    f"<br>bound by {label(limit_of(row))}"
                     if row
                     else ""
                     for key, row in zip(keys, found, strict=True)
@@ -136,7 +137,7 @@ def layers_table(sides: Sequence[Side]) -> Table:
     columns: dict[str, Callable[[LayerRecord], str | Cell]] = {
         f"energy ({prefixed(energy[1], unit)})": lambda row: scaled_cell(energy_in(row), energy[0]),
         f"latency ({slow[1]}s)": lambda row: scaled_cell(row.latency_s, slow[0]),
-        "bound by": lambda row: row.bound_by or "-",
+        "bound by": lambda row: limit_of(row) if row.bound_by else "-",
         "utilization (%)": lambda row: percent_cell(row.utilization),
         "DRAM (kB)": lambda row: scaled_cell(row.dram_bytes, 1e3),
     }

@@ -14,6 +14,8 @@ NORMALIZED = " normalized"  # units of one 16-bit multiply-accumulate
 Key = tuple[str, int]
 """A layer: its name, and how often that name stood before."""
 
+COMPUTE, ARRAY, UNKNOWN = "compute", "array utilization", "unknown"
+_WELL_USED = 0.5  # utilization from which on "compute" alone says what limits a layer
 _WIDE = 24  # layers from which on names are written upright
 
 
@@ -56,6 +58,17 @@ def names_axis(keys: Sequence[Key]) -> dict[str, Any]:
 def height_of(least: int, keys: Sequence[Key]) -> int:
     """Upright names take room from the bars."""
     return least + (120 if len(keys) > _WIDE else 0)
+
+
+def limit_of(row: LayerRecord) -> str:
+    """What limits a layer's latency: a memory, the MAC units, or the share of those that its mapping occupies.
+
+    A layer that is bound by compute takes MACs / (MAC units x utilization) cycles: below a half, more of the latency is
+    explained by idle MAC units than by the number of MACs.
+    """
+    if row.bound_by == COMPUTE and row.utilization is not None and row.utilization < _WELL_USED:
+        return ARRAY
+    return row.bound_by or UNKNOWN
 
 
 def energy_in(row: LayerRecord) -> float | None:

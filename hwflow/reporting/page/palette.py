@@ -1,12 +1,13 @@
 """Colours by what they stand for, on light and on dark ground. The same thing has the same colour in every figure.
 
-Methods are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), parts of a chip from Paul Tol's "muted"
+Methods are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), parts of a chip begin with Paul Tol's "muted"
 (https://sronpersonalpages.nl/~pault/); both can be told apart with any common colour blindness. Some are lighter on dark.
 Fifths run from blue, the best, over grey to orange.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 THEMES: Mapping[str, Mapping[str, str]] = {
@@ -33,6 +34,11 @@ THEMES: Mapping[str, Mapping[str, str]] = {
         "part-7": "#117733",
         "part-8": "#999933",
         "part-9": "#aa4499",
+        "part-10": "#ee7733",
+        "part-11": "#7a7a7a",
+        "part-12": "#4477aa",
+        "part-13": "#e8a5c8",
+        "part-14": "#6b4226",
         "fifth-1": "#0072b2",
         "fifth-2": "#4d9ecf",
         "fifth-3": "#a9a9a9",
@@ -58,10 +64,15 @@ THEMES: Mapping[str, Mapping[str, str]] = {
         "part-3": "#44aa99",
         "part-4": "#ddcc77",
         "part-5": "#e58a98",
-        "part-6": "#c76ba0",
+        "part-6": "#b8507f",
         "part-7": "#4faf74",
-        "part-8": "#b5b85a",
+        "part-8": "#9aa23a",
         "part-9": "#d58bc8",
+        "part-10": "#ee7733",
+        "part-11": "#9a9a9a",
+        "part-12": "#4f8fd6",
+        "part-13": "#f3c6de",
+        "part-14": "#a5744f",
         "fifth-1": "#4ab4f5",
         "fifth-2": "#3b7fae",
         "fifth-3": "#77808c",
@@ -79,16 +90,28 @@ METHODS: Mapping[str, str] = {
 }
 """In figures `@name` is the theme's colour of that name, `@name/0.2` the same, a fifth opaque."""
 
-_PARTS = 9
+_PARTS = sum(name.startswith("part-") for name in THEMES["light"])
 
 
 def parts(splits: Iterable[Iterable[str]]) -> dict[str, str]:
-    """The colour of each part of a chip that some energies are split by; beyond nine parts colours repeat."""
+    """The colour of each part of a chip that some energies are split by.
+
+    Two parts of one split never share a colour. Parts of different chips do only where there are more than the palette has.
+    """
     ordered = sorted((list(split) for split in splits), key=len, reverse=True)
     names = dict.fromkeys(name for split in ordered for name in split)
-    return {name: f"@part-{i % _PARTS + 1}" for i, name in enumerate(names)}
+    beside: dict[str, set[str]] = {name: set() for name in names}
+    for split in {tuple(split) for split in ordered}:
+        for name in split:
+            beside[name].update(split)
+    found: dict[str, int] = {}
+    for name in names:
+        taken = {found[other] for other in beside[name] if other in found}
+        uses = Counter(found.values())
+        found[name] = min(range(_PARTS), key=lambda i: (i in taken, uses[i], i))
+    return {name: f"@part-{i + 1}" for name, i in found.items()}
 
 
 def several(count: int) -> list[str]:
-    """Colours for so many things that have none of their own; beyond nine they repeat."""
+    """Colours for so many things that have none of their own; beyond those of the palette they repeat."""
     return [f"@part-{i % _PARTS + 1}" for i in range(count)]

@@ -31,9 +31,9 @@ def comparison(run: Run, found: Comparison) -> list[Block]:
     further = f" The refinement at {listed(settings.levels[1:])} comes after it." if settings.levels[1:] else ""
     blocks: list[Block] = [
         Text(
-            f"Searched: {score} on the held-out samples that every search sees; judged: on held-out samples that none has "
-            f"seen. Both before fine-tuning. Costs are shares of the unpruned network's at {settings.levels[0]}, the level of "
-            f"the search{run.mappings(settings.levels[0])}{spreads}.{further}"
+            f"Search split: {score} on the validation samples that guide the search; held-out split: on samples that no search "
+            f"has seen. Both before fine-tuning. Costs are shares of the unpruned network's at {settings.levels[0]}, the level "
+            f"of the search{run.mappings(settings.levels[0])}{spreads}.{further}"
         ),
         _candidates(
             "Plans compared",
@@ -146,7 +146,7 @@ def refinement(run: Run, found: Comparison) -> list[Block]:
             )
         )
     names = [name for name in NAMES if any(name in row.shares for row in refined)]
-    headings = ["level", "rank", "rank before", "cut", f"{score}, searched (%)", *(f"{NAMES[n]} (%)" for n in names)]
+    headings = ["level", "rank", "rank before", "cut", f"{score}, search split (%)", *(f"{NAMES[n]} (%)" for n in names)]
     lines: list[list[str | Cell]] = [
         [
             row.level,
@@ -254,7 +254,7 @@ def _candidates(
             word = {len(group): "yes", 0: "no"}.get(kept, f"{kept} of {len(group)}")
             row.append(Cell(word, None, mark(kept == len(group)) if group[0].by != "unpruned" else ""))
         rows.append([*row, f"{group[0].evaluations:,}"])
-    headings = ["plan", "seed", "searched (%)", "judged (%)", *(f"{NAMES[name]} (%)" for name in names)]
+    headings = ["plan", "seed", "search split (%)", "held-out split (%)", *(f"{NAMES[name]} (%)" for name in names)]
     headings += [*(["keeps the budget"] if budgeted else []), "plans tried"]
     return Table(caption, headings, rows, left=frozenset({0, 1}), folded=folded)
 

@@ -109,7 +109,7 @@ def cost_and_accuracy(
         )
     layout: dict[str, Any] = {
         "xaxis": axis(f"{name} (% of unpruned)", rangemode="tozero"),
-        "yaxis": axis(f"{accuracy}, judged (%)"),
+        "yaxis": axis(f"{accuracy}, held-out split (%)"),
         "legend": _LEGEND,
     }
     if budget is not None:

@@ -34,16 +34,45 @@
   const theme = document.getElementById("theme");
   const plots = [...document.querySelectorAll(".chart")];
   const fileName = (plot) => document.getElementById(plot.id + "-title").textContent.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  // In a narrow window a legend of many lines and long names take their room from the bars: the figure grows instead.
+  const keepRoom = (plot, wanted, height) => {
+    const area = plot.querySelector(".plot-container .nsewdrag");
+    const missing = Math.round(wanted / 2 - (area ? area.getBoundingClientRect().height : wanted));
+    if (missing > 0) Plotly.relayout(plot, { height: height + missing });
+  };
+  // As many names under the bars as can be read. In a narrow window the legend is one column, where nothing is cut off, and long
+  // names beside the bars are broken into lines.
+  const fitted = (data, layout, width) => {
+    const names = layout.xaxis?.ticktext ?? [];
+    const step = Math.ceil((names.length * 13) / Math.max(width - 90, 1));
+    const thinned = (list) => list.filter((_, at) => at % step === 0);
+    const changes = step > 1 ? { xaxis: { ...layout.xaxis, ticktext: thinned(names), tickvals: thinned(layout.xaxis.tickvals) } } : {};
+    if (width >= 480) return changes;
+    let height = layout.height;
+    if (layout.legend) {
+      changes.legend = { ...layout.legend, orientation: "v" };
+      const entries = new Set(data.filter((trace) => trace.showlegend !== false).map((trace) => trace.name));
+      height += 22 * entries.size;
+    }
+    const beside = [...new Set(data.filter((trace) => trace.orientation === "h").flatMap((trace) => trace.y))];
+    if (beside.length && beside.every((name) => typeof name === "string")) {
+      const lines = beside.map((name) => name.replaceAll("/", "/<br>"));
+      changes.yaxis = { ...layout.yaxis, tickvals: beside, ticktext: lines, tickfont: { size: 11 } };
+      height += 20 * beside.length;
+    }
+    return { ...changes, height };
+  };
   const draw = (plot) => {
     if (!plot.offsetWidth) return; // not shown: drawn when it is
     const { data, layout } = JSON.parse(plot.nextElementSibling.textContent);
-    const whole = { ...layout, template: { layout: common } };
+    const whole = { ...layout, ...fitted(data, layout, plot.offsetWidth), template: { layout: common } };
     Plotly.react(plot, coloured(data), coloured(whole), {
       responsive: true,
       displaylogo: false,
       modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]], // saving has buttons of its own
     });
     plot.dataset.theme = dark() ? "dark" : "light";
+    keepRoom(plot, layout.height, whole.height);
   };
   const drawOutdated = async () => {
     theme.textContent = dark() ? "Light" : "Dark";
