@@ -174,7 +174,7 @@ class NetworkCost:
         if asked == self.level:
             return ""
         reason = str(self.provenance.get("fallback") or "").partition(f"instead of {asked}: ")[2]
-        return f" ({asked} was asked for{': ' if reason else ''}{re.split(r'[:;]', reason)[0]})"
+        return f" ({asked} was asked for{': ' if reason else ''}{_first_clause(reason)})"
 
     def _sum(self, values: list[Any]) -> Any:
         return None if any(v is None for v in values) else sum(values)
@@ -305,6 +305,11 @@ class NetworkCost:
         import pandas as pd
 
         return pd.DataFrame(self.records())
+
+
+def _first_clause(text: str) -> str:
+    """What comes before a colon or semicolon that stands in no parentheses."""
+    return re.split(r"[:;](?![^()]*\))", text)[0]
 
 
 def totals_of(cost: NetworkCost) -> list[str]:

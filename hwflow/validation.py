@@ -1,4 +1,4 @@
-"""`explain`: what pydantic refuses of a file that users write, as one paragraph in their words."""
+"""What pydantic refuses of a file that users write, in their words: `sentence` of one field, `explain` of all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def explain(error: ValidationError, content: Any, where: str, known: Iterable[st
             elif step not in ("dram", "sram", "regfile", "fanout", "mac"):
                 path.append(str(step))
         label = ".".join(path).replace(".[", "[") or "description"
-        message = _sentence(item, known)
+        message = sentence(item, known)
         whole = item["type"] in ("missing", "extra_forbidden", "union_tag_not_found") or (
             item["type"] == "value_error" and not isinstance(item["input"], (int, float, str))
         )
@@ -40,7 +40,7 @@ def explain(error: ValidationError, content: Any, where: str, known: Iterable[st
     return f"{where}: {listed(problems, error.error_count())}."
 
 
-def _sentence(item: ErrorDetails, known: Iterable[str]) -> str:
+def sentence(item: ErrorDetails, known: Iterable[str] = ()) -> str:
     """What is wrong with one field; pydantic's own words only where there are no better ones."""
     if item["type"] == "extra_forbidden":
         name = str(item["loc"][-1])
@@ -81,4 +81,4 @@ _WORDINGS = {
 }
 
 
-__all__ = ["explain"]
+__all__ = ["explain", "sentence"]

@@ -74,7 +74,7 @@ SWEPT = [
     (f"bits: [[8, {10**30}]]", "bits"),
     (f"sample: {{method: random, points: {10**30}}}", "sample.points is 1000"),
     (f"sample: {{method: random, points: 2, seed: {10**30}}}", "sample.seed is 1000"),
-    ("levels: [coarse, coarse]", "it names something twice"),
+    ("levels: [coarse, coarse]", "it names 'coarse' twice"),
 ]
 
 

@@ -43,6 +43,8 @@ class Run(Protocol):
 
     def step(self, count: int = 1) -> None: ...
 
+    def afford(self, count: int) -> None: ...
+
     def uncounted(self, node: Node) -> None: ...
 
     def undecided(self, node: Node) -> contextlib.AbstractContextManager[None]: ...
@@ -87,6 +89,10 @@ def _loop(run: Run, node: Node, scope: Scope, opsets: Mapping[str, int], prefix:
     going: Value = known(np.array(True))
     if decided and condition is not None:
         going = known(np.array(bool(condition)))
+    if decided and _true(going) and _hands_on(body):
+        if trips is None:
+            raise node.failure("it never ends: it has no trip count, and its body does not change the condition")
+        run.afford(max(trips, 0) * (1 + len(body.node)))  # `once` follows at least these
     while decided and (trips is None or iteration < trips) and _true(going):
         results = once(known(np.array(iteration, dtype=np.int64)), going, state)
         going = results[0] or Other(None)
@@ -224,6 +230,15 @@ def _undecidable(node: Node, inner: str) -> Exception:
         f"it runs a subgraph with layer {inner!r}, and how often that runs depends on data, so its multiply-accumulates cannot "
         "be counted. Export the model without control flow"
     )
+
+
+def _hands_on(body: Any) -> bool:
+    """Whether a loop's body gives back the condition that it is given."""
+    same = {n.output[0]: n.input[0] for n in body.node if n.op_type == "Identity" and n.input and n.output and not n.domain}
+    name = body.output[0].name
+    while name in same:  # each once: a damaged graph may go round
+        name = same.pop(name)
+    return bool(name == body.input[1].name)
 
 
 def _unfollowed(run: Run, node: Node, results: Values) -> Values:

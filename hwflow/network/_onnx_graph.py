@@ -84,9 +84,17 @@ class Execution:
         Raises:
             ImportFailed: where that is more than any network has.
         """
+        self.afford(count)
         self._steps += count
-        if self._steps > functions.MOST_NODES:
-            raise functions.too_many(self.path, "the graph", self._steps)
+
+    def afford(self, count: int) -> None:
+        """Refuse what would be more than any network has, before it is followed.
+
+        Raises:
+            ImportFailed: as `step`.
+        """
+        if self._steps + count > functions.MOST_NODES:
+            raise functions.too_many(self.path, "the graph", self._steps + count)
 
     def _nodes(self, nodes: Iterable[Any], scope: Scope, opsets: Mapping[str, int], prefix: str) -> None:
         self._depth += 1

@@ -108,7 +108,15 @@ def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:
     if shape is not None and batch is not None:
         shape, batch = (batch, *shape[1:]), None
     name = located(spec.network, named_in.file.parent, list(model_zoo.NAMES))
-    return load(name, input_shape=shape, batch=batch, named_in=named_in)
+    try:
+        return load(name, input_shape=shape, batch=batch, named_in=named_in)
+    except InputError as error:
+        if "(input_shape=)" not in str(error):
+            raise
+        said = str(error).removesuffix(".")
+        raise InputError(
+            f"{said}; in {named_in.file.name} that is networks: [{{network: {spec.network}, input: [1, 3, 224, 224]}}]."
+        ) from None
 
 
 def _pruned(folder: Path, allow_import: Sequence[str], batch: int | None) -> Network:

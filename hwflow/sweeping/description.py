@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from hwflow.errors import MOST_EFFORT, InputError, not_found
+from hwflow.errors import MOST_EFFORT, InputError, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import explain
 from hwflow.hardware.components import Positive
@@ -19,6 +19,7 @@ OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s
 """What nsga2 can minimise: columns of the results."""
 
 _MOST = 100_000  # values of one field; a range with more is a slip
+_LARGEST = 1e15  # end or step of a range: what no field of an accelerator reaches
 
 
 class _Strict(BaseModel):
@@ -46,8 +47,12 @@ def _listed(value: Any) -> Any:
         raise ValueError("it is empty; give at least one")
     if len(value) > _MOST:
         raise ValueError(f"it has {len(value):,} entries; the most is {_MOST:,}")
-    if len({v if isinstance(v, (str, int, float, type(None))) else repr(v) for v in value}) < len(value):
-        raise ValueError("it names something twice")
+    seen: set[Any] = set()
+    for entry in value:
+        key = entry if isinstance(entry, (str, int, float, type(None))) else repr(entry)
+        if key in seen:
+            raise ValueError(f"it names {shown(entry)} twice")
+        seen.add(key)
     return value
 
 
@@ -75,8 +80,10 @@ def expand(value: Any) -> tuple[Any, ...]:
 
 
 def _number(name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
-        raise ValueError(f"{name} (={value!r}) must be a number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} (={shown(value)}) must be a number")
+    if not abs(value) < _LARGEST:
+        raise ValueError(f"{name} (={shown(value)}) must be a finite number below {_LARGEST:g}")
     return value
 
 

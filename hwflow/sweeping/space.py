@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from hwflow.errors import InputError
+from hwflow.errors import InputError, shown
 from hwflow.hardware.accelerator import Accelerator, label_of, presets
 from hwflow.hardware.dataflow import dataflows, load_dataflow
 from hwflow.sweeping.constraint import Constraint
 from hwflow.sweeping.description import AcceleratorSpec, Description
+from hwflow.validation import sentence
 
 
 class Design(NamedTuple):
@@ -194,7 +195,7 @@ def _check(accelerator: Accelerator, field: str, values: Sequence[Any], where: s
         try:
             valid = adapter.validate_python(value)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise InputError(f"{where}: {field} is {value!r}: {message}.") from None
+            problem = sentence(error.errors()[0])
+            raise InputError(f"{where}: {field} is {shown(value)}: {problem}.") from None
         if isinstance(value, str) and valid != value:  # it would be no number to `where`, and a text in the tables
             raise InputError(f"{where}: {field} is {value!r}, a text: write {valid!r}, without quotes.")

@@ -200,9 +200,10 @@ def run(
 
 def _damaged(folder: Path, lines: Sequence[str]) -> str:
     more = f"; and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
+    taken = "This line is" if len(lines) == 1 else f"These {len(lines):,} lines are"
     return (
-        f"{folder / 'records.jsonl'} is damaged: {'; '.join(lines[:_TOLD])}{more}. These {len(lines):,} lines are taken out, "
-        "and points that are then without a record are costed again."
+        f"{folder / 'records.jsonl'} is damaged: {'; '.join(lines[:_TOLD])}{more}. "
+        f"{taken} taken out, and points that are then without a record are costed again."
     )
 
 

@@ -132,6 +132,51 @@ def test_functions_that_call_each_other_too_deep_are_refused(path: Path) -> None
         read(path)
 
 
+def looped(path: Path, trips: int | None, condition: list[Any], stop: str) -> Path:
+    """A matrix product in a loop whose body says by `condition` whether to go on."""
+    body = helper.make_graph(
+        [*condition, helper.make_node("MatMul", ["a", "w"], ["z"])],
+        "body",
+        [helper.make_tensor_value_info(n, t, []) for n, t in (("i", TensorProto.INT64), ("on", TensorProto.BOOL))]
+        + [helper.make_tensor_value_info("a", TensorProto.FLOAT, None)],
+        [
+            helper.make_tensor_value_info(stop, TensorProto.BOOL, []),
+            helper.make_tensor_value_info("z", TensorProto.FLOAT, None),
+        ],
+    )
+    node = helper.make_node("Loop", ["" if trips is None else "n", "true", "x"], ["y"], name="long", body=body)
+    values = {"n": np.array(trips or 0), "true": np.array(True), "three": np.array(3)}
+    stored = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    return save(path, [node], {"x": [2, 4]}, [*stored, weights("w", 4, 4)])
+
+
+HANDED_ON = [
+    pytest.param([], "on", id="the condition itself"),
+    pytest.param([helper.make_node("Identity", ["on"], ["same"])], "same", id="a copy"),
+    pytest.param(
+        [helper.make_node("Identity", ["on"], ["b"]), helper.make_node("Identity", ["b"], ["same"])], "same", id="of a copy"
+    ),
+]
+
+
+@pytest.mark.parametrize(("condition", "stop"), HANDED_ON)
+@pytest.mark.parametrize(
+    ("trips", "words"), [(2**40, r"the graph has [2-4]\d{12} nodes"), (None, "'long' .Loop.: it never ends")]
+)
+def test_loops_that_nothing_stops_are_counted_before_they_are_unrolled(
+    path: Path, trips: int | None, words: str, condition: list[Any], stop: str
+) -> None:
+    begun = time.process_time()
+    with pytest.raises(ImportFailed, match=words):
+        read(looped(path, trips, condition, stop))
+    assert time.process_time() - begun < 2
+
+
+def test_a_long_loop_that_its_condition_ends_is_followed(path: Path) -> None:
+    less = [helper.make_node("Less", ["i", "three"], ["go"])]
+    assert [layer.macs for layer in read(looped(path, 2**40, less, "go")).layers] == [32] * 4
+
+
 def test_functions_that_nothing_calls_do_not_matter(path: Path) -> None:
     endless = function("Endless", [call("Endless", "a", "z")])
     net = read(

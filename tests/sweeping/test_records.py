@@ -120,6 +120,14 @@ def test_many_damaged_lines_are_counted_and_ten_are_named(sweep_file: Sweep, tmp
     assert "; and 10 more. These 20 lines are taken out," in said[0]
 
 
+def test_one_damaged_line_is_spoken_of_as_one(sweep_file: Sweep, tmp_path: Path) -> None:
+    path, out, said = sweep_file(levels=["coarse"]), tmp_path / "out", list[str]()
+    run(path, out, store=False)
+    edited(out, 2, b"{}\n")
+    run(path, out, store=False, notify=said.append)
+    assert "This line is taken out, and points that are then without a record are costed again." in said[0]
+
+
 def test_a_torn_end_behind_a_damaged_line(sweep_file: Sweep, tmp_path: Path) -> None:
     path, out, said = sweep_file(levels=["coarse"]), tmp_path / "out", list[str]()
     run(path, out, store=False)
