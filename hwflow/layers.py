@@ -12,13 +12,10 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from hwflow.errors import InputError
-
-Dim = Literal["N", "G", "C", "M", "P", "Q", "R", "S"]
-Tensor = Literal["weights", "inputs", "outputs"]
-LayerType = Literal["conv", "conv_transpose", "linear", "matmul"]
+from hwflow.types import Dim, LayerType, Tensor
 
 DIMS: tuple[Dim, ...] = get_args(Dim)
 TENSORS: tuple[Tensor, ...] = get_args(Tensor)
@@ -181,3 +178,6 @@ class Layer:
             if pair != (1, 1)
         )
         return f"{self.name} ({self.type}: {sizes}{extra})"
+
+
+__all__ = ["DIMS", "TENSORS", "Axis", "Bits", "Dim", "Layer", "LayerType", "Tensor", "Term"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from hwflow.errors import InputError, not_found
-
-Objective = Literal["energy", "latency", "edp"]
+from hwflow.types import Objective
 
 ADDITIVE = ("energy", "latency", "macs", "params", "dram_bytes")
 """Metrics that are sums over layers, in the order in which arrays hold them."""

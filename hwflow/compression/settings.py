@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from hwflow.compression.accuracy import ProxySettings
-from hwflow.compression.budget import METRICS, Budget, Objective, check_budgets, objective_of, parse_budgets
+from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import SEARCHERS
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.results import LEVELS, LevelName
+from hwflow.results import LEVELS
 from hwflow.training.recipe import Recipe
+from hwflow.types import LevelName, Mapper, Objective
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
@@ -40,7 +41,7 @@ class Settings:
     """A name or a file; by default the accelerator's own."""
     energy: str = "auto"
     """Where energies come from, as in `hwflow.estimate`."""
-    mapper: Literal["hwflow", "timeloop"] = "hwflow"
+    mapper: Mapper = "hwflow"
     """At fine, whose mapping Timeloop judges."""
     engine: str | None = None
     """At fine, where Timeloop runs."""

@@ -21,7 +21,6 @@ from hwflow.timeloop import permutations
 from hwflow.timeloop.importer.translation import directives_of, energies_of
 from hwflow.timeloop.templates import fill
 
-Objective = Literal["energy", "latency", "edp"]
 METRICS: dict[str, str] = {"energy": "energy", "latency": "delay", "edp": "edp"}
 """hwflow's names of the objectives and Timeloop's."""
 
