@@ -1,4 +1,5 @@
-"""`explain`: what pydantic refuses of a file that users write, as one paragraph in their words."""
+"""What users' files are read with: `Strict`, a model that refuses fields it does not know, and `explain`, which says in one
+paragraph and in the users' words what pydantic refuses."""
 
 from __future__ import annotations
 
@@ -6,10 +7,16 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from hwflow.errors import listed, shown
+
+
+class Strict(BaseModel):
+    """Content of a file with these fields and no others: a misspelt one is an error, not a default in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def explain(error: ValidationError, content: Any, where: str, known: Iterable[str] = ()) -> str:
@@ -81,4 +88,4 @@ _WORDINGS = {
 }
 
 
-__all__ = ["explain"]
+__all__ = ["Strict", "explain"]

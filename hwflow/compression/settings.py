@@ -81,8 +81,7 @@ class Settings:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
         for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-                raise InputError(f"a seed is {seed!r}; it must be a whole number of at least 0.")
+            check_whole("a seed", seed, 2**63 - 1, 0)
         if self.searcher not in SEARCHERS:
             raise not_found("searcher", self.searcher, SEARCHERS)
         if self.metric not in METRICS:

@@ -18,14 +18,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from hwflow import display
 from hwflow.errors import InputError, not_found, shown
 from hwflow.files import folder, parse_yaml, read_text, read_yaml
 from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
 from hwflow.layers import DIMS, TENSORS, Bits, Dim, Layer
-from hwflow.validation import explain
+from hwflow.validation import Strict, explain
 
 _LISTED = 8  # changes that a label lists; with more, it is a chip of its own under a preset's name
 
@@ -54,14 +54,12 @@ class Level:
     cluster: int = 1
 
 
-class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen models)
+class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     """A chip: hierarchy outermost first, technology and clock. Immutable; `with_` makes variants.
 
     Raises:
         InputError: from `load`, `from_dict` and `with_`, naming the field's path, its value and what is allowed.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(min_length=1)]
     description: str = ""
@@ -69,7 +67,7 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
     clock_mhz: PositiveFloat
     dataflow: str = "flexible"
     hierarchy: tuple[Part, ...]
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
 
     _origin: Accelerator | None = PrivateAttr(default=None)
 

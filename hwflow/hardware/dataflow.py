@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from hwflow.errors import InputError, not_found
 from hwflow.files import folder, read_yaml
-from hwflow.hardware.accelerator import Accelerator, Fanout, Level, explain, presets
+from hwflow.hardware.accelerator import Accelerator, Fanout, Level, presets
 from hwflow.hardware.components import Name
 from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import DIMS, Dim
+from hwflow.validation import Strict, explain
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LevelRule(_Strict):
+class LevelRule(Strict):
     """What a dataflow allows at the part with one role.
 
     `temporal`: the dimensions whose loops may stand at this memory (None: all). `innermost`: of these, the order of the
@@ -47,14 +44,14 @@ class LevelRule(_Strict):
         return self
 
 
-class Dataflow(_Strict):
+class Dataflow(Strict):
     """A named set of constraints. `requires`: lists of roles, one of which the accelerator must have in full."""
 
     name: Name
     description: str
     source: str
     requires: tuple[tuple[Name, ...], ...] = ((),)
-    rules: dict[Name, LevelRule] = {}
+    rules: dict[Name, LevelRule] = Field(default_factory=dict)
 
     def fits(self, accelerator: Accelerator) -> bool:
         """Whether the accelerator has the parts that this dataflow speaks of."""

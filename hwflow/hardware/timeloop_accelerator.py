@@ -11,19 +11,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from hwflow.errors import InputError, listed
-from hwflow.hardware.accelerator import Accelerator, Level, explain
+from hwflow.hardware.accelerator import Accelerator, Level
 from hwflow.hardware.components import Memory, Name
 from hwflow.layers import Bits, Dim
+from hwflow.validation import Strict, explain
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(_Strict):
+class Limits(Strict):
     """What the files allow at one level of hwflow's: dimensions of temporal loops, their forced innermost order (the very
     innermost first), and dimensions over the fan-out below, the outermost first."""
 
@@ -32,7 +29,7 @@ class Limits(_Strict):
     spatial: tuple[Dim, ...]
 
 
-class Place(_Strict):
+class Place(Strict):
     """One storage level of the user's architecture.
 
     Attributes:
@@ -60,7 +57,7 @@ class Place(_Strict):
         return (self.name, self.axes[0]), (f"{self.name}_columns", self.axes[1])
 
 
-class Written(_Strict):
+class Written(Strict):
     """What a part is in the files: its class, and its attributes with those that it inherits."""
 
     kind: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hwflow.errors import ImportFailed, InputError
+from hwflow.errors import ImportFailed, InputError, is_whole
 from hwflow.network._rows import checked_batch, shown
 
 
@@ -48,7 +48,7 @@ def _given(input_shape: Any, inputs: list[Any], path: Path) -> list[tuple[int, .
         names = ", ".join(value.name for value in inputs)
         raise InputError(f"input_shape has {len(shapes)} shapes; {path} has {len(inputs)} inputs: {names}.")
     for shape in shapes:
-        if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        if not shape or not all(is_whole(n) for n in shape):
             raise InputError(
                 f"input_shape is {input_shape!r}; it must be whole numbers of at least 1, batch first, as in (1, 3, 224, 224)."
             )

@@ -16,7 +16,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
-from hwflow.errors import ImportFailed, InputError
+from hwflow.errors import ImportFailed, InputError, is_whole
 from hwflow.network import Network
 from hwflow.network._parameters import Origin
 from hwflow.network._recorder import Recorder
@@ -188,7 +188,7 @@ def examples_of(input_shape: Any) -> tuple[Example, ...]:
     for part in input_shape if several else [input_shape]:
         if isinstance(part, torch.Tensor):
             examples.append(part)
-        elif _is_sequence(part) and part and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in part):
+        elif _is_sequence(part) and part and all(is_whole(n) for n in part):
             examples.append(tuple(part))
         else:
             raise InputError(

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwflow.errors import MissingDependency
 from hwflow.files import write_bytes
+from hwflow.optional import needed
 from hwflow.reporting.page.blocks import Figure, Page
 from hwflow.reporting.page.notebook_figures import figures_of
 from hwflow.reporting.page.palette import THEMES
@@ -70,14 +70,11 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
 
 
 def _drawn(figure: Figure) -> dict[str, bytes]:
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'figures as PNG and SVG need the package matplotlib, which is not installed here: pip install "hwflow[report]"'
-        ) from error
+    needed("matplotlib", "a figure as PNG or SVG", "report")
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
     drawing = figure.drawing
     with matplotlib.rc_context(_STYLE):
         canvas = Canvas(figsize=(_INCHES, figure.height / _PIXELS_PER_INCH), layout="constrained")
