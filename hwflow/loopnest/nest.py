@@ -37,7 +37,6 @@ import numpy.typing as npt
 from hwflow.arrays import Bools, Floats, Ints
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
 from hwflow.loopnest import links
 from hwflow.loopnest.batch import Batch
@@ -94,8 +93,7 @@ class Nest:
     """Everything about a layer and an accelerator that does not depend on the mapping, and the analysis itself."""
 
     def __init__(self, layer: Layer, accelerator: Accelerator, table: EnergyTable, keeps: Keeps | None = None) -> None:
-        if isinstance(accelerator, TimeloopAccelerator):
-            accelerator.check()
+        accelerator.check()
         self.layer, self.accelerator, self.table = layer, accelerator, table
         self.levels = accelerator.levels[::-1]
         self.sizes = np.array([layer.dims[d] for d in DIMS], dtype=np.int64)
