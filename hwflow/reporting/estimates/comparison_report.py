@@ -9,7 +9,7 @@ from hwflow.ranking import spearman
 from hwflow.reporting.estimates.configuration import Way, split_of_part
 from hwflow.reporting.estimates.configuration_figures import LEGEND, bound_colour, layer_blocks
 from hwflow.reporting.estimates.estimate_report import area_text, provenance, remarks
-from hwflow.reporting.estimates.layer_rows import by_name, energy_in, name_of, names_axis
+from hwflow.reporting.estimates.layer_rows import by_name, energy_in, name_of, names_axis, scaled_cell
 from hwflow.reporting.estimates.rank_agreement import Cloud, agreement_figure
 from hwflow.reporting.page.blocks import (
     Beside,
@@ -27,7 +27,8 @@ from hwflow.reporting.page.blocks import (
     wide_axis,
 )
 from hwflow.reporting.page.palette import parts, several
-from hwflow.reporting.page.values import capital, counted, number, prefix, prefixed, quantity
+from hwflow.reporting.page.traces import bars, divided, lines_axis, marks
+from hwflow.reporting.page.values import capital, counted, prefix, prefixed, quantity
 
 
 def page(ways: Sequence[Way]) -> Page:
@@ -67,19 +68,19 @@ def _table(ways: Sequence[Way]) -> Table:
     rows: list[list[str | Cell]] = []
     for way in ways:
         (value, unit), totals = way.energy, way.costs.totals
-        shown = number(None if value is None else value / energy[unit][0])
+        divisor, letter = energy[unit]
+        shown = scaled_cell(value, divisor)
         if len(units) > 1:
-            shown += f" {prefixed(energy[unit][1], unit)}"
-        comparable = unit == first.energy[1]
+            shown = Cell(f"{shown.text} {prefixed(letter, unit)}", value)
         rows.append(
             [
                 way.label,
-                Cell(shown, value),
-                _ratio(value if comparable else None, first.energy[0]),
-                Cell(number(None if totals.latency_s is None else totals.latency_s / slow[0]), totals.latency_s),
+                shown,
+                _ratio(value if unit == first.energy[1] else None, first.energy[0]),
+                scaled_cell(totals.latency_s, slow[0]),
                 _ratio(totals.latency_s, first.costs.totals.latency_s),
                 percent_cell(totals.utilization),
-                Cell(number(None if totals.dram_bytes is None else totals.dram_bytes / 1e6), totals.dram_bytes),
+                scaled_cell(totals.dram_bytes, 1e6),
                 Cell(area_text(totals.area_um2), totals.area_um2),
                 *(_rank(way, first, metric) for metric in ("energy", "latency")),
             ]
@@ -119,25 +120,32 @@ def _paired(one: Way, two: Way, metric: str) -> tuple[list[float], list[float], 
 def _totals(ways: Sequence[Way], colours: Mapping[str, str]) -> list[Block]:
     """Energy by part of the chip, and latency by what bounds it, one bar a way; energies of two units are two figures."""
     figures: list[Block] = []
-    for unit in dict.fromkeys(way.energy[1] for way in ways if way.energy[0] is not None):
-        those = [way for way in ways if way.energy[1] == unit and way.energy[0] is not None]
-        split = {}
-        for part in colours:
-            found = [sum(split_of_part(row).get(part, {}).get("", 0.0) for row in way.costs.layers) for way in those]
-            split[part] = [value or None for value in found]
+    priced = [way for way in ways if way.energy[0] is not None]
+    for unit in dict.fromkeys(way.energy[1] for way in priced):
+        those = [way for way in priced if way.energy[1] == unit]
+        split = {part: [_energy_of(way, part) for way in those] for part in colours}
         figures.append(_bars("Energy of the network by part", those, split, colours, unit))
-    timed = [way for way in ways if way.costs.totals.latency_s is not None]
-    bounds = dict.fromkeys(row.bound_by for way in timed for row in way.costs.layers)
-    split = {
-        f"bound by {bound}": [
-            sum(row.latency_s or 0.0 for row in way.costs.layers if row.bound_by == bound) or None for way in timed
-        ]
-        for bound in bounds
-    }
-    shades = {f"bound by {bound}": bound_colour(bound, colours) for bound in bounds}
-    if timed:
-        figures.append(_bars("Latency of the network by what bounds its layers", timed, split, shades, "s"))
+    figures += _latency_bars([way for way in ways if way.costs.totals.latency_s is not None], colours)
     return figures
+
+
+def _latency_bars(timed: Sequence[Way], colours: Mapping[str, str]) -> list[Block]:
+    if not timed:
+        return []
+    bounds = dict.fromkeys(row.bound_by for way in timed for row in way.costs.layers)
+    split = {f"bound by {bound}": [_latency_of(way, bound) for way in timed] for bound in bounds}
+    shades = {f"bound by {bound}": bound_colour(bound, colours) for bound in bounds}
+    return [_bars("Latency of the network by what bounds its layers", timed, split, shades, "s")]
+
+
+def _energy_of(way: Way, part: str) -> float | None:
+    """What a part takes of the whole network; None for nothing."""
+    return sum(split_of_part(row).get(part, {}).get("", 0.0) for row in way.costs.layers) or None
+
+
+def _latency_of(way: Way, bound: str | None) -> float | None:
+    """The time of the layers that something bounds; None for nothing."""
+    return sum(row.latency_s or 0.0 for row in way.costs.layers if row.bound_by == bound) or None
 
 
 def _bars(
@@ -146,28 +154,19 @@ def _bars(
     sums = [sum(values[i] or 0.0 for values in split.values()) for i in range(len(ways))]
     divisor, letter = prefix(sums)
     names = [label(way.label) for way in ways]
-    data = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": label(name),
-            "y": names,
-            "x": [None if value is None else value / divisor for value in split[name]],
-            "hovertext": [
-                f"{way}<br>{label(name)}: {quantity(value, unit)}<br>whole: {quantity(whole, unit)}"
-                for way, value, whole in zip(names, split[name], sums, strict=True)
-            ],
-            "hoverinfo": "text",
-            "marker": {"color": colour, "line": {"width": 0}},
-        }
-        for name, colour in colours.items()
-        if name in split and any(split[name])
-    ]
+    data = []
+    for name in (name for name in colours if any(split.get(name, ()))):
+        hints = [
+            f"{way}<br>{label(name)}: {quantity(value, unit)}<br>whole: {quantity(whole, unit)}"
+            for way, value, whole in zip(names, split[name], sums, strict=True)
+        ]
+        marker = {"color": colours[name], "line": {"width": 0}}
+        data.append(bars(label(name), divided(split[name], divisor), names, hints, marker, orientation="h"))
     layout = {
         "barmode": "stack",
         "bargap": 0.3,
         "xaxis": axis(f"{title.split(maxsplit=1)[0].lower()} ({prefixed(letter, unit)})", rangemode="tozero"),
-        "yaxis": {"automargin": True, "categoryorder": "array", "categoryarray": names[::-1], "ticksuffix": "  "},
+        "yaxis": lines_axis(names),
         "showlegend": True,
         "legend": LEGEND,
     }
@@ -175,41 +174,37 @@ def _bars(
 
 
 def _by_layer(ways: Sequence[Way]) -> list[Block]:
-    keys = list(by_name(ways[0].costs.layers))
-    shades = several(len(ways))
-    blocks: list[Block] = []
-    for metric, units in (("energy", list(dict.fromkeys(way.energy[1] for way in ways))), ("latency", ["s"])):
-        for unit in units:
-            those = [w for w in ways if (metric == "latency" or w.energy[1] == unit) and any(_values(w, metric))]
-            if not those:
-                continue
-            divisor, letter = prefix([value for way in those for value in _values(way, metric)])
-            data: list[dict[str, Any]] = [
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "name": label(way.label),
-                    "x": list(range(len(keys))),
-                    "y": [value / divisor if value else None for value in _values(way, metric)],
-                    "hovertext": [
-                        f"{label(name_of(key))}<br>{label(way.label)}: {quantity(value, unit)}"
-                        for key, value in zip(keys, _values(way, metric), strict=True)
-                    ],
-                    "hoverinfo": "text",
-                    "line": {"color": shades[ways.index(way)], "width": 1.5},
-                    "marker": {"size": 7, "symbol": _SYMBOLS[ways.index(way) % len(_SYMBOLS)]},
-                }
-                for way in those
-            ]
-            layout = {
-                "xaxis": names_axis(keys),
-                "yaxis": wide_axis(f"{metric} ({prefixed(letter, unit)})", [v for way in those for v in _values(way, metric)]),
-                "showlegend": True,
-                "legend": LEGEND,
-            }
-            title = f"{capital(metric)} of every layer"
-            blocks.append(Figure(title, data, layout, "A click in the legend hides a way.", height=420))
-    return blocks
+    units = dict.fromkeys(way.energy[1] for way in ways)
+    found = [_lines(ways, "energy", unit) for unit in units] + [_lines(ways, "latency", "s")]
+    return [figure for figure in found if figure is not None]
+
+
+def _lines(ways: Sequence[Way], metric: str, unit: str) -> Figure | None:
+    """One line a way, over the layers; None where no way knows the metric in this unit."""
+    those = [w for w in ways if (metric == "latency" or w.energy[1] == unit) and any(_values(w, metric))]
+    if not those:
+        return None
+    keys, shades = list(by_name(ways[0].costs.layers)), several(len(ways))
+    every = [value for way in those for value in _values(way, metric)]
+    divisor, letter = prefix(every)
+    data: list[dict[str, Any]] = []
+    for way in those:
+        values, place = _values(way, metric), ways.index(way)
+        hints = [
+            f"{label(name_of(key))}<br>{label(way.label)}: {quantity(value, unit)}"
+            for key, value in zip(keys, values, strict=True)
+        ]
+        marker = {"size": 7, "symbol": _SYMBOLS[place % len(_SYMBOLS)]}
+        y = [value / divisor if value else None for value in values]
+        look = {"mode": "lines+markers", "line": {"color": shades[place], "width": 1.5}}
+        data.append(marks(label(way.label), list(range(len(keys))), y, hints, marker, **look))
+    layout = {
+        "xaxis": names_axis(keys),
+        "yaxis": wide_axis(f"{metric} ({prefixed(letter, unit)})", every),
+        "showlegend": True,
+        "legend": LEGEND,
+    }
+    return Figure(f"{capital(metric)} of every layer", data, layout, "A click in the legend hides a way.", height=420)
 
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hwflow.reporting.estimates.configuration import LEAKAGE, Way, split_of_part
 from hwflow.reporting.estimates.layer_costs import Side, energy_figure, layers_table
-from hwflow.reporting.estimates.layer_rows import by_name, energy_in, height_of, name_of, names_axis, unit_of
+from hwflow.reporting.estimates.layer_rows import Key, by_name, energy_in, height_of, name_of, names_axis, unit_of
+from hwflow.reporting.page import traces
 from hwflow.reporting.page.blocks import Block, Choice, Figure, Text, axis, label
+from hwflow.reporting.page.traces import bars, divided, line, marks
 from hwflow.reporting.page.values import counted, listed, percent, prefix, prefixed, quantity
 from hwflow.reporting.pruning.run_records import LayerRecord
 
 COMPUTE = "compute"
-LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
+LEGEND = {**traces.LEGEND, "traceorder": "normal"}
 _TENSORS = {"": "", "weights": "", "inputs": "/", "outputs": "x"}  # patterns of bars
 
 
@@ -47,43 +50,17 @@ def _energy(way: Way, colours: Mapping[str, str]) -> Block:
         return by_part
     rows = way.costs.layers
     keys, unit = list(by_name(rows)), unit_of(rows)
-    whole = [split_of_part(row) if split is None else split for row, split in zip(rows, way.splits, strict=True)]
     divisor, letter = prefix([energy_in(row) for row in rows])
-    shares: list[tuple[str, str, str, Sequence[float | None]]] = [
-        (label(f"{part}: {tensor}" if tensor else part), colour, pattern, [split.get(part, {}).get(tensor) for split in whole])
-        for part, colour in colours.items()
-        for tensor, pattern in _TENSORS.items()
-    ]
-    leaks = [sum(tensors.get(LEAKAGE, 0.0) for tensors in split.values()) for split in whole]
-    if any(leaks):
-        shares.append(("leakage of all memories", "@before", "", leaks))
-    data = [
-        {
-            "type": "bar",
-            "name": name,
-            "x": list(range(len(keys))),
-            "y": [None if value is None else value / divisor for value in found],
-            "hovertext": [
-                f"{label(name_of(key))}<br>{name}: {quantity(value, unit)}<br>layer: {quantity(energy_in(row), unit)}"
-                for key, value, row in zip(keys, found, rows, strict=True)
-            ],
-            "hoverinfo": "text",
-            "marker": {
-                "color": colour,
-                "line": {"width": 0},
-                "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "@panel", "size": 7, "solidity": 0.25},
-            },
-        }
-        for name, colour, pattern, found in shares
-        if any(found)
-    ]
-    layout = {
-        "barmode": "stack",
-        "bargap": 0.25,
-        "xaxis": names_axis(keys),
-        "yaxis": axis(f"energy ({prefixed(letter, unit)})", rangemode="tozero"),
-        "legend": LEGEND,
-    }
+    data = []
+    for name, colour, pattern, found in _shares(way, colours):
+        hints = [
+            f"{label(name_of(key))}<br>{name}: {quantity(value, unit)}<br>layer: {quantity(energy_in(row), unit)}"
+            for key, value, row in zip(keys, found, rows, strict=True)
+        ]
+        look = {"shape": pattern, "fillmode": "overlay", "fgcolor": "@panel", "size": 7, "solidity": 0.25}
+        marker = {"color": colour, "line": {"width": 0}, "pattern": look}
+        data.append(bars(name, list(range(len(keys))), divided(found, divisor), hints, marker))
+    layout = _layout(keys, axis(f"energy ({prefixed(letter, unit)})", rangemode="tozero"))
     note = "Colours are parts of the chip; weights plain, inputs striped, outputs crossed."
     if len(splits) < len(rows):
         note += f" {counted(len(rows) - len(splits), 'layer')} by part only: there tensors do not add up exactly."
@@ -92,52 +69,40 @@ def _energy(way: Way, colours: Mapping[str, str]) -> Block:
     return Choice("Energy by", {"part of the chip": [by_part], "part and tensor": [by_tensor]})
 
 
+def _shares(way: Way, colours: Mapping[str, str]) -> list[tuple[str, str, str, Sequence[float | None]]]:
+    """Each part and tensor that takes energy anywhere: name, colour, pattern, and what it takes of each layer."""
+    whole = [split_of_part(row) if split is None else split for row, split in zip(way.costs.layers, way.splits, strict=True)]
+    shares: list[tuple[str, str, str, Sequence[float | None]]] = [
+        (label(f"{part}: {tensor}" if tensor else part), colour, pattern, [split.get(part, {}).get(tensor) for split in whole])
+        for part, colour in colours.items()
+        for tensor, pattern in _TENSORS.items()
+    ]
+    leaks = [sum(tensors.get(LEAKAGE, 0.0) for tensors in split.values()) for split in whole]
+    shares.append(("leakage of all memories", "@before", "", leaks))
+    return [share for share in shares if any(share[3])]
+
+
+def _layout(keys: Sequence[Key], value_axis: Mapping[str, Any]) -> dict[str, Any]:
+    """Of stacked bars, one a layer."""
+    return {"barmode": "stack", "bargap": 0.25, "xaxis": names_axis(keys), "yaxis": value_axis, "legend": LEGEND}
+
+
 def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
     """Williams, Waterman, Patterson, CACM 52(4), 2009, with multiply-accumulates for operations."""
     peak, bandwidth = way.peak_macs_s, way.dram_bytes_s
-    if peak is None or bandwidth is None:
-        missing = "the accelerator is not known here" if peak is None else "the accelerator states no DRAM bandwidth"
-        return [Text(f"No roofline: {missing}.")]
-    shown = {key: row for key, row in by_name(way.costs.layers).items() if row.dram_bytes and row.latency_s and row.macs}
+    if peak is None:
+        return [Text("No roofline: the accelerator is not known here.")]
+    if bandwidth is None:
+        return [Text("No roofline: the accelerator states no DRAM bandwidth.")]
+    shown = _measured(by_name(way.costs.layers))
     at = {key: (row.macs / (row.dram_bytes or 1), row.macs / (row.latency_s or 1)) for key, row in shown.items()}
     divisor, letter = prefix([peak])
-    ridge = peak / bandwidth
-    ends = sorted([*(x for x, _ in at.values()), ridge])
-    left, right = ends[0] / 2, ends[-1] * 2
-    roof = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "roof",
-        "x": [left, ridge, right],
-        "y": [left * bandwidth / divisor, peak / divisor, peak / divisor],
-        "line": {"color": "@ink", "width": 2},
-        "hoverinfo": "skip",
-    }
-    data = [roof]
+    data = [_roof(peak, bandwidth, [x for x, _ in at.values()], divisor)]
+    hints = {key: _roof_hint(key, x, y, min(peak, x * bandwidth), shown[key]) for key, (x, y) in at.items()}
+    spots = {key: (x, y / divisor) for key, (x, y) in at.items()}
     for bound in dict.fromkeys(row.bound_by for row in shown.values()):
         those = [key for key, row in shown.items() if row.bound_by == bound]
-        hints = [
-            f"{label(name_of(key))}<br>{at[key][0]:.3g} MAC/byte, {quantity(at[key][1], 'MAC/s')}<br>"
-            f"{percent(at[key][1] / min(peak, at[key][0] * bandwidth))} of the roof; {_bound_text(shown[key])}"
-            for key in those
-        ]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": label(f"bound by {bound or 'unknown'}"),
-                "x": [at[key][0] for key in those],
-                "y": [at[key][1] / divisor for key in those],
-                "hovertext": hints,
-                "hoverinfo": "text",
-                "marker": {
-                    "color": bound_colour(bound, colours),
-                    "size": 10,
-                    "symbol": "circle" if bound == COMPUTE else "diamond",
-                    "line": {"color": "@panel", "width": 1},
-                },
-            }
-        )
+        data.append(_bound_marks(bound, [spots[key] for key in those], [hints[key] for key in those], colours))
     layout = {
         "xaxis": axis("MACs per byte of DRAM traffic", type="log", dtick=1),
         "yaxis": axis(f"{letter}MAC/s", type="log", dtick=1),
@@ -150,11 +115,48 @@ def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
     return [Figure(f"Roofline at {way.costs.level}", data, layout, note, height=440)]
 
 
+def _roof(peak: float, bandwidth: float, intensities: Sequence[float], divisor: float) -> dict[str, Any]:
+    """What bandwidth and MAC units allow, from half the least to twice the largest of the intensities and the ridge."""
+    ridge = peak / bandwidth
+    ends = sorted([*intensities, ridge])
+    left, right = ends[0] / 2, ends[-1] * 2
+    heights = [left * bandwidth / divisor, peak / divisor, peak / divisor]
+    return line([left, ridge, right], heights, {"color": "@ink", "width": 2}, name="roof")
+
+
+def _measured(rows: Mapping[Key, LayerRecord]) -> dict[Key, LayerRecord]:
+    """The layers of which MACs, DRAM traffic and latency are known and not 0."""
+    return {key: row for key, row in rows.items() if row.dram_bytes and row.latency_s and row.macs}
+
+
+def _roof_hint(key: Key, intensity: float, rate: float, roof: float, row: LayerRecord) -> str:
+    return (
+        f"{label(name_of(key))}<br>{intensity:.3g} MAC/byte, {quantity(rate, 'MAC/s')}<br>"
+        f"{percent(rate / roof)} of the roof; {_bound_text(row)}"
+    )
+
+
+def _bound_name(bound: str | None) -> str:
+    return label(f"bound by {bound or 'unknown'}")
+
+
+def _bound_marks(
+    bound: str | None, spots: Sequence[tuple[float, float]], hints: Sequence[str], colours: Mapping[str, str]
+) -> dict[str, Any]:
+    """The layers that one thing bounds, under the roof."""
+    x, y = [x for x, _ in spots], [y for _, y in spots]
+    return marks(_bound_name(bound), x, y, hints, _bound_marker(bound, colours))
+
+
+def _bound_marker(bound: str | None, colours: Mapping[str, str]) -> dict[str, Any]:
+    symbol = "circle" if bound == COMPUTE else "diamond"
+    return {"color": bound_colour(bound, colours), "size": 10, "symbol": symbol, "line": {"color": "@panel", "width": 1}}
+
+
 def _latency(way: Way, colours: Mapping[str, str]) -> Figure:
-    rows = way.costs.layers
-    divisor, letter = prefix([row.latency_s for row in rows])
-    values = [None if row.latency_s is None else row.latency_s / divisor for row in rows]
-    return _bounded(way, colours, "Latency per layer", values, f"latency ({letter}s)")
+    seconds = [row.latency_s for row in way.costs.layers]
+    divisor, letter = prefix(seconds)
+    return _bounded(way, colours, "Latency per layer", divided(seconds, divisor), f"latency ({letter}s)")
 
 
 def _utilization(way: Way, colours: Mapping[str, str]) -> Figure:
@@ -175,25 +177,11 @@ def _bounded(way: Way, colours: Mapping[str, str], title: str, values: Sequence[
     keys = list(by_name(rows))
     data = []
     for bound in dict.fromkeys(row.bound_by for row in rows):
-        data.append(
-            {
-                "type": "bar",
-                "name": label(f"bound by {bound or 'unknown'}"),
-                "x": list(range(len(keys))),
-                "y": [value if row.bound_by == bound else None for value, row in zip(values, rows, strict=True)],
-                "hovertext": [f"{label(name_of(key))}<br>{_bound_text(row)}" for key, row in zip(keys, rows, strict=True)],
-                "hoverinfo": "text",
-                "marker": {"color": bound_colour(bound, colours)},
-            }
-        )
-    layout = {
-        "barmode": "stack",
-        "bargap": 0.25,
-        "xaxis": names_axis(keys),
-        "yaxis": axis(unit, rangemode="tozero"),
-        "showlegend": True,
-        "legend": LEGEND,
-    }
+        mine = [value if row.bound_by == bound else None for value, row in zip(values, rows, strict=True)]
+        hints = [f"{label(name_of(key))}<br>{_bound_text(row)}" for key, row in zip(keys, rows, strict=True)]
+        marker = {"color": bound_colour(bound, colours)}
+        data.append(bars(_bound_name(bound), list(range(len(keys))), mine, hints, marker))
+    layout = {**_layout(keys, axis(unit, rangemode="tozero")), "showlegend": True}
     return Figure(f"{title} at {way.costs.level}", data, layout, height=height_of(340, keys))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hwflow.reporting.estimates.configuration import Way, split_of_part
 from hwflow.reporting.estimates.configuration_figures import layer_blocks, unsplit_note
 from hwflow.reporting.estimates.layer_rows import energy_in
-from hwflow.reporting.page.blocks import Block, Page, Section, Table, Text, Tile, Tiles
+from hwflow.reporting.page.blocks import Block, Cell, Page, Section, Table, Text, Tile, Tiles
 from hwflow.reporting.page.palette import parts
 from hwflow.reporting.page.values import capital, counted, number, percent, quantity
 from hwflow.reporting.pruning.run_records import CostRecord
@@ -55,20 +55,7 @@ def remarks(way: Way) -> Iterator[str]:
 
 def provenance(ways: list[Way]) -> list[Block]:
     """Who answered, with which energies, what was changed of the chip, and what was not counted."""
-    rows = []
-    for way in ways:
-        told, costs = way.costs.provenance, way.costs
-        energy, chip = told.get("energy") or {}, told.get("accelerator") or {}
-        changes = "; ".join(f"{name} = {value}" for name, value in (chip.get("changes") or {}).items())
-        rows.append(
-            [
-                way.label,
-                ", ".join(dict.fromkeys(row.engine for row in costs.layers)),
-                ", ".join(dict.fromkeys(row.energy_source for row in costs.layers)),
-                *(str(value or "-") for value in (energy.get("date"), told.get("objective"), changes)),
-                "; ".join(dict.fromkeys(row.note for row in costs.layers if row.note)) or "-",
-            ]
-        )
+    rows = [_answer(way) for way in ways]
     headings = ["way", "engine", "energies", "recorded on", "objective", "changed of the preset", "notes"]
     blocks: list[Block] = [Table("What answered", headings, rows, left=frozenset(range(len(headings))))]
     costs = ways[0].costs
@@ -79,6 +66,20 @@ def provenance(ways: list[Way]) -> list[Block]:
     if any(way.costs.totals.area_um2 is not None for way in ways):
         blocks.append(Text("Areas are sums over memories and MAC units on the chip; wires, control and pads are in no table."))
     return blocks
+
+
+def _answer(way: Way) -> list[str | Cell]:
+    """Who answered one way, and with what."""
+    told, layers = way.costs.provenance, way.costs.layers
+    energy, chip = told.get("energy") or {}, told.get("accelerator") or {}
+    changes = "; ".join(f"{name} = {value}" for name, value in (chip.get("changes") or {}).items())
+    return [
+        way.label,
+        ", ".join(dict.fromkeys(row.engine for row in layers)),
+        ", ".join(dict.fromkeys(row.energy_source for row in layers)),
+        *(str(value or "-") for value in (energy.get("date"), told.get("objective"), changes)),
+        "; ".join(dict.fromkeys(row.note for row in layers if row.note)) or "-",
+    ]
 
 
 def _lead(way: Way) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from hwflow.reporting.estimates.layer_rows import (
     unit_of,
 )
 from hwflow.reporting.page.blocks import Block, Cell, Figure, Table, Text, axis, label, percent_cell
+from hwflow.reporting.page.traces import LEGEND, bars, divided
 from hwflow.reporting.page.values import prefix, prefixed, quantity
 from hwflow.reporting.pruning.run_records import CostRecord, LayerRecord
 
@@ -57,41 +58,39 @@ def energy_figure(sides: Sequence[Side], colours: Mapping[str, str]) -> Figure:
     every = [row for layers in rows for row in layers.values()]
     unit = unit_of(every)
     divisor, letter = prefix([energy_in(row) for row in every])
-    split = {part for layers in rows for row in layers.values() for part in split_of(row)}
+    split = {part for row in every for part in split_of(row)}
     width = _FILLED / len(sides)  # bars have places of their own: plotly.js before 3 stacks what an offset group holds apart
     data: list[dict[str, Any]] = []
     for part, colour in colours.items():
         if part not in split:
             continue
         for i, (side, layers) in enumerate(zip(sides, rows, strict=True)):
-            found = [split_of(layers[key]).get(part) if key in layers else None for key in keys]
-            hints = [
-                f"{label(name_of(key))}, {side.name}<br>{label(part)}: {quantity(value, unit)}<br>layer: "
-                f"{quantity(energy_in(layers[key]), unit) if key in layers else '-'}"
-                for key, value in zip(keys, found, strict=True)
-            ]
-            data.append(
-                {
-                    "type": "bar",
-                    "name": label(part),
-                    "legendgroup": label(part),
-                    "showlegend": i == 0,
-                    "x": [place + (i - (len(sides) - 1) / 2) * width for place in range(len(keys))],
-                    "width": width,
-                    "y": [None if value is None else value / divisor for value in found],
-                    "hovertext": hints,
-                    "hoverinfo": "text",
-                    "marker": {"color": colour, "opacity": side.opacity, "line": {"width": 0}},
-                }
-            )
+            found, hints = _taken(side, layers, keys, part, unit)
+            marker = {"color": colour, "opacity": side.opacity, "line": {"width": 0}}
+            places = [place + (i - (len(sides) - 1) / 2) * width for place in range(len(keys))]
+            group = {"legendgroup": label(part), "showlegend": i == 0, "width": width}
+            data.append(bars(label(part), places, divided(found, divisor), hints, marker, **group))
     layout = {
         "barmode": "stack",
         "xaxis": names_axis(keys),
         "yaxis": axis(f"energy ({prefixed(letter, unit)})", rangemode="tozero"),
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+        "legend": {**LEGEND, "traceorder": "normal"},
     }
     note = "By part of the chip" + (f"; {_order(sides)}." if len(sides) > 1 else ".")
     return Figure(f"Energy per layer at {level}", data, layout, note, height=height_of(440, keys))
+
+
+def _taken(
+    side: Side, layers: Mapping[Key, LayerRecord], keys: Sequence[Key], part: str, unit: str
+) -> tuple[list[float | None], list[str]]:
+    """What one part takes of each layer of one side, and what is said of it."""
+    found, hints = [], []
+    for key in keys:
+        row = layers.get(key)
+        own, whole = (None, "-") if row is None else (split_of(row).get(part), quantity(energy_in(row), unit))
+        found.append(own)
+        hints.append(f"{label(name_of(key))}, {side.name}<br>{label(part)}: {quantity(own, unit)}<br>layer: {whole}")
+    return found, hints
 
 
 def _latency(sides: Sequence[Side], rows: Sequence[Mapping[Key, LayerRecord]], keys: Sequence[Key], level: str) -> Figure:
@@ -99,63 +98,56 @@ def _latency(sides: Sequence[Side], rows: Sequence[Mapping[Key, LayerRecord]], k
     data = []
     for side, layers in zip(sides, rows, strict=True):
         found = [layers.get(key) for key in keys]
-        data.append(
-            {
-                "type": "bar",
-                "name": side.name,
-                "x": list(range(len(keys))),
-                "y": [None if row is None or row.latency_s is None else row.latency_s / divisor for row in found],
-                "hovertext": [
-                    f"{label(name_of(key))}, {side.name}<br>{quantity(row.latency_s, 's')}, {_cycles(row)}"
-                    f"<br>bound by {label(row.bound_by or 'unknown')}"
-                    if row
-                    else ""
-                    for key, row in zip(keys, found, strict=True)
-                ],
-                "hoverinfo": "text",
-                "marker": {"color": side.colour},
-            }
-        )
+        seconds = [row.latency_s if row else None for row in found]
+        hints = [_latency_hint(side, key, row) if row else "" for key, row in zip(keys, found, strict=True)]
+        data.append(bars(side.name, list(range(len(keys))), divided(seconds, divisor), hints, {"color": side.colour}))
     layout = {
         "barmode": "group",
         "bargap": 1 - _FILLED,
         "xaxis": names_axis(keys),
         "yaxis": axis(f"latency ({letter}s)", rangemode="tozero"),
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": LEGEND,
     }
     return Figure(f"Latency per layer at {level}", data, layout, height=height_of(360, keys))
+
+
+def _latency_hint(side: Side, key: Key, row: LayerRecord) -> str:
+    return (
+        f"{label(name_of(key))}, {side.name}<br>{quantity(row.latency_s, 's')}, {_cycles(row)}"
+        f"<br>bound by {label(row.bound_by or 'unknown')}"
+    )
 
 
 def layers_table(sides: Sequence[Side]) -> Table:
     """Every layer's costs, folded at first."""
     rows, keys = _rows(sides)
-    level = sides[0].costs.level
     every = [row for layers in rows for row in layers.values()]
-    unit = unit_of(every)
+    columns = _columns(every)
+    headings = ["layer", "type", *(_heading(name, side, sides) for name in columns for side in sides)]
+    words = {i for i, heading in enumerate(headings) if heading.startswith("bound by")}
+    shown = [_line(key, [layers.get(key) for layers in rows], columns.values()) for key in keys]
+    return Table(f"Every layer at {sides[0].costs.level}", headings, shown, left=frozenset({0, 1, *words}), folded=True)
+
+
+def _line(
+    key: Key, found: Sequence[LayerRecord | None], columns: Iterable[Callable[[LayerRecord], str | Cell]]
+) -> list[str | Cell]:
+    """One layer on every side."""
+    cells = ["-" if row is None else value(row) for value in columns for row in found]
+    return [name_of(key), next(row.type for row in found if row), *cells]
+
+
+def _columns(every: Sequence[LayerRecord]) -> dict[str, Callable[[LayerRecord], str | Cell]]:
+    """What the table says of a layer, by heading."""
     energy, slow = prefix([energy_in(r) for r in every]), prefix([r.latency_s for r in every])
-    columns: dict[str, Callable[[LayerRecord], str | Cell]] = {
-        f"energy ({prefixed(energy[1], unit)})": lambda row: scaled_cell(energy_in(row), energy[0]),
+    shape: dict[str, Callable[[LayerRecord], str | Cell]] = {"channels in > out": _channels}
+    return (shape if any(row.shape for row in every) else {}) | {
+        f"energy ({prefixed(energy[1], unit_of(every))})": lambda row: scaled_cell(energy_in(row), energy[0]),
         f"latency ({slow[1]}s)": lambda row: scaled_cell(row.latency_s, slow[0]),
         "bound by": lambda row: row.bound_by or "-",
         "utilization (%)": lambda row: percent_cell(row.utilization),
         "DRAM (kB)": lambda row: scaled_cell(row.dram_bytes, 1e3),
     }
-    headings, left = ["layer", "type"], {0, 1}
-    shaped = any(row.shape for row in every)
-    for side in sides:
-        headings += [_heading("channels in > out", side, sides)] if shaped else []
-    for name in columns:
-        left |= {len(headings), len(headings) + 1} if name == "bound by" else set()
-        headings += [_heading(name, side, sides) for side in sides]
-    shown: list[list[str | Cell]] = []
-    for key in keys:
-        found = [layers.get(key) for layers in rows]
-        line: list[str | Cell] = [name_of(key), next(row.type for row in found if row)]
-        line += ["-" if row is None else _channels(row) for row in found] if shaped else []
-        for value in columns.values():
-            line += ["-" if row is None else value(row) for row in found]
-        shown.append(line)
-    return Table(f"Every layer at {level}", headings, shown, left=frozenset(left), folded=True)
 
 
 def _rows(sides: Sequence[Side]) -> tuple[list[dict[Key, LayerRecord]], list[Key]]:

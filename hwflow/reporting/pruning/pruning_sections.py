@@ -4,58 +4,55 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 from hwflow.reporting.estimates.layer_costs import Side, layer_costs
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
 from hwflow.reporting.page.palette import METHODS, parts
+from hwflow.reporting.page.traces import LEGEND, lines_axis, upright
 from hwflow.reporting.page.values import capital, counted, listed, number, percent, spread
-from hwflow.reporting.pruning.run_records import Candidate, Comparison, CostRecord, Plan, Run, Times
+from hwflow.reporting.pruning.run_records import Candidate, Comparison, CostRecord, Plan, Ranked, Run, Times
 from hwflow.reporting.pruning.search_figures import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, mark
-
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
 def comparison(run: Run, found: Comparison) -> list[Block]:
     """The agent's plan against those of the baselines; of several seeds the mean and the spread."""
     settings, score = run.config.settings, accuracy_of(run)
-    names = [name for name in NAMES if any(name in c.shares for c in found.candidates)]
+    names = _known(c.shares for c in found.candidates)
     budget = settings.budgets[0] if settings.budgets else None
     metric = budget.metric if budget else settings.metric
-    several = len(settings.seeds) > 1
-    groups = [group for method in METHODS if (group := [c for c in found.candidates if c.by == method])]
-    spreads = "; means ± standard deviations over the seeds" if several else ""
-    further = f" The refinement at {listed(settings.levels[1:])} comes after it." if settings.levels[1:] else ""
+    groups = [group for group in ([c for c in found.candidates if c.by == method] for method in METHODS) if group]
+    budgeted = budget is not None
     blocks: list[Block] = [
-        Text(
-            f"Searched: {score} on the held-out samples that every search sees; judged: on held-out samples that none has "
-            f"seen. Both before fine-tuning. Costs are shares of the unpruned network's at {settings.levels[0]}, the level of "
-            f"the search{run.mappings(settings.levels[0])}{spreads}.{further}"
-        ),
-        _candidates(
-            "Plans compared",
-            groups,
-            names,
-            budgeted=budget is not None,
-        ),
+        Text(_comparison_text(run, score)),
+        _candidates("Plans compared", groups, names, budgeted=budgeted),
     ]
-    if several:
-        each = [[c] for group in groups for c in group]
-        blocks.append(
-            _candidates(
-                "Every seed",
-                each,
-                names,
-                budgeted=budget is not None,
-                folded=True,
-            )
-        )
+    if len(settings.seeds) > 1:
+        each = [[c] for c in itertools.chain.from_iterable(groups)]
+        blocks.append(_candidates("Every seed", each, names, budgeted=budgeted, folded=True))
     if metric in names:
         blocks.append(cost_and_accuracy(found.candidates, metric, NAMES[metric], budget, score))
     return blocks
+
+
+def _known(shares: Iterable[Mapping[str, float]]) -> list[str]:
+    """The metrics of which any share is known, in the reports' order."""
+    every = set(itertools.chain.from_iterable(shares))
+    return [name for name in NAMES if name in every]
+
+
+def _comparison_text(run: Run, score: str) -> str:
+    settings = run.config.settings
+    spreads = "; means ± standard deviations over the seeds" if len(settings.seeds) > 1 else ""
+    further = f" The refinement at {listed(settings.levels[1:])} comes after it." if settings.levels[1:] else ""
+    return (
+        f"Searched: {score} on the held-out samples that every search sees; judged: on held-out samples that none has "
+        f"seen. Both before fine-tuning. Costs are shares of the unpruned network's at {settings.levels[0]}, the level of "
+        f"the search{run.mappings(settings.levels[0])}{spreads}.{further}"
+    )
 
 
 def search(run: Run) -> list[Block]:
@@ -97,8 +94,8 @@ def channels(plan: Plan) -> list[Block]:
         "barmode": "overlay",
         "bargap": 0.25,
         "xaxis": axis("channels"),
-        "yaxis": {"automargin": True, "categoryorder": "array", "categoryarray": names[::-1], "ticksuffix": "  "},
-        "legend": _LEGEND,
+        "yaxis": lines_axis(names),
+        "legend": LEGEND,
     }
     rows: list[list[str | Cell]] = [
         [g.name, ", ".join(g.producers), str(g.channels), str(g.kept), percent_cell(g.kept / g.channels)] for g in groups
@@ -134,18 +131,8 @@ def layers(run: Run) -> list[Block]:
 def refinement(run: Run, found: Comparison) -> list[Block]:
     """How the best plans moved when they were ranked at the further levels."""
     levels, refined, score = run.config.settings.levels, found.refined, accuracy_of(run)
-    blocks: list[Block] = []
-    for before, level in itertools.pairwise(levels):
-        rows = [row for row in refined if row.level == level]
-        moved, cut = sum(row.rank != row.was for row in rows), sum(row.cut for row in rows)
-        best = next((f" The best was number {row.was} at {before}." for row in rows if row.rank == 1), "")
-        blocks.append(
-            Text(
-                f"From {before} to {level}, {moved} of {counted(len(rows), 'plan')} changed rank, and {cut} had to be cut to "
-                f"keep the budget there.{best}"
-            )
-        )
-    names = [name for name in NAMES if any(name in row.shares for row in refined)]
+    blocks = [_moves(before, level, [r for r in refined if r.level == level]) for before, level in itertools.pairwise(levels)]
+    names = _known(row.shares for row in refined)
     headings = ["level", "rank", "rank before", "cut", f"{score}, searched (%)", *(f"{NAMES[n]} (%)" for n in names)]
     lines: list[list[str | Cell]] = [
         [
@@ -165,6 +152,16 @@ def refinement(run: Run, found: Comparison) -> list[Block]:
     ]
 
 
+def _moves(before: str, level: str, rows: Sequence[Ranked]) -> Text:
+    """How the plans moved from one level to the next."""
+    moved, cut = sum(row.rank != row.was for row in rows), sum(row.cut for row in rows)
+    best = next((f" The best was number {row.was} at {before}." for row in rows if row.rank == 1), "")
+    return Text(
+        f"From {before} to {level}, {moved} of {counted(len(rows), 'plan')} changed rank, and {cut} had to be cut to "
+        f"keep the budget there.{best}"
+    )
+
+
 def time(found: Times) -> list[Block]:
     """Where the time of search and refinement went."""
     seconds = found.seconds
@@ -180,8 +177,8 @@ def fine_tuning(run: Run) -> list[Block]:
         return [Text("The pruned network was not fine-tuned.")]
     common = {"type": "scatter", "mode": "lines+markers", "x": [e.number for e in epochs], "marker": {"size": 5}}
     dotted = {"color": "@muted", "dash": "dot"}
-    shape = {"type": "line", "x0": kept, "x1": kept, "y0": 0, "y1": 1, "yref": "paper", "line": dotted}
-    layout = {"xaxis": axis("epoch"), "shapes": [shape], "legend": _LEGEND}
+    shape = upright(kept, dotted, yref="paper")
+    layout = {"xaxis": axis("epoch"), "shapes": [shape], "legend": LEGEND}
     held = [None if e.accuracy is None else 100 * e.accuracy for e in epochs]
     losses = [
         {**common, "name": "training, distillation included", "y": [e.loss for e in epochs], "line": {"color": "@random"}},
@@ -241,22 +238,28 @@ def _candidates(
     caption: str, groups: Sequence[Sequence[Candidate]], names: Sequence[str], *, budgeted: bool, folded: bool = False
 ) -> Table:
     """One row for each group of candidates, which differ in nothing but the seed."""
-    rows: list[list[str | Cell]] = []
-    for group in groups:
-        row: list[str | Cell] = [group[0].by, ", ".join(str(c.seed) for c in group if c.seed is not None) or "-"]
-        for values in ([c.searched for c in group], [c.judged for c in group]):
-            row.append(Cell(spread(values, 2), mean(values)))
-        for name in names:
-            known = [c.shares[name] for c in group if name in c.shares]
-            row.append(Cell(spread(known), mean(known)) if known else "-")
-        if budgeted:
-            kept = sum(c.keeps_budget for c in group)
-            word = {len(group): "yes", 0: "no"}.get(kept, f"{kept} of {len(group)}")
-            row.append(Cell(word, None, mark(kept == len(group)) if group[0].by != "unpruned" else ""))
-        rows.append([*row, f"{group[0].evaluations:,}"])
+    rows = [_candidate(group, names, budgeted) for group in groups]
     headings = ["plan", "seed", "searched (%)", "judged (%)", *(f"{NAMES[name]} (%)" for name in names)]
     headings += [*(["keeps the budget"] if budgeted else []), "plans tried"]
     return Table(caption, headings, rows, left=frozenset({0, 1}), folded=folded)
+
+
+def _candidate(group: Sequence[Candidate], names: Sequence[str], budgeted: bool) -> list[str | Cell]:
+    row: list[str | Cell] = [group[0].by, ", ".join(str(c.seed) for c in group if c.seed is not None) or "-"]
+    row += [Cell(spread(values, 2), mean(values)) for values in ([c.searched for c in group], [c.judged for c in group])]
+    for name in names:
+        known = [c.shares[name] for c in group if name in c.shares]
+        row.append(Cell(spread(known), mean(known)) if known else "-")
+    if budgeted:
+        row.append(_kept(group))
+    return [*row, f"{group[0].evaluations:,}"]
+
+
+def _kept(group: Sequence[Candidate]) -> Cell:
+    """How many of a group's plans keep the budget."""
+    kept = sum(c.keeps_budget for c in group)
+    word = {len(group): "yes", 0: "no"}.get(kept, f"{kept} of {len(group)}")
+    return Cell(word, None, mark(kept == len(group)) if group[0].by != "unpruned" else "")
 
 
 def _answer(costs: CostRecord) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from statistics import mean
 from typing import Any
 
 from hwflow.reporting.page.blocks import Figure, axis, label
 from hwflow.reporting.page.palette import METHODS
+from hwflow.reporting.page.traces import LEGEND, line, lines_axis, marks, upright
 from hwflow.reporting.page.values import capital, number, percent
 from hwflow.reporting.pruning.run_records import BudgetRecord, Candidate, Episode, Ranked
 
@@ -16,111 +17,104 @@ SEARCHES = ("agent", "random", "agent on MACs")
 KINDS = {"costs": "@part-3", "accuracy": "@part-5", "the agent": "@part-1"}
 """What time goes into, and its colour."""
 
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-
 
 def learning_curve(episodes: Sequence[Episode], field: str, title: str, unit: str) -> Figure:
     """Every episode's accuracy or reward as a dot, the best so far as a line: of several seeds the mean, within their range."""
-    factor = 100 if unit == "%" else 1
-    data: list[dict[str, Any]] = []
-    for by in (name for name in SEARCHES if any(e.by == name for e in episodes)):
-        colour = METHODS[by]
-        seeds = sorted({e.seed for e in episodes if e.by == by})
-        runs = [[e for e in episodes if e.by == by and e.seed == seed] for seed in seeds]
-        best = [_best([getattr(e, field) for e in run]) for run in runs]
-        numbers = [e.number for e in min(runs, key=len)]
-        columns = [[factor * v for v in column if v is not None] for column in zip(*best, strict=False)]
-        if len(runs) > 1:
-            low, high = ([f(c) if c else None for c in columns] for f in (min, max))
-            band: dict[str, Any] = {
-                "type": "scatter",
-                "mode": "lines",
-                "line": {"width": 0, "color": colour, "shape": "hv"},
-                "x": numbers,
-                "hoverinfo": "skip",
-                "legendgroup": by,
-                "showlegend": False,
-            }
-            data += [{**band, "y": low}, {**band, "y": high, "fill": "tonexty", "fillcolor": f"{colour}/0.18"}]
-        dots = [e for run in runs for e in run]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": f"{by}, each plan",
-                "legendgroup": by,
-                "showlegend": False,
-                "x": [e.number for e in dots],
-                "y": [None if (v := getattr(e, field)) is None else factor * v for e in dots],
-                "hovertext": [f"{by}, seed {e.seed}, episode {e.number}: {_shown(getattr(e, field), unit)}" for e in dots],
-                "hoverinfo": "text",
-                "marker": {"color": colour, "size": 5, "opacity": 0.35},
-            }
-        )
-        line = [mean(c) if c else None for c in columns]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": by,
-                "legendgroup": by,
-                "x": numbers,
-                "y": line,
-                "line": {"color": colour, "width": 2.5, "shape": "hv"},
-                "hovertext": [
-                    f"{by}, best of the first {n}: {'-' if v is None else _shown(v / factor, unit)}"
-                    for n, v in zip(numbers, line, strict=True)
-                ],
-                "hoverinfo": "text",
-            }
-        )
+    searches = [name for name in SEARCHES if any(e.by == name for e in episodes)]
+    data = [trace for by in searches for trace in _search([e for e in episodes if e.by == by], field, unit)]
     layout = {
         "xaxis": axis("episode (plans tried)", rangemode="tozero"),
         "yaxis": axis(f"{title}{f' ({unit})' if unit else ''}"),
-        "legend": _LEGEND,
+        "legend": LEGEND,
     }
     several = len({e.seed for e in episodes}) > 1
     spread = "the mean over seeds of the best so far, the band its range" if several else "the best so far"
     return Figure(f"{capital(title)} by episode", data, layout, f"Dots are plans; lines are {spread}.", height=400)
 
 
+def _search(dots: Sequence[Episode], field: str, unit: str) -> list[dict[str, Any]]:
+    """One search: its plans, the best so far and, of several seeds, the band."""
+    by, factor = dots[0].by, 100 if unit == "%" else 1
+    runs = [[e for e in dots if e.seed == seed] for seed in sorted({e.seed for e in dots})]
+    numbers, columns = [e.number for e in min(runs, key=len)], _columns(runs, field, factor)
+    hidden = {"legendgroup": by, "showlegend": False}
+    middle = [mean(c) if c else None for c in columns]
+    told = [f"{by}, best of the first {n}: {_best_text(v, factor, unit)}" for n, v in zip(numbers, middle, strict=True)]
+    style = {"color": METHODS[by], "width": 2.5, "shape": "hv"}
+    band = _band(numbers, columns, METHODS[by], hidden) if len(runs) > 1 else []
+    plans = _plans(list(chain.from_iterable(runs)), field, unit, factor, hidden)
+    return [*band, plans, line(numbers, middle, style, told, name=by, legendgroup=by)]
+
+
+def _columns(runs: Sequence[Sequence[Episode]], field: str, factor: int) -> list[list[float]]:
+    """For each episode that all runs have, the best so far of those in which anything is known."""
+    best = [_best([_scaled(getattr(e, field), factor) for e in run]) for run in runs]
+    return [[v for v in column if v is not None] for column in zip(*best, strict=False)]
+
+
+def _plans(dots: Sequence[Episode], field: str, unit: str, factor: int, hidden: Mapping[str, Any]) -> dict[str, Any]:
+    """Every plan of a search as a dot."""
+    by, values = dots[0].by, [getattr(e, field) for e in dots]
+    hints = [f"{by}, seed {e.seed}, episode {e.number}: {_shown(v, unit)}" for e, v in zip(dots, values, strict=True)]
+    y = [_scaled(value, factor) for value in values]
+    marker = {"color": METHODS[by], "size": 5, "opacity": 0.35}
+    return marks(f"{by}, each plan", [e.number for e in dots], y, hints, marker, **hidden)
+
+
+def _scaled(value: float | None, factor: int) -> float | None:
+    return None if value is None else factor * value
+
+
+def _band(
+    numbers: Sequence[int], columns: Sequence[Sequence[float]], colour: str, hidden: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The range over seeds, as two lines without width and what is between them."""
+    style = {"width": 0, "color": colour, "shape": "hv"}
+    low, high = ([end(c) if c else None for c in columns] for end in (min, max))
+    between = {"fill": "tonexty", "fillcolor": f"{colour}/0.18"}
+    return [line(numbers, low, style, **hidden), line(numbers, high, style, **hidden, **between)]
+
+
+def _best_text(value: float | None, factor: int, unit: str) -> str:
+    return "-" if value is None else _shown(value / factor, unit)
+
+
 def cost_and_accuracy(
     candidates: Sequence[Candidate], metric: str, name: str, budget: BudgetRecord | None, accuracy: str
 ) -> Figure:
     """Where each plan of the comparison lies between cost and accuracy."""
+    known = [c for c in candidates if metric in c.shares]
     data: list[dict[str, Any]] = []
-    for by in (name for name in METHODS if any(c.by == name and metric in c.shares for c in candidates)):
-        found = [c for c in candidates if c.by == by and metric in c.shares]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": by,
-                "x": [100 * c.shares[metric] for c in found],
-                "y": [100 * c.judged for c in found],
-                "hovertext": [
-                    f"{by}{'' if c.seed is None else f', seed {c.seed}'}<br>{name}: {percent(c.shares[metric])} of unpruned"
-                    f"<br>{accuracy}: {percent(c.judged, 2)}"
-                    for c in found
-                ],
-                "hoverinfo": "text",
-                "marker": {"color": METHODS[by], "size": 12, "symbol": _SYMBOLS[by], "line": {"width": 1, "color": "@panel"}},
-            }
-        )
+    for by in (name for name in METHODS if any(c.by == name for c in known)):
+        found = [c for c in known if c.by == by]
+        data.append(_plans_of(by, found, metric, name, accuracy))
     layout: dict[str, Any] = {
         "xaxis": axis(f"{name} (% of unpruned)", rangemode="tozero"),
         "yaxis": axis(f"{accuracy}, judged (%)"),
-        "legend": _LEGEND,
+        "legend": LEGEND,
     }
     if budget is not None:
         at = 100 * budget.share
-        line = {"color": "@bad", "width": 1.5, "dash": "dash"}
-        layout["shapes"] = [{"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper", "line": line}]
+        layout["shapes"] = [upright(at, {"color": "@bad", "width": 1.5, "dash": "dash"}, yref="paper")]
         layout["annotations"] = [
             {"x": at, "y": 0, "yref": "paper", "text": "budget", "showarrow": False, "xanchor": "left", "yanchor": "bottom"}
             | {"xshift": 4, "font": {"color": "@bad"}}
         ]
     return Figure(f"{capital(accuracy)} against {name}", data, layout, height=400)
+
+
+def _plans_of(by: str, found: Sequence[Candidate], metric: str, name: str, accuracy: str) -> dict[str, Any]:
+    """One method's plans between cost and accuracy."""
+    hints = [
+        f"{by}{_seed_text(c)}<br>{name}: {percent(c.shares[metric])} of unpruned<br>{accuracy}: {percent(c.judged, 2)}"
+        for c in found
+    ]
+    marker = {"color": METHODS[by], "size": 12, "symbol": _SYMBOLS[by], "line": {"width": 1, "color": "@panel"}}
+    return marks(by, [100 * c.shares[metric] for c in found], [100 * c.judged for c in found], hints, marker)
+
+
+def _seed_text(candidate: Candidate) -> str:
+    return "" if candidate.seed is None else f", seed {candidate.seed}"
 
 
 _SYMBOLS = {"unpruned": "square", "uniform": "diamond", "random": "triangle-up", "agent on MACs": "x", "agent": "circle"}
@@ -193,12 +187,11 @@ def time_spent(seconds: Mapping[str, float]) -> Figure:
                 "marker": {"color": colour},
             }
         )
-    order = [label(name) for name in reversed(names)]
     layout = {
         "barmode": "overlay",
         "xaxis": axis("wall clock (s)", rangemode="tozero"),
-        "yaxis": {"automargin": True, "categoryorder": "array", "categoryarray": order, "ticksuffix": "  "},
-        "legend": _LEGEND,
+        "yaxis": lines_axis([label(name) for name in names]),
+        "legend": LEGEND,
         "margin": {"r": 70},
     }
     return Figure("Time by part of the work", data, layout, height=120 + 36 * len(names))
