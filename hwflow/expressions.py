@@ -99,8 +99,8 @@ class Vocabulary:
                 return self.value(body if self.value(test, lookup) else otherwise, lookup)
         values = (self.value(part, lookup) for part in parts)
         match node:
-            case ast.BoolOp(op=op):
-                return all(values) if isinstance(op, ast.And) else any(values)
+            case ast.BoolOp(op=junction):
+                return all(values) if isinstance(junction, ast.And) else any(values)
             case ast.Compare(ops=ops):
                 known = list(values)
                 return all(self.comparisons[type(op)](known[i], known[i + 1]) for i, op in enumerate(ops))

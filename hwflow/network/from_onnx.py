@@ -7,7 +7,7 @@ from typing import Any
 
 from hwflow.errors import ImportFailed
 from hwflow.files import checked
-from hwflow.network import Network
+from hwflow.network.network import Network
 from hwflow.optional import needed
 
 

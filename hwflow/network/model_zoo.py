@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwflow.errors import InputError, check_whole, is_whole, not_found
-from hwflow.network import Network
 from hwflow.network import _architectures as arch
 from hwflow.network._builder import Builder, Shape
+from hwflow.network.network import Network
 from hwflow.optional import needed
 
 if TYPE_CHECKING:

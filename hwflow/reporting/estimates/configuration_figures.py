@@ -94,8 +94,13 @@ def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
         return [Text("No roofline: the accelerator is not known here.")]
     if bandwidth is None:
         return [Text("No roofline: the accelerator states no DRAM bandwidth.")]
+    return [_roofline_figure(way, peak, bandwidth, colours)]
+
+
+def _roofline_figure(way: Way, peak: float, bandwidth: float, colours: Mapping[str, str]) -> Figure:
+    """MACs a second over MACs a byte; `peak` in MACs, `bandwidth` in bytes a second."""
     shown = _measured(by_name(way.costs.layers))
-    at = {key: (row.macs / (row.dram_bytes or 1), row.macs / (row.latency_s or 1)) for key, row in shown.items()}
+    at = {key: _intensity_and_rate(row) for key, row in shown.items()}
     divisor, letter = prefix([peak])
     data = [_roof(peak, bandwidth, [x for x, _ in at.values()], divisor)]
     hints = {key: _roof_hint(key, x, y, min(peak, x * bandwidth), shown[key]) for key, (x, y) in at.items()}
@@ -112,7 +117,7 @@ def _roofline(way: Way, colours: Mapping[str, str]) -> list[Block]:
         f"Each mark is a layer. Roof: {quantity(peak, 'MAC/s')} with all MAC units at work, and a DRAM of "
         f"{quantity(bandwidth, 'B/s')}. A layer well below it waits for another memory, or leaves MAC units idle."
     )
-    return [Figure(f"Roofline at {way.costs.level}", data, layout, note, height=440)]
+    return Figure(f"Roofline at {way.costs.level}", data, layout, note, height=440)
 
 
 def _roof(peak: float, bandwidth: float, intensities: Sequence[float], divisor: float) -> dict[str, Any]:
@@ -127,6 +132,11 @@ def _roof(peak: float, bandwidth: float, intensities: Sequence[float], divisor: 
 def _measured(rows: Mapping[Key, LayerRecord]) -> dict[Key, LayerRecord]:
     """The layers of which MACs, DRAM traffic and latency are known and not 0."""
     return {key: row for key, row in rows.items() if row.dram_bytes and row.latency_s and row.macs}
+
+
+def _intensity_and_rate(row: LayerRecord) -> tuple[float, float]:
+    """MACs a byte of DRAM traffic, and MACs a second."""
+    return row.macs / (row.dram_bytes or 1), row.macs / (row.latency_s or 1)
 
 
 def _roof_hint(key: Key, intensity: float, rate: float, roof: float, row: LayerRecord) -> str:

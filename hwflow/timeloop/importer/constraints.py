@@ -1,6 +1,6 @@
 """Constraints on mappings: what each says, and what those of one level say together.
 
-As Timeloop has it (`mapping/constraints.cpp`). Where they stand in the files: `hwflow.timeloop.importer.sections`.
+As Timeloop has it (`mapping/constraints.cpp`). Where they stand in the files: `hwflow.timeloop.importer.constraint_sections`.
 """
 
 from __future__ import annotations
