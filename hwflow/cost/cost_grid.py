@@ -27,14 +27,12 @@ from hwflow.results import LayerCost, LevelName
 from hwflow.store import Store
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas
 
+    from hwflow.arrays import Floats
     from hwflow.cost.inputs import AcceleratorLike
     from hwflow.network.load import NetworkLike
 
-    Floats = npt.NDArray[np.float64]
 
 Width = Literal["G", "C", "M"]
 _Shape = tuple[int, int, int]

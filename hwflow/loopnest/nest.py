@@ -32,9 +32,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.arrays import Bools, Floats, Ints
+from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
@@ -79,7 +78,7 @@ class Verdict:
     cycles: Floats
     fits: Bools
 
-    def take(self, index: npt.NDArray[np.intp]) -> Verdict:
+    def take(self, index: Places) -> Verdict:
         """That on the mappings at `index`."""
         return Verdict(*(getattr(self, field.name)[..., index] for field in fields(self)))
 
