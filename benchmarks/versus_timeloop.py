@@ -27,9 +27,9 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable, recorded
 from hwflow.layers import Layer
-from hwflow.mapper import search
 from hwflow.results import LayerCost
 from hwflow.timeloop.engine import find_engine
+from hwflow.types import Objective
 from tools.references import SETTINGS
 
 EFFORTS = (1, 2, 4, 8, 16)
@@ -44,7 +44,7 @@ class Search:
     wall_s: float
 
 
-def timeloop(layer: Layer, chip: Accelerator, table: EnergyTable, objective: search.Objective) -> Search:
+def timeloop(layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective) -> Search:
     """timeloop-mapper's search."""
     engine = find_engine("native")
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -54,7 +54,7 @@ def timeloop(layer: Layer, chip: Accelerator, table: EnergyTable, objective: sea
     return Search(_value(cost, objective), cpu_s, wall_s)
 
 
-def as_good(layer: Layer, chip: Accelerator, table: EnergyTable, objective: search.Objective, value: float) -> Search:
+def as_good(layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective, value: float) -> Search:
     """hwflow's searches, all of them, until one is as good as `value`, or the last effort is spent."""
     start, cpu = time.perf_counter(), time.process_time()
     best = math.inf
@@ -66,7 +66,7 @@ def as_good(layer: Layer, chip: Accelerator, table: EnergyTable, objective: sear
     return Search(best, time.process_time() - cpu, time.perf_counter() - start)
 
 
-def _value(cost: LayerCost, objective: search.Objective) -> float:
+def _value(cost: LayerCost, objective: Objective) -> float:
     assert cost.energy is not None
     assert cost.cycles is not None
     return {"energy": cost.energy, "latency": float(cost.cycles), "edp": cost.energy * cost.cycles}[objective]

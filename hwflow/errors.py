@@ -6,7 +6,9 @@ Every message is one paragraph for the person who reads it: what failed, why, wh
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 
 class HwflowError(Exception):
@@ -54,9 +56,19 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def check_whole(name: str, value: object, most: int, least: int = 1) -> None:
-    """Refuse what is not a whole number from `least` to `most`, as settings and options must be."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+def is_whole(value: object, least: int = 1) -> TypeGuard[int]:
+    """Whether it is a whole number of at least `least`; `True`, which Python takes for 1, is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a whole number or a float; `True` is neither."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_whole(name: str, value: object, most: float = math.inf, least: int = 1) -> None:
+    """Refuse what is not a whole number from `least` to `most`, as sizes, settings and options must be."""
+    if not is_whole(value, least) or value > most:
         limit = f", and at most {most:,}" if isinstance(value, int) and value > most else ""
         raise InputError(f"{name} is {shown(value)}; it must be a whole number of at least {least}{limit}.")
 

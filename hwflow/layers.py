@@ -12,13 +12,10 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
-from hwflow.errors import InputError
-
-Dim = Literal["N", "G", "C", "M", "P", "Q", "R", "S"]
-Tensor = Literal["weights", "inputs", "outputs"]
-LayerType = Literal["conv", "conv_transpose", "linear", "matmul"]
+from hwflow.errors import InputError, check_whole, is_whole
+from hwflow.types import Dim, LayerType, Tensor
 
 DIMS: tuple[Dim, ...] = get_args(Dim)
 TENSORS: tuple[Tensor, ...] = get_args(Tensor)
@@ -94,9 +91,9 @@ class Layer:
             object.__setattr__(self, "bits", Bits(*self.bits))
             sizes += [(f"bits.{k}", v) for k, v in zip(Bits._fields, self.bits, strict=True)]
         for label, value in sizes:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"layer {self.name!r}: {label} is {value!r}; it must be a whole number of at least 1.")
-            if value > _LARGEST:
+            if not is_whole(value):
+                check_whole(f"layer {self.name!r}: {label}", value)
+            elif value > _LARGEST:
                 raise InputError(f"layer {self.name!r}: {label} is {value}; the largest that can be costed is {_LARGEST}.")
         if max(self.macs, *(self.words(t) for t in TENSORS)) > _MOST:
             raise InputError(f"layer {self} has more than {_MOST} (2^53) multiply-accumulates or words: too large to cost.")
@@ -181,3 +178,6 @@ class Layer:
             if pair != (1, 1)
         )
         return f"{self.name} ({self.type}: {sizes}{extra})"
+
+
+__all__ = ["DIMS", "TENSORS", "Axis", "Bits", "Dim", "Layer", "LayerType", "Tensor", "Term"]

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from hwflow.errors import InputError, not_found, shown
+from hwflow.errors import InputError, is_whole, not_found, shown
 from hwflow.files import read_yaml, write_text
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
@@ -335,7 +335,7 @@ def on_x(entry: MappingABC[str, Any], loops: Sequence[Loop]) -> set[Dim]:
     split, named, target = entry.get("split"), _permutation(entry), entry.get("target")
     if split is None:
         return {loop.dim for loop in loops}
-    if isinstance(split, bool) or not isinstance(split, int) or split < 0:
+    if not is_whole(split, 0):
         raise InputError(f"mapping: {target}: split is {shown(split)}; it must be a whole number of dimensions.")
     found = set(named[:split])
     for loop in loops:

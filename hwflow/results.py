@@ -7,17 +7,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 from hwflow import display
-from hwflow.layers import Layer, Tensor
+from hwflow.layers import Layer
 from hwflow.text import csv_of
+from hwflow.types import EnergyUnit, LevelName, Tensor
 
 if TYPE_CHECKING:
     import pandas
 
-LevelName = Literal["coarse", "mid", "fine"]
-LEVELS: tuple[LevelName, ...] = ("coarse", "mid", "fine")
+LEVELS: tuple[LevelName, ...] = get_args(LevelName)
 
 Accesses = Mapping[str, Mapping[Tensor, Mapping[str, float]]]
 """accesses[level][tensor] = {"reads", "fills", "updates"}: words, per instance."""
@@ -43,7 +43,7 @@ class LayerCost:
     level: LevelName
     engine: str
     energy: float | None
-    energy_unit: Literal["pJ", "normalized"]
+    energy_unit: EnergyUnit
     energy_source: str
     energy_by_level: Mapping[str, float]
     cycles: int | None
@@ -355,3 +355,6 @@ def _html(cost: NetworkCost) -> str:
     totals += [display.figure_text(cost.utilization, 100, 1), display.figure_text(cost.dram_bytes, 1e-3, 1), ""]
     notes = dict.fromkeys(row.note for row in cost.rows if row.note)
     return display.table_html(cost.title, headings, rows, totals, [*totals_of(cost), *cost.energy_sources, *notes])
+
+
+__all__ = ["LEVELS", "Accesses", "LayerCost", "LevelName", "NetworkCost", "batch_text", "totals_of"]

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hwflow.errors import HwflowError, InputError, MissingDependency
+from hwflow.errors import HwflowError, InputError
+from hwflow.optional import needed
 
 
 @contextlib.contextmanager
@@ -22,12 +23,9 @@ def held(folder: Path, lock: Path, extra: str) -> Iterator[None]:
         HwflowError: where the lock file cannot be written, or the file system knows no locks.
         MissingDependency: where filelock is not installed.
     """
-    try:
-        from filelock import FileLock, Timeout
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f'{folder} must be locked by the package filelock, which is not installed here: pip install "hwflow[{extra}]"'
-        ) from error
+    needed("filelock", f"the lock of {folder}", extra)
+    from filelock import FileLock, Timeout
+
     taken = FileLock(lock, blocking=False)
     try:
         taken.acquire()

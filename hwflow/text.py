@@ -51,4 +51,18 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-__all__ = ["FORMULA", "csv_of", "visible"]
+def label_of(name: str, changes: Mapping[str, Any]) -> str:
+    """A chip's name with what is changed of it, written as `--set` takes it."""
+    told = ", ".join(f"{path}={_value_text(value)}" for path, value in changes.items())
+    return f"{name} ({told})" if told else name
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
+
+
+__all__ = ["FORMULA", "csv_of", "label_of", "visible"]

@@ -1,4 +1,7 @@
-"""What pydantic refuses of a file that users write, in their words: `sentence` of one field, `explain` of all."""
+"""How users' files are checked: `Strict`, a model that refuses unknown fields, and what pydantic refuses, in the users' words.
+
+`sentence` says it of one field, `explain` of all.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,16 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from hwflow.errors import listed, shown
+
+
+class Strict(BaseModel):
+    """Content of a file with these fields and no others: a misspelt one is an error, not a default in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def explain(error: ValidationError, content: Any, where: str, known: Iterable[str] = ()) -> str:
@@ -81,4 +90,4 @@ _WORDINGS = {
 }
 
 
-__all__ = ["explain", "sentence"]
+__all__ = ["Strict", "explain", "sentence"]

@@ -12,10 +12,10 @@ from hwflow.hardware.accelerator import Accelerator, presets
 from hwflow.hardware.dataflow import LevelConstraint, constrain
 from hwflow.hardware.energy_table import EnergyTable, PartEnergy, normalized, recorded
 from hwflow.layers import DIMS, Bits, Dim, Layer
-from hwflow.mapper import search
 from hwflow.mapping import LevelMapping, Loop, Mapping
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.render import SearchSettings
+from hwflow.types import Objective
 
 LAYERS = (
     Layer("conv3x3", C=16, M=24, P=14, Q=28, R=3, S=3),
@@ -49,7 +49,7 @@ _PADDED = (
     Layer("pruned_pointwise", C=43, M=29, P=7, Q=7, N=3),
 )
 
-_OBJECTIVES: tuple[search.Objective, ...] = ("edp", "energy", "latency")
+_OBJECTIVES: tuple[Objective, ...] = ("edp", "energy", "latency")
 _DRAM = {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "LPDDR4", "word_bits": 16, "width_bits": 64}
 _MAC = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 32}
 

@@ -132,20 +132,15 @@ def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
     from hwflow.cost.inputs import accelerator_of
 
     accelerator = accelerator_of(spec)
-    _tell_notes(accelerator)
+    _tell_remarks(accelerator)
     return accelerator.with_(_fields(changes)) if changes else accelerator
 
 
-def _tell_notes(chip: Accelerator) -> None:
-    """What mid has not as Timeloop's files have it, where the chip comes from such."""
+def _tell_remarks(chip: Accelerator) -> None:
     from hwflow.cli.console import say
-    from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 
-    if isinstance(chip, TimeloopAccelerator):
-        for note in chip.notes:
-            say(f"{chip.name}: {note}")
-        for refusal in chip.refusals:
-            say(f"{chip.name}: mid cannot answer for {refusal}")
+    for remark in chip.remarks:
+        say(f"{chip.name}: {remark}")
 
 
 def load_chip(
@@ -163,7 +158,7 @@ def load_chip(
     from hwflow.timeloop.importer.importer import from_timeloop
 
     chip = from_timeloop(list(files), constraints=list(constraints or ()))
-    _tell_notes(chip)
+    _tell_remarks(chip)
     return chip
 
 

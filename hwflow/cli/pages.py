@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hwflow.cli.console import Page, Table, counted, number
-from hwflow.cost.energy_sources import OTHERS
 from hwflow.display import latency_text
+from hwflow.hardware.timeloop_accelerator import OTHERS
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost

@@ -18,7 +18,7 @@ from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.surgery import Norm, prune_model, rank_channels
 from hwflow.datasets.data import Task
 from hwflow.datasets.samples import Samples
-from hwflow.errors import InputError, check_whole
+from hwflow.errors import InputError, check_whole, is_number
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.loop import fit
@@ -55,7 +55,7 @@ class ProxySettings:
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("batches", 0), ("batch_size", 2), ("epochs", 0), ("tuned_on", 1)):
             check_whole(f"{name} of the proxy", getattr(self, name), 10**9, least)
-        if not isinstance(self.learning_rate, (int, float)) or not self.learning_rate > 0:
+        if not is_number(self.learning_rate) or not self.learning_rate > 0:
             raise InputError(f"learning_rate of the proxy is {self.learning_rate!r}; it must be above 0.")
 
 

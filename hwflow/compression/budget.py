@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-from hwflow.errors import InputError, not_found
-
-Objective = Literal["energy", "latency", "edp"]
+from hwflow.errors import InputError, is_number, not_found
+from hwflow.types import Objective
 
 ADDITIVE = ("energy", "latency", "macs", "params", "dram_bytes")
 """Metrics that are sums over layers, in the order in which arrays hold them."""
@@ -32,7 +31,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
-        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 < self.share <= 1:
+        if not is_number(self.share) or not 0 < self.share <= 1:
             raise InputError(
                 f"the budget of {self.metric} is {self.share!r}; it must be a share of the unpruned network, above 0 and at "
                 "most 1: 0.5 for half of it."

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from hwflow.datasets import Data
-from hwflow.errors import HwflowError, MissingDependency
+from hwflow.errors import HwflowError
 from hwflow.files import write_bytes
 from hwflow.network.replica import replica
+from hwflow.optional import needed
 from hwflow.training.recipe import Recipe, default_recipe
 
 _SHORTER = 3  # fine-tuning takes a third of the epochs that training from scratch takes
@@ -41,13 +42,8 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> N
         MissingDependency: where onnx or onnxscript is not installed.
         HwflowError: where the network cannot be exported, or the file not be written.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  (what torch exports with)
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f'exporting to ONNX needs the package {error.name}, which is not installed here: pip install "hwflow[prune]"'
-        ) from error
+    onnx = needed("onnx", "exporting to ONNX")
+    needed("onnxscript", "exporting to ONNX")  # what torch exports with
     images = torch.zeros(2, *input_shape)
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level

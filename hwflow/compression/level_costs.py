@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hwflow.compression.budget import Objective
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.settings import Settings
@@ -21,6 +20,7 @@ from hwflow.network import Network
 from hwflow.progress import Progress
 from hwflow.results import LEVELS, LevelName, NetworkCost
 from hwflow.store import Store
+from hwflow.types import Objective
 
 _USUAL: Objective = "edp"
 """What mappings minimise in `hwflow.estimate` unless asked otherwise."""

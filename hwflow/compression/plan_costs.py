@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.arrays import Floats
+from hwflow.arrays import Floats, Places
 from hwflow.compression.budget import ADDITIVE
 from hwflow.compression.channels.groups import Group, Grouping, Widths
 from hwflow.cost.cost_grid import Entry
@@ -38,7 +37,7 @@ class PlanCosts:
         """Channels by group."""
         return {group.name: width for group, width in zip(self.groups, widths, strict=True)}
 
-    def touched(self, group: int) -> npt.NDArray[np.intp]:
+    def touched(self, group: int) -> Places:
         """Rows whose size depends on a group."""
         return self._touched[group]
 

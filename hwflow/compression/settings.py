@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from hwflow.compression.accuracy import ProxySettings
-from hwflow.compression.budget import METRICS, Budget, Objective, check_budgets, objective_of, parse_budgets
+from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import SEARCHERS
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.results import LEVELS, LevelName
+from hwflow.results import LEVELS
 from hwflow.training.recipe import Recipe
+from hwflow.types import LevelName, Mapper, Objective
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
@@ -40,7 +41,7 @@ class Settings:
     """A name or a file; by default the accelerator's own."""
     energy: str = "auto"
     """Where energies come from, as in `hwflow.estimate`."""
-    mapper: Literal["hwflow", "timeloop"] = "hwflow"
+    mapper: Mapper = "hwflow"
     """At fine, whose mapping Timeloop judges."""
     engine: str | None = None
     """At fine, where Timeloop runs."""
@@ -80,8 +81,7 @@ class Settings:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
         for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-                raise InputError(f"a seed is {seed!r}; it must be a whole number of at least 0.")
+            check_whole("a seed", seed, 2**63 - 1, 0)
         if self.searcher not in SEARCHERS:
             raise not_found("searcher", self.searcher, SEARCHERS)
         if self.metric not in METRICS:

@@ -20,10 +20,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.hardware.energy_table import EnergyTable, Unit
+from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import TENSORS, Bits, Layer, Tensor
 from hwflow.network import OtherOp
 from hwflow.results import LayerCost
+from hwflow.types import EnergyUnit
 
 VERSION = "coarse-1"
 """Changes whenever a number that coarse answers can change."""
@@ -33,7 +34,7 @@ DEFAULT_BITS = Bits(16, 16, 16)
 """Word widths where neither the layer nor an accelerator states any."""
 
 _DRAM_PER_WORD = 200.0
-_NORMALIZED: Unit = "normalized"
+_NORMALIZED: EnergyUnit = "normalized"
 
 
 def analyse(layer: Layer, accelerator: Accelerator | None = None, table: EnergyTable | None = None) -> LayerCost:

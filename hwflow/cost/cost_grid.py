@@ -19,7 +19,7 @@ from hwflow.cost.estimator import Plan, carry_out, plan_for
 from hwflow.cost.inputs import accelerator_of, network_of
 from hwflow.cost.options import Options, check_used
 from hwflow.cost.session import Notify, opened
-from hwflow.errors import InputError, not_found
+from hwflow.errors import InputError, check_whole, not_found
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown, shown
@@ -27,14 +27,12 @@ from hwflow.results import LayerCost, LevelName
 from hwflow.store import Store
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas
 
+    from hwflow.arrays import Floats
     from hwflow.cost.inputs import AcceleratorLike
     from hwflow.network.load import NetworkLike
 
-    Floats = npt.NDArray[np.float64]
 
 Width = Literal["G", "C", "M"]
 _Shape = tuple[int, int, int]
@@ -129,8 +127,7 @@ def cost_table(
     check_used(options)
     network = network_of(network, input_shape=input_shape)
     accelerator = None if accelerator is None else accelerator_of(accelerator)
-    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
-        raise InputError(f"round_to is {round_to!r}; it must be a whole number of at least 1.")
+    check_whole("round_to", round_to)
     axes = _axes(network, round_to)
     for name, changed in (widths or {}).items():
         if stray := set(changed) - set(Axes._fields):

@@ -16,7 +16,6 @@ from hwflow.cost.serialization import is_energy_table
 from hwflow.errors import HwflowError, InputError, not_found
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable, PartEnergy, normalized, recorded, unrecorded
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.store import Store, key_of
 from hwflow.store.pool import Task, run
 
@@ -28,9 +27,6 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 KIND = "energy"
 """The store's kind of energy tables."""
-
-OTHERS = "not of the files' classes"
-"""What the source of energies says of a chip from Timeloop's files whose own classes were not asked."""
 
 
 def energy_table(
@@ -72,8 +68,25 @@ def energy_tables(
 def _one(accelerator: Accelerator, source: str, engine: str | None, store: Store | None) -> EnergyTable:
     if source == "accelergy":
         return _from_accelergy(accelerator, engine, store)
-    if isinstance(accelerator, TimeloopAccelerator):
-        return _of_classes(accelerator, source)
+    without = accelerator.without_energies
+    if without and source in ("recorded", "fitted"):
+        raise InputError(
+            f"accelerator {accelerator.name} has no {source} energies: {'; '.join(without)}. Use auto, which then answers in "
+            "normalised units, or accelergy where it is installed."
+        )
+    if without and source == "auto":
+        plain = normalized(accelerator.physical)
+        table = replace(plain, source=f"{plain.source}: {without[0]}")
+    else:
+        table = _without_accelergy(accelerator.physical, source)
+        table = replace(table, parts={name: _share(part, accelerator.sharers(name)) for name, part in table.parts.items()})
+    if not accelerator.energy_remark:
+        return table
+    whose = "" if table.unit == "normalized" else "of hwflow's own components, "
+    return replace(table, source=f"{table.source}; {whose}{accelerator.energy_remark}")
+
+
+def _without_accelergy(accelerator: Accelerator, source: str) -> EnergyTable:
     if source == "normalized":
         return normalized(accelerator)
     if source == "fitted":
@@ -97,25 +110,9 @@ def _one(accelerator: Accelerator, source: str, engine: str | None, store: Store
         return replace(plain, source=f"{plain.source}: {str(error).split('. ')[0]}")
 
 
-def _of_classes(accelerator: TimeloopAccelerator, source: str) -> EnergyTable:
-    """Energies of the parts as they are built, where their classes are known; without Accelergy that is all there is."""
-    if accelerator.unpriced and source in ("recorded", "fitted"):
-        raise InputError(
-            f"accelerator {accelerator.name} has no {source} energies: {'; '.join(accelerator.unpriced.values())}. Use auto, "
-            "which then answers in normalised units, or accelergy where it is installed."
-        )
-    if accelerator.unpriced and source == "auto":
-        plain = normalized(accelerator.physical)
-        return replace(plain, source=f"{plain.source}: {next(iter(accelerator.unpriced.values()))}; {OTHERS}")
-    table = _one(accelerator.physical, source, None, None)
-    parts = {name: _share(part, accelerator.clusters.get(name, 1)) for name, part in table.parts.items()}
-    whose = "" if table.unit == "normalized" else "of hwflow's own components, "
-    return replace(table, source=f"{table.source}; {whose}{OTHERS}", parts=parts)
-
-
-def _share(part: PartEnergy, cluster: int) -> PartEnergy:
+def _share(part: PartEnergy, sharers: int) -> PartEnergy:
     """The area of one instance of an array that several share."""
-    return part if cluster == 1 or part.area_um2 is None else replace(part, area_um2=part.area_um2 / cluster)
+    return part if sharers == 1 or part.area_um2 is None else replace(part, area_um2=part.area_um2 / sharers)
 
 
 def _from_accelergy(accelerator: Accelerator, engine: str | None, store: Store | None) -> EnergyTable:

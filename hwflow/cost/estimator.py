@@ -18,7 +18,6 @@ from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network
 from hwflow.progress import Progress
@@ -235,7 +234,7 @@ def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: _Run) ->
         error = failures[index]
         if options.fallback == "none" or not isinstance(error, (ToolError, NotMappable)):
             raise error
-        if options.fallback == "mid" and isinstance(chip := plans[index].accelerator, TimeloopAccelerator) and chip.refusals:
+        if options.fallback == "mid" and (chip := plans[index].accelerator) is not None and not chip.mid_answers:
             raise error  # mid could only say that Timeloop should answer
         # Rows carry the first sentence only: the rest names folders that differ from run to run.
         reasons[index] = f"answered at {options.fallback} instead of fine: {str(error).split('. ')[0].rstrip('.')}"
@@ -302,8 +301,8 @@ def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[L
         }
     if plan.network.notes:
         content["network_notes"] = list(plan.network.notes)
-    if isinstance(plan.accelerator, TimeloopAccelerator):
-        content["timeloop_files"] = {"notes": list(plan.accelerator.notes), "refusals": list(plan.accelerator.refusals)}
+    if plan.accelerator is not None:
+        content |= plan.accelerator.origin
     if level != "coarse" and plan.accelerator is not None:
         content |= {
             "dataflow": options.dataflow or plan.accelerator.dataflow,

@@ -12,7 +12,6 @@ from hwflow.errors import ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import Layer
 from hwflow.loopnest.nest import Nest
 from hwflow.loopnest.tiles import unreached
@@ -104,7 +103,7 @@ def check(layer: Layer, accelerator: Accelerator, table: EnergyTable, mapping: M
         ToolError: saying what Timeloop cannot do, and what can.
     """
     gaps = unreached(layer)
-    if not gaps or (isinstance(accelerator, TimeloopAccelerator) and accelerator.refusals):
+    if not gaps or not accelerator.mid_answers:
         return
     problem = (
         f"Timeloop cannot count layer {layer}: {gaps:,} of its {layer.words('outputs'):,} outputs lie in gaps between the "

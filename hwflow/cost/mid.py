@@ -20,6 +20,7 @@ from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper import padding, search
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
+from hwflow.types import Objective
 
 VERSION = "mid-6"
 """Changes whenever a number that mid answers can change; part of every cache key."""
@@ -81,7 +82,7 @@ def map_layer(
     constraints: Sequence[LevelConstraint],
     table: EnergyTable,
     *,
-    objective: search.Objective = "edp",
+    objective: Objective = "edp",
     effort: int = 1,
     ragged: bool = True,
 ) -> MapResult:

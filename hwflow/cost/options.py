@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 
 from hwflow.cost import energy_sources
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.results import LEVELS, LevelName
+from hwflow.results import LEVELS
+from hwflow.types import LevelName, Mapper, Objective
 
-Objective = Literal["energy", "latency", "edp"]
 Fallback = Literal["mid", "coarse", "none"]
 ENGINES = ("native", "container", "pytimeloop")
 
@@ -38,7 +38,7 @@ class Options:
     dataflow: str | None = None
     objective: Objective = "edp"
     energy: str = "auto"
-    mapper: Literal["hwflow", "timeloop"] = "hwflow"
+    mapper: Mapper = "hwflow"
     engine: str | None = None
     effort: int = 1
     fallback: Fallback = "none"
@@ -49,7 +49,7 @@ class Options:
         allowed = {
             "level": LEVELS,
             "objective": get_args(Objective),
-            "mapper": ("hwflow", "timeloop"),
+            "mapper": get_args(Mapper),
             "fallback": get_args(Fallback),
             "energy": energy_sources.SOURCES,
         }

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from hwflow.hardware.energy_table import Unit
 from hwflow.layers import Dim, Layer, Tensor
 from hwflow.mapping import LevelMapping, Mapping
 from hwflow.results import LayerCost, LevelName
+from hwflow.types import EnergyUnit
 
 _Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(strict=True, ge=0)]
@@ -29,7 +29,7 @@ class _Cost(_Form):
     level: LevelName
     engine: str
     energy: _Amount | None
-    energy_unit: Unit
+    energy_unit: EnergyUnit
     energy_source: str
     energy_by_level: dict[str, _Amount]
     cycles: _Count | None
@@ -70,7 +70,7 @@ class _Part(_Form):
 
 
 class _Energies(_Form):
-    unit: Unit
+    unit: EnergyUnit
     parts: dict[str, _Part]
     source: str
     provenance: dict[str, Any]

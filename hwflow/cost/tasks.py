@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hwflow.cost.serialization import cost_to_data, is_cost, is_search, mapping_from_data, mapping_to_data
 from hwflow.hardware.accelerator import Accelerator
@@ -17,12 +17,11 @@ from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import Layer
 from hwflow.store import key_of
 from hwflow.store.pool import Task
+from hwflow.types import Objective
 
 if TYPE_CHECKING:
     from hwflow.timeloop.engine import Engine
     from hwflow.timeloop.render import SearchSettings
-
-Objective = Literal["energy", "latency", "edp"]
 
 _JUDGE_S, _SEARCH_S = 0.2, 20.0  # of timeloop-model and timeloop-mapper, on a layer of usual size: measured
 

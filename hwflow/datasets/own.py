@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hwflow.datasets.data import Data, Task
 from hwflow.datasets.samples import Samples
-from hwflow.errors import InputError
+from hwflow.errors import InputError, check_whole
 
 _PROBED = 16
 
@@ -98,8 +98,7 @@ def wrapped(name: str, train: Any, test: Any, classes: int, task: Task, identity
     """See `hwflow.datasets.from_datasets`."""
     if task not in ("classification", "segmentation"):
         raise InputError(f"task is {task!r}; allowed: classification, segmentation.")
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
-        raise InputError(f"classes is {classes!r}; it must be a whole number of at least 2.")
+    check_whole("classes", classes, least=2)
     parts = {part: Items(f"{name}'s {part}", items, classes, task) for part, items in (("train", train), ("test", test))}
     known = identity if identity is not None else parts["test"].probe()
     for part, source in parts.items():

@@ -13,55 +13,31 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from hwflow import display
 from hwflow.errors import InputError, not_found, shown
 from hwflow.files import folder, parse_yaml, read_text, read_yaml
 from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
-from hwflow.layers import DIMS, TENSORS, Bits, Dim, Layer
-from hwflow.validation import explain
+from hwflow.hardware.storage_level import Level, LevelConstraint, with_fanout
+from hwflow.hardware.word_widths import misfit_text, set_word_widths
+from hwflow.layers import TENSORS, Bits, Layer
+from hwflow.text import label_of
+from hwflow.validation import Strict, explain
 
 _LISTED = 8  # changes that a label lists; with more, it is a chip of its own under a preset's name
 
-_WIDEST = 64
-"""Bits: words of more are no values of a layer's."""
 
-
-@dataclass(frozen=True)
-class Level:
-    """A storage level as the loop-nest analysis and Timeloop see it, with the spatial boundary below it.
-
-    A two-dimensional fan-out is two boundaries: its columns below the memory above it, its rows below a level of its own
-    that stores nothing (`memory` is None), so that one loop dimension can lie on both axes. `cluster`: so many instances are
-    one physical array, and an access of any of them pays for all of it (Timeloop's `cluster_size`).
-    """
-
-    name: str
-    memory: Memory | None
-    instances: int
-    mesh_x: int
-    mesh_y: int
-    fanout: int = 1
-    axis: Literal["X", "Y"] | None = None
-    array: str | None = None
-    spatial_dims: tuple[Dim, ...] = ()
-    cluster: int = 1
-
-
-class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen models)
+class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     """A chip: hierarchy outermost first, technology and clock. Immutable; `with_` makes variants.
 
     Raises:
         InputError: from `load`, `from_dict` and `with_`, naming the field's path, its value and what is allowed.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(min_length=1)]
     description: str = ""
@@ -69,7 +45,7 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
     clock_mhz: PositiveFloat
     dataflow: str = "flexible"
     hierarchy: tuple[Part, ...]
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
 
     _origin: Accelerator | None = PrivateAttr(default=None)
 
@@ -150,42 +126,11 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
         The multiplier takes the wider operand; the adder keeps its own width unless outputs need more. So do accumulators:
         memories for outputs alone whose words are wider than the multiplier's operands hold sums that no narrower word could.
         """
-        width = dict(zip(TENSORS, bits, strict=True))
         content = self.model_dump(exclude_none=True)
-        misfits: dict[str, int] = {}
-        for part in content["hierarchy"]:
-            if part["kind"] == "mac":
-                part["multiplier_bits"] = max(bits.weights, bits.inputs)
-                part["adder_bits"] = max(part["adder_bits"], bits.outputs) if bits.outputs else part["adder_bits"]
-            elif part["kind"] != "fanout":
-                old, new = part["word_bits"], max(width[t] for t in part["keeps"])
-                if set(part["keeps"]) == {"outputs"} and old > self.mac.multiplier_bits:
-                    new = max(old, new)
-                if part["width_bits"] % new:
-                    misfits[f"{part['name']}.width_bits (={part['width_bits']})"] = new
-                    continue
-                part["word_bits"] = new
-                if "size_words" in part:
-                    total = part["size_words"] * old
-                    part["size_words"] = total // part["width_bits"] * (part["width_bits"] // new)
-                for field in ("read_words_per_cycle", "write_words_per_cycle"):
-                    if field in part:
-                        part[field] *= old / new
-        if misfits:
-            raise InputError(f"accelerator {self.name}: {self._misfit(misfits)}")
+        if misfits := set_word_widths(content["hierarchy"], bits, self.mac.multiplier_bits):
+            common = math.gcd(*(memory.width_bits for memory in self.memories))
+            raise InputError(f"accelerator {self.name}: {misfit_text(misfits, common)}")
         return _validated(content, f"accelerator {self.name}")
-
-    def _misfit(self, misfits: Mapping[str, int]) -> str:
-        """Why words do not fit into the accesses of memories, given by their fields, and what does."""
-        asked = sorted(set(misfits.values()))
-        common = math.gcd(*(memory.width_bits for memory in self.memories))
-        fitting = [str(n) for n in range(1, common + 1) if common % n == 0 and n <= _WIDEST]
-        words = " and ".join(map(str, asked))
-        return (
-            f"words of {words} bits do not fill {', '.join(misfits)}, for an access moves whole words. Ask for "
-            f"{', '.join(fitting)} bits (--bits, or bits of the layer), in which narrower values can be stored; or make each "
-            f"of these fields, and its memory's size, a multiple of {words} and of its word_bits."
-        )
 
     def serving(self, layer: Layer) -> Accelerator:
         """This chip with the word widths that a layer asks for, if any.
@@ -301,41 +246,65 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
                 levels.append(here)
                 continue
             if below.columns is not None:
-                levels.append(_spread(here, below, "X"))
+                levels.append(with_fanout(here, below, "X"))
                 x *= below.columns
                 here = Level(below.name, None, x * y, x, y)
             if below.rows is not None:
-                levels.append(_spread(here, below, "Y"))
+                levels.append(with_fanout(here, below, "Y"))
                 y *= below.rows
         return tuple(levels)
+
+    # What chips from Timeloop's files answer otherwise: `hwflow.hardware.timeloop_accelerator` --------------------------
+
+    def check(self) -> None:
+        """Refuse where mid's numbers would be wrong, which they are for no description of hwflow's own."""
+
+    @property
+    def mid_answers(self) -> bool:
+        """Whether `check` passes."""
+        return True
+
+    @property
+    def own_constraints(self) -> tuple[LevelConstraint, ...] | None:
+        """The constraints on mappings that belong to the chip; None where they are those of a dataflow."""
+        return None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What whoever uses the chip should be told of it before any result."""
+        return ()
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """What a result's provenance holds of the files that the chip was derived from."""
+        return {}
+
+    @property
+    def physical(self) -> Accelerator:
+        """The chip whose parts are priced; one instance of a part of this chip is one of `sharers` of one of its parts."""
+        return self
+
+    def sharers(self, _part: str) -> int:
+        """How many instances of a memory are one physical array."""
+        return 1
+
+    @property
+    def without_energies(self) -> tuple[str, ...]:
+        """Why no recorded or fitted energies hold for the chip; empty where they do."""
+        return ()
+
+    @property
+    def energy_remark(self) -> str:
+        """What must be said of energies that were not asked of Accelergy."""
+        return ""
+
+    # -----------------------------------------------------------------------------------------------------------------
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that can change a result: two accelerators with the same one are the same chip."""
         content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _spread(level: Level, array: Fanout, axis: Literal["X", "Y"]) -> Level:
-    """`level` with one axis of `array` below it. A fan-out of 1 is none: Timeloop knows no spatial loops there."""
-    count, dims = (array.columns, array.column_dims) if axis == "X" else (array.rows, array.row_dims)
-    if count is None or count == 1:
-        return level
-    return replace(level, fanout=count, axis=axis, array=array.name, spatial_dims=DIMS if dims is None else dims)
-
-
-def label_of(name: str, changes: Mapping[str, Any]) -> str:
-    """A chip's name with what is changed of it, written as `--set` takes it."""
-    told = ", ".join(f"{path}={_value_text(value)}" for path, value in changes.items())
-    return f"{name} ({told})" if told else name
-
-
-def _value_text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
 
 
 @functools.cache

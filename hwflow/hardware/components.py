@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hwflow.layers import TENSORS, Dim, Tensor
+from hwflow.validation import Strict
 
 
 def _number(value: Any) -> Any:
@@ -21,10 +22,8 @@ PositiveFloat = Annotated[float, BeforeValidator(_number), Field(ge=1e-9, le=1e1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class NamedPart(BaseModel):
+class NamedPart(Strict):
     """What all parts have: a name, by which users address their fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
     name: Name
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from hwflow.errors import InputError, not_found
 from hwflow.files import folder, read_yaml
-from hwflow.hardware.accelerator import Accelerator, Fanout, Level, explain, presets
+from hwflow.hardware.accelerator import Accelerator, Fanout, presets
 from hwflow.hardware.components import Name
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
+from hwflow.hardware.storage_level import LevelConstraint
 from hwflow.layers import DIMS, Dim
+from hwflow.validation import Strict, explain
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LevelRule(_Strict):
+class LevelRule(Strict):
     """What a dataflow allows at the part with one role.
 
     `temporal`: the dimensions whose loops may stand at this memory (None: all). `innermost`: of these, the order of the
@@ -47,33 +43,19 @@ class LevelRule(_Strict):
         return self
 
 
-class Dataflow(_Strict):
+class Dataflow(Strict):
     """A named set of constraints. `requires`: lists of roles, one of which the accelerator must have in full."""
 
     name: Name
     description: str
     source: str
     requires: tuple[tuple[Name, ...], ...] = ((),)
-    rules: dict[Name, LevelRule] = {}
+    rules: dict[Name, LevelRule] = Field(default_factory=dict)
 
     def fits(self, accelerator: Accelerator) -> bool:
         """Whether the accelerator has the parts that this dataflow speaks of."""
         roles = _roles(accelerator)
         return any(set(alternative) <= roles for alternative in self.requires)
-
-
-@dataclass(frozen=True)
-class LevelConstraint:
-    """A dataflow's rules resolved for one `Level` of one accelerator.
-
-    `temporal`: dimensions whose temporal loops may be longer than 1 here. `innermost`: their forced innermost order.
-    `spatial`: dimensions that may be spread over the fan-out below.
-    """
-
-    level: Level
-    temporal: tuple[Dim, ...]
-    innermost: tuple[Dim, ...]
-    spatial: tuple[Dim, ...]
 
 
 def load_dataflow(name: str | Path) -> Dataflow:
@@ -116,8 +98,14 @@ def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) 
     Raises:
         InputError: where the dataflow does not fit the accelerator; lists the pairs that are legal.
     """
-    if isinstance(accelerator, TimeloopAccelerator):
-        return _written(accelerator, dataflow)
+    if (own := accelerator.own_constraints) is not None:
+        if dataflow is not None:
+            name = dataflow.name if isinstance(dataflow, Dataflow) else dataflow
+            raise InputError(
+                f"dataflow {name!r}: the constraints of {accelerator.name} are those of its Timeloop files; leave the dataflow "
+                "out."
+            )
+        return own
     chosen = dataflow if isinstance(dataflow, Dataflow) else load_dataflow(dataflow or accelerator.dataflow)
     if not chosen.fits(accelerator):
         raise InputError(_misfit(chosen, accelerator))
@@ -139,16 +127,6 @@ def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) 
     return tuple(result)
 
 
-def _written(accelerator: TimeloopAccelerator, dataflow: Dataflow | str | None) -> tuple[LevelConstraint, ...]:
-    if dataflow is not None:
-        name = dataflow.name if isinstance(dataflow, Dataflow) else dataflow
-        raise InputError(
-            f"dataflow {name!r}: the constraints of {accelerator.name} are those of its Timeloop files; leave the dataflow out."
-        )
-    found = [(level, accelerator.limits[level.name]) for level in accelerator.levels]
-    return tuple(LevelConstraint(level, own.temporal, own.innermost, own.spatial) for level, own in found)
-
-
 def _roles(accelerator: Accelerator) -> set[str]:
     return {p.role for p in accelerator.hierarchy if p.kind != "mac"}
 
@@ -168,3 +146,6 @@ def _misfit(dataflow: Dataflow, accelerator: Accelerator) -> str:
         f"and {accelerator.name} has {', '.join(sorted(_roles(accelerator)))}. Dataflows that fit {accelerator.name}: "
         f"{', '.join(legal)}. Accelerators that {dataflow.name} fits: {', '.join(chips) or 'none of the presets'}."
     )
+
+
+__all__ = ["Dataflow", "LevelConstraint", "LevelRule", "constrain", "dataflows", "load_dataflow"]

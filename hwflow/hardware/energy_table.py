@@ -9,13 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from hwflow.errors import InputError
 from hwflow.files import folder, read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
-
-Unit = Literal["pJ", "normalized"]
+from hwflow.types import EnergyUnit
 
 RAM_ROWS = 64
 """Register files of at least so many rows are costed as RAM: CACTI models arrays from this depth on."""
@@ -44,7 +43,7 @@ class EnergyTable:
     `source` is what rows carry: "recorded", "fitted", "accelergy" or "normalized", with the estimators that answered.
     """
 
-    unit: Unit
+    unit: EnergyUnit
     source: str
     parts: Mapping[str, PartEnergy]
     provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)

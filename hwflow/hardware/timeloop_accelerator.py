@@ -11,19 +11,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from hwflow.errors import InputError, listed
-from hwflow.hardware.accelerator import Accelerator, Level, explain
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory, Name
+from hwflow.hardware.storage_level import Level, LevelConstraint
 from hwflow.layers import Bits, Dim
+from hwflow.validation import Strict, explain
+
+OTHERS = "not of the files' classes"
+"""What the source of energies says of a chip from Timeloop's files whose own classes were not asked."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(_Strict):
+class Limits(Strict):
     """What the files allow at one level of hwflow's: dimensions of temporal loops, their forced innermost order (the very
     innermost first), and dimensions over the fan-out below, the outermost first."""
 
@@ -32,7 +33,7 @@ class Limits(_Strict):
     spatial: tuple[Dim, ...]
 
 
-class Place(_Strict):
+class Place(Strict):
     """One storage level of the user's architecture.
 
     Attributes:
@@ -60,7 +61,7 @@ class Place(_Strict):
         return (self.name, self.axes[0]), (f"{self.name}_columns", self.axes[1])
 
 
-class Written(_Strict):
+class Written(Strict):
     """What a part is in the files: its class, and its attributes with those that it inherits."""
 
     kind: str
@@ -132,6 +133,41 @@ class TimeloopAccelerator(Accelerator):
                     x, y = (x * size, y) if axis == "X" else (x, y * size)
                 found.append(level)
         return tuple(found)
+
+    @cached_property
+    def own_constraints(self) -> tuple[LevelConstraint, ...]:
+        """What the files allow at each level."""
+        found = [(level, self.limits[level.name]) for level in self.levels]
+        return tuple(LevelConstraint(level, own.temporal, own.innermost, own.spatial) for level, own in found)
+
+    @property
+    def mid_answers(self) -> bool:
+        """Whether the files hold nothing that mid has no counterpart of."""
+        return not self.refusals
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What mid has not as the files have it."""
+        return (*self.notes, *(f"mid cannot answer for {refusal}" for refusal in self.refusals))
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """The same for a result's provenance."""
+        return {"timeloop_files": {"notes": list(self.notes), "refusals": list(self.refusals)}}
+
+    @property
+    def without_energies(self) -> tuple[str, ...]:
+        """Of the parts whose attributes say too little, why."""
+        return tuple(self.unpriced.values())
+
+    @property
+    def energy_remark(self) -> str:
+        """That the classes that the files define were not asked."""
+        return OTHERS
+
+    def sharers(self, part: str) -> int:
+        """A cluster's size."""
+        return self.clusters.get(part, 1)
 
     @cached_property
     def physical(self) -> Accelerator:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from hwflow.arrays import Ints
 from hwflow.loopnest.iterations import Crossing, Nesting, Step, terms
 
 
@@ -29,7 +27,7 @@ class _Pass(NamedTuple):
 class DisjointWalk:
     """One tensor's way through a nest, as seen from one boundary above a memory."""
 
-    def __init__(self, nesting: Nesting, coefficients: npt.NDArray[np.int64], level: int) -> None:
+    def __init__(self, nesting: Nesting, coefficients: Ints, level: int) -> None:
         assert level > 0
         self.nesting, self.coefficients = nesting, terms(coefficients)
         self.goal, self.below = nesting.counted(level), nesting.top[level - 1]

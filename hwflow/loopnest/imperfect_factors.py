@@ -19,8 +19,8 @@ import operator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from hwflow.arrays import Bools, Ints
 from hwflow.loopnest.iterations import Crossing, Nesting, Step, Vector, terms
 
 Box = tuple[Vector, Vector]
@@ -31,7 +31,7 @@ class _Fan(NamedTuple):
     """Where each instance's tile lies relative to the first one's, in the order of the mesh, as one number an instance; how
     many places differ; how far they reach along each axis, and what a word along it counts in these numbers."""
 
-    places: npt.NDArray[np.int64]
+    places: Ints
     distinct: int
     span: Vector
     weights: Vector
@@ -58,7 +58,7 @@ class _Held(NamedTuple):
 class Walk:
     """One tensor's way through a nest, as seen from one boundary."""
 
-    def __init__(self, nesting: Nesting, coefficients: npt.NDArray[np.int64], level: int) -> None:
+    def __init__(self, nesting: Nesting, coefficients: Ints, level: int) -> None:
         self.nesting, self.level = nesting, level
         self.coefficients = terms(coefficients)
         self.goal = nesting.counted(level)
@@ -174,7 +174,7 @@ class Walk:
             self.fans[ends] = _Fan(places, math.prod(map(len, distinct)), tuple(span), tuple(weights))
         return self.fans[ends]
 
-    def taken(self, fan: _Fan, delta: tuple[Box, ...], held: _Held) -> npt.NDArray[np.bool_] | None:
+    def taken(self, fan: _Fan, delta: tuple[Box, ...], held: _Held) -> Bools | None:
         """Which instances find exactly their delta at the neighbour before or after them, as it was a step ago; None: none."""
         (anchor, shape), (old_anchor, old_shape) = _normal(delta), _normal(held.delta)
         apart = _minus(_plus(old_anchor, held.origin), anchor)

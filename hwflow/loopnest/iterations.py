@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from hwflow.arrays import Ints
 from hwflow.layers import DIMS
 
 Vector = tuple[int, ...]
@@ -112,6 +110,6 @@ class Nesting:
         return tuple(sides)
 
 
-def terms(coefficients: npt.NDArray[np.int64]) -> Coefficients:
+def terms(coefficients: Ints) -> Coefficients:
     """A projection, [axis, dimension], without what is zero."""
     return [[(d, int(c)) for d, c in enumerate(row) if c] for row in coefficients]

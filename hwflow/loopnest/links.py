@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.arrays import Bools, Floats, Ints
+from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.loopnest.tiles import Shape
 
 if TYPE_CHECKING:
@@ -31,13 +30,13 @@ class Handed:
     """The mappings in which links save reads, and per instance of the level the reads above, the words delivered from above and
     the words handed on, each [mapping]."""
 
-    index: npt.NDArray[np.intp]
+    index: Places
     reads: Floats
     delivered: Floats
     links: Floats
 
 
-def transfers(shape: Shape, nest: Spans, level: int, index: npt.NDArray[np.intp]) -> Handed:
+def transfers(shape: Shape, nest: Spans, level: int, index: Places) -> Handed:
     """What the instances below `level` hand on, for those of the mappings `index` in which that saves reads.
 
     A step that moves nothing empties what the neighbours received last, so the innermost loop must move the tile. Below level 0
@@ -107,7 +106,7 @@ class _Mesh:
                 self.places += digit * shifts[d]
         self.apart = np.where(self.exists[1:], np.diff(self.places, axis=0), _NOWHERE)
 
-    def linked(self, motions: Ints, words: Floats) -> tuple[npt.NDArray[np.intp], Floats, Ints, Ints]:
+    def linked(self, motions: Ints, words: Floats) -> tuple[Places, Floats, Ints, Ints]:
         """Where neighbours have received what others want, when all tiles move by `motions` and `words` go to each instance,
         both [loop, mapping]: which mapping, how many words, how many different tiles are left to read, and how many
         instances take theirs from a neighbour, the one before or after them on the mesh, [case]."""

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from hwflow.arrays import Floats
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
 
-Column = npt.NDArray[np.float64]
+Column = Floats
 """One number for each level, from the innermost outwards, [level, 1]."""
 
 

@@ -32,12 +32,10 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.arrays import Bools, Floats, Ints
+from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
 from hwflow.loopnest import links
 from hwflow.loopnest.batch import Batch
@@ -80,7 +78,7 @@ class Verdict:
     cycles: Floats
     fits: Bools
 
-    def take(self, index: npt.NDArray[np.intp]) -> Verdict:
+    def take(self, index: Places) -> Verdict:
         """That on the mappings at `index`."""
         return Verdict(*(getattr(self, field.name)[..., index] for field in fields(self)))
 
@@ -94,8 +92,7 @@ class Nest:
     """Everything about a layer and an accelerator that does not depend on the mapping, and the analysis itself."""
 
     def __init__(self, layer: Layer, accelerator: Accelerator, table: EnergyTable, keeps: Keeps | None = None) -> None:
-        if isinstance(accelerator, TimeloopAccelerator):
-            accelerator.check()
+        accelerator.check()
         self.layer, self.accelerator, self.table = layer, accelerator, table
         self.levels = accelerator.levels[::-1]
         self.sizes = np.array([layer.dims[d] for d in DIMS], dtype=np.int64)

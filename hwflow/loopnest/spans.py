@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from hwflow.arrays import Floats, Ints
+from hwflow.arrays import Floats, Ints, Places
 from hwflow.loopnest.batch import Batch
 from hwflow.loopnest.extents import Passes
 from hwflow.loopnest.iterations import Nesting, Step
@@ -76,9 +75,9 @@ class Spans:
             self.cut_off = self.passes.instances - self.instances
         self.loops = [LevelLoops(batch, k, self.spread[k], bounds[k]) for k in range(count)]
         self._nestings: dict[int, Nesting] = {}
-        self._innermost: dict[int, tuple[npt.NDArray[np.intp], Extents, Ints]] = {}
+        self._innermost: dict[int, tuple[Places, Extents, Ints]] = {}
 
-    def innermost(self, level: int) -> tuple[npt.NDArray[np.intp], Extents, Ints]:
+    def innermost(self, level: int) -> tuple[Places, Extents, Ints]:
         """Dimension, bound and step of the innermost temporal loop at a level or above, [batch]; bound 1: there is none."""
         if level not in self._innermost:
             dim, bound, step = np.zeros(self.batch.size, dtype=np.intp), np.ones(self.batch.size), np.zeros_like(self.fan[0])

@@ -25,9 +25,10 @@ from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper.array_utilization import Fillings, fillings, passes
 from hwflow.mapper.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
-from hwflow.mapper.search import Found, Objective, glance, narrow, scores, value
+from hwflow.mapper.search import Found, glance, narrow, scores, value
 from hwflow.mapper.search import search as perfect_search
 from hwflow.mapper.tile_lattice import divisors, together
+from hwflow.types import Objective
 
 Judged = tuple[Batch, Verdict]
 """A mapping, as a batch of one, and its exact verdict."""

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from hwflow.loopnest.nest import OUTPUTS, Batch, Nest, Verdict
 from hwflow.mapper.beam import Beam, Explored
 from hwflow.mapper.bounds import lower_bound, operands_travel
 from hwflow.mapper.partial_mapping import Partial, concatenate, hashed, ranks
-
-Objective = Literal["energy", "latency", "edp"]
+from hwflow.types import Objective
 
 _WIDTH = 3000  # partial mappings kept at a stage, a unit of effort
 _NARROW = 32  # the same in the search that finds out how good mappings are

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hwflow.arrays import Floats, Ints, Places
+from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.layers import DIMS
 
 MOST = 600_000
@@ -95,7 +95,7 @@ class Lattice:
     """
 
     tiles: Ints
-    masks: npt.NDArray[np.int32] | npt.NDArray[np.int64]
+    masks: npt.NDArray[np.int32] | Ints
     origin: Places
     rest: Places
     parts: tuple[Part, ...]
@@ -115,12 +115,12 @@ class Lattice:
                 place += stride * (tiles[:, d] % base**e == 0)
         return place
 
-    def spanning(self, dims: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def spanning(self, dims: Bools) -> Bools:
         """Which tiles have loops of some dimensions only, given as flags."""
         others = self.bits(~dims)
         return np.asarray((self.masks ^ self.masks[self.origin]) & others == 0)
 
-    def share(self, dims: npt.NDArray[np.bool_]) -> Places:
+    def share(self, dims: Bools) -> Places:
         """What the extents of some dimensions, given as flags, add to each tile's place, [tile]."""
         share = np.zeros(self.size, dtype=np.intp)
         for start, stop, axes in self.parts:
@@ -129,7 +129,7 @@ class Lattice:
                     share[start:stop].reshape(-1, exponent + 1, stride)[...] += stride * np.arange(exponent + 1)[:, None]
         return share
 
-    def bits(self, dims: npt.NDArray[np.bool_]) -> int:
+    def bits(self, dims: Bools) -> int:
         """The bits of the masks that belong to some dimensions, given as flags."""
         return sum((1 << width) - 1 << offset for (offset, width), some in zip(self.fields, dims, strict=True) if some)
 
@@ -172,7 +172,7 @@ def lattice_of(*layers: tuple[int, ...]) -> Lattice:
     return Lattice(tiles, masks, origin, rest, tuple(parts), tuple(zip(offsets, widths, strict=False)), complete)
 
 
-def _divisors(of: tuple[tuple[int, int], ...], offset: int, width: int) -> tuple[Ints, npt.NDArray[np.int64]]:
+def _divisors(of: tuple[tuple[int, int], ...], offset: int, width: int) -> tuple[Ints, Ints]:
     """A dimension's extents and their masks. Bits of which another layer has more are set in all."""
     extents, bits, used = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64), offset
     for base, exponent in of:
@@ -192,7 +192,7 @@ def _axes(layer: tuple[tuple[tuple[int, int], ...], ...]) -> tuple[tuple[int, in
     return tuple(axes)
 
 
-def least_of_multiples(values: Floats, lattice: Lattice, dims: npt.NDArray[np.bool_]) -> Floats:
+def least_of_multiples(values: Floats, lattice: Lattice, dims: Bools) -> Floats:
     """For each tile that spans only some dimensions, given as flags, the least value of all its multiples of that kind, itself
     included, [..., tile]."""
     least, stop = values.copy(), 0

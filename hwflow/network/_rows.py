@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from hwflow.errors import InputError
+from hwflow.errors import InputError, check_whole
 from hwflow.layers import Layer
 
 
@@ -138,8 +138,7 @@ def checked_batch(shape: Sequence[int] | None, batch: int | None) -> None:
     """
     if batch is None:
         return
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise InputError(f"batch is {batch!r}; it must be a whole number of at least 1.")
+    check_whole("batch", batch)
     if shape is not None and shape[0] != batch:
         raise InputError(
             f"batch is {batch}, but the input shape {shown(shape)} begins with {shape[0]}, which is its batch. "

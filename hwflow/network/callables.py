@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwflow.errors import HwflowError, ImportFailed, InputError, MissingDependency, not_found, shown
+from hwflow.errors import HwflowError, ImportFailed, InputError, not_found, shown
+from hwflow.optional import needed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,14 +85,9 @@ def module_of(spec: str, named_in: NamedIn | None = None) -> nn.Module:
     module_name, _, attribute = spec.partition(":")
     if named_in is not None:
         named_in.check(spec)
-    try:
-        from torch import nn
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingDependency(
-            f'{spec} is a PyTorch model; torch is not installed here: pip install "hwflow[prune]"'
-        ) from error
+    needed("torch", f"the model {spec}")
+    from torch import nn
+
     try:
         with _current_folder(importable=named_in is None):
             found: Any = importlib.import_module(module_name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hwflow.errors import ImportFailed, MissingDependency
+from hwflow.errors import ImportFailed
 from hwflow.files import checked
 from hwflow.network.network import Network
+from hwflow.optional import needed
 
 
 def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None) -> Network:
@@ -44,14 +45,7 @@ def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None)
 
 def _load(path: Path) -> Any:
     checked(path, "", "onnx", ": there is no such file. NETWORK may be an .onnx file; check the path")
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise MissingDependency(
-            f'reading {path} needs onnx, which is not installed here: pip install "hwflow[onnx]"'
-        ) from error
+    onnx = needed("onnx", f"reading {path}", "onnx")
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has moved between its versions

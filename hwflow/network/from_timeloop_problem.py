@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hwflow.errors import InputError, shown
+from hwflow.errors import InputError, check_whole, shown
 from hwflow.files import read_text
 from hwflow.network._problem_shape import CNN_LAYER, GEMM, DataSpace, Shape, Term, layer_of
 from hwflow.network.network import Network
@@ -142,8 +142,7 @@ def _layer(name: str, problem: Mapping[str, Any], shape: Shape, where: str, note
     if missing := [d for d in shape.dims if d not in values]:
         raise InputError(f"{where} has no {', '.join(missing)}; it gives each dimension of {shape.name} a size.")
     for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{where}.{key} is {shown(value)}; it must be a whole number of at least 1.")
+        check_whole(f"{where}.{key}", value)
     sizes = {d: values[d] for d in shape.dims}
     coefficients = {c: values.get(c, default) for c, default in shape.coefficients.items()}
     try:
@@ -198,8 +197,7 @@ def _shape(content: Any, where: str) -> Shape:
         at = f"{where}.coefficients[{i}]"
         entry = _mapping(item, at)
         default = entry.get("default", 1)
-        if isinstance(default, bool) or not isinstance(default, int) or default < 1:
-            raise InputError(f"{at}.default is {shown(default)}; it must be a whole number of at least 1.")
+        check_whole(f"{at}.default", default)
         coefficients[str(entry.get("name"))] = default
     spaces = []
     for i, item in enumerate(_list(content.get("data_spaces"), f"{where}.data_spaces")):

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from hwflow.errors import InputError, listed
 from hwflow.files import read_yaml, write_text
 from hwflow.layers import Bits, Layer
 from hwflow.network.network import Network, OtherOp
+from hwflow.validation import Strict
 
 Size = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -40,17 +41,13 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 _SPATIAL = ("Q", "R", "S", "strides", "dilations")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Bits(_Strict):
+class _Bits(Strict):
     weights: Size = Bits().weights
     inputs: Size = Bits().inputs
     outputs: Size = Bits().outputs
 
 
-class _Layer(_Strict):
+class _Layer(Strict):
     name: Text
     type: Literal["conv", "conv_transpose", "linear", "matmul"] = "conv"
     N: Size = 1
@@ -68,7 +65,7 @@ class _Layer(_Strict):
     shared: Flag = False
 
 
-class _Other(_Strict):
+class _Other(Strict):
     name: Text
     type: Text
     words_in: Count
@@ -76,10 +73,10 @@ class _Other(_Strict):
     params: Count = 0
 
 
-class _File(_Strict):
+class _File(Strict):
     name: Text | None = None
     layers: Annotated[list[_Layer], Field(min_length=1)]
-    other: list[_Other] = []
+    other: list[_Other] = Field(default_factory=list)
     params_unread: Count = 0
 
 
@@ -182,7 +179,7 @@ def _dotted(location: Sequence[str | int]) -> str:
 def _known(location: Sequence[str | int]) -> list[str]:
     """The fields of the mapping in which `location` lies."""
     names = [part for part in location[:-1] if isinstance(part, str)]
-    model: type[BaseModel] = _File
+    model: type[Strict] = _File
     if names[:1] == ["layers"]:
         model = _Bits if names[1:] == ["bits"] else _Layer
     elif names[:1] == ["other"]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwflow.errors import InputError, MissingDependency, not_found
+from hwflow.errors import InputError, check_whole, is_whole, not_found
 from hwflow.network import _architectures as arch
 from hwflow.network._builder import Builder, Shape
 from hwflow.network.network import Network
+from hwflow.optional import needed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ def build(name: str, input_shape: Sequence[int] | None = None, num_classes: int 
     """
     entry = _entry(name)
     shape = entry.input_shape if input_shape is None else tuple(input_shape)
-    if len(shape) != 4 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+    if len(shape) != 4 or not all(is_whole(n) for n in shape):
         raise InputError(
             f"input_shape of {name} is {input_shape!r}; it must be four whole numbers of at least 1, batch first: "
             f"{'x'.join(map(str, entry.input_shape))}."
@@ -65,16 +66,10 @@ def load_model(name: str, num_classes: int | None = None, in_channels: int = 3) 
     """
     entry = _entry(name)
     classes = _classes(name, entry, num_classes)
-    if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
-        raise InputError(f"in_channels is {in_channels!r}; it must be a whole number of at least 1.")
-    try:
-        from hwflow.network import models
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MissingDependency(
-            f'the module of {name} needs PyTorch, which is not installed here: pip install "hwflow[prune]"'
-        ) from error
+    check_whole("in_channels", in_channels)
+    needed("torch", f"the module of {name}")
+    from hwflow.network import models
+
     return models.BUILDERS[name](classes, in_channels)
 
 
@@ -87,8 +82,7 @@ def _entry(name: str) -> Entry:
 def _classes(name: str, entry: Entry, num_classes: int | None) -> int:
     if num_classes is None:
         return entry.num_classes
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise InputError(f"num_classes of {name} is {num_classes!r}; it must be a whole number of at least 1.")
+    check_whole(f"num_classes of {name}", num_classes)
     return num_classes
 
 

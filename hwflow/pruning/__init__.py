@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from hwflow.errors import MissingDependency
+from hwflow.optional import missing
 
 for _package in ("torch", "torch_pruning", "gymnasium"):
     if find_spec(_package) is None:
-        raise MissingDependency(
-            f'pruning needs the package {_package}, which is not installed here: pip install "hwflow[prune]"'
-        )
+        raise missing(_package, "pruning", "prune")
 
 from hwflow.compression.accuracy import ProxySettings  # noqa: E402
 from hwflow.compression.budget import Budget  # noqa: E402

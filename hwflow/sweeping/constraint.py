@@ -7,17 +7,12 @@ and nothing else. A dotted name is a field's name; no attribute of any object is
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hwflow.errors import InputError, not_found
-from hwflow.expressions import ARITHMETIC, COMPARISONS, UNARY
+from hwflow.expressions import COMPARISONS, Foreign, Vocabulary
 
-_COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    **COMPARISONS,
-    ast.In: lambda one, many: one in many,
-    ast.NotIn: lambda one, many: one not in many,
-}
 _ALLOWED = "fields, numbers, texts, lists, + - * / // %, comparisons, in, and, or, not"
 
 
@@ -33,12 +28,13 @@ class Constraint:
     """
 
     def __init__(self, text: str, where: str) -> None:
-        self.text, self._where, self.names = text, where, list[str]()
+        self.text, self._where = text, where
         try:
             self._tree = ast.parse(text.strip(), mode="eval").body
-            self._check(self._tree)
-        except InputError:
-            raise
+            self.names = list(dict.fromkeys(_VOCABULARY.names(self._tree)))
+        except Foreign as error:
+            shown = ast.get_source_segment(text.strip(), error.node) or type(error.node).__name__
+            raise InputError(f"{where}: {text!r} holds {shown!r}; it may hold {_ALLOWED}.") from None
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else str(error)
             raise InputError(f"{where}: {text!r} is no expression: {reason}.") from None
@@ -50,7 +46,7 @@ class Constraint:
             InputError: where it cannot be computed, as a division by zero; with the values.
         """
         try:
-            return bool(self._value(self._tree, values))
+            return bool(_VOCABULARY.value(self._tree, values.__getitem__))
         except (TypeError, ZeroDivisionError, OverflowError) as error:
             shown = ", ".join(f"{name}={values[name]!r}" for name in self.names)
             raise InputError(f"{self._where}: {self.text!r} cannot be computed where {shown}: {error}.") from None
@@ -65,49 +61,6 @@ class Constraint:
             if name not in fields:
                 raise not_found(f"field in {self._where}", name, fields)
 
-    def _check(self, node: ast.AST) -> None:
-        match node:
-            case ast.BoolOp(values=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts):
-                children: list[ast.expr] = parts
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
-                children = [operand]
-            case ast.BinOp(op=op, left=left, right=right) if type(op) in ARITHMETIC:
-                children = [left, right]
-            case ast.Compare(ops=ops, left=left, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
-                children = [left, *others]
-            case ast.Constant(value=bool() | int() | float() | str()):
-                children = []
-            case ast.Name() | ast.Attribute() if (name := _dotted(node)) is not None:
-                children = []
-                if name not in self.names:
-                    self.names.append(name)
-            case _:
-                shown = ast.get_source_segment(self.text.strip(), node) or type(node).__name__
-                raise InputError(f"{self._where}: {self.text!r} holds {shown!r}; it may hold {_ALLOWED}.")
-        for child in children:
-            self._check(child)
-
-    def _value(self, node: ast.AST, values: Mapping[str, Any]) -> Any:
-        match node:
-            case ast.Constant(value=value):
-                return value
-            case ast.Name() | ast.Attribute():
-                return values[str(_dotted(node))]
-            case ast.BinOp(op=op, left=left, right=right):
-                return ARITHMETIC[type(op)](_number(self._value(left, values)), _number(self._value(right, values)))
-            case ast.BoolOp(op=ast.And(), values=parts):
-                return all(self._value(part, values) for part in parts)
-            case ast.BoolOp(values=parts):
-                return any(self._value(part, values) for part in parts)
-            case ast.UnaryOp(op=op, operand=operand):
-                return UNARY[type(op)](self._value(operand, values))
-            case ast.Compare(ops=ops, left=left, comparators=others):
-                numbers = [self._value(part, values) for part in (left, *others)]
-                return all(_COMPARISONS[type(op)](numbers[i], numbers[i + 1]) for i, op in enumerate(ops))
-            case ast.List(elts=parts) | ast.Tuple(elts=parts):
-                return [self._value(part, values) for part in parts]
-        raise AssertionError(ast.dump(node))
-
 
 def _number(value: Any) -> float:
     if not isinstance(value, (int, float)):
@@ -115,10 +68,13 @@ def _number(value: Any) -> float:
     return value
 
 
-def _dotted(node: ast.AST) -> str | None:
-    """`pe_array.rows` of the nodes that Python reads it as."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute) and (head := _dotted(node.value)) is not None:
-        return f"{head}.{node.attr}"
-    return None
+_VOCABULARY = Vocabulary(
+    number=_number,
+    comparisons={
+        **COMPARISONS,
+        ast.In: lambda one, many: one in many,
+        ast.NotIn: lambda one, many: one not in many,
+    },
+    lists=True,
+    dotted=True,
+)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from hwflow.errors import MOST_EFFORT, InputError, not_found, shown
+from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
-from hwflow.hardware.accelerator import explain
 from hwflow.hardware.components import Positive
 from hwflow.results import LevelName
+from hwflow.validation import Strict, explain
 
 OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s", "dram_bytes", "area_um2")
 """What nsga2 can minimise: columns of the results."""
@@ -22,9 +22,7 @@ _MOST = 100_000  # values of one field; a range with more is a slip
 _LARGEST = 1e15  # end or step of a range: what no field of an accelerator reaches
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Checked(Strict):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, content: Any) -> Any:
@@ -80,7 +78,7 @@ def expand(value: Any) -> tuple[Any, ...]:
 
 
 def _number(name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise ValueError(f"{name} (={shown(value)}) must be a number")
     if not abs(value) < _LARGEST:
         raise ValueError(f"{name} (={shown(value)}) must be a finite number below {_LARGEST:g}")
@@ -109,22 +107,22 @@ def _doubling(first: float, last: float) -> tuple[int | float, ...]:
     return tuple(first * 2**i for i in range(math.floor(math.log2(last) - math.log2(first) + 1e-9) + 1))
 
 
-class NetworkSpec(_Strict):
+class NetworkSpec(_Checked):
     """What `hwflow.network.load` takes; `input` is the shape, batch included."""
 
     network: Annotated[str, Field(min_length=1)]
     input: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
 
 
-class AcceleratorSpec(_Strict):
+class AcceleratorSpec(_Checked):
     """An accelerator, the values of its fields, and what must hold between them."""
 
     base: Annotated[str, Field(min_length=1)]
-    set: dict[str, Annotated[tuple[Any, ...], BeforeValidator(expand)]] = {}
+    set: dict[str, Annotated[tuple[Any, ...], BeforeValidator(expand)]] = Field(default_factory=dict)
     where: Annotated[str, Field(min_length=1)] | None = None
 
 
-class Sample(_Strict):
+class Sample(_Checked):
     """Which designs are costed: all, or `points` of them. A design is a chip with a dataflow."""
 
     method: Literal["grid", "random", "lhs", "nsga2"] = "grid"
@@ -148,7 +146,7 @@ class Sample(_Strict):
         return self
 
 
-class Description(_Strict):
+class Description(_Checked):
     """A sweep file (design section 5). None among `dataflows`, `batch` and `bits` is what chip and network have themselves."""
 
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hwflow.errors import MissingDependency
+from hwflow.optional import needed
 from hwflow.sweeping.sampling import count, draw
 from hwflow.sweeping.space import Design, Space
 
@@ -38,20 +38,17 @@ def search(
     if known is not None and known <= points:
         designs = list(space.designs())
         return dict(zip(designs, cover(designs), strict=True))
-    try:
-        from pymoo.algorithms.moo.nsga2 import NSGA2
-        from pymoo.config import Config
-        from pymoo.core.duplicate import DefaultDuplicateElimination
-        from pymoo.core.evaluator import Evaluator
-        from pymoo.core.problem import Problem
-        from pymoo.core.termination import NoTermination
-        from pymoo.operators.crossover.sbx import SBX
-        from pymoo.operators.mutation.pm import PM
-        from pymoo.problems.static import StaticProblem
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'the search nsga2 needs the package pymoo, which is not installed here: pip install "hwflow[sweep]"'
-        ) from error
+    needed("pymoo", "the search nsga2", "sweep")
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.config import Config
+    from pymoo.core.duplicate import DefaultDuplicateElimination
+    from pymoo.core.evaluator import Evaluator
+    from pymoo.core.problem import Problem
+    from pymoo.core.termination import NoTermination
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.problems.static import StaticProblem
+
     Config.warnings["not_compiled"] = False  # it would print
     size = max(4, min(100, 2 * round(math.sqrt(points) / 2)))
     first = draw(space, "lhs", min(size, points), seed)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwflow.errors import MissingDependency
 from hwflow.files import checked, write_bytes
+from hwflow.optional import needed
 from hwflow.ranking import undominated
 from hwflow.sweeping.case import Case
 from hwflow.sweeping.point_record import Rows, energy_source, layer_columns, title
@@ -66,12 +66,7 @@ def check_installed() -> None:
     Raises:
         MissingDependency: where pyarrow is not installed.
     """
-    try:
-        import pyarrow  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'sweeps need the package pyarrow, which is not installed here: pip install "hwflow[sweep]"'
-        ) from error
+    needed("pyarrow", "a sweep", "sweep")
 
 
 def write_tables(folder: Path, space: Space, cases: Sequence[Case], records: Records) -> None:

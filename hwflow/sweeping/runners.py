@@ -11,7 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal, Protocol
 
-from hwflow.errors import HwflowError, InputError, MissingDependency
+from hwflow.errors import HwflowError, InputError
+from hwflow.optional import needed
 from hwflow.store.pool import workers
 from hwflow.sweeping.unit import Answer, Failure, Unit, cost_unit, lost
 
@@ -42,12 +43,7 @@ def on_ray(address: str | None, jobs: int) -> Iterator[Runner]:
         MissingDependency: where ray is not installed.
         HwflowError: where no cluster answers.
     """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'the runner ray needs the package ray, which is not installed here: pip install "hwflow[ray]"'
-        ) from error
+    ray = needed("ray", "the runner ray", "ray")
     from hwflow.sweeping import ray_session
 
     ray_session.end_dead()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwflow.errors import InputError, MissingDependency
+from hwflow.errors import InputError
+from hwflow.optional import needed
 from hwflow.sweeping.space import Design, Space
 
 _PATIENCE = 1000  # draws for each design that is asked for
@@ -53,12 +54,9 @@ def _genes(space: Space, method: str, points: int, seed: int) -> Iterator[list[f
     if method == "random":
         while True:
             yield rng.random(space.genes).tolist()
-    try:
-        from scipy.stats import qmc
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'a sample of method lhs needs the package scipy, which is not installed here: pip install "hwflow[sweep]"'
-        ) from error
+    needed("scipy.stats", "a sample of method lhs", "sweep")
+    from scipy.stats import qmc
+
     cube = qmc.LatinHypercube(space.genes, rng=rng)
     while True:
         yield from cube.random(points).tolist()

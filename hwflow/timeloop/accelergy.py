@@ -13,19 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from hwflow.errors import InputError, ToolError, ToolMissing
-from hwflow.files import folder, parse_yaml, read_text, read_yaml
+from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
-from hwflow.hardware.energy_table import RAM_ROWS, EnergyTable, PartEnergy, costed_parts, estimators_of
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
-from hwflow.timeloop.accelergy_input import check_input
+from hwflow.hardware.energy_table import EnergyTable, PartEnergy, costed_parts, estimators_of
+from hwflow.timeloop.accelergy_parts import COMPUTE, STORAGE, accelergy_files, entry_of
+from hwflow.timeloop.architecture import architecture_of
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.run import run_tool
-from hwflow.timeloop.templates import fill
 
 LIMIT_S = 600.0
-
-_STORAGE = ("read", "write", "update", "leak")
-_COMPUTE = ("compute", "leak")
 
 
 def characterise(
@@ -43,11 +39,15 @@ def characterise(
         ToolError: it failed (no plug-in answers for a part), wrote rubbish, or a dummy answered; naming the part.
     """
     what = f"Accelergy on accelerator {accelerator.name}"
-    process, parts = (accelerator.technology_nm, accelerator.cycle_s), costed_parts(accelerator)
-    if isinstance(accelerator, TimeloopAccelerator):
-        found = _characterise_written(accelerator, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
-    else:
-        found = characterise_parts(parts, *process, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    architecture, parts = architecture_of(accelerator), costed_parts(accelerator)
+    files = architecture.accelergy_files()
+    try:
+        found = _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
+    except ToolMissing:
+        raise
+    except ToolError as error:
+        raise ToolError(f"{error}{architecture.undefined()}") from error
+    found = {name: _share(part, accelerator.sharers(name)) for name, part in found.items()}
     versions = {"accelergy": engine.version("accelergy"), "engine": engine.name}
     return EnergyTable("pJ", f"accelergy ({estimators_of(found)})", found, versions)
 
@@ -63,58 +63,13 @@ def characterise_parts(
     limit_s: float = LIMIT_S,
 ) -> dict[str, PartEnergy]:
     """The same for loose parts that share a process, by name; `what` is being done, for errors. Raises as `characterise`."""
-    files = {
-        "accelergy.yaml": fill("accelergy.yaml.j2", _input(parts, technology_nm, cycle_s)),
-        "components.yaml": read_text(folder("arch_templates") / "timeloop" / "components.yaml", "components"),
-    }
+    files = accelergy_files([entry_of(part) for part in parts], technology_nm, cycle_s)
     return _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
 
 
-def _characterise_written(
-    accelerator: TimeloopAccelerator, engine: Engine, *, what: str, allow_dummy: bool, limit_s: float
-) -> dict[str, PartEnergy]:
-    """The same for the user's own classes and attributes, one instance of each part."""
-    parts = costed_parts(accelerator)
-    entries = [
-        {
-            "name": part.name,
-            "class": accelerator.written[part.name].kind,
-            "attributes": accelerator.written[part.name].attributes,
-            "actions": ("compute",) if isinstance(part, MacUnit) else _STORAGE,
-        }
-        for part in parts
-    ]
-    process = {"technology_nm": f"{accelerator.technology_nm:g}", "cycle_s": accelerator.cycle_s}
-    files = {
-        "accelergy.yaml": fill("accelergy.yaml.j2", {**process, "parts": entries}),
-        "components.yaml": accelerator.components,
-    }
-    check_input(files, f"accelerator {accelerator.name}")
-    try:
-        found = _run(files, parts, engine, what=what, allow_dummy=allow_dummy, limit_s=limit_s)
-    except ToolMissing:
-        raise
-    except ToolError as error:
-        raise ToolError(f"{error}{_undefined(accelerator)}") from error
-    shares = accelerator.clusters
-    return {
-        name: replace(part, area_um2=part.area_um2 / shares[name]) if name in shares and part.area_um2 else part
-        for name, part in found.items()
-    }
-
-
-def _undefined(accelerator: TimeloopAccelerator) -> str:
-    """A sentence about the classes that the user's files leave to Accelergy's estimators, or nothing."""
-    defined = {
-        entry.get("name") for entry in parse_yaml(accelerator.components, "components")["compound_components"]["classes"]
-    }
-    left = sorted({component.kind for component in accelerator.written.values()} - defined)
-    if not left:
-        return ""
-    return (
-        f" The files do not define {', '.join(left)}: where these are classes of your own, give their definitions, too "
-        "(--timeloop-arch again). Or let hwflow's own components be priced (--energy auto)."
-    )
+def _share(part: PartEnergy, sharers: int) -> PartEnergy:
+    """The area of one instance of an array that several share."""
+    return replace(part, area_um2=part.area_um2 / sharers) if part.area_um2 else part
 
 
 def _run(
@@ -151,8 +106,8 @@ def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, Par
         names = sorted({name for row in rows for name in _estimators(row)})
         if not names:
             raise ToolError(f"ERT_summary.yaml and ART_summary.yaml name no estimator for {part.name}.")
-        wanted = _COMPUTE if isinstance(part, MacUnit) else _STORAGE
-        missing = [a for a in wanted if a not in actions and (a, wanted) != ("leak", _COMPUTE)]  # which nothing charges
+        wanted = COMPUTE if isinstance(part, MacUnit) else STORAGE
+        missing = [a for a in wanted if a not in actions and (a, wanted) != ("leak", COMPUTE)]  # which nothing charges
         if missing:
             raise ToolError(f"ERT.yaml has no energy for {', '.join(missing)} of {part.name}.")
         try:
@@ -166,33 +121,6 @@ def read_tables(place: Path, parts: Iterable[Memory | MacUnit]) -> dict[str, Par
             raise ToolError(f"ERT.yaml: every action of {part.name} costs 0 pJ, so nothing estimated it.")
         result[part.name] = PartEnergy(**values, area_um2=area or None, estimator="+".join(names))
     return result
-
-
-# Input ---------------------------------------------------------------------------------------------------------------
-
-
-def _input(parts: Iterable[Memory | MacUnit], technology_nm: float, cycle_s: float) -> dict[str, Any]:
-    entries = [{"name": part.name, **_component(part)} for part in parts]
-    return {"technology_nm": f"{technology_nm:g}", "cycle_s": cycle_s, "parts": entries}
-
-
-def _component(part: Memory | MacUnit) -> dict[str, Any]:
-    """Class, attributes and actions of one part; the classes are those of components.yaml, DRAM is a primitive."""
-    if isinstance(part, MacUnit):
-        attributes: dict[str, Any] = {"multiplier_bits": part.multiplier_bits, "adder_bits": part.adder_bits}
-        return {"class": "hwflow_mac", "attributes": attributes, "actions": _COMPUTE}
-    if part.kind == "dram":
-        return {"class": "DRAM", "attributes": {"type": part.dram_type, "width": part.width_bits}, "actions": _STORAGE}
-    rows = part.depth
-    assert rows is not None
-    attributes = {"row_bits": part.width_bits}
-    if part.kind == "regfile" and rows == 1:
-        return {"class": "hwflow_register", "attributes": attributes, "actions": _STORAGE}
-    attributes |= {"rows": rows, "address_bits": max(1, math.ceil(math.log2(rows)))}
-    if part.kind == "regfile" and rows < RAM_ROWS:
-        return {"class": "hwflow_registers", "attributes": attributes, "actions": _STORAGE}
-    attributes |= {"banks": part.banks, "ports": part.ports}
-    return {"class": "hwflow_sram", "attributes": attributes, "actions": _STORAGE}
 
 
 def _refuse_dummies(found: dict[str, PartEnergy]) -> None:

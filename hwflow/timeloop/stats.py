@@ -15,10 +15,9 @@ from pathlib import Path
 from hwflow.errors import InputError, ToolError
 from hwflow.files import read_text, read_yaml
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
-from hwflow.timeloop.importer.translation import mapping_of
+from hwflow.timeloop.architecture import architecture_of
 
 # Of a sparse design there are several counts of each kind; the actual one is what is neither gated nor skipped.
 _COUNTS = {
@@ -97,10 +96,7 @@ def read_mapping(folder: Path, layer: Layer, accelerator: Accelerator) -> Mappin
     _text(path, "the mapping that was found")
     try:
         content = read_yaml(path, "mapping")
-        if isinstance(accelerator, TimeloopAccelerator):
-            mapping = mapping_of(content["mapping"], accelerator)
-        else:
-            mapping = Mapping.from_directives(content["mapping"], accelerator)
+        mapping = architecture_of(accelerator).mapping(content["mapping"])
         mapping.check(layer, accelerator)
     except (InputError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).replace(str(path), path.name)

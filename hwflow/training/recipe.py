@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hwflow.datasets import Data
-from hwflow.errors import InputError
+from hwflow.errors import InputError, is_number
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -203,8 +203,7 @@ def _native_bfloat16(device: str) -> bool:
 
 def _check_number(name: str, value: object, least: float, most: float, whole: bool) -> None:
     kind = "a whole number" if whole else "a number"
-    right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not right or not least <= value <= most:  # type: ignore[operator]
+    if not is_number(value) or (whole and not isinstance(value, int)) or not least <= value <= most:
         bound = "above 0" if 0 < least < 1 else f"of at least {least:g}"
         limit = "" if most in (math.inf, 2**63 - 1) else " and at most 1" if most == 1 else " and below 1"
         raise InputError(f"{name} is {value!r}; it must be {kind} {bound}{limit}.")

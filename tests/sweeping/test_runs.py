@@ -78,7 +78,7 @@ def test_a_sweep_without_plotly_says_that_no_report_was_written(
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.warns(hwflow.HwflowWarning, match=r"report\.html was not written: reports need the package plotly"):
+    with pytest.warns(hwflow.HwflowWarning, match=r"report\.html was not written: a report needs plotly"):
         frame = hwflow.sweep(sweep_file(levels=["coarse"]), tmp_path / "out", store=False)
     assert len(frame) == 10
     assert not (tmp_path / "out" / "report.html").exists()

@@ -16,6 +16,7 @@ from hwflow.files import folder
 from hwflow.hardware.accelerator import Accelerator, presets
 from hwflow.hardware.energy_table import PartEnergy, part_key, recorded
 from hwflow.layers import Bits
+from hwflow.timeloop import accelergy_parts
 from hwflow.timeloop.accelergy import characterise
 from hwflow.timeloop.engine import Native
 from tools import record_energies as recording
@@ -89,7 +90,7 @@ def test_a_table_has_energies_areas_and_the_estimators(tiny: Accelerator, accele
 def test_every_class_that_is_asked_for_is_in_the_components() -> None:
     path = folder("arch_templates") / "timeloop" / "components.yaml"
     defined = {entry["name"] for entry in yaml.safe_load(path.read_text())["compound_components"]["classes"]}
-    used = set(re.findall(r'"(hwflow_\w+)"', Path(recording.__file__).with_name("accelergy.py").read_text()))
+    used = set(re.findall(r'"(hwflow_\w+)"', Path(accelergy_parts.__file__).read_text()))
     assert used == defined
 
 

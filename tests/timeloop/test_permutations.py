@@ -16,10 +16,11 @@ from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import normalized
 from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import DIMS, Layer
+from hwflow.timeloop.architecture import architecture_of, targets_of
 from hwflow.timeloop.importer.importer import from_timeloop
 from hwflow.timeloop.permutations import LARGEST, Place, fixed, size
 from hwflow.timeloop.process import clean_environment
-from hwflow.timeloop.render import SearchSettings, _places, _targets, command, render
+from hwflow.timeloop.render import SearchSettings, command, render
 
 DESIGNS = Path(__file__).parents[1] / "data" / "timeloop_designs"
 CONV = Layer("conv", C=64, M=64, P=56, Q=56, R=3, S=3)
@@ -61,7 +62,7 @@ def targets(layer: Layer, accelerator: Accelerator) -> list[dict[str, Any]]:
 def test_the_count_is_timeloops(name: str, layer: Layer, printed: tuple[int, int, int]) -> None:
     accelerator = chip(name)
     bounds, orders, splits = printed
-    assert size(targets(layer, accelerator), layer, _places(accelerator)) == bounds * orders * splits
+    assert size(targets(layer, accelerator), layer, architecture_of(accelerator).places) == bounds * orders * splits
     assert bounds * orders * splits < LARGEST
 
 
@@ -69,7 +70,7 @@ def test_the_count_is_timeloops(name: str, layer: Layer, printed: tuple[int, int
 def test_a_design_whose_orders_are_free_is_beyond_count(layer: Layer) -> None:
     accelerator = chip("simba_like.yaml")
     assert isinstance(accelerator, TimeloopAccelerator)
-    assert size(accelerator.targets, layer, _places(accelerator)) > LARGEST
+    assert size(accelerator.targets, layer, architecture_of(accelerator).places) > LARGEST
 
 
 @pytest.mark.parametrize("name", presets())
@@ -78,16 +79,16 @@ def test_presets_keep_their_constraints(name: str) -> None:
     accelerator = Accelerator.load(name)
     rules = constrain(accelerator)
     for layer in (CONV, DEPTHWISE, STEM, LINEAR):
-        assert targets(layer, accelerator) == _targets(rules)
+        assert targets(layer, accelerator) == targets_of(rules)
 
 
 def test_a_preset_with_a_layer_that_is_beyond_count_is_helped() -> None:
     accelerator, layer = Accelerator.load("eyeriss"), Layer("batched", N=64, C=512, M=512, P=128, Q=128, R=3, S=3)
     rules = constrain(accelerator, "flexible")
-    assert size(_targets(rules), layer, _places(accelerator)) > LARGEST
+    assert size(targets_of(rules), layer, architecture_of(accelerator).places) > LARGEST
     files = render(layer, accelerator, rules, normalized(accelerator))
     helped = yaml.safe_load(files["constraints.yaml"])["architecture_constraints"]["targets"]
-    assert size(helped, layer, _places(accelerator)) < LARGEST
+    assert size(helped, layer, architecture_of(accelerator).places) < LARGEST
 
 
 def test_only_loops_of_bound_one_get_a_place() -> None:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from hwflow.errors import ImportFailed, MissingDependency
+from hwflow.errors import ImportFailed
+from hwflow.optional import needed
 
 Shape = tuple[int, ...]
 
@@ -37,14 +38,7 @@ def dependencies(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Dependenci
         ImportFailed: where torch-pruning cannot follow the model; naming the module that ran last.
         MissingDependency: where torch-pruning is not installed.
     """
-    try:
-        import torch_pruning
-    except ModuleNotFoundError as error:
-        if error.name != "torch_pruning":
-            raise
-        raise MissingDependency(
-            'pruning needs torch-pruning, which is not installed here: pip install "hwflow[prune]"'
-        ) from error
+    torch_pruning = needed("torch_pruning", "pruning")
     entered = [""]
 
     def enters(name: str) -> Callable[..., None]:

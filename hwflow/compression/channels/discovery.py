@@ -19,7 +19,7 @@ from hwflow.compression.channels.coupling_proof import Unprovable, unproven
 from hwflow.compression.channels.groups import Group, Grouping
 from hwflow.compression.channels.row_sizes import Trial
 from hwflow.compression.channels.surgery import shrunk
-from hwflow.errors import HwflowError, InputError, not_found
+from hwflow.errors import HwflowError, InputError, is_number, is_whole, not_found
 from hwflow.network import Network
 from hwflow.network.from_torch import examples_of, filled, trace, unwrapped
 from hwflow.network.replica import replica
@@ -113,7 +113,7 @@ def rebuild(model: nn.Module, input_shape: Any, plan: Mapping[str, int]) -> nn.M
         if name not in groups:
             raise not_found(f"group of {network.name}", name, groups)
         group = groups[name]
-        if isinstance(width, bool) or not isinstance(width, int) or not 0 < width <= group.channels or width % group.unit:
+        if not is_whole(width) or width > group.channels or width % group.unit:
             raise InputError(
                 f"the plan keeps {width!r} channels of {name!r}; this {network.name} has {group.channels} there, in units of "
                 f"{group.unit}."
@@ -127,9 +127,9 @@ def rebuild(model: nn.Module, input_shape: Any, plan: Mapping[str, int]) -> nn.M
 
 def _check(round_to: object, floor: object, floor_ratio: object) -> None:
     for label, value in (("round_to", round_to), ("floor", floor)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_whole(value):
             raise InputError(f"{label} is {value!r}; it must be a whole number of channels, at least 1.")
-    if isinstance(floor_ratio, bool) or not isinstance(floor_ratio, (int, float)) or not 0 <= floor_ratio <= 1:
+    if not is_number(floor_ratio) or not 0 <= floor_ratio <= 1:
         raise InputError(f"floor_ratio is {floor_ratio!r}; it must be a share of a group's channels, from 0 to 1.")
 
 

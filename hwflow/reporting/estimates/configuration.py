@@ -20,6 +20,7 @@ from hwflow.hardware.energy_table import EnergyTable
 from hwflow.reporting.estimates.layer_rows import energy_of, split_of
 from hwflow.reporting.pruning.run_records import CostRecord, LayerRecord, parsed, text_of
 from hwflow.results import LayerCost, NetworkCost
+from hwflow.types import Tensor
 
 LEAKAGE = "leakage"
 _EXACT = 1e-9  # floating-point sums in another order, nothing more
@@ -133,21 +134,31 @@ def split_by_tensor(row: LayerCost, chip: Accelerator, table: EnergyTable) -> Sp
         counts = row.accesses.get(part)
         if counts is None:
             return None
-        memory, price = next(m for m in chip.memories if m.name == part), table.parts[part]
-        instances = row.utilized_instances.get(part, 1.0)
-        found: dict[str, float] = {}
-        for tensor, count in counts.items():
-            blocks = {action: math.ceil(words / memory.block_words) for action, words in count.items()}
-            paid = blocks["reads"] * price.read + blocks["fills"] * price.write + blocks["updates"] * price.update
-            found[tensor] = paid * instances
-        rest, leak = energy - sum(found.values()), price.leak * (row.cycles or 0) * instances
-        slack = _EXACT * abs(energy)
-        if leak and abs(rest - leak) <= slack + (_PRINTED if row.level == "fine" else 0.0):
-            found[LEAKAGE] = max(rest, 0.0)
-        elif abs(rest) > slack:
+        found = _paid(row, chip, table, part, counts)
+        if found is None:
             return None
         split[part] = {tensor: paid * scale for tensor, paid in found.items() if paid}
     return split
+
+
+def _paid(
+    row: LayerCost, chip: Accelerator, table: EnergyTable, part: str, counts: Mapping[Tensor, Mapping[str, float]]
+) -> dict[str, float] | None:
+    """What a memory's accesses of each tensor and its leakage take; None where that is not what the row has for it."""
+    memory, price = next(m for m in chip.memories if m.name == part), table.parts[part]
+    energy, instances = row.energy_by_level[part], row.utilized_instances.get(part, 1.0)
+    found: dict[str, float] = {}
+    for tensor, count in counts.items():
+        blocks = {action: math.ceil(words / memory.block_words) for action, words in count.items()}
+        paid = blocks["reads"] * price.read + blocks["fills"] * price.write + blocks["updates"] * price.update
+        found[tensor] = paid * instances
+    rest, leak = energy - sum(found.values()), price.leak * (row.cycles or 0) * instances
+    slack = _EXACT * abs(energy)
+    if leak and abs(rest - leak) <= slack + (_PRINTED if row.level == "fine" else 0.0):
+        found[LEAKAGE] = max(rest, 0.0)
+    elif abs(rest) > slack:
+        return None
+    return found
 
 
 def split_of_part(row: LayerRecord) -> Split:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hwflow.ranking import spearman
 from hwflow.reporting.page.blocks import Figure, label, wide_axis
+from hwflow.reporting.page.traces import LEGEND, line, marks
 from hwflow.reporting.page.values import prefix, prefixed, quantity
 
 
@@ -27,39 +27,20 @@ def agreement_figure(title: str, clouds: Sequence[Cloud], sides: tuple[str, str]
     every = [value for cloud in clouds for value in (*cloud.x, *cloud.y) if value > 0]
     divisor, letter = prefix(every)
     ends = [min(every, default=1.0) / divisor, max(every, default=1.0) / divisor]
-    data: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "equal",
-            "x": ends,
-            "y": ends,
-            "line": {"color": "@muted", "width": 1, "dash": "dot"},
-            "hoverinfo": "skip",
-        }
-    ]
+    data = [line(ends, ends, {"color": "@muted", "width": 1, "dash": "dot"}, name="equal")]
     for cloud in clouds:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": label(cloud.name),
-                "x": [value / divisor if value > 0 else None for value in cloud.x],
-                "y": [value / divisor if value > 0 else None for value in cloud.y],
-                "hovertext": [
-                    f"{label(text)}<br>{label(sides[0])}: {quantity(x, unit)}<br>{label(sides[1])}: {quantity(y, unit)}"
-                    for text, x, y in zip(cloud.texts, cloud.x, cloud.y, strict=True)
-                ],
-                "hoverinfo": "text",
-                "marker": {"color": cloud.colour, "size": 8, "opacity": 0.75},
-            }
-        )
+        x, y = ([value / divisor if value > 0 else None for value in values] for values in (cloud.x, cloud.y))
+        hints = [
+            f"{label(text)}<br>{label(sides[0])}: {quantity(one, unit)}<br>{label(sides[1])}: {quantity(other, unit)}"
+            for text, one, other in zip(cloud.texts, cloud.x, cloud.y, strict=True)
+        ]
+        data.append(marks(label(cloud.name), x, y, hints, {"color": cloud.colour, "size": 8, "opacity": 0.75}))
     shown = prefixed(letter, unit)
     layout = {
         "xaxis": wide_axis(f"{metric} by {label(sides[0])} ({shown})", every),
         "yaxis": wide_axis(f"{metric} by {label(sides[1])} ({shown})", every),
         "showlegend": len(clouds) > 1,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": LEGEND,
     }
     note = "; ".join(f"{cloud.name} {_rank(cloud)}" for cloud in clouds)
     return Figure(title, data, layout, f"Spearman's rank correlation: {note}. Dotted: both say the same.", height=420)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hwflow.errors import MissingDependency
 from hwflow.files import read_text
+from hwflow.optional import needed
 from hwflow.reporting.page.palette import THEMES
 
 if TYPE_CHECKING:
@@ -229,12 +229,9 @@ def _environment() -> Environment:
 
 
 def _plotly() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'reports need the package plotly, which is not installed here: pip install "hwflow[report]"'
-        ) from error
+    needed("plotly", "a report", "report")
+    from plotly.offline import get_plotlyjs
+
     return str(get_plotlyjs())
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hwflow.errors import MissingDependency
-from hwflow.optional import install_command
+from hwflow.optional import needed
 from hwflow.reporting.page.blocks import Beside, Block, Choice, Figure, Page
 from hwflow.reporting.page.palette import THEMES
 
@@ -23,12 +22,9 @@ def plotly_figures(page: Page) -> dict[str, Any]:
     Raises:
         MissingDependency: where plotly is not installed.
     """
-    try:
-        from plotly.graph_objects import Figure as Drawn
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"figures need the package plotly, which is not installed here: {install_command('report')}"
-        ) from error
+    needed("plotly", "a figure", "report")
+    from plotly.graph_objects import Figure as Drawn
+
     found: dict[str, Any] = {}
     for title, figure in figures_of(page):
         drawing = _coloured(figure.drawing)

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwflow.errors import MissingDependency
 from hwflow.files import write_bytes
+from hwflow.optional import needed
 from hwflow.reporting.page.blocks import Figure, Page
 from hwflow.reporting.page.notebook_figures import figures_of
 from hwflow.reporting.page.palette import THEMES
@@ -70,14 +70,11 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
 
 
 def _drawn(figure: Figure) -> dict[str, bytes]:
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'figures as PNG and SVG need the package matplotlib, which is not installed here: pip install "hwflow[report]"'
-        ) from error
+    needed("matplotlib", "a figure as PNG or SVG", "report")
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
     drawing = figure.drawing
     with matplotlib.rc_context(_STYLE):
         canvas = Canvas(figsize=(_INCHES, figure.height / _PIXELS_PER_INCH), layout="constrained")
@@ -125,28 +122,14 @@ class _Drawing:
             self.axes.figure.legend(handles=handles, loc="outside upper left", ncols=columns, fontsize=7)
 
     def _scatter(self, trace: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-        mode, line, marker = trace.get("mode", "lines"), trace.get("line", {}), trace.get("marker", {})
+        mode, line = trace.get("mode", "lines"), trace.get("line", {})
         x, y = ([self._number(letter, value) for value in trace[letter]] for letter in "xy")
-        colour, alpha = _colour(line.get("color") or marker.get("color") or "@after")
-        steps = line.get("shape") == "hv"
         if trace.get("fill") == "tonexty":
             fill, opacity = _colour(trace["fillcolor"])
-            low = [self._number("y", value) for value in before["y"]]
+            low, steps = [self._number("y", value) for value in before["y"]], line.get("shape") == "hv"
             self.axes.fill_between(x, low, y, color=fill, alpha=opacity, step="post" if steps else None, linewidth=0)
             return
-        (drawn,) = self.axes.plot(
-            x,
-            y,
-            color=colour,
-            alpha=alpha * trace.get("opacity", marker.get("opacity", 1.0)),
-            linestyle=_DASHES[line.get("dash", "solid")] if "lines" in mode else "none",
-            linewidth=0.7 * line.get("width", 2),
-            drawstyle="steps-post" if steps else "default",
-            marker=_MARKS[marker.get("symbol", "circle")] if "markers" in mode else None,
-            markersize=0.55 * marker.get("size", 6),
-            markeredgewidth=0,
-            label=_text(trace.get("name", "")),
-        )
+        (drawn,) = self.axes.plot(x, y, label=_text(trace.get("name", "")), **_style(trace, mode))
         for at, text in enumerate(trace.get("text", ()) if "text" in mode else ()):
             self.axes.annotate(_text(text), (x[at], y[at]), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7)
         if trace.get("showlegend", True) and line.get("width", 2):
@@ -163,22 +146,29 @@ class _Drawing:
             width /= count
             places = [place + (number - (count - 1) / 2) * width for place in places]
         sizes = [0.0 if value is None else value for value in trace[across]]
-        starts = [0.0] * len(places)
-        if mode == "stack":
-            starts = [self.stacked.get((along, place), 0.0) for place in places]
-            self.stacked |= {(along, p): start + size for p, start, size in zip(places, starts, sizes, strict=True)}
+        starts = self._stacked(along, places, sizes) if mode == "stack" else [0.0] * len(places)
         pattern = marker.get("pattern", {}).get("shape", "")
         style = {"color": None, "facecolor": colour, "alpha": alpha * marker.get("opacity", 1.0), "linewidth": 0}
         style |= {"hatch": _HATCHES[pattern], "edgecolor": _colour("@panel")[0], "label": _text(trace.get("name", ""))}
-        if flat:
-            drawn = self.axes.barh(places, sizes, height=width, left=starts, **style)
-        else:
-            drawn = self.axes.bar(places, sizes, width=width, bottom=starts, **style)
+        drawn = self._drawn_bars(flat, places, sizes, width, starts, style)
         for place, start, size, text in zip(places, starts, sizes, trace.get("text", ()), strict=False):
             spot = (start + size, place) if flat else (place, start + size)
             self.axes.annotate(_text(text), spot, xytext=(3, 0), textcoords="offset points", va="center", fontsize=7)
         if trace.get("showlegend", True):
             self.handles.append(drawn)
+
+    def _drawn_bars(
+        self, flat: bool, places: list[float], sizes: list[float], width: float, starts: list[float], style: Mapping[str, Any]
+    ) -> Any:
+        if flat:
+            return self.axes.barh(places, sizes, height=width, left=starts, **style)
+        return self.axes.bar(places, sizes, width=width, bottom=starts, **style)
+
+    def _stacked(self, along: str, places: list[float], sizes: list[float]) -> list[float]:
+        """Where bars begin that stand on those before them."""
+        starts = [self.stacked.get((along, place), 0.0) for place in places]
+        self.stacked |= {(along, p): start + size for p, start, size in zip(places, starts, sizes, strict=True)}
+        return starts
 
     def _extras(self) -> None:
         """Lines across the figure, and notes on it."""
@@ -208,20 +198,23 @@ class _Drawing:
             side.set_minor_formatter(LogFormatter(labelOnlyBase=False))  # within less than about a decade
         getattr(self.axes, f"set_{letter}label")(_text(told.get("title", {}).get("text", "")))
         if "tickvals" in told:
-            upright = 90 if told.get("tickangle") else 45 if letter == "x" and len(told["tickvals"]) > 8 else 0
-            turn = {"rotation": upright, "ha": "right", "rotation_mode": "anchor"} if upright and letter == "x" else {}
-            side.set_ticks(told["tickvals"], [_text(text) for text in told.get("ticktext", told["tickvals"])], **turn)
+            texts = [_text(text) for text in told.get("ticktext", told["tickvals"])]
+            side.set_ticks(told["tickvals"], texts, **(_turn(told) if letter == "x" else {}))
         elif self.places[letter]:
             side.set_ticks(list(self.places[letter].values()), [_text(name) for name in self.places[letter]])
-        if "range" in told:
-            getattr(self.axes, f"set_{letter}lim")(*told["range"])
-        elif told.get("rangemode") == "tozero":
-            getattr(self.axes, f"set_{letter}lim")(**{"left" if letter == "x" else "bottom": 0})
+        self._limit(letter, told)
         if told.get("showgrid", True) and not self.places[letter]:
             side.grid(visible=True, color=_colour("@line")[0], linewidth=0.5)
         side.set_visible(told.get("visible", True))
         if not told.get("visible", True):
             self.axes.spines["left" if letter == "y" else "bottom"].set_visible(False)
+
+    def _limit(self, letter: str, told: Mapping[str, Any]) -> None:
+        limit = getattr(self.axes, f"set_{letter}lim")
+        if "range" in told:
+            limit(*told["range"])
+        elif told.get("rangemode") == "tozero":
+            limit(**{"left" if letter == "x" else "bottom": 0})
 
     def _place(self, letter: str, name: str) -> int:
         return self.places[letter].setdefault(name, len(self.places[letter]))
@@ -230,6 +223,28 @@ class _Drawing:
         if isinstance(value, str):
             return float(self._place(letter, value))
         return float("nan") if value is None else float(value)
+
+
+def _style(trace: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """How a scatter is drawn."""
+    line, marker = trace.get("line", {}), trace.get("marker", {})
+    colour, alpha = _colour(line.get("color") or marker.get("color") or "@after")
+    return {
+        "color": colour,
+        "alpha": alpha * trace.get("opacity", marker.get("opacity", 1.0)),
+        "linestyle": _DASHES[line.get("dash", "solid")] if "lines" in mode else "none",
+        "linewidth": 0.7 * line.get("width", 2),
+        "drawstyle": "steps-post" if line.get("shape") == "hv" else "default",
+        "marker": _MARKS[marker.get("symbol", "circle")] if "markers" in mode else None,
+        "markersize": 0.55 * marker.get("size", 6),
+        "markeredgewidth": 0,
+    }
+
+
+def _turn(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Long names along the x axis are turned, more where there are many."""
+    upright = 90 if told.get("tickangle") else 45 if len(told["tickvals"]) > 8 else 0
+    return {"rotation": upright, "ha": "right", "rotation_mode": "anchor"} if upright else {}
 
 
 def _colour(name: str) -> tuple[str, float]:

@@ -16,8 +16,9 @@ from hwflow.reporting.pruning.pruning_sections import (
     search,
     time,
 )
-from hwflow.reporting.pruning.run_records import Run
+from hwflow.reporting.pruning.run_records import BudgetRecord, Run
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, holds, mark, share, sides, totals_at, value_of
+from hwflow.types import LevelName
 
 
 def page(run: Run) -> Page:
@@ -99,25 +100,7 @@ def _totals(run: Run) -> Table:
     budgets = {str(budget.metric): budget for budget in run.config.settings.budgets}
     rows: list[list[str | Cell]] = []
     for level in run.levels:
-        for name, title in NAMES.items():
-            (old, unit), (new, _) = sides(run, level, name)
-            if old is None and new is None:
-                continue
-            divisor, letter = prefix([value for one in run.levels for value, _ in sides(run, one, name)])
-            left = share(run, level, name)
-            kept = holds(left, budgets[name]) if name in budgets else None
-            asked = "" if kept is None else f"{'yes' if kept else 'no'}, at most {share_of(budgets[name].share)}"
-            rows.append(
-                [
-                    level,
-                    title,
-                    prefixed(letter, unit),
-                    *(Cell(number(None if value is None else value / divisor), value) for value in (old, new)),
-                    percent_cell(left),
-                    Cell(f"{1 / left:.2f}", 1 / left) if left else "-",
-                    Cell(asked, None, mark(kept)),
-                ]
-            )
+        rows += [row for name in NAMES if (row := _total(run, level, name, budgets.get(name))) is not None]
         busy = [totals.utilization for totals in totals_at(run, level)]
         if None not in busy:
             rows.append([level, "utilization", "%", *map(percent_cell, busy), "-", "-", ""])
@@ -125,6 +108,26 @@ def _totals(run: Run) -> Table:
     if not budgets:
         headings, rows = headings[:-1], [row[:-1] for row in rows]
     return Table("Totals of the network at each level", headings, rows, left=frozenset({0, 1, 2, 7}))
+
+
+def _total(run: Run, level: LevelName, name: str, budget: BudgetRecord | None) -> list[str | Cell] | None:
+    """One metric at one level before and after; None where it is known of neither."""
+    (old, unit), (new, _) = sides(run, level, name)
+    if old is None and new is None:
+        return None
+    divisor, letter = prefix([value for one in run.levels for value, _ in sides(run, one, name)])
+    left = share(run, level, name)
+    kept = None if budget is None else holds(left, budget)
+    asked = "" if budget is None or kept is None else f"{'yes' if kept else 'no'}, at most {share_of(budget.share)}"
+    return [
+        level,
+        NAMES[name],
+        prefixed(letter, unit),
+        *(Cell(number(None if value is None else value / divisor), value) for value in (old, new)),
+        percent_cell(left),
+        Cell(f"{1 / left:.2f}", 1 / left) if left else "-",
+        Cell(asked, None, mark(kept)),
+    ]
 
 
 def _mappings(run: Run) -> Iterator[Block]:

@@ -6,11 +6,12 @@ don't have, and saves no vector graphics.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hwflow.reporting.page.blocks import Figure, label
+from hwflow.reporting.page.traces import LEGEND, line, upright
 from hwflow.reporting.page.values import number, quantity
 from hwflow.reporting.sweeps.pareto import AREA, EDP, ENERGY, LATENCY, Metric, Panel, area_of, drawn, scaled
 from hwflow.reporting.sweeps.sweep_folder import Point, Sweep
@@ -31,79 +32,72 @@ class _Axis:
 
 def coordinates(sweep: Sweep, panel: Panel) -> Figure | None:
     """All designs of a panel, the best fifth by energy-delay product on top; None where nothing is swept."""
-    by = next((m for m in (EDP, ENERGY, LATENCY) if all(m.of(point) is not None for point in panel.points)), None)
+    by = panel.known(EDP, ENERGY, LATENCY)
     shown = drawn(panel)
     if by is None or not sweep.choices or len(shown) < 2:
         return None
     order = sorted(range(len(shown)), key=lambda i: by.of(shown[i]) or 0.0)
     ranks = {place: rank / (len(shown) - 1) for rank, place in enumerate(order)}
-    axes = [_choice(name, [sweep.value(point, name) for point in shown]) for name in sweep.choices]
-    spread = [
-        _Axis(one.title, [None if p is None else p + _SPREAD * (ranks[i] - 0.5) for i, p in enumerate(one.places)], one.ticks)
-        for one in axes
-    ]
-    spread += [_cost(metric, shown, panel) for metric in (ENERGY, LATENCY, AREA) if metric in panel.metrics]
-    data: list[dict[str, Any]] = []
-    for fifth in reversed(range(len(FIFTHS))):
-        those = [i for i in order if min(int(ranks[i] * len(FIFTHS)), len(FIFTHS) - 1) == fifth]
-        x: list[float | None] = []
-        y: list[float | None] = []
-        hints: list[str] = []
-        for i in those:
-            x += [*range(len(spread)), None]
-            y += [*(one.places[i] for one in spread), None]
-            hints += [_hint(panel, shown[i])] * len(spread) + [""]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": FIFTHS[fifth],
-                "x": x,
-                "y": y,
-                "hovertext": hints,
-                "hoverinfo": "text",
-                "line": {"color": f"@fifth-{fifth + 1}", "width": 1.4},
-                "opacity": 0.8 if fifth == 0 else 0.5,
-            }
-        )
-    notes = [
-        {
-            "x": at,
-            "y": place,
-            "text": label(text),
-            "showarrow": False,
-            "xanchor": "left",
-            "xshift": 5,
-            "font": {"size": 11},
-            "bgcolor": "@panel/0.7",
-        }
-        for at, one in enumerate(spread)
-        for place, text in one.ticks
-    ]
-    lines = [
-        {"type": "line", "x0": at, "x1": at, "y0": 0, "y1": 1, "line": {"color": "@muted", "width": 1}}
-        for at in range(len(spread))
-    ]
-    layout = {
+    axes = _axes(sweep, panel, shown, ranks)
+    hints = [_hint(panel, point) for point in shown]
+    groups: list[list[int]] = [[] for _ in FIFTHS]
+    for i in order:
+        groups[min(int(ranks[i] * len(FIFTHS)), len(FIFTHS) - 1)].append(i)
+    data = [_fifth(fifth, axes, groups[fifth], hints) for fifth in reversed(range(len(FIFTHS)))]
+    note = (
+        f"One line a design, in fifths by {by.name}; a click in the legend hides a fifth. Designs with the same value run side "
+        "by side, the best lowest."
+    )
+    return Figure(f"Designs by fields and costs, {panel.name}", data, _layout(axes), note, height=480)
+
+
+def _axes(sweep: Sweep, panel: Panel, shown: Sequence[Point], ranks: Mapping[int, float]) -> list[_Axis]:
+    """Those of the fields, then those of the costs that are known of all designs."""
+    fields = [_beside(_choice(name, [sweep.value(point, name) for point in shown]), ranks) for name in sweep.choices]
+    return [*fields, *(_cost(metric, shown, panel) for metric in (ENERGY, LATENCY, AREA) if metric in panel.metrics)]
+
+
+def _layout(axes: Sequence[_Axis]) -> dict[str, Any]:
+    return {
         "xaxis": {
-            "tickvals": list(range(len(spread))),
-            "ticktext": [one.title for one in spread],
-            "range": [-0.15, len(spread) - 1 + 0.45],
+            "tickvals": list(range(len(axes))),
+            "ticktext": [one.title for one in axes],
+            "range": [-0.15, len(axes) - 1 + 0.45],
             "showgrid": False,
             "zeroline": False,
             "automargin": True,
             "side": "bottom",
         },
         "yaxis": {"visible": False, "range": [-0.06, 1.06]},
-        "shapes": lines,
-        "annotations": notes,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "reversed"},
+        "shapes": [upright(at, {"color": "@muted", "width": 1}) for at in range(len(axes))],
+        "annotations": [_tick(at, place, text) for at, one in enumerate(axes) for place, text in one.ticks],
+        "legend": {**LEGEND, "traceorder": "reversed"},
     }
-    note = (
-        f"One line a design, in fifths by {by.name}; a click in the legend hides a fifth. Designs with the same value run side "
-        "by side, the best lowest."
-    )
-    return Figure(f"Designs by fields and costs, {panel.name}", data, layout, note, height=480)
+
+
+def _beside(one: _Axis, ranks: Mapping[int, float]) -> _Axis:
+    """The axis with designs of the same value side by side, in the order of their ranks."""
+    places = [None if place is None else place + _SPREAD * (ranks[i] - 0.5) for i, place in enumerate(one.places)]
+    return _Axis(one.title, places, one.ticks)
+
+
+def _fifth(fifth: int, axes: Sequence[_Axis], those: Sequence[int], hints: Sequence[str]) -> dict[str, Any]:
+    """The designs of a fifth as one trace, with a gap after each."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    told: list[str] = []
+    for i in those:
+        x += [*range(len(axes)), None]
+        y += [*(one.places[i] for one in axes), None]
+        told += [hints[i]] * len(axes) + [""]
+    style = {"color": f"@fifth-{fifth + 1}", "width": 1.4}
+    return line(x, y, style, told, name=FIFTHS[fifth], opacity=0.8 if fifth == 0 else 0.5)
+
+
+def _tick(at: int, place: float, text: str) -> dict[str, Any]:
+    """A value beside its place on an axis."""
+    look = {"showarrow": False, "xanchor": "left", "xshift": 5, "font": {"size": 11}, "bgcolor": "@panel/0.7"}
+    return {"x": at, "y": place, "text": label(text), **look}
 
 
 def _choice(name: str, values: Sequence[Any]) -> _Axis:

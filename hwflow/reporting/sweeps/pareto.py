@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from hwflow import ranking
 from hwflow.reporting.page.blocks import Beside, Block, Figure, Text, axis, label
+from hwflow.reporting.page.traces import LEGEND, line, marks
 from hwflow.reporting.page.values import counted, prefix, prefixed, quantity
 from hwflow.reporting.sweeps.sweep_folder import Point, Sweep
 
@@ -59,6 +59,10 @@ class Panel:
     def front(self) -> list[Point]:
         """The points that no other beats."""
         return undominated(self.points, self.metrics)
+
+    def known(self, *metrics: Metric) -> Metric | None:
+        """The first of these that all the points have."""
+        return next((m for m in metrics if all(m.of(point) is not None for point in self.points)), None)
 
     def least(self, metric: Metric) -> Point | None:
         """The point with the least of something."""
@@ -136,39 +140,26 @@ def _pair(sweep: Sweep, panel: Panel, shown: Sequence[Point], x: Metric, y: Metr
     (dx, ux), (dy, uy) = scales[x.name], scales[y.name]
     best = {id(point) for point in panel.front}
     edge = sorted(undominated(panel.points, [x, y]), key=lambda point: x.of(point) or 0.0)
-    data: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "front of two",
-            "x": [(x.of(point) or 0.0) / dx for point in edge],
-            "y": [(y.of(point) or 0.0) / dy for point in edge],
-            "line": {"color": "@after", "width": 1.5, "shape": "hv"},
-            "hoverinfo": "skip",
-        }
-    ]
+    style = {"color": "@after", "width": 1.5, "shape": "hv"}
+    data = [line(amounts(edge, x, dx), amounts(edge, y, dy), style, name="front of two")]
     several = len(panel.metrics) > 2
     looks = (("designs", False, "@before", 6, 0.6), ("front of all three" if several else "on the front", True, "@after", 9, 1))
     for name, on, colour, size, opacity in looks:
         those = [point for point in shown if (id(point) in best) == on]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": name,
-                "x": [(x.of(point) or 0.0) / dx for point in those],
-                "y": [(y.of(point) or 0.0) / dy for point in those],
-                "hovertext": [told(sweep, panel, point) for point in those],
-                "hoverinfo": "text",
-                "marker": {"color": colour, "size": size, "opacity": opacity, "line": {"color": "@panel", "width": 1}},
-            }
-        )
+        hints = [told(sweep, panel, point) for point in those]
+        marker = {"color": colour, "size": size, "opacity": opacity, "line": {"color": "@panel", "width": 1}}
+        data.append(marks(name, amounts(those, x, dx), amounts(those, y, dy), hints, marker))
     layout = {
         "xaxis": axis(f"{x.name} ({ux})"),
         "yaxis": axis(f"{y.name} ({uy})"),
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": LEGEND,
     }
     return Figure(f"{y.name.capitalize()} and {x.name}, {panel.name}", data, layout, height=400)
+
+
+def amounts(points: Sequence[Point], metric: Metric, divisor: float) -> list[float]:
+    """In the unit of an axis."""
+    return [(metric.of(point) or 0.0) / divisor for point in points]
 
 
 def scaled(values: Sequence[float | None], metric: Metric, panel: Panel) -> tuple[float, str]:

@@ -11,8 +11,9 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from hwflow.errors import InputError, MissingDependency
+from hwflow.errors import InputError
 from hwflow.files import checked, read_yaml
+from hwflow.optional import needed
 from hwflow.reporting.estimates.layer_rows import energy_of
 from hwflow.reporting.pruning.run_records import Known, LayerRecord, Record, adapter
 from hwflow.results import LEVELS, LevelName
@@ -213,13 +214,10 @@ def _sources(points: Sequence[Point], asked: Mapping[str, Any]) -> dict[str, lis
 
 
 def _rows(file: Path, filters: Sequence[tuple[str, str, Any]] | None = None) -> list[dict[str, Any]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise MissingDependency(
-            'reports of sweeps need the package pyarrow, which is not installed here: pip install "hwflow[report]"'
-        ) from error
+    needed("pyarrow", "the report of a sweep", "report")
+    import pyarrow
+    import pyarrow.parquet
+
     checked(file, "", "table", " does not exist; the sweep's folder is not complete. Run the same 'hwflow sweep' again")
     try:
         table = pyarrow.parquet.read_table(file, filters=list(filters) if filters else None)

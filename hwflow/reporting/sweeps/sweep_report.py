@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hwflow.reporting.page.blocks import (
     Block,
@@ -34,21 +34,7 @@ _CHOSEN_BY = (LATENCY, ENERGY, AREA, EDP, DRAM)
 def page(sweep: Sweep) -> Page:
     """The whole report."""
     found = panels(sweep)
-    sections = []
-    if found:
-        sections += [
-            Section("Choose a design", _chooser(sweep, found)),
-            Section("Pareto fronts", [_choice({panel.name: fronts(sweep, panel) for panel in found})]),
-        ]
-        lines: dict[str, list[Block]] = {panel.name: [figure] for panel in found if (figure := coordinates(sweep, panel))}
-        sections += [Section("Swept fields", [_choice(lines)])] if lines else []
-        several = len({point.kind for point in sweep.done if point.row.level == sweep.levels[-1]}) > 1
-        if several:
-            shown = {panel.name: kinds(sweep, panel) for panel in found}
-            sections.append(Section("Accelerators and dataflows side by side", [_choice(shown)]))
-        sections += [Section("Levels", level_agreement(sweep))] if len(sweep.levels) > 1 else []
-        layers = best_layers(sweep, found)
-        sections += [Section("Layers of the best designs", [_choice(layers)])] if layers else []
+    sections = _compared(sweep, found) if found else []
     if len(sweep.done) < len(sweep.points):
         sections.append(Section("Failures", _failures(sweep)))
     sections += [Section("All points", _all(sweep, found)), Section("Where the numbers come from", _provenance(sweep))]
@@ -56,6 +42,22 @@ def page(sweep: Sweep) -> Page:
     named = listed(networks) if len(networks) < 6 else counted(len(networks), "network")
     title = f"Sweep over {counted(len(_designs(sweep)), 'design')} for {named}"
     return Page(title, _lead(sweep, found), [_tiles(sweep)], sections)
+
+
+def _compared(sweep: Sweep, found: Sequence[Panel]) -> list[Section]:
+    """What can be said of designs beside each other."""
+    sections = [
+        Section("Choose a design", _chooser(sweep, found)),
+        Section("Pareto fronts", [_choice({panel.name: fronts(sweep, panel) for panel in found})]),
+    ]
+    lines: dict[str, list[Block]] = {panel.name: [figure] for panel in found if (figure := coordinates(sweep, panel))}
+    sections += [Section("Swept fields", [_choice(lines)])] if lines else []
+    if len({point.kind for point in sweep.done if point.row.level == sweep.levels[-1]}) > 1:
+        shown = {panel.name: kinds(sweep, panel) for panel in found}
+        sections.append(Section("Accelerators and dataflows side by side", [_choice(shown)]))
+    sections += [Section("Levels", level_agreement(sweep))] if len(sweep.levels) > 1 else []
+    layers = best_layers(sweep, found)
+    return [*sections, *([Section("Layers of the best designs", [_choice(layers)])] if layers else [])]
 
 
 def _choice(options: dict[str, list[Block]]) -> Block:
@@ -106,33 +108,38 @@ def _levels(sweep: Sweep) -> list[str]:
 
 
 def _chooser(sweep: Sweep, found: Sequence[Panel]) -> list[Block]:
-    every = [point for panel in found for point in panel.points]
-    units = {panel.unit for panel in found}
-    known = [m for m in _CHOSEN_BY if any(m.of(point) is not None for point in every)]
-    if len(units) > 1:  # no one unit suits joule and normalised energies
-        known = [m for m in known if m not in (ENERGY, EDP)]
-    scales: list[tuple[float, str]] = []
-    for metric in known:
-        values = sorted(value for point in every if (value := metric.of(point)) is not None)
-        divisor, letter = prefix([values[len(values) // 2]])
-        scales.append((1e-6, "mm²") if metric is AREA else (divisor, prefixed(letter, found[0].unit_of(metric))))
-    groups = {
-        panel.name: [
-            Design(
-                str(point.row.point),
-                [None if (v := m.of(point)) is None else _short(v / by) for m, (by, _) in zip(known, scales, strict=True)],
-                [_value(sweep, point, name).text for name in sweep.choices],
-                sweep.command(point),
-            )
-            for point in panel.points
-        ]
-        for panel in found
-    }
-    quantities = [(metric.name, unit) for metric, (_, unit) in zip(known, scales, strict=True)]
+    one_unit = len({panel.unit for panel in found}) == 1
+    measures = _measures(found, _CHOSEN_BY if one_unit else (LATENCY, AREA, DRAM))
+    groups = {panel.name: [_design(sweep, point, measures) for point in panel.points] for panel in found}
+    quantities = [(metric.name, unit) for metric, _, unit in measures]
     blocks: list[Block] = [Chooser(quantities, groups, sweep.choices, quantities[0][0])]
-    if len(units) > 1:
+    if not one_unit:
         blocks.append(Text("Energies are in joule for some designs and normalized for others, so none is chosen by them."))
     return blocks
+
+
+def _measures(found: Sequence[Panel], metrics: Sequence[Metric]) -> list[tuple[Metric, float, str]]:
+    """Those of the metrics that are known of any design, each with the divisor and the unit in which it is shown."""
+    every = [point for panel in found for point in panel.points]
+    known = [metric for metric in metrics if any(metric.of(point) is not None for point in every)]
+    return [(metric, *_scale(metric, every, found[0].unit_of(metric))) for metric in known]
+
+
+def _design(sweep: Sweep, point: Point, measures: Sequence[tuple[Metric, float, str]]) -> Design:
+    values = [_shortened(metric.of(point), divisor) for metric, divisor, _ in measures]
+    setting = [_value(sweep, point, name).text for name in sweep.choices]
+    return Design(str(point.row.point), values, setting, sweep.command(point))
+
+
+def _scale(metric: Metric, points: Sequence[Point], unit: str) -> tuple[float, str]:
+    """The divisor and the unit that suit the middle one of the values."""
+    values = sorted(value for point in points if (value := metric.of(point)) is not None)
+    divisor, letter = prefix([values[len(values) // 2]])
+    return (1e-6, "mm²") if metric is AREA else (divisor, prefixed(letter, unit))
+
+
+def _shortened(value: float | None, divisor: float) -> float | None:
+    return None if value is None else _short(value / divisor)
 
 
 def _short(value: float) -> float:
@@ -161,38 +168,49 @@ def _failures(sweep: Sweep) -> list[Block]:
 
 def _all(sweep: Sweep, found: Sequence[Panel]) -> list[Block]:
     best = {id(point) for panel in found for point in panel.front}
-    scale: dict[str, tuple[float, str]] = {}
-    for metric, unit in ((ENERGY, "J"), (LATENCY, "s"), (EDP, "J\u00a0s"), (DRAM, "B")):
-        known = [metric.of(p) for p in sweep.done if unit[0] != "J" or p.unit == "J"]
-        divisor, letter = prefix(known)
-        scale[metric.name] = divisor, prefixed(letter, unit)
-    joule = any(p.row.energy_pj is not None for p in sweep.done)
-    units = any(p.row.energy_normalized is not None for p in sweep.done)
-    headings = ["point", "network", "level", *(_broken(name) for name in sweep.choices)]
+    columns = _columns(sweep)
+    headings = ["point", "network", "level", *(_broken(name) for name in sweep.choices), *columns, "on the front"]
     words = frozenset({1, 2, *(3 + i for i, name in enumerate(sweep.choices) if _is_text(sweep, name))})
-    headings += [f"energy\n({scale['energy'][1]})"] if joule else []
-    headings += ["energy\n(M normalized)"] if units else []
-    headings += [f"latency\n({scale['latency'][1]})", *([f"EDP\n({scale['EDP'][1]})"] if joule else []), "area\n(mm²)"]
-    headings += ["utilization\n(%)", f"DRAM\n({scale['DRAM traffic'][1]})", "on the front"]
     rows: list[list[str | Cell]] = []
     for point in sweep.done[:MOST_ROWS]:
-        pj = point.row.energy_pj is not None
-        row: list[str | Cell] = [_id(point), point.row.network, point.row.level]
-        row += [_value(sweep, point, name) for name in sweep.choices]
-        row += [_cell(point.energy if pj else None, scale["energy"][0])] if joule else []
-        row += [_cell(point.row.energy_normalized, 1e6)] if units else []
-        row.append(_cell(point.row.latency_s, scale["latency"][0]))
-        row += [_cell(point.edp if pj else None, scale["EDP"][0])] if joule else []
-        row += [
-            _cell(point.area_m2, 1e-6),
-            percent_cell(point.row.utilization),
-            _cell(point.row.dram_bytes, scale["DRAM traffic"][0]),
-        ]
-        rows.append([*row, "yes" if id(point) in best else ""])
+        fields = [_value(sweep, point, name) for name in sweep.choices]
+        costs = [cell(point) for cell in columns.values()]
+        front = "yes" if id(point) in best else ""
+        rows.append([_id(point), point.row.network, point.row.level, *fields, *costs, front])
     blocks: list[Block] = []
     if len(sweep.done) > MOST_ROWS:
         blocks.append(Text(f"The first {MOST_ROWS:,} of {len(sweep.done):,} points; results.csv and results.parquet have all."))
     return [*blocks, Table("Every point that was answered", headings, rows, left=words, folded=True)]
+
+
+def _columns(sweep: Sweep) -> dict[str, Callable[[Point], Cell]]:
+    """What the table says of a point's costs, by heading; energies in joule and normalized ones have columns of their own."""
+    joules = [point for point in sweep.done if point.unit == "J"]
+    (by_energy, energy), (by_edp, edp) = _prefixed(ENERGY, joules, "J"), _prefixed(EDP, joules, "J\u00a0s")
+    (by_latency, latency), (by_dram, dram) = _prefixed(LATENCY, sweep.done, "s"), _prefixed(DRAM, sweep.done, "B")
+    joule = any(p.row.energy_pj is not None for p in sweep.done)
+    columns: dict[str, Callable[[Point], Cell]] = {}
+    if joule:
+        columns[f"energy\n({energy})"] = lambda point: _cell(_in_joule(point, ENERGY), by_energy)
+    if any(p.row.energy_normalized is not None for p in sweep.done):
+        columns["energy\n(M normalized)"] = lambda point: _cell(point.row.energy_normalized, 1e6)
+    columns[f"latency\n({latency})"] = lambda point: _cell(point.row.latency_s, by_latency)
+    if joule:
+        columns[f"EDP\n({edp})"] = lambda point: _cell(_in_joule(point, EDP), by_edp)
+    return columns | {
+        "area\n(mm²)": lambda point: _cell(point.area_m2, 1e-6),
+        "utilization\n(%)": lambda point: percent_cell(point.row.utilization),
+        f"DRAM\n({dram})": lambda point: _cell(point.row.dram_bytes, by_dram),
+    }
+
+
+def _prefixed(metric: Metric, points: Sequence[Point], unit: str) -> tuple[float, str]:
+    divisor, letter = prefix([metric.of(point) for point in points])
+    return divisor, prefixed(letter, unit)
+
+
+def _in_joule(point: Point, metric: Metric) -> float | None:
+    return metric.of(point) if point.row.energy_pj is not None else None
 
 
 def _is_text(sweep: Sweep, name: str) -> bool:

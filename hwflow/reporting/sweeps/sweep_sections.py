@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from hwflow.ranking import spearman
 from hwflow.reporting.estimates.configuration import split_of_part
@@ -12,64 +11,57 @@ from hwflow.reporting.estimates.layer_costs import Side, layer_costs
 from hwflow.reporting.estimates.rank_agreement import Cloud, agreement_figure
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, label, percent_cell, wide_axis
 from hwflow.reporting.page.palette import parts, several
+from hwflow.reporting.page.traces import LEGEND, lines_axis, marks
 from hwflow.reporting.page.values import quantity
 from hwflow.reporting.pruning.run_records import CostRecord, LayerRecord, Totals
-from hwflow.reporting.sweeps.pareto import EDP, ENERGY, LATENCY, Metric, Panel, area_of, drawn, scaled, told
+from hwflow.reporting.sweeps.pareto import EDP, ENERGY, LATENCY, Metric, Panel, amounts, area_of, drawn, scaled, told
 from hwflow.reporting.sweeps.sweep_folder import Point, Sweep
 
 
 def kinds(sweep: Sweep, panel: Panel) -> list[Block]:
     """All designs of each accelerator and dataflow, and the best of each by energy-delay product."""
-    by = next((metric for metric in (EDP, LATENCY, ENERGY) if all(metric.of(p) is not None for p in panel.points)), None)
+    by = panel.known(EDP, LATENCY, ENERGY)
     if by is None:
         return [Text("Neither energy nor latency is known of all these designs.")]
     names = list(dict.fromkeys(point.kind for point in panel.points))
-    divisor, unit = scaled([by.of(point) for point in panel.points], by, panel)
-    shown = {id(point) for point in drawn(panel)}
     best = [min((p for p in panel.points if p.kind == name), key=lambda p: by.of(p) or 0.0) for name in names]
-    champions = {id(point) for point in best}
-    data: list[dict[str, Any]] = []
-    for title, on, colour, size in (("designs", False, "@before", 7), ("the best", True, "@after", 12)):
-        those = [p for p in panel.points if (id(p) in champions) == on and (on or id(p) in shown)]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": title,
-                "x": [(by.of(point) or 0.0) / divisor for point in those],
-                "y": [label(point.kind) for point in those],
-                "hovertext": [told(sweep, panel, point) for point in those],
-                "hoverinfo": "text",
-                "marker": {"color": colour, "size": size, "opacity": 1 if on else 0.5},
-            }
-        )
-    layout = {
-        "xaxis": wide_axis(f"{by.name} ({unit})", [by.of(point) for point in panel.points]),
-        "yaxis": {
-            "automargin": True,
-            "categoryorder": "array",
-            "categoryarray": [label(name) for name in names][::-1],
-            "ticksuffix": "  ",
-            "type": "category",
-            "range": [-0.6, len(names) - 0.4],
-        },
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    }
-    rows: list[list[str | Cell]] = [
-        [
-            name,
-            Cell(f"{count:,}", count),
-            *(_amount(metric.of(point), metric, panel) for metric in (ENERGY, LATENCY, EDP)),
-            Cell(area_of(point.area_m2), point.area_m2),
-            percent_cell(point.row.utilization),
-            sweep.configuration(point),
-        ]
-        for name, point in zip(names, best, strict=True)
-        for count in [sum(p.kind == name for p in panel.points)]
-    ]
+    rows = [_kind(sweep, panel, point) for point in best]
     headings = ["accelerator, dataflow", "designs", "energy", "latency", "EDP", "area", "utilization (%)", "the best design"]
-    figure = Figure(f"{by.name} of all designs by kind, {panel.name}", data, layout, height=130 + 40 * len(names))
-    return [figure, Table(f"The best by {by.name} of each", headings, rows, left=frozenset({0, 7}))]
+    table = Table(f"The best by {by.name} of each", headings, rows, left=frozenset({0, 7}))
+    return [_kinds_figure(sweep, panel, by, names, best), table]
+
+
+def _kind(sweep: Sweep, panel: Panel, best: Point) -> list[str | Cell]:
+    """One kind: how many designs it has, and the best of them."""
+    count = sum(point.kind == best.kind for point in panel.points)
+    return [
+        best.kind,
+        Cell(f"{count:,}", count),
+        *(_amount(metric.of(best), metric, panel) for metric in (ENERGY, LATENCY, EDP)),
+        Cell(area_of(best.area_m2), best.area_m2),
+        percent_cell(best.row.utilization),
+        sweep.configuration(best),
+    ]
+
+
+def _kinds_figure(sweep: Sweep, panel: Panel, by: Metric, names: Sequence[str], best: Sequence[Point]) -> Figure:
+    """One line a kind, its designs along it; the best of each is larger."""
+    values = [by.of(point) for point in panel.points]
+    divisor, unit = scaled(values, by, panel)
+    champions = {id(point) for point in best}
+    others = [point for point in drawn(panel) if id(point) not in champions]
+    champion_points = [point for point in panel.points if id(point) in champions]
+    data = []
+    faint, strong = {"color": "@before", "size": 7, "opacity": 0.5}, {"color": "@after", "size": 12, "opacity": 1}
+    for title, those, marker in (("designs", others, faint), ("the best", champion_points, strong)):
+        hints = [told(sweep, panel, point) for point in those]
+        data.append(marks(title, amounts(those, by, divisor), [label(point.kind) for point in those], hints, marker))
+    layout = {
+        "xaxis": wide_axis(f"{by.name} ({unit})", values),
+        "yaxis": lines_axis([label(name) for name in names], type="category", range=[-0.6, len(names) - 0.4]),
+        "legend": LEGEND,
+    }
+    return Figure(f"{by.name} of all designs by kind, {panel.name}", data, layout, height=130 + 40 * len(names))
 
 
 def level_agreement(sweep: Sweep) -> list[Block]:
@@ -77,25 +69,17 @@ def level_agreement(sweep: Sweep) -> list[Block]:
     options: dict[str, list[Block]] = {}
     rows: list[list[str | Cell]] = []
     for low, high in itertools.combinations(sweep.levels, 2):
-        pairs = _pairs(sweep, low, high)
-        networks = list(dict.fromkeys(one.row.network for one, _ in pairs))
-        shades = dict(zip(networks, several(len(networks)), strict=True))
+        both, pairs = f"{low} and {high}", _pairs(sweep, low, high)
         figures: list[Block] = []
         units = list(dict.fromkeys(one.unit for one, _ in pairs))
         for metric, unit in (*((ENERGY, unit) for unit in units), (LATENCY, "s")):
-            each = [[pair for pair in pairs if pair[0].row.network == network] for network in networks]
-            found = [_cloud(sweep, those, metric, unit, shades[those[0][0].row.network]) for those in each]
-            clouds = [cloud for cloud in found if cloud is not None]
-            if not clouds:
-                continue
-            title = f"{metric.name.capitalize()} of every design, {low} and {high}"
-            figures.append(agreement_figure(title, clouds, (low, high), metric.name, unit))
-            for cloud in clouds:
-                rank = spearman(cloud.x, cloud.y)
-                known = Cell("-" if rank is None else f"{rank:.3f}", rank)
-                rows.append([f"{low} and {high}", cloud.name, metric.name, Cell(f"{len(cloud.x):,}", len(cloud.x)), known])
+            clouds = _clouds(sweep, pairs, metric, unit)
+            if clouds:
+                title = f"{metric.name.capitalize()} of every design, {both}"
+                figures.append(agreement_figure(title, clouds, (low, high), metric.name, unit))
+            rows += [_correlation(both, metric, cloud) for cloud in clouds]
         if figures:
-            options[f"{low} and {high}"] = [Beside(figures)]
+            options[both] = [Beside(figures)]
     if not options:
         return [Text("No design was costed at two levels.")]
     table = Table(
@@ -111,35 +95,47 @@ def level_agreement(sweep: Sweep) -> list[Block]:
     ]
 
 
+def _clouds(sweep: Sweep, pairs: Sequence[tuple[Point, Point]], metric: Metric, unit: str) -> list[Cloud]:
+    """The pairs by network, where two designs of one are known."""
+    networks = list(dict.fromkeys(one.row.network for one, _ in pairs))
+    each = [[pair for pair in pairs if pair[0].row.network == network] for network in networks]
+    found = [_cloud(sweep, those, metric, unit, shade) for those, shade in zip(each, several(len(networks)), strict=True)]
+    return [cloud for cloud in found if cloud is not None]
+
+
+def _correlation(levels: str, metric: Metric, cloud: Cloud) -> list[str | Cell]:
+    rank = spearman(cloud.x, cloud.y)
+    known = Cell("-" if rank is None else f"{rank:.3f}", rank)
+    return [levels, cloud.name, metric.name, Cell(f"{len(cloud.x):,}", len(cloud.x)), known]
+
+
 def best_layers(sweep: Sweep, found: Sequence[Panel]) -> dict[str, list[Block]]:
     """Layer by layer, each network's design of least energy and that of least latency, at the finest level that answered."""
-    level = found[-1].level
-    chosen: dict[str, dict[str, Point]] = {}
-    for panel in found:
-        if panel.level != level:
-            continue
-        named: dict[str, Point] = {}
-        for name, metric in (("least energy", ENERGY), ("least latency", LATENCY)):
-            point = panel.least(metric)
-            if point is not None and point in named.values():
-                named = {"least energy and latency": point}
-            elif point is not None:
-                named[name] = point
-        chosen[panel.name] = named
+    chosen = {panel.name: _least(panel) for panel in found if panel.level == found[-1].level}
     rows = sweep.layers(point for named in chosen.values() for point in named.values())
     colours = parts(split_of_part(row) for layers in rows.values() for row in layers)
     shown: dict[str, list[Block]] = {}
     for name, named in chosen.items():
-        sides = [
-            Side(title, _costs(point, rows[point.row.point]), colour, opacity)
-            for (title, point), colour, opacity in zip(named.items(), ("@before", "@after"), (0.45, 1.0), strict=False)
-        ]
-        if len(sides) == 1:
-            sides = [Side(side.name, side.costs, "@after") for side in sides]
-        texts = [Text(f"{title.capitalize()}: {sweep.configuration(point)}.") for title, point in named.items()]
+        looks = (("@before", 0.45), ("@after", 1.0)) if len(named) > 1 else (("@after", 1.0),)
+        sides, texts = [], []
+        for (title, point), look in zip(named.items(), looks, strict=False):
+            sides.append(Side(title, _costs(point, rows[point.row.point]), *look))
+            texts.append(Text(f"{title.capitalize()}: {sweep.configuration(point)}."))
         if all(side.costs.layers for side in sides):
             shown[name] = [*texts, *layer_costs(sides, colours)]
     return shown
+
+
+def _least(panel: Panel) -> dict[str, Point]:
+    """The design of least energy and that of least latency, which can be one."""
+    named: dict[str, Point] = {}
+    for name, metric in (("least energy", ENERGY), ("least latency", LATENCY)):
+        point = panel.least(metric)
+        if point is not None and point in named.values():
+            return {"least energy and latency": point}
+        if point is not None:
+            named[name] = point
+    return named
 
 
 def _amount(value: float | None, metric: Metric, panel: Panel) -> Cell:

@@ -1,6 +1,6 @@
 """Constraints on mappings: what each says, and what those of one level say together.
 
-As Timeloop has it (`mapping/constraints.cpp`). Where they stand in the files: `hwflow.timeloop.importer.sections`.
+As Timeloop has it (`mapping/constraints.cpp`). Where they stand in the files: `hwflow.timeloop.importer.constraint_sections`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hwflow.errors import InputError, not_found, shown
+from hwflow.errors import InputError, is_whole, not_found, shown
 from hwflow.layers import DIMS, TENSORS, Dim, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS
 
@@ -89,7 +89,7 @@ def constraint_of(content: Mapping[str, Any], where: str) -> Constraint:
         raise InputError(f"{place}: factors is {shown(given)}; it must be factors such as C=1 M=1.")
     prefix, suffix = _permutation(content.get("permutation"), place)
     split = content.get("split")
-    if split is not None and (isinstance(split, bool) or not isinstance(split, int) or split < 0):
+    if split is not None and not is_whole(split, 0):
         raise InputError(f"{place}: split is {shown(split)}; it must be a whole number of dimensions.")
     return Constraint(
         target,

@@ -11,9 +11,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hwflow.expressions import ARITHMETIC, COMPARISONS, UNARY
+from hwflow.expressions import ARITHMETIC, Foreign, Vocabulary
 
-_BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {**ARITHMETIC, ast.Pow: operator.pow}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
     "ceil": math.ceil,
@@ -45,39 +44,20 @@ def value_of(text: str, names: Mapping[str, Any]) -> Any:
     if len(text) > 1000:
         raise Unreadable("it is too long")
     try:
-        return _value(ast.parse(text.strip(), mode="eval").body, names)
+        return _VOCABULARY.value(ast.parse(text.strip(), mode="eval").body, lambda name: _lookup(names, name))
+    except Foreign as error:
+        known = f"numbers, names, arithmetic, comparisons and {', '.join(_FUNCTIONS)}"
+        raise Unreadable(f"{str(error)!r} is none of {known}") from None
     except (SyntaxError, RecursionError, MemoryError, ValueError, TypeError, ArithmeticError) as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(error.msg if isinstance(error, SyntaxError) else str(error)) from None
 
 
-def _value(node: ast.AST, names: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant(value=bool() | int() | float() as value):
-            return value
-        case ast.Constant(value=str() as text):
-            return text
-        case ast.Name(id=name) if name in names and isinstance(names[name], (bool, int, float, str)):
-            return names[name]
-        case ast.Name(id=name):
-            raise Unreadable(f"{name!r} is not known")
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-            return bounded(_BINARY[type(op)], _value(left, names), _value(right, names))
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
-            return UNARY[type(op)](_number(_value(operand, names)))
-        case ast.BoolOp(op=ast.And(), values=parts):
-            return all(_value(part, names) for part in parts)
-        case ast.BoolOp(values=parts):
-            return any(_value(part, names) for part in parts)
-        case ast.Compare(ops=ops, left=left, comparators=others) if all(type(op) in COMPARISONS for op in ops):
-            values = [_value(part, names) for part in (left, *others)]
-            return all(COMPARISONS[type(op)](values[i], values[i + 1]) for i, op in enumerate(ops))
-        case ast.IfExp(test=test, body=body, orelse=otherwise):
-            return _value(body if _value(test, names) else otherwise, names)
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*(_number(_value(argument, names)) for argument in arguments))
-    raise Unreadable(f"{ast.unparse(node)!r} is none of numbers, names, arithmetic, comparisons and {', '.join(_FUNCTIONS)}")
+def _lookup(names: Mapping[str, Any], name: str) -> Any:
+    if isinstance(value := names.get(name), (bool, int, float, str)):
+        return value
+    raise Unreadable(f"{name!r} is not known")
 
 
 def bounded(operation: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
@@ -107,3 +87,12 @@ def _power(base: float, exponent: float) -> float:
     if isinstance(found, complex):
         raise Unreadable(f"{base}**{exponent} is no real number")
     return float(found) if isinstance(found, float) else int(found)
+
+
+_VOCABULARY = Vocabulary(
+    number=_number,
+    step=bounded,
+    arithmetic={**ARITHMETIC, ast.Pow: operator.pow},
+    functions=_FUNCTIONS,
+    choices=True,
+)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hwflow.errors import InputError, shown
+from hwflow.errors import InputError, is_number, shown
 
 STORAGE = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")
 COMPUTE = ("mac", "intmac", "fpmac", "compute")
@@ -69,7 +69,7 @@ class Component:
         value = self.attributes.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _LARGEST:
+        if not is_number(value) or not 0 < value < _LARGEST:
             raise InputError(f"{where}: {self.name}.{key} is {shown(value)}; it must be a number above 0.")
         return float(value)
 
@@ -79,7 +79,7 @@ _LARGEST = 2**63
 
 def whole_of(value: Any, place: str) -> int:
     """A whole number of at least 1, which Timeloop can hold; `place` is for the error."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < _LARGEST or value != int(value):
+    if not is_number(value) or not 1 <= value < _LARGEST or value != int(value):
         raise InputError(f"{place} is {shown(value)}; it must be a whole number of at least 1.")
     return int(value)
 

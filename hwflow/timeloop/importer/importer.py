@@ -9,11 +9,11 @@ from typing import Any
 
 from hwflow.errors import InputError
 from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
+from hwflow.timeloop.importer.constraint_sections import gather
 from hwflow.timeloop.importer.constraints import constraint_of
 from hwflow.timeloop.importer.derivation import derive
 from hwflow.timeloop.importer.front_end import lower
 from hwflow.timeloop.importer.keywords import with_variables
-from hwflow.timeloop.importer.sections import gather
 from hwflow.timeloop.importer.source_files import read_files
 
 

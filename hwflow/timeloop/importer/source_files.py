@@ -24,7 +24,7 @@ from hwflow.errors import InputError, shown
 from hwflow.files import SafeLoader, checked, parse_yaml, read_text
 from hwflow.timeloop.importer.expressions import bounded
 from hwflow.timeloop.importer.keywords import underscored
-from hwflow.timeloop.importer.merge import merged
+from hwflow.timeloop.importer.merge_key import merged
 
 TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
 

@@ -21,7 +21,7 @@ from hwflow.layers import Bits, Layer
 from hwflow.mapping import Mapping
 from hwflow.timeloop.importer.expressions import Unreadable, value_of
 from hwflow.timeloop.importer.source_files import read_files
-from hwflow.timeloop.importer.translation import directives_of, mapping_of
+from hwflow.timeloop.importer.written_architecture import directives_of, mapping_of
 from hwflow.timeloop.render import SearchSettings, render
 from hwflow.timeloop.stats import read_mapping
 

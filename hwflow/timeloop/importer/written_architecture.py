@@ -1,4 +1,4 @@
-"""Mappings and energies between hwflow's levels and the levels of an architecture that a user wrote.
+"""`WrittenArchitecture`: mappings, energies and Accelergy's input between hwflow's levels and a user's architecture.
 
 They are the same levels, but for a fan-out with two axes: one level with two there, two levels with one each in hwflow.
 """
@@ -10,10 +10,75 @@ from collections.abc import Sequence
 from typing import Any
 
 from hwflow.errors import InputError, not_found
-from hwflow.hardware.energy_table import EnergyTable
+from hwflow.files import parse_yaml
+from hwflow.hardware.components import MacUnit
+from hwflow.hardware.energy_table import EnergyTable, costed_parts
+from hwflow.hardware.storage_level import LevelConstraint
 from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
-from hwflow.layers import DIMS, TENSORS
+from hwflow.layers import DIMS, TENSORS, Layer
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping, factors_of, loops_of, on_x
+from hwflow.timeloop import permutations
+from hwflow.timeloop.accelergy_input import check_input
+from hwflow.timeloop.accelergy_parts import STORAGE, accelergy_files
+
+
+class WrittenArchitecture:
+    """The `hwflow.timeloop.architecture.Architecture` of a chip from a user's files: as it is written there."""
+
+    def __init__(self, accelerator: TimeloopAccelerator) -> None:
+        self._accelerator = accelerator
+        self.text, self.extra = accelerator.architecture, accelerator.extra
+        self.places = [permutations.Place(place.name, place.fanout) for place in accelerator.places]
+
+    def targets(self, _constraints: Sequence[LevelConstraint], layer: Layer) -> list[dict[str, Any]]:
+        """The files' own; orders that cannot matter are always fixed, as pytimeloop's front end does."""
+        return permutations.fixed([dict(target) for target in self._accelerator.targets], layer, self.places)
+
+    def directives(self, mapping: Mapping) -> list[dict[str, Any]]:
+        """See `directives_of`."""
+        return directives_of(mapping, self._accelerator)
+
+    def mapping(self, entries: list[dict[str, Any]]) -> Mapping:
+        """See `mapping_of`."""
+        return mapping_of(entries, self._accelerator)
+
+    def energies(self, table: EnergyTable) -> list[dict[str, Any]]:
+        """One entry a component of the user's architecture, levels that store nothing included."""
+        return energies_of(self._accelerator, table)
+
+    def accelergy_files(self) -> dict[str, str]:
+        """The user's own classes and attributes.
+
+        Raises:
+            InputError: where Accelergy would run a text of them as code.
+        """
+        accelerator = self._accelerator
+        entries = [
+            {
+                "name": part.name,
+                "class": accelerator.written[part.name].kind,
+                "attributes": accelerator.written[part.name].attributes,
+                "actions": ("compute",) if isinstance(part, MacUnit) else STORAGE,
+            }
+            for part in costed_parts(accelerator)
+        ]
+        files = accelergy_files(entries, accelerator.technology_nm, accelerator.cycle_s, accelerator.components)
+        check_input(files, f"accelerator {accelerator.name}")
+        return files
+
+    def undefined(self) -> str:
+        """Of the classes that the files leave to Accelergy's estimators."""
+        accelerator = self._accelerator
+        defined = {
+            entry.get("name") for entry in parse_yaml(accelerator.components, "components")["compound_components"]["classes"]
+        }
+        left = sorted({component.kind for component in accelerator.written.values()} - defined)
+        if not left:
+            return ""
+        return (
+            f" The files do not define {', '.join(left)}: where these are classes of your own, give their definitions, too "
+            "(--timeloop-arch again). Or let hwflow's own components be priced (--energy auto)."
+        )
 
 
 def directives_of(mapping: Mapping, accelerator: TimeloopAccelerator) -> list[dict[str, Any]]:

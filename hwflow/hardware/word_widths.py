@@ -1,0 +1,56 @@
+"""Word widths of a chip's parts for tensors of other widths than it was described for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hwflow.layers import TENSORS, Bits
+
+_WIDEST = 64
+"""Bits: words of more are no values of a layer's."""
+
+
+def set_word_widths(hierarchy: Sequence[dict[str, Any]], bits: Bits, operand_bits: int) -> dict[str, int]:
+    """Change the words of plain parts, outermost first; sizes in bytes stay as they are.
+
+    Args:
+        operand_bits: of the multiplier as it was described: wider words of a memory for outputs alone hold sums.
+
+    Returns:
+        The fields of memories that the words do not fill, each with the width asked for; nothing where all of them fit.
+    """
+    width = dict(zip(TENSORS, bits, strict=True))
+    misfits: dict[str, int] = {}
+    for part in hierarchy:
+        if part["kind"] == "mac":
+            part["multiplier_bits"] = max(bits.weights, bits.inputs)
+            part["adder_bits"] = max(part["adder_bits"], bits.outputs) if bits.outputs else part["adder_bits"]
+        elif part["kind"] != "fanout":
+            old, new = part["word_bits"], max(width[t] for t in part["keeps"])
+            if set(part["keeps"]) == {"outputs"} and old > operand_bits:
+                new = max(old, new)
+            if part["width_bits"] % new:
+                misfits[f"{part['name']}.width_bits (={part['width_bits']})"] = new
+                continue
+            part["word_bits"] = new
+            if "size_words" in part:
+                total = part["size_words"] * old
+                part["size_words"] = total // part["width_bits"] * (part["width_bits"] // new)
+            for field in ("read_words_per_cycle", "write_words_per_cycle"):
+                if field in part:
+                    part[field] *= old / new
+    return misfits
+
+
+def misfit_text(misfits: Mapping[str, int], common: int) -> str:
+    """Why words do not fill the accesses of memories, given by their fields, and what would; `common` is the greatest common
+    divisor of the chip's access widths."""
+    asked = sorted(set(misfits.values()))
+    fitting = [str(n) for n in range(1, common + 1) if common % n == 0 and n <= _WIDEST]
+    words = " and ".join(map(str, asked))
+    return (
+        f"words of {words} bits do not fill {', '.join(misfits)}, for an access moves whole words. Ask for "
+        f"{', '.join(fitting)} bits (--bits, or bits of the layer), in which narrower values can be stored; or make each "
+        f"of these fields, and its memory's size, a multiple of {words} and of its word_bits."
+    )
