@@ -27,6 +27,13 @@ Shown = Progress | Literal[False] | None
 """What public functions take: a `Progress`, None for what suits the place where they run, False for nothing."""
 
 
+def headed(progress: Progress | None, heading: str) -> Progress | None:
+    """The same progress, with a heading before each text."""
+    if progress is None:
+        return None
+    return lambda done, total, text: progress(done, total, f"{heading}: {text}" if text else heading)
+
+
 @contextlib.contextmanager
 def shown(progress: Shown, title: str) -> Iterator[Progress | None]:
     """The progress to tell: what the caller gave, or a display that suits the terminal or the notebook."""
@@ -127,4 +134,4 @@ def _notebook() -> Callable[..., Any] | None:
     return display
 
 
-__all__ = ["Progress", "Shown", "bar", "lines", "shown"]
+__all__ = ["Progress", "Shown", "bar", "headed", "lines", "shown"]

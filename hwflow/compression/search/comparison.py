@@ -71,7 +71,7 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Contest:
+class PlanComparison:
     """What came of it: `candidates` in the order unpruned, uniform, then by seed random, agent on MACs, agent.
 
     `refined` are the kept plans at every further level; `plan` is the one to apply. `seconds` says where the time went.
@@ -83,7 +83,7 @@ class Contest:
     seconds: dict[str, float]
 
 
-def hold(
+def compare(
     settings: Settings,
     costs_at: CostsAt,
     proxy: Proxy,
@@ -92,7 +92,7 @@ def hold(
     folder: Path | None = None,
     identity: str = "",
     on_episode: OnEpisode | None = None,
-) -> Contest:
+) -> PlanComparison:
     """Search with every seed, draw the baselines, judge all, and refine the first seed's best plans over the levels.
 
     Random plans of a seed come from the generator that the agent of this seed warms up with: its first plans are theirs, and
@@ -145,7 +145,7 @@ def hold(
         best = [row.plan for row in rows]
         refined += rows
         clock.lap(f"refining at {level}")
-    return Contest(tuple(candidates), tuple(refined), best[0], clock.seconds())
+    return PlanComparison(tuple(candidates), tuple(refined), best[0], clock.seconds())
 
 
 def shares_of(costs: PlanCosts, plan: Mapping[str, int]) -> dict[str, float]:

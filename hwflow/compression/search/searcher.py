@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from hwflow.compression.decision import Choice
 from hwflow.compression.search.environment import PruningEnv
-
-Choice = dict[str, int]
-"""The option that each decision takes, by its name: of a group of channels, how many of them stay."""
 
 
 class Measured(NamedTuple):

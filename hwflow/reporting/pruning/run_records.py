@@ -120,6 +120,7 @@ class SettingsRecord(Record):
     levels: tuple[LevelName, ...] = Field(min_length=1)
     budgets: tuple[BudgetRecord, ...]
     metric: Metric
+    method: str = "channels"
     episodes: int
     seeds: tuple[int, ...]
 
@@ -181,6 +182,21 @@ class Plan(Record):
 
     groups: tuple[GroupRecord, ...]
     left_out: dict[str, str]
+
+
+class DecisionRecord(Record):
+    """One decision of a method that does not prune channels; the last option leaves the network as it is."""
+
+    name: str
+    options: tuple[int, ...] = Field(min_length=1)
+    chosen: int
+    rows: tuple[str, ...]
+
+
+class Choices(Record):
+    """`plan.json` of such a method."""
+
+    decisions: tuple[DecisionRecord, ...]
 
 
 class Candidate(Record):
@@ -253,19 +269,21 @@ class Run:
 
     Attributes:
         asked: `config.json` as it is, to be shown whole.
-        comparison: None where a plan was given instead of a search; `episodes` is empty then.
+        comparison: None where a plan was given instead of a search, or the method does not search; `episodes` is empty then.
         times: None where there are none, as in a folder of which the results alone were kept.
+        summary: what the method reports beside, by heading.
     """
 
     config: Config
     asked: dict[str, Any]
     metrics: Metrics
     costs: dict[LevelName, Pair]
-    plan: Plan
+    plan: Plan | Choices
     tuning: Tuning
     comparison: Comparison | None
     times: Times | None
     episodes: tuple[Episode, ...]
+    summary: dict[str, str]
 
     @property
     def levels(self) -> list[LevelName]:
@@ -302,16 +320,21 @@ def read_run(folder: Path) -> Run:
     asked = _read(folder / "config.json", dict[str, Any])
     config = _read(folder / "config.json", Config)
     searched = config.plan is None
+    if config.settings.method != "channels":  # which always searches; others may
+        searched = searched and (folder / "comparison.json").exists()
+    logged = searched and (config.settings.method == "channels" or (folder / "log.jsonl").exists())
+    summary = folder / "summary.json"
     run = Run(
         config=config,
         asked=asked,
         metrics=_read(folder / "metrics.json", Metrics),
         costs=_read(folder / "costs.json", dict[LevelName, Pair]),
-        plan=_read(folder / "plan.json", Plan),
+        plan=_plan(folder / "plan.json"),
         tuning=_read(folder / "tuning.json", Tuning),
         comparison=_read(folder / "comparison.json", Comparison) if searched else None,
         times=_read(folder / "times.json", Times) if searched and (folder / "times.json").exists() else None,
-        episodes=_episodes(folder / "log.jsonl", config.settings) if searched else (),
+        episodes=_episodes(folder / "log.jsonl", config.settings) if logged else (),
+        summary=_read(summary, dict[str, str]) if summary.exists() else {},
     )
     _check_sums(folder, run)
     for level in run.levels:
@@ -333,6 +356,10 @@ def _so_far(folder: Path) -> str:
 
 def _read(file: Path, kind: type[_Kind]) -> _Kind:
     return parsed(file, text_of(file, _GONE), kind)
+
+
+def _plan(file: Path) -> Plan | Choices:
+    return _read(file, Choices) if "decisions" in _read(file, dict[str, Any]) else _read(file, Plan)
 
 
 def _episodes(file: Path, settings: SettingsRecord) -> tuple[Episode, ...]:
