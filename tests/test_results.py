@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import hwflow
-from hwflow.cli.pages import estimate_page
+from hwflow.cli.estimate_page import estimate_page
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.results import batch_text

@@ -1,7 +1,7 @@
-"""The command line: parses, calls one function of the library, prints.
+"""The `hwflow` command: its subcommands, global options, signals and exit codes.
 
 Exit codes: 0 done; 1 a run failed and says why; 2 wrong use or bad input; 130 interrupted by Ctrl-C. Errors are one
-paragraph on standard error; a traceback only with `--debug`, which may stand anywhere.
+paragraph on standard error; a traceback is shown with `--debug` only, which may stand anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from typing import Annotated
 import typer
 
 from hwflow import __version__
-from hwflow.cli import costs, house, maps, pruning, report, sweeps, training
+from hwflow.cli.cache import cache
+from hwflow.cli.compare import compare
+from hwflow.cli.doctor import examine
+from hwflow.cli.estimate import estimate
+from hwflow.cli.list import listing
+from hwflow.cli.map import show_mapping
+from hwflow.cli.prune import prune
+from hwflow.cli.render import render
+from hwflow.cli.report import report
+from hwflow.cli.show import show
+from hwflow.cli.sweep import sweep
+from hwflow.cli.train import train
 from hwflow.errors import HwflowError
 
 app = typer.Typer(
@@ -30,18 +41,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-app.command("estimate")(costs.estimate)
-app.command("compare")(costs.compare)
-app.command("map")(maps.show)
-app.command("render")(maps.render)
-app.command("train")(training.train)
-app.command("prune")(pruning.prune)
-app.command("sweep")(sweeps.sweep)
-app.command("report")(report.report)
-app.command("list")(house.listing)
-app.command("show")(house.show)
-app.add_typer(house.cache, name="cache")
-app.command("doctor")(house.examine)
+app.command("estimate")(estimate)
+app.command("compare")(compare)
+app.command("map")(show_mapping)
+app.command("render")(render)
+app.command("train")(train)
+app.command("prune")(prune)
+app.command("sweep")(sweep)
+app.command("report")(report)
+app.command("list")(listing)
+app.command("show")(show)
+app.add_typer(cache, name="cache")
+app.command("doctor")(examine)
 
 
 _ANYWHERE = frozenset({"--debug", "-q", "--quiet", "-v", "--verbose"})
@@ -125,3 +136,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         say(f"{type(error).__name__}: {error}. This is a defect of hwflow; '--debug' shows where it is.")
         sys.exit(1)
+
+
+__all__ = ["app", "main"]

@@ -83,6 +83,22 @@ OutputOption = Annotated[
         "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), else a table."
     ),
 ]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE.html", help="Also write a page with figures and tables."),
+]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A data set ('hwflow list datasets'), NAME:FOLDER, or a folder with train/ and val/ of class folders.",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="auto is CUDA where there is any.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto is bfloat16 where the device has it.")
+]
 AllowImportOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""`hwflow list`, `hwflow cache` and `hwflow doctor`."""
+"""`hwflow list`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-cache = typer.Typer(help="Where results are kept, and how many.", no_args_is_help=True, rich_markup_mode=None)
 
 _LISTS = ("networks", "accelerators", "dataflows", "datasets")
 
@@ -35,70 +33,6 @@ def listing(
         return
     width = max(len(name) for name in entries)
     deliver_text("".join(f"{name.ljust(width)}  {text}\n" for name, text in entries.items()))
-
-
-def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset or a dataflow ('hwflow list').", show_default=False)],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE.yaml", help="Write to FILE, not to the screen.")
-    ] = None,
-) -> None:
-    """The YAML of a preset or a dataflow, to copy and change."""
-    from hwflow.cli.console import deliver_text
-    from hwflow.errors import not_found
-    from hwflow.files import read_text
-    from hwflow.hardware.accelerator import presets
-    from hwflow.hardware.dataflow import dataflows
-
-    files = {**dataflows(), **presets()}
-    if name not in files:
-        raise not_found("preset or dataflow", name, files)
-    deliver_text(read_text(files[name], name), output)
-
-
-@cache.command("info")
-def cache_info() -> None:
-    """Path, size and number of results by kind."""
-    from hwflow.cli.console import deliver_text, say
-    from hwflow.store import Store
-
-    store = Store()
-    info = store.info()
-    store.close()
-    lines = [
-        f"path      {info.path}",
-        f"size      {info.size_bytes / 1e3:,.1f} kB",
-        f"writable  {'yes' if info.writable else 'no'}",
-    ]
-    lines += [f"{kind.ljust(8)}  {count:,} results" for kind, count in info.entries.items()]
-    if not info.entries:
-        lines.append("empty")
-    deliver_text("\n".join(lines) + "\n")
-    for notice in store.notices:
-        say(notice)
-
-
-@cache.command("clear")
-def cache_clear() -> None:
-    """Remove all results."""
-    from hwflow.cli.console import deliver_text
-    from hwflow.store import Store
-
-    store = Store()
-    removed = store.clear()
-    deliver_text(f"removed {removed:,} results from {store.path}\n")
-    store.close()
-
-
-def examine(
-    quick: Annotated[bool, typer.Option("--quick", help="Do not run Accelergy on the presets.")] = False,
-) -> None:
-    """What is installed, what answers for each preset, what is missing, and the one next command."""
-    from hwflow.cli import installation
-    from hwflow.cli.console import deliver_text, interruptible
-
-    with interruptible():
-        deliver_text(installation.examine(live=not quick).text())
 
 
 def _networks() -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwflow.cli.console import Page, Table, number
-from hwflow.cli.pages import shape_text, whose_energies
+from hwflow.cli.estimate_page import shape_text, whose_energies
 from hwflow.cost.mid import MapResult
 from hwflow.cost.utilization import Share
 from hwflow.results import LayerCost

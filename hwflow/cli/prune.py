@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.training import DataOption, DeviceOption, PrecisionOption
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
     from hwflow.cli.console import Page, Table
     from hwflow.compression.result import PruneResult
-    from hwflow.compression.search.comparison import Contest
+    from hwflow.compression.search.comparison import PlanComparison
     from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
 
@@ -27,7 +26,7 @@ def prune(
         str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
     ],
     *,
-    data: DataOption,
+    data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
     accelerator: Annotated[
         str | None,
@@ -70,6 +69,13 @@ def prune(
             "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default as the budget asks."
         ),
     ] = None,
+    method: Annotated[
+        str, typer.Option("--method", metavar="NAME", help="How the network is compressed; channels prunes channels.")
+    ] = "channels",
+    searcher: Annotated[
+        str | None,
+        typer.Option("--searcher", metavar="ddpg|random|uniform", help="What proposes plans; by default ddpg, the agent."),
+    ] = None,
     episodes: Annotated[
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
     ] = None,
@@ -101,25 +107,35 @@ def prune(
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: args.DeviceOption = "auto",
+    precision: args.PrecisionOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the same command was interrupted.")] = False,
 ) -> None:
-    """Prune a network to a budget of energy or latency with a reinforcement-learning agent, fine-tune it, and cost the result.
+    """Compress a network to a budget of energy or latency, fine-tune it, and cost the result.
 
-    The folder holds the plan, the pruned network, the comparison with uniform, random and MAC-driven pruning, and a report.
+    By default a reinforcement-learning agent chooses the channels that are kept. The folder holds the plan, the compressed
+    network, the comparison with uniform, random and MAC-driven pruning, and a report.
     """
     from hwflow import pruning
     from hwflow.cli.console import InterruptError, deliver, progress, remark, say
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.fine_tuning import default_tuning
+    from hwflow.compression.registry import method_named
     from hwflow.compression.settings import Settings
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
 
     _refuse_unused(
-        metric=metric, budget=budget, level=level, levels=levels, keep=keep, plan=plan, episodes=episodes, samples=samples
+        metric=metric,
+        budget=budget,
+        level=level,
+        levels=levels,
+        keep=keep,
+        plan=plan,
+        searcher=searcher,
+        episodes=episodes,
+        samples=samples,
     )
     budget, metric, level = budget or "0.5", metric or "energy", level or "mid"
     loaded = load_data(data)
@@ -141,6 +157,8 @@ def prune(
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),
+        method=method,
+        searcher=searcher or "ddpg",
         episodes=300 if episodes is None else episodes,
         seeds=_seeds(seed),
         round_to=round_to,
@@ -151,6 +169,7 @@ def prune(
         tuning=replace(default_tuning(loaded, module), **tuning),
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
+    method_named(method)  # an unknown one shows before the data are read
     chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     if chip is None and (changes or set(settings.levels) != {"coarse"}):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
@@ -185,6 +204,7 @@ def _refuse_unused(
     levels: str | None,
     keep: int | None,
     plan: str | None,
+    searcher: str | None,
     episodes: int | None,
     samples: int | None,
 ) -> None:
@@ -197,7 +217,12 @@ def _refuse_unused(
         raise InputError(f"--keep {keep} changes nothing without a second level to go on to; name both: --levels coarse,mid.")
     if plan is None:
         return
-    searched: dict[str, int | str | None] = {"--episodes": episodes, "--samples": samples, "--keep": keep}
+    searched: dict[str, int | str | None] = {
+        "--searcher": searcher,
+        "--episodes": episodes,
+        "--samples": samples,
+        "--keep": keep,
+    }
     searched |= {} if plan == "uniform" else {"--budget": budget, "--metric": metric}
     given = [f"{option} {value}" for option, value in searched.items() if value is not None]
     if given:
@@ -215,6 +240,10 @@ def _budgets(text: str, metric: str) -> Any:
     from hwflow.compression.budget import parse_budgets
 
     return () if text.strip().lower() == "none" else parse_budgets(text, metric)
+
+
+def _found_by(settings: Settings) -> str:
+    return f"search at {settings.levels[0]}" if settings.method == "channels" else f"method {settings.method}"
 
 
 def _page(result: PruneResult, settings: Settings) -> Page:
@@ -242,7 +271,8 @@ def _page(result: PruneResult, settings: Settings) -> Page:
         f"fine-tuning for {tuned}, on {result.after.samples:,} images used for nothing else."
     ]
     kept = ", ".join(f"{name} {width}" for name, width in result.plan.items())
-    lines.append(f"Channels kept: {kept}.")
+    lines.append(f"{'Channels kept' if result.grouping.groups else 'Plan'}: {kept}.")
+    lines += [f"{heading}: {text}." for heading, text in result.summary.items()]
     lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
     if result.contest is not None:
         seconds = result.contest.seconds
@@ -251,7 +281,7 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)
     where = f" on {chip}" if chip else ", no accelerator"
     mapped = "" if settings.levels == ("coarse",) else f", mappings for {result.objective}"
-    title = f"{result.grouping.network.name}{where}, budget {budget}, search at {settings.levels[0]}{mapped}"
+    title = f"{result.grouping.network.name}{where}, budget {budget}, {_found_by(settings)}{mapped}"
     return Page(title, tables, lines)
 
 
@@ -270,7 +300,7 @@ def _totals(cost: NetworkCost) -> tuple[float | None, ...]:
     return tuple(None if value is None else value * factor for value, factor in scaled)
 
 
-def _comparison(contest: Contest) -> Table:
+def _comparison(contest: PlanComparison) -> Table:
     from hwflow.cli.console import Table, number
 
     names = [name for name in _SHOWN if name in contest.candidates[0].shares]

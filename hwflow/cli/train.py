@@ -7,23 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwflow.cli import arguments as args
+
 if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.training import History
 
-DataOption = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        metavar="DATA",
-        help="A data set ('hwflow list datasets'), NAME:FOLDER, or a folder with train/ and val/ of class folders.",
-    ),
-]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Of everything that is drawn at random.")]
-DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="auto is CUDA where there is any.")]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto is bfloat16 where the device has it.")
-]
 
 
 def train(
@@ -31,7 +21,7 @@ def train(
         str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
     ],
     *,
-    data: DataOption,
+    data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file of weights to write.")],
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images; by default as the data needs.")
@@ -45,8 +35,8 @@ def train(
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Start from these weights, not from fresh ones.")
     ] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    device: args.DeviceOption = "auto",
+    precision: args.PrecisionOption = "auto",
 ) -> None:
     """Train a network on a data set and write its weights, for 'hwflow prune --weights'.
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hwflow import estimate
-from hwflow.cli.pages import compare_page
+from hwflow.cli.comparison_page import comparison_page
 from hwflow.cost.comparison import Comparison, Variant
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer
@@ -37,7 +37,7 @@ def test_compare_says_whose_mappings_it_compares() -> None:
     mid = estimate(network, Accelerator.load("eyeriss"), store=False)
     fine = replace(mid, level="fine", provenance={**mid.provenance, "mapper": "timeloop"})
     variants = tuple(Variant("eyeriss", cost.level, "row_stationary", cost) for cost in (mid, fine))
-    page = compare_page(Comparison(network, variants))
+    page = comparison_page(Comparison(network, variants))
     told = [line for line in page.lines if "timeloop-mapper" in line]
     assert told == ["eyeriss/fine/row_stationary: mappings of timeloop-mapper's own search."]
 
