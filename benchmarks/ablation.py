@@ -5,7 +5,7 @@
 
 A Gaussian process on every plan of ResNet-20 that the energy experiment measured stands for the network, so that a search takes
 half a minute and many seeds can be compared; costs and budget are the real ones. Its kernel (Matern, a length for each group)
-is not that of the agent's own foresight. Still both are Gaussian processes, so foresight may look better here than on images.
+is not that of the agent's accuracy model. Still both are Gaussian processes, so the model may look better here than on images.
 """
 
 from __future__ import annotations

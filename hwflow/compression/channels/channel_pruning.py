@@ -42,8 +42,8 @@ class ChannelPruning(Method):
         if self._given is None:
             _tell_of_training(task)
         fit_on, held = task.data.hold_out()
-        searched, judged = halves(len(held), task.settings.proxy.samples)
-        proxy, judge = (
+        searched, evaluated = halves(len(held), task.settings.proxy.samples)
+        proxy, held_out = (
             Proxy(
                 task.model,
                 grouping,
@@ -54,9 +54,9 @@ class ChannelPruning(Method):
                 task.data.task,
                 task.store,
             )
-            for part in (searched, judged)
+            for part in (searched, evaluated)
         )
-        comparison = self._search(task, proxy, judge) if self._given is None else None
+        comparison = self._search(task, proxy, held_out) if self._given is None else None
         plan = self._given if comparison is None else comparison.plan
         assert plan is not None
         task.folder.write(PLAN, plan_to_data(grouping, plan))  # before the fine-tuning, which can take hours
@@ -84,7 +84,7 @@ class ChannelPruning(Method):
         envs = [PruningEnv(self._tables.at(level), lambda _: 0.0, task.budgets, metric=asked.metric) for level in levels]
         return None if given is None else uniform_plan(envs[0])
 
-    def _search(self, task: Task, proxy: Proxy, judge: Proxy) -> PlanComparison:
+    def _search(self, task: Task, proxy: Proxy, held_out: Proxy) -> PlanComparison:
         asked = task.settings
         searches = 2 if {budget.metric for budget in asked.budgets} == {"macs"} else 3
         total, done = searches * len(asked.seeds) * asked.episodes, 0
@@ -101,7 +101,7 @@ class ChannelPruning(Method):
                 asked,
                 self._tables.at,
                 proxy,
-                judge,
+                held_out,
                 folder=task.folder.checkpoints,
                 identity=task.identity,
                 on_episode=told,

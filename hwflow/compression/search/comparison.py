@@ -72,7 +72,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class PlanComparison:
-    """What came of it: `candidates` in the order unpruned, uniform, then by seed random, agent on MACs, agent.
+    """The plans found: `candidates` in the order unpruned, uniform, then by seed random, agent on MACs, agent.
 
     `refined` are the kept plans at every further level; `plan` is the one to apply. `seconds` says where the time went.
     """
@@ -87,20 +87,20 @@ def compare(
     settings: Settings,
     costs_at: CostsAt,
     proxy: Proxy,
-    judge: Proxy,
+    held_out: Proxy,
     *,
     folder: Path | None = None,
     identity: str = "",
     on_episode: OnEpisode | None = None,
 ) -> PlanComparison:
-    """Search with every seed, draw the baselines, judge all, and refine the first seed's best plans over the levels.
+    """Search with every seed, draw the baselines, evaluate all on held-out samples, and refine the first seed's best plans over the levels.
 
     Random plans of a seed come from the generator that the agent of this seed warms up with: its first plans are theirs, and
     the two are compared in pairs.
 
     Args:
         costs_at: of plans, by level.
-        proxy, judge: accuracies on the samples for searches, and on those for judging.
+        proxy, held_out: accuracies on the samples for searches, and on those that no search sees.
         folder: for the searches' checkpoints.
         identity: see `hwflow.compression.search.search.explore`.
 
@@ -121,7 +121,7 @@ def compare(
         return explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
 
     def candidate(by: By, seed: int | None, plan: dict[str, int], evaluations: int) -> Candidate:
-        return Candidate(by, seed, plan, proxy(plan), judge(plan), shares_of(costs, plan), env.affordable(plan), evaluations)
+        return Candidate(by, seed, plan, proxy(plan), held_out(plan), shares_of(costs, plan), env.affordable(plan), evaluations)
 
     found = {"agent": {seed: run("agent", env, seed) for seed in settings.seeds}}
     found["random"] = {seed: run("random", env, seed) for seed in settings.seeds}
