@@ -23,7 +23,7 @@ import numpy as np
 from hwflow.arrays import Ints
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.loopnest.nest import Batch, Nest, Verdict
-from hwflow.mapper.array_utilization import Fillings, fillings, passes
+from hwflow.mapper.array_utilization import ArrayUtilization, array_utilization, passes
 from hwflow.mapper.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
 from hwflow.mapper.search import Found, Objective, glance, narrow, scores, value
 from hwflow.mapper.search import search as perfect_search
@@ -46,12 +46,12 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
 
     What promises most comes first; what follows is looked for only where it could be better.
     """
-    filled = fillings(nest, constraints)
+    array = array_utilization(nest, constraints)
 
     def ragged(perfect: Verdict | None) -> Judged | None:
         """The best mapping by way of padded layers that is better than a perfect one."""
         limit = math.inf if perfect is None else value(perfect, objective)
-        padded = _paddings(nest, filled, objective, perfect, effort)
+        padded = _paddings(nest, array, objective, perfect, effort)
         return _best(nest, constraints, objective, effort, padded, limit) if padded else None
 
     asked = functools.partial(perfect_search, nest, constraints, objective=objective, effort=effort, proof=False)
@@ -59,7 +59,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
     if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
         best = ragged(None)
         perfect = asked(limit=math.inf if best is None else value(best[1], objective))
-    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _LARGEST:
+    elif array.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _LARGEST:
         first, limit = glance(nest, constraints, objective=objective, effort=effort), math.inf
         if first.verdict is not None:
             best = ragged(first.verdict)
@@ -72,7 +72,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
         best = perfect.batch, perfect.verdict
     if best is None:
         return None
-    least, bound = value(best[1], objective), lower_bound(nest, constraints, objective, filled=filled)
+    least, bound = value(best[1], objective), lower_bound(nest, constraints, objective, array=array)
     return Found(*best, least <= bound * (1 + 2e-9), min(bound, least))
 
 
@@ -121,7 +121,7 @@ def _best(
 
 
 def _paddings(
-    nest: Nest, filled: Fillings, objective: Objective, perfect: Verdict | None, effort: int
+    nest: Nest, array: ArrayUtilization, objective: Objective, perfect: Verdict | None, effort: int
 ) -> list[tuple[int, ...]]:
     """Sizes that promise most: few cycles, little waste, and many tiles to choose from (ours, by what layers of random widths
     on the presets gained).
@@ -134,8 +134,8 @@ def _paddings(
         limit = float(perfect.cycles[0]) * _FULLER
         if objective == "energy" or perfect.compute_cycles[0] < perfect.cycles[0] or streaming_cycles(nest) > limit:
             return []
-    some = filled.cycles <= limit
-    factors, least = filled.factors[some], filled.cycles[some]
+    some = array.cycles <= limit
+    factors, least = array.factors[some], array.cycles[some]
     quotients = passes(nest.sizes, factors)
     smooth = {q: _smooth(q, effort > 1) for q in np.unique(quotients).tolist()}
     even = np.array([smooth[q] for q in quotients.ravel().tolist()], dtype=np.int64).reshape(quotients.shape)
