@@ -203,7 +203,7 @@ class Coverage:
 
     def _fail(self, point: Point, why: Failure) -> None:
         self.counts.failed += 1
-        self._add(point, unanswered(why.reason, passing=why.passing))
+        self._add(point, unanswered(why.reason, transient=why.transient))
 
     def _head(self, point: Point) -> dict[str, Any]:
         """What a record says of a point before it is costed."""

@@ -43,7 +43,7 @@ class Records:
         self._path, self._synced = path, time.monotonic()
         self._places: dict[int, int] = {}
         self._asked: dict[int, int] = {}
-        self._passing: set[int] = set()
+        self._transient: set[int] = set()
         self.damaged: list[str] = []
         self.others: set[int] = set()
         self.header: dict[str, Any] | None = None
@@ -59,7 +59,7 @@ class Records:
         if point in self._asked and self._asked[point] != _asked(head):
             self.others.add(point)
             return False
-        return point in self._asked and point not in self._passing
+        return point in self._asked and point not in self._transient
 
     def leave_out(self, first: int) -> list[int]:
         """Forget the points from this number on, which are not of the sweep; gives those that there were."""
@@ -155,7 +155,7 @@ class Records:
         point = int(record["point"])
         self._asked[point] = _asked(record)
         self._places[point] = place
-        (self._passing.add if record["passing"] else self._passing.discard)(point)
+        (self._transient.add if record["transient"] else self._transient.discard)(point)
 
     def _write(self, content: Mapping[str, Any]) -> int:
         line = json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"

@@ -49,10 +49,10 @@ class Costed:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer. `passing`: it lies in the surroundings (a tool, a lost worker), not in what was asked."""
+    """Why there is no answer. `transient`: the cause is the environment (a tool, a lost worker), not what was asked for."""
 
     reason: str
-    passing: bool
+    transient: bool
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ def failure(error: Exception) -> Failure:
     """In words that are the same in every run: what tools say goes on with the names of temporary folders."""
     text = str(error)
     if isinstance(error, (InputError, NotMappable)):
-        return Failure(text, passing=False)
+        return Failure(text, transient=False)
     if isinstance(error, ToolError):
-        return Failure(text.split(". ", maxsplit=1)[0].rstrip(".") + ".", passing=True)
-    return Failure(text if isinstance(error, HwflowError) else f"{type(error).__name__}: {text}", passing=True)
+        return Failure(text.split(". ", maxsplit=1)[0].rstrip(".") + ".", transient=True)
+    return Failure(text if isinstance(error, HwflowError) else f"{type(error).__name__}: {text}", transient=True)
 
 
 @dataclass
