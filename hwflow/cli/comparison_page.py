@@ -11,7 +11,7 @@ from hwflow.network import Network
 
 if TYPE_CHECKING:
     from hwflow.cost import Comparison
-    from hwflow.cost.comparison import Variant
+    from hwflow.cost.comparison import Configuration
 
 
 def comparison_page(found: Comparison) -> Page:
@@ -50,7 +50,7 @@ def comparison_page(found: Comparison) -> Page:
     return Page(f"{title}{whose_energies(sources)}", tables, lines)
 
 
-def _by_layer(network: Network, variants: Sequence[Variant]) -> list[Table]:
+def _by_layer(network: Network, variants: Sequence[Configuration]) -> list[Table]:
     labels = [v.label for v in variants]
     names = [layer.name for layer in network]
     energy = [[number(millions(v.cost.rows[i].energy)) for v in variants] for i in range(len(names))]
@@ -64,5 +64,5 @@ def _named(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[st
     return [[name, *row] for name, row in zip(names, cells, strict=True)]
 
 
-def _searched_by_timeloop(variant: Variant) -> bool:
+def _searched_by_timeloop(variant: Configuration) -> bool:
     return variant.cost.provenance.get("mapper") == "timeloop"
