@@ -1,4 +1,4 @@
-"""The operators of expressions in users' files, by the nodes that Python reads them as: these are walked, never run."""
+"""Operators that expressions in users' files may use, by node type of Python's parser; expressions are never executed."""
 
 from __future__ import annotations
 

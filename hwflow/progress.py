@@ -1,4 +1,4 @@
-"""How long work shows what it has done: a bar in a terminal, a line in a notebook, nothing elsewhere unless it is asked for.
+"""Progress of long work: a bar in a terminal, a line in a notebook, nothing elsewhere unless requested.
 
 Nothing is shown of work that takes less than a second.
 """

@@ -1,4 +1,4 @@
-"""Temporary folders that no killed process leaves behind for long: the next one finds them and removes them.
+"""Temporary folders that are removed by the next process if theirs was killed.
 
 A process holds a lock on a file in each of its folders, which the system lets go when the process dies, however it dies. A
 folder whose lock nobody holds is of a dead process. One that is kept for its user has no such file.

@@ -1,4 +1,4 @@
-"""`explain`: what pydantic refuses of a file that users write, as one paragraph in their words."""
+"""`explain`: pydantic's validation errors of users' files, as one paragraph in the terms of the file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The `hwflow` command: its subcommands, global options, signals and exit codes.
 
 Exit codes: 0 done; 1 a run failed and says why; 2 wrong use or bad input; 130 interrupted by Ctrl-C. Errors are one
-paragraph on standard error; a traceback is shown with `--debug` only, which may stand anywhere.
+paragraph on standard error; a traceback is shown with `--debug` only, which may be given anywhere.
 """
 
 from __future__ import annotations
@@ -68,23 +68,23 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no notes of what was written; may stand anywhere.")
+        bool, typer.Option("--quiet", "-q", help="Show no progress and no notes of files written; may be given anywhere.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Progress as lines where there is no terminal; may stand anywhere.")
+        bool, typer.Option("--verbose", "-v", help="Print progress as lines where there is no terminal; may be given anywhere.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may be given anywhere.")] = False,
 ) -> None:
     pass
 
 
 def _terminated(*_: object) -> None:
-    """SIGTERM ends like Ctrl-C: tools that run are stopped, what is done is kept."""
+    """SIGTERM acts like Ctrl-C: running tools are stopped, finished work is kept."""
     raise KeyboardInterrupt
 
 
 def _refused(error: OSError) -> str:
-    """What the system refused, and what to do about it where that is known."""
+    """An error of the operating system, with the remedy where one is known."""
     named = f" ({error.filename})" if error.filename is not None else ""
     remedy = "'--debug' shows what was being done."
     if error.errno in (errno.EMFILE, errno.ENFILE):

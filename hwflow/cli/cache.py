@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-cache = typer.Typer(help="Where results are kept, and how many.", no_args_is_help=True, rich_markup_mode=None)
+cache = typer.Typer(help="The result store: location, size, clearing.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @cache.command("info")

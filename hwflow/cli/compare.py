@@ -24,15 +24,15 @@ def compare(
         typer.Option(
             "--timeloop-arch",
             metavar="FILE",
-            help="Instead of --accelerator, or beside it: an architecture in Timeloop's format; again for its classes, ...",
+            help="An architecture in Timeloop's format, instead of or besides --accelerator. Repeatable, for its classes, ...",
         ),
     ] = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     levels: Annotated[
-        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Of coarse, mid and fine.")
+        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid and fine.")
     ] = "coarse,mid",
     dataflows: Annotated[
-        str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="By default each accelerator's own.")
+        str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
     ] = None,
     changes: args.SetOption = None,
     batch: args.BatchOption = None,

@@ -10,7 +10,7 @@ import typer
 def examine(
     quick: Annotated[bool, typer.Option("--quick", help="Do not run Accelergy on the presets.")] = False,
 ) -> None:
-    """What is installed, what answers for each preset, what is missing, and the one next command."""
+    """Show what is installed, what answers for each preset, what is missing, and what to install next."""
     from hwflow.cli import installation
     from hwflow.cli.console import deliver_text, interruptible
 

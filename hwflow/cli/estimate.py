@@ -21,7 +21,7 @@ def estimate(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     level: Annotated[
         str | None,
-        typer.Option("--level", metavar="coarse|mid|fine", help="By default mid; coarse where no accelerator is given."),
+        typer.Option("--level", metavar="coarse|mid|fine", help="The level; by default mid, or coarse without an accelerator."),
     ] = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,

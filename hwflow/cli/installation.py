@@ -1,4 +1,4 @@
-"""What is installed here, what answers, what is missing, and the one next command."""
+"""The checks of `hwflow doctor`: installed packages and tools, what answers for each preset, and what to install next."""
 
 from __future__ import annotations
 

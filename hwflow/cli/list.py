@@ -16,9 +16,9 @@ def listing(
         str,
         typer.Argument(metavar="networks|accelerators|dataflows|datasets", help="What to list.", show_default=False),
     ],
-    form: Annotated[str, typer.Option("--format", metavar="table|json", help="How to print.")] = "table",
+    form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """What hwflow knows by name."""
+    """List the networks, accelerators, dataflows or data sets that hwflow knows by name."""
     from hwflow.cli.arguments import chosen
     from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
@@ -63,7 +63,7 @@ def _datasets() -> dict[str, str]:
 
 
 def _described(path: Path) -> str:
-    """The description alone: checking a whole file is the business of whoever uses it."""
+    """The description only; the rest of the file is validated when it is used."""
     from hwflow.files import read_yaml
 
     return str(read_yaml(path, path.stem).get("description", ""))

@@ -33,19 +33,19 @@ def show_mapping(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     effort: args.EffortOption = 1,
-    form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="How to print.")] = None,
+    form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             metavar="map.yaml",
-            help="Write the mapping for timeloop-model, too; or the answer itself to FILE.json, .md or .txt.",
+            help="Also write the mapping for timeloop-model; or write the answer to FILE.json, .md or .txt.",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Do not search what a few channels less or more would cost.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not cost neighbouring channel counts.")] = False,
 ) -> None:
-    """The best mapping of one layer at mid: loop nest, what bounds it, counts per level, and how other widths compare."""
+    """Show the best mapping of one layer at mid: loop nest, bottleneck, accesses per level, and neighbouring widths."""
     from hwflow import cost
     from hwflow.cli.console import interruptible, progress, remark, say
     from hwflow.cli.mapping_page import map_object, map_page
@@ -86,7 +86,7 @@ def show_mapping(
 
 
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:
-    """What the same layer costs a little narrower and wider."""
+    """Costs of the same layer at neighbouring widths."""
     from hwflow.cli.mapping_page import Neighbour
     from hwflow.cost.utilization import neighbours
     from hwflow.errors import NotMappable

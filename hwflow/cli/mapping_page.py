@@ -1,4 +1,4 @@
-"""What `hwflow map` prints: the loop nest, what it moves, where the array's cycles go, and what other widths would cost."""
+"""What `hwflow map` prints: the loop nest, accesses, the factors of the utilisation, and the costs of neighbouring widths."""
 
 from __future__ import annotations
 

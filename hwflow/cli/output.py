@@ -1,4 +1,4 @@
-"""In which form an answer is given: what `--format` says, or the suffix of `-o FILE`."""
+"""The format of an answer, from `--format` or the suffix of `-o FILE`."""
 
 from __future__ import annotations
 

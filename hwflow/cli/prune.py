@@ -27,7 +27,7 @@ def prune(
     ],
     *,
     data: args.DataOption,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
     accelerator: Annotated[
         str | None,
         typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
@@ -41,18 +41,19 @@ def prune(
     levels: Annotated[
         str | None,
         typer.Option(
-            "--levels", metavar="LEVEL,LEVEL...", help="Search at the first, rank the best plans again at the others."
+            "--levels", metavar="LEVEL,LEVEL...", help="Search at the first; rank the best plans again at the others."
         ),
     ] = None,
     keep: Annotated[
-        int | None, typer.Option("--keep", metavar="K", help="Plans that go on to the next of several --levels; by default 8.")
+        int | None,
+        typer.Option("--keep", metavar="K", help="Plans that are ranked again at the next of several --levels; by default 8."),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
             "--metric",
             metavar="energy|latency|edp|macs|params|dram_bytes",
-            help="What the budget is of where --budget is a share alone; by default energy.",
+            help="The metric of a --budget that is only a share; by default energy.",
         ),
     ] = None,
     budget: Annotated[
@@ -60,13 +61,13 @@ def prune(
         typer.Option(
             "--budget",
             metavar="SHARE",
-            help="Of the unpruned network's: 0.5 (the default), or energy=0.5,latency=0.6; or none.",
+            help="Share of the unpruned network's metric: 0.5 (the default); energy=0.5,latency=0.6; or none.",
         ),
     ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
-            "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default as the budget asks."
+            "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
     method: Annotated[
@@ -80,27 +81,31 @@ def prune(
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
     ] = None,
     seed: Annotated[
-        str, typer.Option("--seed", metavar="S[,S...]", help="Of the search; several give the comparison its spread.")
+        str, typer.Option("--seed", metavar="S[,S...]", help="Seed of the search; several show the spread of the comparison.")
     ] = "0",
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="From 'hwflow train'; without, the network is trained first."),
+        typer.Option(
+            "--weights", metavar="FILE", help="Weights from 'hwflow train'; without them, the network is trained first."
+        ),
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option("--plan", metavar="uniform|FILE", help="Apply this plan instead of searching one."),
+        typer.Option("--plan", metavar="uniform|FILE", help="Apply this plan instead of searching for one."),
     ] = None,
     round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
     floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
-    streams: Annotated[bool, typer.Option("--streams", help="Prune the residual streams, too.")] = False,
+    streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
     exclude: Annotated[
-        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs stay as they are.")
+        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Held-out samples that judge a plan in the search.")
+        int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Of the fine-tuning.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="LR", help="Of the fine-tuning.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of the fine-tuning.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", metavar="LR", help="Learning rate of the fine-tuning.")
+    ] = None,
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
@@ -109,7 +114,7 @@ def prune(
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the same command was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
 ) -> None:
     """Compress a network to a budget of energy or latency, fine-tune it, and cost the result.
 
@@ -208,7 +213,7 @@ def _refuse_unused(
     episodes: int | None,
     samples: int | None,
 ) -> None:
-    """Options that another option makes meaningless: each is an error, for its user thinks that it does something."""
+    """Refuse options that another option makes meaningless, because the user expects them to have an effect."""
     if metric is not None and budget is not None and "=" in budget:
         raise InputError(f"--metric {metric} changes nothing beside --budget {budget}, which names its metrics; leave it out.")
     if level is not None and levels is not None:

@@ -28,7 +28,7 @@ def render(
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
 ) -> None:
-    """Timeloop's input, a folder a distinct layer, each with command.txt: the command that runs it from that folder."""
+    """Write Timeloop's input, one folder per distinct layer, each with the command that runs it there (command.txt)."""
     from hwflow.cli.console import Page, Table, deliver, interruptible, progress, say
     from hwflow.cost.options import Options
     from hwflow.cost.timeloop_input import write_inputs

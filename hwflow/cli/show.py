@@ -11,10 +11,10 @@ import typer
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A preset or a dataflow ('hwflow list').", show_default=False)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE.yaml", help="Write to FILE, not to the screen.")
+        Path | None, typer.Option("-o", "--output", metavar="FILE.yaml", help="Write to FILE instead of standard output.")
     ] = None,
 ) -> None:
-    """The YAML of a preset or a dataflow, to copy and change."""
+    """Print the YAML of a preset or a dataflow, as a starting point for your own."""
     from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
     from hwflow.files import read_text

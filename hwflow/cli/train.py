@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.training import History
 
-SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Of everything that is drawn at random.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")]
 
 
 def train(
@@ -24,16 +24,19 @@ def train(
     data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file of weights to write.")],
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images; by default as the data needs.")
+        int | None,
+        typer.Option("--epochs", metavar="N", help="Passes over the training images; the default depends on the data."),
     ] = None,
     seed: SeedOption = 0,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images in a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="X", help="The highest.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images per step.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", metavar="X", help="The highest learning rate.")
+    ] = None,
     patience: Annotated[
         int | None, typer.Option("--patience", metavar="N", help="Stop after N epochs without a better held-out accuracy.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these weights, not from fresh ones.")
+        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these weights instead of random ones.")
     ] = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -78,5 +81,5 @@ def _page(title: str, history: History) -> Page:
 
 
 def _some(count: int, most: int = 10) -> list[int]:
-    """The first, the last, and as many between as a reader wants to see."""
+    """Indices of the first, the last, and some evenly spaced in between."""
     return list(range(count)) if count <= most else sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})

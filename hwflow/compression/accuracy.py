@@ -1,8 +1,8 @@
-"""The accuracy that a plan promises: of the surgered network on held-out samples, its normalisation re-estimated, untuned.
+"""`Proxy`: the accuracy of a plan before fine-tuning, measured on held-out samples after batch normalisation is re-estimated.
 
-AMC's proxy (arXiv:1802.03494, section 3.2) with the normalisation's statistics re-estimated, as EagleEye has it
-(arXiv:2007.02491), and, where asked for, a few steps of training. The samples are neither those that the network was trained
-on nor the test set's. Accuracies are kept in the store by everything that they depend on.
+This is AMC's proxy (arXiv:1802.03494, section 3.2) with the statistics of batch normalisation re-estimated as in EagleEye
+(arXiv:2007.02491), and optionally a few steps of training. The samples belong neither to the training part nor to the test
+set. Accuracies are cached in the store under a key of everything that they depend on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Budgets: which metric of a network may be how large, as a share of the unpruned one's."""
+"""`Budget`: the largest share of the uncompressed network's metric that a compressed one may have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compression methods, by name. A new one is a line here."""
+"""The compression methods by name; one line registers another one."""
 
 from __future__ import annotations
 

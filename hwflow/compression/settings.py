@@ -1,4 +1,4 @@
-"""`Settings`: everything that a pruning run is asked for, beside the network, the data and the accelerator."""
+"""`Settings`: the options of a compression run, besides the network, the data and the accelerator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`compare`: a network on several accelerators, at several levels and with several dataflows, side by side."""
+"""`compare`: one network on several accelerators, at several levels and with several dataflows, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`CostTable`: what a network's layers cost at every width that a search over channel counts may ask for.
+"""`CostTable`: the costs of a network's layers at every width that a search over channel counts may ask for.
 
 Widths are rounded, so all pairs of a layer's input and output channels are a small grid. It is computed once, on a pool, and
 kept in the store; from then on an answer is a look-up. Shapes off the grid are computed when they are asked for.

@@ -1,4 +1,4 @@
-"""What a network and an accelerator may be, for every public function: the objects, or what the command line takes for them."""
+"""Conversion of what public functions accept as a network or an accelerator: objects, names or paths."""
 
 from __future__ import annotations
 

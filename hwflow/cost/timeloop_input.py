@@ -1,4 +1,4 @@
-"""Timeloop's input for every distinct layer of a network, as folders to be run by hand."""
+"""Timeloop's input for every distinct layer of a network, as folders that can be run by hand."""
 
 from __future__ import annotations
 

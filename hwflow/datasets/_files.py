@@ -1,4 +1,4 @@
-"""Image files: decoded by Pillow in a few threads, cut to one size; and a quick look at them before a long run."""
+"""Image files: decoded by Pillow in several threads, resized, and checked before a long run."""
 
 from __future__ import annotations
 

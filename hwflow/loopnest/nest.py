@@ -1,4 +1,4 @@
-"""Loop-nest analysis: what a mapping costs. Vectorised: one call judges one mapping or a hundred thousand.
+"""Loop-nest analysis: the cost of mappings, vectorised over a batch of one or a hundred thousand.
 
 The counts are Timeloop's, derived in closed form from the semantics of its source (NVlabs/timeloop: `loop-analysis/
 nest-analysis.cpp`, `loop-analysis/tiling.cpp`, `model/buffer.cpp`, `model/topology.cpp`), which are:
@@ -21,7 +21,7 @@ nest-analysis.cpp`, `loop-analysis/tiling.cpp`, `model/buffer.cpp`, `model/topol
 is, of the padded
   size; counts are those of the last passes' smaller tiles. Timeloop averages the instances at work over the passes and cuts the
   average off to a whole number before it multiplies the energies of one instance with it (7 of 8 columns in one of five passes:
-  7.8, so 7). This is followed, though it makes up to half the energy vanish where two passes use 2 and 1 instances.
+  7.8, so 7). This is followed, although up to half of the energy is lost where two passes use 2 and 1 instances.
 
 Index conventions: levels run from the innermost (0) outwards; arrays end in the batch axis.
 """

@@ -1,4 +1,4 @@
-"""Lower bounds: what no mapping can undercut."""
+"""Lower bounds on the cost of every mapping of a layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ragged mappings by padding: a perfect mapping of a slightly larger layer, given residuals, is a ragged one of the layer.
+"""Mappings with imperfect factors: a perfect mapping of a slightly larger layer, with residuals, is one of the layer.
 
 The search of `hwflow.mapper.search` knows loops that divide. 37 channels have no use for 12 columns there, but 40 have: four
 passes of 10, which residuals make 10, 10, 10 and 7. Such a mapping takes the padded layer's cycles and moves the true one's

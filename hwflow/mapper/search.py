@@ -1,8 +1,8 @@
-"""Mapping search: tilings by stages, then the exact analysis of the best ones in every order that can matter.
+"""Mapping search: tilings from a beam search, then exact analysis of the best ones in every loop order that matters.
 
 `hwflow.mapper.beam` finds the best tilings under a model that leaves out Timeloop's finer rules; here they become mappings,
-each with the loop orders of its classes, and `hwflow.loopnest.nest` judges them. Nothing is random: equal arguments give the
-equal result.
+each with the loop orders of its classes, and `hwflow.loopnest.nest` judges them. Nothing is random: equal arguments give
+equal results.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The loops over one fan-out: all ways to spread partial mappings over the instances of a level."""
+"""Spatial loops over one fan-out: all spatial mappings that extend partial mappings."""
 
 from __future__ import annotations
 

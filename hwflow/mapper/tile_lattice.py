@@ -1,4 +1,4 @@
-"""The lattice of tiles: every choice of one divisor a dimension, numbered so that places add where tiles multiply.
+"""The lattice of tiles: one divisor per dimension, numbered so that indices add where tile sizes multiply.
 
 Layers whose sizes have very many divisors get a coarser lattice (ours), or its tables would not fit the memory.
 """

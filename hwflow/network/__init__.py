@@ -1,4 +1,4 @@
-"""`Network`: a model as the tuple of layers that is costed, from PyTorch, ONNX, YAML or the zoo."""
+"""`Network`: a model as the tuple of layers that is costed, from PyTorch, ONNX, YAML, Timeloop's files or the zoo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators of the domain com.microsoft: what onnxruntime's quantiser, its optimiser and its transformer tools write.
+"""Operators of the domain com.microsoft, which onnxruntime's quantiser, optimiser and transformer tools write.
 
 Their schemas are published in onnxruntime's docs/ContribOperators.md, but no onnx installation has them, so their shapes are
 worked out here; where ONNX has the same operator, by inference for that one. What stands in no table is refused by name.

@@ -1,4 +1,4 @@
-"""Which initializers of an ONNX graph are read by which nodes, so that one that several nodes read is counted once."""
+"""Initializers of an ONNX graph and the nodes that read them, so that shared ones are counted once."""
 
 from __future__ import annotations
 

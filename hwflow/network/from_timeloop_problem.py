@@ -1,4 +1,4 @@
-"""A `Network` from Timeloop's problem files: one layer a `problem:`, a folder of such files, or a list of problems in one.
+"""A `Network` from Timeloop's problem files: one `problem:` per layer, in one file or a folder.
 
 Names of coefficients that differ from the shape's in their letters' case only (`HStride` for `Hstride`, as in files that are
 published with Timeloop) are read as they are meant. Timeloop passes over them in silence and takes 1; a note says so.

@@ -1,4 +1,4 @@
-"""Pruning of CNNs to a budget of energy, latency or another metric, by a reinforcement-learning agent; public names.
+"""Public names of compression: `prune`, its settings and results, and the protocol of compression methods.
 
 Raises:
     MissingDependency: where it is imported and a package of the extra `prune` is not installed.

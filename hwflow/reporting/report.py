@@ -1,4 +1,4 @@
-"""`write_report`: a folder in, a page out. `write_costs`: the same for estimates that are at hand."""
+"""`write_report`: the report of a folder or a file of results. `write_costs`: the report of estimates in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQLite file under the store: opened when it is used, set aside when damaged, done without when it cannot be written."""
+"""The SQLite file of the store: opened on first use, replaced when damaged, and ignored when it cannot be written."""
 
 from __future__ import annotations
 

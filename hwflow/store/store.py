@@ -1,4 +1,4 @@
-"""The store: one SQLite file that keeps every answer which took time, for all processes of a user.
+"""The result store: one SQLite file with every result that took time, shared by all processes of a user.
 
 Values are JSON, found by a kind (`mid`, `fine`, `energy`, ...) and a key, which is a hash of everything that the value depends
 on. Each has a checksum: a value that is not as it was written, or not of the form that is asked for, counts as none. A *claim*

@@ -1,4 +1,4 @@
-"""`Coverage`: from designs to finished points: each layer once on each chip, each point once in the records.
+"""`Coverage`: turns designs into finished points, with each layer costed once per chip and each point recorded once.
 
 Designs come in an order in which one chip's points stand together, so its layers are costed together, and what is known of it
 can be forgotten soon after.

@@ -1,4 +1,4 @@
-"""A point's record: what is asked, the totals, and a row for each different layer; and whether a line is such a record.
+"""The record of a point: what was asked, its totals, a row for each distinct layer; and the validation of such lines.
 
 What all points of a network share, its layers by name and which of them have one row, stands once, in the records' first line.
 """

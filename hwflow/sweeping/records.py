@@ -1,4 +1,4 @@
-"""A sweep's folder, and `records.jsonl` in it, the truth: one line a point, only ever appended to.
+"""A sweep's folder, and `records.jsonl` in it, the append-only file with one line per point that all tables derive from.
 
 sweep.yaml       the sweep file as it was run
 records.jsonl    first what the file's names stood for, then every point as it was finished, with its layers' rows

@@ -1,4 +1,4 @@
-"""`cost_unit`: one piece of a sweep, some layers on one chip at one level, costed wherever a runner likes.
+"""`cost_unit`: one unit of a sweep, several layers on one chip at one level, costed in any process.
 
 What goes in and comes out travels between processes and machines, so answers are without mappings and accesses; the store keeps
 those, where it is used.

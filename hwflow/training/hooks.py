@@ -1,4 +1,4 @@
-"""`TrainingHook`: what the one training loop calls; a method that acts while a network is trained has no loop of its own.
+"""`TrainingHook`: the points at which a method takes part in the training loop.
 
     start(model, steps)         once, before the first step, also where a run goes on from a checkpoint
     loss(batch, loss)           the loss that is differentiated

@@ -1,4 +1,4 @@
-"""Training: epochs of steps, a held-out accuracy after each, a checkpoint from which a killed run goes on to the same bits."""
+"""`fit`: epochs of training, a held-out accuracy after each, and checkpoints from which a killed run continues bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`train`: a network by name or as a module, on a data set by name or as an object, from first weights to a file."""
+"""`train`: trains a network, given by name or as a module, on a data set and writes its weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a network is: accuracy, mean intersection over union; and the statistics of its batch normalisations."""
+"""Evaluation of a network (accuracy, mean intersection over union), and re-estimation of batch normalisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of weights: what `hwflow train` writes and `--weights` reads; plain state dicts, as torchvision publishes them, too."""
+"""Files of weights, which `hwflow train` writes and `--weights` reads; plain state dicts as torchvision publishes work, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searchers that learn nothing: random plans, and the same share of every group."""
+"""Searchers that do not learn: random plans, and uniform pruning."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The search, and what it is held against: the agent on MACs only, random plans, uniform pruning, no pruning.
+"""`compare`: the search and its baselines (the agent on MACs only, random plans, uniform pruning, no pruning).
 
-All are judged on the same held-out samples, which no search has seen.
+All plans are evaluated on the same held-out samples, which no search has seen.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def compare(
     identity: str = "",
     on_episode: OnEpisode | None = None,
 ) -> PlanComparison:
-    """Search with every seed, draw the baselines, evaluate all on held-out samples, and refine the first seed's best plans over the levels.
+    """Search with every seed, draw the baselines, evaluate all of them, and refine the first seed's best plans over the levels.
 
     Random plans of a seed come from the generator that the agent of this seed warms up with: its first plans are theirs, and
     the two are compared in pairs.

@@ -1,9 +1,9 @@
 # mypy: allow-subclassing-any
-"""The environment: one step a group of channels, from the network's first to its last, and a budget that no plan exceeds.
+"""The environment of the agent: one step per group of channels, from first to last; no plan exceeds the budgets.
 
-Before every step a completion of the plan within the budget is known: the groups that are not decided yet at their cheapest.
-An action is cut to the largest width at or below it with which that still holds; so every finished plan keeps every budget, by
-construction, for metrics of any kind (a wider layer may be cheaper, and EDP is no sum).
+Before every step a completion of the plan within the budget is known: the undecided groups at their cheapest widths. An action
+is reduced to the largest width at or below it that keeps such a completion. So every finished plan keeps every budget by
+construction, for any metric (a wider layer may be cheaper, and EDP is not a sum over layers).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Searcher`: what proposes plans, one after the other, and learns what came of them."""
+"""`Searcher`: proposes plans one at a time and is told their accuracies."""
 
 from __future__ import annotations
 

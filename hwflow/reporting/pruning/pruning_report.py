@@ -1,4 +1,4 @@
-"""The report of a pruning run: what was asked, what came out, against what, and how it came about."""
+"""The report of a compression run: its settings, the result, the comparison with baselines, and the search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pruning run left in its folder, read and checked. Nothing here needs torch."""
+"""The files of a compression run, read and validated, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Constraints on mappings: what each says, and what those of one level say together.
+"""Constraints on mappings: the meaning of each, and their combination at one level.
 
 As Timeloop has it (`mapping/constraints.cpp`). Where they stand in the files: `hwflow.timeloop.importer.sections`.
 """

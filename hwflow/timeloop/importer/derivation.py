@@ -1,4 +1,4 @@
-"""From Timeloop's native architecture and constraints to the `Accelerator` that mid computes on.
+"""Derivation of the `Accelerator` that mid uses from Timeloop's architecture and constraints.
 
 A storage level that keeps something becomes a memory; fan-outs between two memories become one array, whose axes are theirs.
 What would change Timeloop's numbers and has no counterpart in hwflow is a refusal, so that mid never answers with other numbers

@@ -1,4 +1,4 @@
-"""Mappings and energies between hwflow's levels and the levels of an architecture that a user wrote.
+"""Translation of mappings and energies between hwflow's levels and those of a user's architecture.
 
 They are the same levels, but for a fan-out with two axes: one level with two there, two levels with one each in hwflow.
 """
