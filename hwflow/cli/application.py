@@ -17,7 +17,6 @@ from typing import Annotated
 
 import typer
 
-from hwflow import __version__
 from hwflow.cli.cache import cache
 from hwflow.cli.compare import compare
 from hwflow.cli.doctor import examine
@@ -31,6 +30,7 @@ from hwflow.cli.show import show
 from hwflow.cli.sweep import sweep
 from hwflow.cli.train import train
 from hwflow.errors import HwflowError
+from hwflow.version import __version__
 
 app = typer.Typer(
     name="hwflow",

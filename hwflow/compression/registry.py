@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hwflow.compression.channels.channel_pruning import ChannelPruning
+from hwflow.compression.channels.pruning import ChannelPruning
 from hwflow.compression.method import Method
 from hwflow.errors import not_found
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-import hwflow
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data
@@ -42,6 +41,7 @@ from hwflow.training.recipe import Recipe
 from hwflow.training.runs import train
 from hwflow.training.score import score
 from hwflow.training.weights import check_values, load_weights, save_weights, trained_on
+from hwflow.version import __version__
 
 if TYPE_CHECKING:
     from hwflow.cost.inputs import AcceleratorLike
@@ -265,7 +265,7 @@ def _config(
         "accelerator_identity": None if accelerator is None else accelerator.fingerprint,
         "plan": dict(plan) if isinstance(plan, Mapping) else None if plan is None else str(plan),
         "settings": settings.to_data(),
-        "versions": {"hwflow": hwflow.__version__, "torch": torch.__version__},
+        "versions": {"hwflow": __version__, "torch": torch.__version__},
     }
 
 

@@ -284,7 +284,7 @@ def _area_um2(plan: Plan) -> float | None:
 
 
 def _provenance(plan: Plan, options: Options, level: LevelName, rows: Sequence[LayerCost], reason: str) -> dict[str, Any]:
-    from hwflow import __version__
+    from hwflow.version import __version__
 
     content: dict[str, Any] = {
         "hwflow": __version__,

@@ -18,7 +18,7 @@ from hwflow import cli
 from hwflow.cli.prune import _page
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
-from hwflow.compression.channels.channel_pruning import halves
+from hwflow.compression.channels.pruning import halves
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data, load_data
