@@ -55,7 +55,7 @@ def shown(value: object) -> str:
 
 
 def check_whole(name: str, value: object, most: int, least: int = 1) -> None:
-    """Refuse what is not a whole number from `least` to `most`, as settings and options must be."""
+    """Refuse a value of a setting or option that is not a whole number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         limit = f", and at most {most:,}" if isinstance(value, int) and value > most else ""
         raise InputError(f"{name} is {shown(value)}; it must be a whole number of at least {least}{limit}.")

@@ -191,7 +191,7 @@ class Mapping:
         return cls(tuple(levels))
 
     def directives(self) -> list[dict[str, Any]]:
-        """The list that stands under `mapping:` in Timeloop's input, outermost level first.
+        """The list under `mapping:` in Timeloop's input, outermost level first.
 
         Timeloop lists a permutation from the innermost loop outwards; `split` says how many of a spatial permutation's
         dimensions, so counted, lie on X, the rest on Y.

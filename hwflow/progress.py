@@ -18,7 +18,7 @@ _EVERY_S = 5.0  # between the lines of `lines`
 
 
 class Progress(Protocol):
-    """Told what is done: pieces finished, pieces in all, and what happens now."""
+    """Called with the number of finished tasks, the number of all tasks, and the current activity."""
 
     def __call__(self, done: int, total: int, text: str) -> None: ...
 

@@ -31,7 +31,7 @@ VERSION = "accuracy-1"
 
 @dataclass(frozen=True)
 class ProxySettings:
-    """How plans are judged during a search.
+    """How the accuracy of plans is measured during a search.
 
     Raises:
         InputError: naming the field whose value cannot be used.
@@ -142,7 +142,7 @@ class Proxy:
         return found.accuracy
 
     def _tuning(self) -> Recipe:
-        """Without a teacher; to the end, since no epoch may be chosen by the samples that judge."""
+        """Without a teacher or early stopping, so that no epoch is chosen on the samples that accuracy is measured on."""
         return replace(
             self.recipe,
             epochs=self.settings.epochs,

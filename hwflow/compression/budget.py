@@ -65,7 +65,7 @@ def parse_budgets(text: str, metric: str) -> tuple[Budget, ...]:
 
 
 def check_budgets(budgets: Sequence[Budget]) -> None:
-    """Refuse a metric that stands twice."""
+    """Refuse a metric that is named twice."""
     names = [budget.metric for budget in budgets]
     for name in names:
         if names.count(name) > 1:

@@ -1,16 +1,16 @@
-"""A pruning run's folder: what it holds, and how a pruned network comes back from it.
+"""`Folder`: the files of a compression run, and reading of what a compressed network is rebuilt from.
 
-config.json      what was asked, and of what: continued runs must ask the same
+config.json      the inputs and settings of the run: a continued run must have the same
 log.jsonl        every plan that was tried, one JSON object a line
 plan.json        the groups and the channels that were kept; of other methods than `channels`, the decisions and what was chosen
 comparison.json  the baselines and the refinement over levels, where a plan was searched
-times.json       where the time went; the one result that differs between equal runs, and the report shows it
-summary.json     what the method reports beside, by heading, where it does
+times.json       wall-clock seconds by part; the one file that differs between equal runs, apart from the report that shows it
+summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
 model.pt, model.onnx, report.html
-checkpoints/     what an interrupted run goes on from, no more needed once metrics.json is there; the lock of a running one
+checkpoints/     state of an interrupted run, no longer needed once metrics.json exists; the lock of a running one
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ class Folder:
             raise HwflowError(f"cannot make the folder {self.checkpoints}: {error.strerror or error}.") from error
 
     def _untouched(self) -> bool:
-        """Whether the run in this folder ended before it had done anything, as one does whose budget is out of reach."""
+        """Whether the run in this folder ended before it did any work, for instance because its budget cannot be reached."""
         beside = {entry.name for entry in self.path.iterdir()} - {CONFIG, "checkpoints", "log.jsonl"}
         inside = {entry.name for entry in self.checkpoints.iterdir()} if self.checkpoints.is_dir() else set()
         return not beside and inside <= {_LOCK}
 
     def _tidy(self) -> None:
-        """Away with what a process left that was killed while it wrote."""
+        """Remove temporary files of a process that was killed while writing."""
         for folder in (self.path, self.checkpoints):
             for entry in folder.glob(".*"):
                 if _TEMPORARY.fullmatch(entry.name):
@@ -129,7 +129,7 @@ class Log:
             raise HwflowError(f"cannot write {self._path}: {error.strerror or error}.") from error
 
     def close(self) -> None:
-        """At the end."""
+        """Flush to the disk and close."""
         with contextlib.suppress(OSError):
             os.fsync(self._handle.fileno())
             self._handle.close()

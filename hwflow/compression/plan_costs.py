@@ -35,7 +35,7 @@ class PlanCosts:
         self._touched = [np.array([r for r, on in enumerate(self._depends) if g in on]) for g in range(len(self.groups))]
 
     def plan(self, widths: Widths) -> dict[str, int]:
-        """Channels by group."""
+        """Channels kept, by group."""
         return {group.name: width for group, width in zip(self.groups, widths, strict=True)}
 
     def touched(self, group: int) -> npt.NDArray[np.intp]:

@@ -76,7 +76,7 @@ class PruneResult:
         return f"{self.grouping.network.name}: {'; '.join(told)}"
 
     def metrics(self) -> dict[str, Any]:
-        """`metrics.json`: before and after, the accuracy on the test set and each level's totals; whose mappings."""
+        """`metrics.json`: accuracy on the test set and totals at each level, before and after, and the mappings' objective."""
         sides: dict[str, dict[str, Any]] = {}
         for i, (side, found) in enumerate((("before", self.before), ("after", self.after))):
             sides[side] = {"accuracy": found.accuracy, "loss": found.loss}

@@ -189,7 +189,7 @@ def _finish(task: Task, found: Compressed) -> PruneResult:
 
 
 def _write(task: Task, found: Compressed, network: Network, result: PruneResult) -> None:
-    """Everything that a reader of the folder wants; `metrics.json` says that the run is complete, and can be reported."""
+    """Write the results; `metrics.json` is the last file before the report, and marks the run as complete."""
     folder, comparison = task.folder, found.comparison
     folder.write(
         PLAN,
@@ -249,7 +249,7 @@ def _config(
     weights: str | Path | None,
     training: Recipe | None,
 ) -> dict[str, Any]:
-    """What a run is of and what it is asked for; two runs with the same are the same."""
+    """`config.json`: the inputs and settings of a run; equal ones give equal results."""
     module = isinstance(model, nn.Module)
     return {
         "network": _name(model),

@@ -19,7 +19,7 @@ _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes m
 
 @dataclass(frozen=True)
 class Settings:
-    """What is searched, by what, and how far.
+    """The options of a compression run; see each field.
 
     Raises:
         InputError: naming the field whose value cannot be used.

@@ -46,7 +46,7 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """What tells it from the others: `eyeriss (pe_array.rows=24)/mid/row_stationary`."""
+        """A label that is unique in the comparison: `eyeriss (pe_array.rows=24)/mid/row_stationary`."""
         return "/".join([self.accelerator, self.answered, *([self.dataflow] if self.dataflow else [])])
 
 

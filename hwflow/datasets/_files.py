@@ -94,7 +94,7 @@ def check(paths: Iterable[Path]) -> None:
 
 
 def digest(root: Path, paths: Iterable[Path]) -> str:
-    """A hash of paths, sizes and times of change: a stand-in for the content of many files."""
+    """A hash of paths, sizes and modification times, instead of the content of many files."""
     found = hashlib.sha256()
     for path in paths:
         status = path.stat()

@@ -55,7 +55,7 @@ OUTPUTS = TENSORS.index("outputs")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the analysis finds, arrays [..., batch]; tensors in the order of `TENSORS`, levels from the innermost outwards.
+    """The results of the analysis, arrays [..., batch]; tensors in the order of `TENSORS`, levels from the innermost outwards.
 
     Attributes:
         reads, fills, updates: words per instance, [level, tensor, batch].
@@ -144,7 +144,7 @@ class Nest:
     # The analysis ----------------------------------------------------------------------------------------------------
 
     def evaluate(self, batch: Batch, *, with_links: bool = True) -> Verdict:
-        """Judge every mapping of the batch.
+        """Evaluate every mapping of the batch.
 
         `with_links=False` is for searches: it leaves out link transfers between neighbours, which is an upper bound, and
         estimates ragged mappings by the averages over their passes, with fractions of instances.

@@ -1,13 +1,14 @@
 """Mappings with imperfect factors: a perfect mapping of a slightly larger layer, with residuals, is one of the layer.
 
-The search of `hwflow.mapper.search` knows loops that divide. 37 channels have no use for 12 columns there, but 40 have: four
-passes of 10, which residuals make 10, 10, 10 and 7. Such a mapping takes the padded layer's cycles and moves the true one's
-data. So (ours): which sizes are worth padding to follows from how full the fan-outs can get and from which quotients have few
-divisors; the most promising padded layers are searched narrowly, all at once; what comes out is trimmed to the least bounds
-that cover the layer and ranked by the analysis' estimate, and the best few are judged exactly.
+`hwflow.mapper.search` finds mappings whose loops divide their dimensions. With them 37 channels cannot use 12 columns, but 40
+can, in four passes of 10, and residuals reduce these to 10, 10, 10 and 7. Such a mapping takes the cycles of the padded layer
+and moves the data of the true one. The sizes worth padding to follow from the array utilization that they reach and from
+quotients with few divisors; the most promising padded layers are searched together with a narrow beam; the results are trimmed
+to the least bounds that cover the layer and ranked by an estimate of the analysis, and the best few are evaluated exactly. This
+procedure is hwflow's own.
 
-Timeloop cuts the average number of instances at work off to a whole number before it multiplies energies with it. A mapping
-that owes more than the share `OMITTED` of its energy to that is not taken (ours), or searches would end with little else.
+Timeloop truncates the average number of active instances to a whole number before it multiplies energies by it. A mapping whose
+energy is reduced by more than the share `OMITTED` in this way is rejected; otherwise searches would favour such mappings.
 """
 
 from __future__ import annotations

@@ -253,12 +253,12 @@ def _number(orders: Ints) -> Ints:
 
 
 def value(verdict: Verdict, objective: Objective) -> float:
-    """What is minimised, of one mapping."""
+    """The objective of one mapping."""
     return float(scores(verdict, objective)[0][0])
 
 
 def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
-    """What is minimised, and what decides between equals."""
+    """The objective, and the tie-breaker between equal values."""
     if objective == "energy":
         return verdict.energy, verdict.cycles
     if objective == "latency":

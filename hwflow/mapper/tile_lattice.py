@@ -1,6 +1,6 @@
 """The lattice of tiles: one divisor per dimension, numbered so that indices add where tile sizes multiply.
 
-Layers whose sizes have very many divisors get a coarser lattice (ours), or its tables would not fit the memory.
+Layers whose sizes have very many divisors get a coarser lattice, because the tables of the full one would not fit in memory.
 """
 
 from __future__ import annotations

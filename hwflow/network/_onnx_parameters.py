@@ -25,7 +25,7 @@ class Constants:
         self._origins: dict[Hashable, Origin] = {}
 
     def named(self, tensor: Tensor, name: str) -> Tensor:
-        """A tensor that stands in the file."""
+        """A tensor in the file."""
         self.sizes.setdefault(name, tensor.elements)
         return replace(tensor, origin=Origin((name,), name))
 

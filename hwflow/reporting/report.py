@@ -69,7 +69,7 @@ def _page(source: Path) -> Page:
 
         return costs_page(read_ways(source))
     from hwflow.reporting.pruning import pruning_report
-    from hwflow.reporting.pruning.run_records import read_run
+    from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.reporting.sweeps import sweep_report
     from hwflow.reporting.sweeps.sweep_folder import is_sweep, read_sweep
 

@@ -104,7 +104,7 @@ class _NoStore(Store):
 
 
 class _Board:
-    """What is to be done, what runs, and what is known."""
+    """The tasks that are waiting, running and done."""
 
     def __init__(self, tasks: Sequence[Task], store: Store, progress: Progress | None) -> None:
         self.store = store

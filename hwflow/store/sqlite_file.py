@@ -243,7 +243,7 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
 
 
 def _make_private(path: Path, mode: int | None = None) -> None:
-    """Take away what other users may do; `mode` where the path is new. Of another user's file that is not ours to decide."""
+    """Remove the permissions of other users, or set `mode` on a new path; files of other users are left alone."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         now = stat.S_IMODE(path.stat().st_mode)
         wanted = now & stat.S_IRWXU if mode is None else mode

@@ -138,7 +138,7 @@ class Coverage:
                     yield unit
 
     def _ask(self, point: Point) -> Unit | None:
-        """Note what a point needs; gives what of it nobody has been asked for yet."""
+        """Note the units that a point needs, and return those that have not been requested yet."""
         assert point.accelerator is not None
         coarse = point.level == "coarse"
         dataflow = None if coarse else self._space.dataflows[point.design.dataflow]

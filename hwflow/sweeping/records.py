@@ -31,7 +31,7 @@ _ASKED = ("network", "accelerator", "base", "dataflow", "level", "batch", "bits"
 
 
 class Records:
-    """The lines of `records.jsonl`; where a point stands there twice, the later line holds.
+    """The lines of `records.jsonl`; of several lines for one point the last one is valid.
 
     Attributes:
         header: the first line, or None where there is none yet.

@@ -80,7 +80,7 @@ def cost_unit(unit: Unit) -> Answer:
 
 
 def lost(unit: Unit, why: Failure) -> Answer:
-    """The answer to a unit that nobody could answer."""
+    """The answer to a unit that no worker could complete."""
     return Answer((why,) * len(unit.layers))
 
 

@@ -34,7 +34,7 @@ def train(
     progress: Shown = None,
     **changes: Any,
 ) -> tuple[nn.Module, History]:
-    """Train a network and judge it once on the test set; equal arguments give equal weights on one machine.
+    """Train a network and evaluate it once on the test set; equal arguments give equal weights on one machine.
 
     A part of the training set is held out (`Data.hold_out`), for early stopping and for whoever chooses by accuracy later; the
     network never learns from it.

@@ -29,7 +29,7 @@ class Unprovable(Exception):
 
 
 def unproven(model: nn.Module, groups: Sequence[Group], examples: Sequence[Example]) -> list[str]:
-    """The names of the groups whose renaming changes what the model computes in evaluation mode.
+    """The names of the groups whose permutation changes the output of the model in evaluation mode.
 
     Raises:
         Unprovable: where the model does not run on random weights, so that nothing can be said of any group.

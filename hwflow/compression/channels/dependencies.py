@@ -180,7 +180,7 @@ class _Padding(NamedTuple):
 
 
 class _PaddingWidth:
-    """Tells torch-pruning's inference of shapes how wide a padding's two sides are."""
+    """Passes the two widths of a padding to torch-pruning's shape inference."""
 
     pruning_dim = None
 

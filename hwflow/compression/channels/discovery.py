@@ -155,7 +155,7 @@ def _widths(group: Group, round_to: int, floor: int, floor_ratio: float) -> tupl
 
 
 def _barred(group: Group, excluded: set[str], streams: bool) -> str:
-    """Why the user does not want a group pruned; empty where nothing speaks against it."""
+    """Why the settings leave a group out; empty where they do not."""
     holders = {*group.producers, *({count.module for count in group.counts} - set(group.consumers))}
     if barred := sorted(holders & excluded):
         return f"excluded: {', '.join(barred)}"

@@ -118,7 +118,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return width
 
     def nearest(self, share: float) -> dict[str, int]:
-        """The plan that keeps this share of every group's channels, as nearly as widths allow, whatever it costs."""
+        """The plan nearest to keeping this share of every group's channels, regardless of budgets."""
         return self.costs.plan(tuple(_nearest(group, share * group.channels) for group in self.costs.groups))
 
     def affordable(self, plan: dict[str, int]) -> bool:
@@ -149,7 +149,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return np.array([self.costs.metric(totals, name) for name in self._watched])
 
     def observe(self) -> Observation:
-        """What is known before the next group is decided, [feature]."""
+        """The state before the next group is decided, [feature]."""
         place = min(len(self.decided), len(self.costs.groups) - 1)
         now = self._values((*self.decided, *self._full[len(self.decided) :])) / self._whole
         least = self._values(self._completion) / self._whole

@@ -1,6 +1,6 @@
 """Constraints on mappings: the meaning of each, and their combination at one level.
 
-As Timeloop has it (`mapping/constraints.cpp`). Where they stand in the files: `hwflow.timeloop.importer.sections`.
+The meaning is that of Timeloop (`mapping/constraints.cpp`). `hwflow.timeloop.importer.sections` finds them in the files.
 """
 
 from __future__ import annotations
