@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import nn
 
+from hwflow.compression.budget import Objective
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data
@@ -25,7 +26,7 @@ from hwflow.cost.inputs import accelerator_of
 from hwflow.cost.options import Options, check_used
 from hwflow.cost.session import opened
 from hwflow.datasets import Data, load_data
-from hwflow.errors import HwflowError, InputError, MissingDependency
+from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
 from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
@@ -102,6 +103,8 @@ def prune(
     loaded = load_data(data) if isinstance(data, str) else data
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
+    if asked.objective is not None and asked.objective not in get_args(Objective):
+        raise not_found("objective", asked.objective, get_args(Objective))
     method = method_named(asked.method)
     if plan is not None and not method.takes_plan:
         raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
