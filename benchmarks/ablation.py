@@ -5,7 +5,7 @@
 
 A Gaussian process on every plan of ResNet-20 that the energy experiment measured stands for the network, so that a search takes
 half a minute and many seeds can be compared; costs and budget are the real ones. Its kernel (Matern, a length for each group)
-is not that of the agent's own foresight. Still both are Gaussian processes, so foresight may look better here than on images.
+is not that of the agent's accuracy model. Still both are Gaussian processes, so the model may look better here than on images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.discovery import find_groups
-from hwflow.compression.level_costs import Pricing
+from hwflow.compression.channels.plan_tables import PlanTables
+from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.registry import SEARCHERS
@@ -89,8 +90,8 @@ def environment(accuracy: Callable[[dict[str, int]], float]) -> PruningEnv:
     module = load_module("resnet20", num_classes=10, in_channels=1)
     groups = find_groups(module, (1, 1, 28, 28), round_to=4, name="resnet20")
     settings = Settings(budgets=(Budget("energy", 0.5),), round_to=4)
-    pricing = Pricing(groups, Accelerator.load("eyeriss"), settings, store=True, notify=print, progress=None)
-    return PruningEnv(pricing.at("mid"), accuracy, settings.budgets)
+    costs = LevelCosts(Accelerator.load("eyeriss"), settings, store=True, notify=print, progress=None)
+    return PruningEnv(PlanTables(groups, costs).at("mid"), accuracy, settings.budgets)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Names for the types of arrays; their axes stand in the docstrings of what uses them."""
+"""Type aliases of NumPy arrays; the axes of each array are documented where it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results show themselves: one line for a prompt, a table for a notebook, figures and a page when they are asked for."""
+"""Representations of results: one line at a prompt, a table in a notebook, figures and HTML pages on request."""
 
 from __future__ import annotations
 

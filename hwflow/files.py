@@ -1,4 +1,4 @@
-"""Files: where the data that ships with hwflow lies, how every input is read, within limits, and how files are written.
+"""Files: the location of shipped data, reading of inputs within limits, and atomic writing.
 
 Every input is opened here: it must be a regular file, no larger than the limit of its kind. Named pipes, devices and the like,
 which block or never end, are refused before they are opened. The limits bound the time, too: YAML, which takes longest, is read

@@ -1,4 +1,4 @@
-"""`Mapping`: how a layer's loops are split over the levels of an accelerator; to and from Timeloop's YAML; as a loop nest.
+"""`Mapping`: the loops of a layer at each level of an accelerator; reading and writing of Timeloop's YAML; printing.
 
 A loop whose steps don't divide its dimension is *ragged*: it has its `bound` everywhere except in the very last pass of all
 loops of its dimension outside it, where it has its `residual`. (Timeloop calls these imperfect factors and writes `M=4,1`.)
@@ -191,7 +191,7 @@ class Mapping:
         return cls(tuple(levels))
 
     def directives(self) -> list[dict[str, Any]]:
-        """The list that stands under `mapping:` in Timeloop's input, outermost level first.
+        """The list under `mapping:` in Timeloop's input, outermost level first.
 
         Timeloop lists a permutation from the innermost loop outwards; `split` says how many of a spatial permutation's
         dimensions, so counted, lie on X, the rest on Y.

@@ -1,4 +1,4 @@
-"""The optional parts of hwflow: imported where they are used, and where one is missing a sentence that says what to install."""
+"""Optional dependencies: imported where they are used, with one error message that says what to install."""
 
 from __future__ import annotations
 

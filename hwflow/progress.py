@@ -1,4 +1,4 @@
-"""How long work shows what it has done: a bar in a terminal, a line in a notebook, nothing elsewhere unless it is asked for.
+"""Progress of long work: a bar in a terminal, a line in a notebook, nothing elsewhere unless requested.
 
 Nothing is shown of work that takes less than a second.
 """
@@ -18,13 +18,20 @@ _EVERY_S = 5.0  # between the lines of `lines`
 
 
 class Progress(Protocol):
-    """Told what is done: pieces finished, pieces in all, and what happens now."""
+    """Called with the number of finished tasks, the number of all tasks, and the current activity."""
 
     def __call__(self, done: int, total: int, text: str) -> None: ...
 
 
 Shown = Progress | Literal[False] | None
 """What public functions take: a `Progress`, None for what suits the place where they run, False for nothing."""
+
+
+def headed(progress: Progress | None, heading: str) -> Progress | None:
+    """The same progress, with a heading before each text."""
+    if progress is None:
+        return None
+    return lambda done, total, text: progress(done, total, f"{heading}: {text}" if text else heading)
 
 
 @contextlib.contextmanager
@@ -127,4 +134,4 @@ def _notebook() -> Callable[..., Any] | None:
     return display
 
 
-__all__ = ["Progress", "Shown", "bar", "lines", "shown"]
+__all__ = ["Progress", "Shown", "bar", "headed", "lines", "shown"]

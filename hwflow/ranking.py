@@ -1,4 +1,4 @@
-"""Spearman's rank correlation: do two levels order the layers of a network alike?"""
+"""Spearman's rank correlation between the layer costs of two levels."""
 
 from __future__ import annotations
 

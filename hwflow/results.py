@@ -1,4 +1,4 @@
-"""`LayerCost` and `NetworkCost`: what every level answers with; tables, JSON and CSV with units in their names."""
+"""`LayerCost` and `NetworkCost`: the results of every level, as tables, JSON and CSV with units in their names."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class LayerCost:
         return self.energy if self.energy_unit == "normalized" else None
 
     def row(self) -> dict[str, Any]:
-        """The row of the JSON contract (design section 5)."""
+        """The row of the JSON contract (reference/result.md in the documentation)."""
         la = self.layer
         pj = self.energy_unit == "pJ"
         return {
@@ -252,7 +252,7 @@ class NetworkCost:
         return tuple(dict.fromkeys(r.energy_source for r in self.rows))
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of the command line (design section 5)."""
+        """The JSON object of the command line (reference/result.md in the documentation)."""
         return {
             "network": self.network,
             "accelerator": self.accelerator,

@@ -1,4 +1,4 @@
-"""What the folders of pruning runs and of sweeps have in common: one run at a time, and what a continued one asks."""
+"""Shared by the folders of compression runs and sweeps: a lock against concurrent runs, and the settings of a resumed run."""
 
 from __future__ import annotations
 

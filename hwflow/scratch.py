@@ -1,7 +1,7 @@
-"""Temporary folders that no killed process leaves behind for long: the next one finds them and removes them.
+"""Temporary folders that are removed by the next process if theirs was killed.
 
-A process holds a lock on a file in each of its folders, which the system lets go when the process dies, however it dies. A
-folder whose lock nobody holds is of a dead process. One that is kept for its user has no such file.
+A process holds a lock on a file in each of its folders, which the system releases when the process ends in any way. A folder
+whose lock is free belongs to a dead process. A folder that is kept for the user has no such file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text that goes to terminals and spreadsheets: what a name holds is shown there, and never acts."""
+"""Text for terminals and spreadsheets, with control characters and formulas in names made harmless."""
 
 from __future__ import annotations
 

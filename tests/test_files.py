@@ -217,7 +217,7 @@ def _readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     from hwflow.compression.run import _hash
     from hwflow.datasets import cifar, idx
     from hwflow.reporting.estimates.configuration import read_configurations
-    from hwflow.reporting.pruning.run_records import read_run
+    from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.sweeping.description import load_description
     from hwflow.sweeping.point_record import Checker
     from hwflow.sweeping.records import FORMAT, opened

@@ -140,6 +140,7 @@ def test_torch_is_imported_where_networks_are_run_only() -> None:
 
 
 def test_no_module_bears_the_name_of_a_public_function() -> None:
+    """Of packages that export functions: there the module would hide the function. The command line exports none of them."""
     functions = {
         "analyse",
         "compare",
@@ -159,7 +160,7 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
         "write_report",
         "zoo",
     }
-    assert not functions & {name.rpartition(".")[2] for name in MODULES}
+    assert not functions & {name.rpartition(".")[2] for name in MODULES if not name.startswith("hwflow.cli.")}
 
 
 def loaded(program: str) -> set[str]:

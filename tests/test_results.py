@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import hwflow
-from hwflow.cli.pages import estimate_page
+from hwflow.cli.estimate_page import estimate_page
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.results import batch_text

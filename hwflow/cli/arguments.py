@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and how their text becomes values."""
+"""Arguments and options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ TimeloopArchOption = Annotated[
     typer.Option(
         "--timeloop-arch",
         metavar="FILE",
-        help="Instead of --accelerator: an architecture in Timeloop's format; again for its classes, variables, ...",
+        help="Instead of --accelerator: an architecture in Timeloop's format. Repeatable, for its classes, variables, ...",
     ),
 ]
 TimeloopConstraintsOption = Annotated[
     list[Path] | None,
-    typer.Option("--timeloop-constraints", metavar="FILE", help="Constraints in Timeloop's format, beside the architecture's."),
+    typer.Option(
+        "--timeloop-constraints", metavar="FILE", help="Constraints in Timeloop's format, in addition to the architecture's."
+    ),
 ]
 DataflowOption = Annotated[
     str | None, typer.Option("--dataflow", metavar="NAME", help="A dataflow or a YAML file; by default the accelerator's own.")
@@ -65,43 +67,74 @@ EnergyOption = Annotated[
     str, typer.Option("--energy", metavar="auto|recorded|fitted|accelergy|normalized", help="Where energies come from.")
 ]
 MapperOption = Annotated[
-    str, typer.Option("--mapper", metavar="hwflow|timeloop", help="At fine: whose mapping is judged. timeloop searches itself.")
+    str,
+    typer.Option("--mapper", metavar="hwflow|timeloop", help="At fine: who finds the mapping; timeloop runs timeloop-mapper."),
 ]
 EngineOption = Annotated[
     str | None, typer.Option("--engine", metavar="native|pytimeloop|container", help="Where Timeloop runs.")
 ]
-EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on how long mappings are searched.")]
+EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on the effort of the mapping search.")]
 FallbackOption = Annotated[
     str | None,
     typer.Option(
-        "--fallback", metavar="mid|coarse|none", help="What answers where fine cannot, by default mid; title and rows say so."
+        "--fallback",
+        metavar="mid|coarse|none",
+        help="The level used where fine cannot answer, by default mid; title and rows say so.",
     ),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="The same as --fallback none.")]
 FormatOption = Annotated[
     str | None,
     typer.Option(
-        "--format", metavar="table|json|csv|markdown", help="How to print; by default a table, or as the suffix of -o says."
+        "--format",
+        metavar="table|json|csv|markdown",
+        help="Output format; by default a table, or according to the suffix of -o.",
     ),
 ]
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), else a table."
+        "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), otherwise a table."
     ),
+]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE.html", help="Also write an HTML page with figures and tables."),
+]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="A data set ('hwflow list datasets'), NAME:FOLDER, or a folder with train/ and val/ of class folders.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="Threads that PyTorch computes with; by default one where a training step is small, else the free cores.",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="auto is CUDA where available.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto is bfloat16 where the device supports it.")
 ]
 AllowImportOption = Annotated[
     list[str] | None,
     typer.Option(
         "--allow-import",
         metavar="MODULE[,MODULE]",
-        help="Modules that files may name a network's code of; may be repeated. None is imported by default.",
+        help="Modules from which input files may import networks; none by default. Repeatable.",
     ),
 ]
 COST_FORMS: tuple[Form, ...] = ("table", "json", "csv", "markdown", "html")
-"""What costs can be printed or written as."""
+"""Formats of costs."""
 
-JobsOption = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Layers at once; by default the cores.")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", "-j", metavar="N", help="Layers in parallel; by default the number of cores.")
+]
 
 
 _DIGITS = 18
@@ -111,7 +144,7 @@ _VALUE = 10_000
 
 
 def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bits: str | None) -> Network:
-    """The network that the user means, at the input shape, batch and word widths given."""
+    """The network of the argument NETWORK, at the given inputs, batch size and word widths."""
     from hwflow.network._inputs import parsed_inputs
     from hwflow.network.load import load
 
@@ -128,7 +161,7 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
 
 
 def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
-    """The accelerator that the user means, with the fields of `--set` changed."""
+    """The accelerator of `--accelerator`, with the fields of `--set` changed."""
     from hwflow.cost.inputs import accelerator_of
 
     accelerator = accelerator_of(spec)
@@ -137,6 +170,7 @@ def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
 
 
 def _tell_remarks(chip: Accelerator) -> None:
+    """Print what is special about the chip, as where mid deviates from the Timeloop files that it comes from."""
     from hwflow.cli.console import say
 
     for remark in chip.remarks:
@@ -146,7 +180,7 @@ def _tell_remarks(chip: Accelerator) -> None:
 def load_chip(
     spec: str | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
 ) -> Accelerator | None:
-    """The accelerator of `--accelerator` or of `--timeloop-arch`, or None; what mid has not as the files have it is told."""
+    """The accelerator of `--accelerator` or of `--timeloop-arch`, or None; prints deviations from Timeloop's files."""
     if not files:
         if constraints:
             raise InputError("--timeloop-constraints means nothing without --timeloop-arch; name the architecture, too.")
@@ -213,14 +247,14 @@ def fallback_of(fallback: str | None, strict: bool) -> Any:
 
 
 def chosen(option: str, value: str, allowed: Sequence[str]) -> str:
-    """A value out of a few."""
+    """A value, checked against those allowed."""
     if value not in allowed:
         raise InputError(f"{option} is {value!r}; allowed: {', '.join(allowed)}.")
     return value
 
 
 def listed(option: str, text: str) -> list[str]:
-    """A list with commas."""
+    """A comma-separated list."""
     items = [part.strip() for part in text.split(",") if part.strip()]
     if not items:
         raise InputError(f"{option} is empty; give one or more names, with commas between them.")

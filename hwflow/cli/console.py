@@ -1,4 +1,4 @@
-"""How answers look: tables for a terminal (rich) and for a pipe or a file (plain text, nothing cut off), messages, progress.
+"""Output of the commands: tables for a terminal (rich) or as plain text that is never cut off, messages, progress.
 
 Names come from files of others. In all that is printed here their control characters are written out.
 """

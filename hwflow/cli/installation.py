@@ -1,4 +1,4 @@
-"""What is installed here, what answers, what is missing, and the one next command."""
+"""The checks of `hwflow doctor`: installed packages and tools, what answers for each preset, and what to install next."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Findings:
         return any(not found.startswith("(") for found in self.engines.values())
 
     def next_command(self) -> tuple[str, str]:
-        """What is missing first, and the command for it."""
+        """The first missing part, and the command that installs it."""
         if not self.store.writable:
             return "results cannot be kept", 'export XDG_CACHE_HOME="${TMPDIR:-/tmp}/hwflow-cache"'
         if not self.fine:
@@ -91,7 +91,7 @@ class Findings:
 
 
 def examine(*, live: bool = True, store: Store | None = None) -> Findings:
-    """Look at everything. `live` asks Accelergy for the energies of each preset, where it is installed."""
+    """Run all checks. `live` runs Accelergy on each preset, where it is installed."""
     from hwflow.timeloop.engine import engines
 
     used = store or Store()

@@ -1,14 +1,18 @@
-"""In which form an answer is given: what `--format` says, or the suffix of `-o FILE`."""
+"""The format of an answer, from `--format` or the suffix of `-o FILE`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from hwflow.cli.console import Page, deliver, deliver_text
+from hwflow.cli.console import Page, deliver, deliver_text, remark
 from hwflow.errors import InputError
+
+if TYPE_CHECKING:
+    from hwflow.cost import Comparison
+    from hwflow.results import NetworkCost
 
 Form = Literal["table", "json", "csv", "markdown", "html"]
 
@@ -70,4 +74,9 @@ def form_of(form: str | None, output: Path | None, allowed: tuple[Form, ...]) ->
     return form or meant or "table"
 
 
-__all__ = ["SUFFIXES", "Answer", "Form", "form_of"]
+def write_page(found: NetworkCost | Comparison, file: Path) -> None:
+    """Write costs as an HTML page, and say so."""
+    remark(f"wrote {found.to_html(file)}")
+
+
+__all__ = ["SUFFIXES", "Answer", "Form", "form_of", "write_page"]

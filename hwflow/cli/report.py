@@ -23,10 +23,10 @@ def report(
         typer.Option("-o", "--output", metavar="FILE.html", help="The page; by default DIR/report.html or FILE.html."),
     ] = None,
     static: Annotated[
-        Path | None, typer.Option("--static", metavar="DIR", help="Also write every figure as PNG and SVG, for papers.")
+        Path | None, typer.Option("--static", metavar="DIR", help="Also write every figure as PNG and SVG.")
     ] = None,
 ) -> None:
-    """Write results as one HTML page, with figures and tables, which can be read and sent around alone."""
+    """Write results as one self-contained HTML page with figures and tables."""
     from hwflow.cli.console import remark
     from hwflow.reporting import write_report
 

@@ -1,1 +1,1 @@
-"""Compression of CNNs to a budget of energy, latency or another metric: what all methods share, `channels` and `search`."""
+"""Compression of CNNs to a budget of energy, latency or another metric; `method` defines what a compression method is."""

@@ -1,8 +1,8 @@
-"""The accuracy that a plan promises: of the surgered network on held-out samples, its normalisation re-estimated, untuned.
+"""`Proxy`: the accuracy of a plan before fine-tuning, measured on held-out samples after batch normalisation is re-estimated.
 
-AMC's proxy (arXiv:1802.03494, section 3.2) with the normalisation's statistics re-estimated, as EagleEye has it
-(arXiv:2007.02491), and, where asked for, a few steps of training. The samples are neither those that the network was trained
-on nor the test set's. Accuracies are kept in the store by everything that they depend on.
+This is AMC's proxy (arXiv:1802.03494, section 3.2) with the statistics of batch normalisation re-estimated as in EagleEye
+(arXiv:2007.02491), and optionally a few steps of training. The samples belong neither to the training part nor to the test
+set. Accuracies are cached in the store under a key of everything that they depend on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VERSION = "accuracy-1"
 
 @dataclass(frozen=True)
 class ProxySettings:
-    """How plans are judged during a search.
+    """How the accuracy of plans is measured during a search.
 
     Raises:
         InputError: naming the field whose value cannot be used.
@@ -142,7 +142,7 @@ class Proxy:
         return found.accuracy
 
     def _tuning(self) -> Recipe:
-        """Without a teacher; to the end, since no epoch may be chosen by the samples that judge."""
+        """Without a teacher or early stopping, so that no epoch is chosen on the samples that accuracy is measured on."""
         return replace(
             self.recipe,
             epochs=self.settings.epochs,

@@ -1,4 +1,4 @@
-"""Budgets: which metric of a network may be how large, as a share of the unpruned one's."""
+"""`Budget`: the largest share of the uncompressed network's metric that a compressed one may have."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def parse_budgets(text: str, metric: str) -> tuple[Budget, ...]:
 
 
 def check_budgets(budgets: Sequence[Budget]) -> None:
-    """Refuse a metric that stands twice."""
+    """Refuse a metric that is named twice."""
     names = [budget.metric for budget in budgets]
     for name in names:
         if names.count(name) > 1:

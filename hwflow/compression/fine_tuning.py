@@ -1,4 +1,4 @@
-"""Surgery's sequel: what a pruned network is trained with again, and how it leaves for other tools."""
+"""The default recipe of fine-tuning, and the export of a compressed network to ONNX."""
 
 from __future__ import annotations
 

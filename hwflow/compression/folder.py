@@ -1,15 +1,16 @@
-"""A pruning run's folder: what it holds, and how a pruned network comes back from it.
+"""`Folder`: the files of a compression run, and reading of what a compressed network is rebuilt from.
 
-config.json      what was asked, and of what: continued runs must ask the same
+config.json      the inputs and settings of the run: a continued run must have the same
 log.jsonl        every plan that was tried, one JSON object a line
-plan.json        the groups and the channels that were kept
-comparison.json  the baselines and the refinement over levels
-times.json       where the time went; the one result that differs between equal runs, and the report shows it
+plan.json        the groups and the channels that were kept; of other methods than `channels`, the decisions and what was chosen
+comparison.json  the baselines and the refinement over levels, where a plan was searched
+times.json       wall-clock seconds by part; the one file that differs between equal runs, apart from the report that shows it
+summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
 model.pt, model.onnx, report.html
-checkpoints/     what an interrupted run goes on from, no more needed once metrics.json is there; the lock of a running one
+checkpoints/     state of an interrupted run, no longer needed once metrics.json exists; the lock of a running one
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,8 +28,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.decision import Choice, Decision
 from hwflow.errors import HwflowError, InputError, shown
 from hwflow.files import parse_json, read_text, write_text
+from hwflow.network import Network
 from hwflow.run_folder import differences, held
 
 CONFIG, PLAN = "config.json", "plan.json"
@@ -89,13 +92,13 @@ class Folder:
             raise HwflowError(f"cannot make the folder {self.checkpoints}: {error.strerror or error}.") from error
 
     def _untouched(self) -> bool:
-        """Whether the run in this folder ended before it had done anything, as one does whose budget is out of reach."""
+        """Whether the run in this folder ended before it did any work, for instance because its budget cannot be reached."""
         beside = {entry.name for entry in self.path.iterdir()} - {CONFIG, "checkpoints", "log.jsonl"}
         inside = {entry.name for entry in self.checkpoints.iterdir()} if self.checkpoints.is_dir() else set()
         return not beside and inside <= {_LOCK}
 
     def _tidy(self) -> None:
-        """Away with what a process left that was killed while it wrote."""
+        """Remove temporary files of a process that was killed while writing."""
         for folder in (self.path, self.checkpoints):
             for entry in folder.glob(".*"):
                 if _TEMPORARY.fullmatch(entry.name):
@@ -126,7 +129,7 @@ class Log:
             raise HwflowError(f"cannot write {self._path}: {error.strerror or error}.") from error
 
     def close(self) -> None:
-        """At the end."""
+        """Flush to the disk and close."""
         with contextlib.suppress(OSError):
             os.fsync(self._handle.fileno())
             self._handle.close()
@@ -138,12 +141,33 @@ def plan_to_data(grouping: Grouping, plan: Mapping[str, int]) -> dict[str, Any]:
     return {"network": grouping.network.name, "groups": rows, "left_out": dict(grouping.left_out)}
 
 
+def choice_to_data(network: Network, decisions: Sequence[Decision], choice: Choice) -> dict[str, Any]:
+    """`plan.json` of a method that does not prune channels."""
+    rows = [
+        {
+            "name": one.name,
+            "options": one.options,
+            "chosen": choice[one.name],
+            "rows": [network.layers[row].name for row in one.rows],
+        }
+        for one in decisions
+    ]
+    return {"network": network.name, "decisions": rows}
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    method: str = "channels"
+
+
 class Origin(BaseModel):
     """Of `config.json` what the unpruned network is made of again: the name and sizes of a network of the zoo, or a callable.
 
     Attributes:
         module: whether the run was given a module, of which nothing but the class's name is known.
         input_shape: (C, H, W).
+        settings: of these, the compression method.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -152,6 +176,7 @@ class Origin(BaseModel):
     module: bool
     classes: _Size
     input_shape: Annotated[list[_Size], Field(min_length=3, max_length=3)]
+    settings: _Asked = _Asked()
 
 
 class _Group(BaseModel):
@@ -165,6 +190,19 @@ class _Plan(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     groups: list[_Group]
+
+
+class _Decided(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    name: str
+    chosen: int
+
+
+class _Choices(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    decisions: list[_Decided]
 
 
 def read_origin(folder: Path) -> Origin:
@@ -181,23 +219,27 @@ def read_origin(folder: Path) -> Origin:
 
 
 def plan_from_file(path: Path) -> dict[str, int]:
-    """Channels kept by group, of a `plan.json` or of a folder that holds one.
+    """The option chosen for each decision (channels kept by group), of a `plan.json` or of a folder that holds one.
 
     Raises:
         InputError: where the file is missing or no plan.
     """
     if not path.exists():
         raise InputError(f"the plan {path} is no file or folder; name one, or write uniform.")
+    content = read_json(path / PLAN if path.is_dir() else path)
     try:
-        groups = _Plan.model_validate(read_json(path / PLAN if path.is_dir() else path)).groups
+        if isinstance(content, dict) and "decisions" in content:
+            chosen = [(one.name, one.chosen) for one in _Choices.model_validate(content).decisions]
+        else:
+            chosen = [(group.name, group.kept) for group in _Plan.model_validate(content).groups]
     except ValidationError as error:
         raise InputError(
             f"{path} is no plan: it must hold groups, each with a name and the channels kept. {_problem(error)}."
         ) from None
-    twice = [name for name, times in Counter(group.name for group in groups).items() if times > 1]
+    twice = [name for name, times in Counter(name for name, _ in chosen).items() if times > 1]
     if twice:
         raise InputError(f"{path} is no plan: it has the group {shown(twice[0])} more than once.")
-    return {group.name: group.kept for group in groups}
+    return dict(chosen)
 
 
 def _problem(error: ValidationError) -> str:

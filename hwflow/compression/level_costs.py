@@ -1,21 +1,16 @@
-"""Costs of plans at each level, from one table a level, and of whole networks before and after."""
+"""`LevelCosts`: costs of whole networks, before and after compression, at every level that answers."""
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections.abc import Callable
 from typing import Any
 
-from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.settings import Settings
 from hwflow.cost import estimate
 from hwflow.cost.cost_grid import CostTable, cost_table
 from hwflow.cost.options import used_at
 from hwflow.errors import HwflowError
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.progress import Progress
 from hwflow.results import LEVELS, LevelName, NetworkCost
@@ -25,19 +20,16 @@ from hwflow.types import Objective
 _USUAL: Objective = "edp"
 """What mappings minimise in `hwflow.estimate` unless asked otherwise."""
 
-_FILL = 4096  # shapes up to which a table is filled before the search; beyond, shapes are costed as the search meets them
 
-
-class Pricing:
-    """What plans of one network cost on one accelerator.
+class LevelCosts:
+    """Costs of networks on the run's accelerator, at each level, as the run's settings ask.
 
     Attributes:
-        seconds: that the tables took, by level.
+        progress: told of layers that are costed.
     """
 
     def __init__(
         self,
-        grouping: Grouping,
         accelerator: Accelerator | None,
         settings: Settings,
         *,
@@ -45,36 +37,24 @@ class Pricing:
         notify: Callable[[str], None] | None,
         progress: Progress | None,
     ) -> None:
-        self.grouping, self.accelerator, self.settings = grouping, accelerator, settings
-        self.seconds: dict[str, float] = {}
-        self._store, self._notify, self._progress = store, notify, progress
-        self._costs: dict[LevelName, PlanCosts] = {}
-        self.tables: dict[LevelName, CostTable] = {}
+        self.accelerator, self.settings, self.progress = accelerator, settings, progress
+        self._store, self._notify = store, notify
 
-    def at(self, level: LevelName) -> PlanCosts:
-        """Costs of plans at a level; all shapes that plans can have are computed first where they are not too many.
+    def table(self, network: Network, level: LevelName) -> CostTable:
+        """An empty table of a network's rows at other sizes, which costs what is asked of it.
 
         Raises:
             InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
         """
-        if level not in self._costs:
-            start = time.perf_counter()
-            table = cost_table(
-                self.grouping.network,
-                self.accelerator,
-                fill=False,
-                level=level,
-                **self._options(level),
-                store=self._store,
-                notify=self._notify,
-            )
-            shapes = self._shapes()
-            if len(shapes) <= _FILL:
-                table.fill(shapes, progress=self._progress or False)
-            self.tables[level] = table
-            self._costs[level] = PlanCosts(self.grouping, table.__getitem__)
-            self.seconds[level] = time.perf_counter() - start
-        return self._costs[level]
+        return cost_table(
+            network,
+            self.accelerator,
+            fill=False,
+            level=level,
+            **self._options(level),
+            store=self._store,
+            notify=self._notify,
+        )
 
     def _options(self, level: LevelName) -> dict[str, Any]:
         """What the level is asked for; one set of settings holds for several levels, which look at different ones of them."""
@@ -107,7 +87,7 @@ class Pricing:
                     **self._options(level),
                     fallback="none",
                     store=self._store,
-                    progress=self._progress or False,
+                    progress=self.progress or False,
                     notify=self._notify,
                 )
             except HwflowError as error:
@@ -136,25 +116,12 @@ class Pricing:
                 effort=asked.effort,
                 jobs=asked.jobs,
                 store=self._store,
-                progress=self._progress,
+                progress=self.progress,
                 notify=self._notify,
             )
         except HwflowError:
             return {}  # `networks` says why
         return {_USUAL: found}
 
-    def _shapes(self) -> list[Layer]:
-        """Every row at every combination of the widths that it depends on, as far as `_FILL` allows, one more at most."""
-        grouping = self.grouping
-        full = tuple(group.channels for group in grouping.groups)
-        shapes: dict[tuple[object, ...], Layer] = {}
-        for row, on in enumerate(grouping.dependence):
-            for widths in itertools.product(*(grouping.groups[g].widths for g in on)):
-                chosen = list(full)
-                for g, width in zip(on, widths, strict=True):
-                    chosen[g] = width
-                layer = grouping.layer_for(row, tuple(chosen))
-                shapes.setdefault(layer.key, layer)
-                if len(shapes) > _FILL:
-                    return list(shapes.values())
-        return list(shapes.values())
+
+__all__ = ["LevelCosts"]

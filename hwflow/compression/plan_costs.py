@@ -1,7 +1,7 @@
-"""What pruning plans cost: sums over the rows of the pruned network, from look-ups that are remembered row by row.
+"""`PlanCosts`: costs of pruning plans as sums over the rows of the pruned network, with row costs cached.
 
-A plan is a width (channels kept) for each group. A row depends on the groups that touch it only, so its costs are remembered
-by their widths: a plan costs one look-up a row.
+A plan is a width (channels kept) for each group. A row depends only on the groups that affect its size, so its costs are cached
+by their widths, and a plan costs one look-up per row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PlanCosts:
         self._touched = [np.array([r for r, on in enumerate(self._depends) if g in on]) for g in range(len(self.groups))]
 
     def plan(self, widths: Widths) -> dict[str, int]:
-        """Channels by group."""
+        """Channels kept, by group."""
         return {group.name: width for group, width in zip(self.groups, widths, strict=True)}
 
     def touched(self, group: int) -> Places:

@@ -1,4 +1,4 @@
-"""What a pruning run gives: `PruneResult`, and the pruned network back from the folder of a finished run."""
+"""`PruneResult`, what `hwflow.prune` returns; `load_pruned`, which reads the compressed network of a finished run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from hwflow import display
-from hwflow.compression.channels.discovery import rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.folder import CONFIG, plan_from_file, read_origin
-from hwflow.compression.search.comparison import Contest
+from hwflow.compression.registry import method_named
+from hwflow.compression.search.comparison import PlanComparison
 from hwflow.errors import InputError
 from hwflow.network.callables import NamedIn
 from hwflow.network.load import load_module
@@ -29,19 +29,21 @@ class PruneResult:
 
     Attributes:
         model: pruned and fine-tuned, in evaluation mode on the CPU.
-        plan: channels kept by group; `grouping` says what could be pruned, and what could not.
+        plan: channels kept by group; `grouping` says what could be pruned, and what could not. Of a method that does not prune
+            channels, the option chosen for each decision; its grouping has no groups.
         contest: the search, its baselines and the refinement; None where a plan was given.
         before, after: scores on the test set, which nothing was chosen by.
         costs: by level, of the unpruned and of the pruned network; `not_available` says why a level is missing.
         tuning: the fine-tuning's epochs.
         objective: what the mappings of `costs` minimise.
         remapped: by another objective, the same two networks at mid with mappings that minimise that one.
+        summary: what else the method reports, by heading.
     """
 
     model: nn.Module = field(repr=False)
     plan: Mapping[str, int]
     grouping: Grouping = field(repr=False)
-    contest: Contest | None = field(repr=False)
+    contest: PlanComparison | None = field(repr=False)
     before: Score
     after: Score
     costs: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(repr=False)
@@ -49,6 +51,7 @@ class PruneResult:
     tuning: History = field(repr=False)
     objective: str = "edp"
     remapped: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(default_factory=dict, repr=False)
+    summary: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return f"<PruneResult {self._summary()}>"
@@ -59,7 +62,10 @@ class PruneResult:
         ]
         rows.append(["test accuracy", f"{self.before.accuracy:.2%}", f"{self.after.accuracy:.2%}"])
         kept = ", ".join(f"{name} {width}" for name, width in self.plan.items())
-        lines = [f"Channels kept: {kept}", *(f"{level} is missing: {why}" for level, why in self.not_available.items())]
+        lines = [
+            f"{'Channels kept' if self.grouping.groups else 'Plan'}: {kept}",
+            *(f"{level} is missing: {why}" for level, why in self.not_available.items()),
+        ]
         return display.table_html(f"PruneResult {self._summary()}", ["", "before", "after"], rows, None, lines)
 
     def figures(self) -> dict[str, Any]:
@@ -78,7 +84,7 @@ class PruneResult:
         return f"{self.grouping.network.name}: {'; '.join(told)}"
 
     def metrics(self) -> dict[str, Any]:
-        """`metrics.json`: before and after, the accuracy on the test set and each level's totals; whose mappings."""
+        """`metrics.json`: accuracy on the test set and totals at each level, before and after, and the mappings' objective."""
         sides: dict[str, dict[str, Any]] = {}
         for i, (side, found) in enumerate((("before", self.before), ("after", self.after))):
             sides[side] = {"accuracy": found.accuracy, "loss": found.loss}
@@ -91,7 +97,7 @@ class PruneResult:
 
 
 def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_import: Sequence[str] = ()) -> nn.Module:
-    """The pruned, fine-tuned network of a finished run, in evaluation mode.
+    """The compressed, fine-tuned network of a finished run, in evaluation mode.
 
     Args:
         model: the unpruned network, where the run was given a module of one's own; its weights do not matter.
@@ -113,6 +119,6 @@ def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_imp
             raise InputError(f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned.")
         channels = origin.input_shape[0]
         model = load_module(origin.network, num_classes=origin.classes, in_channels=channels, named_in=named_in)
-    small = rebuild(model, (1, *origin.input_shape), plan_from_file(place))
+    small = method_named(origin.settings.method).rebuild(model, (1, *origin.input_shape), plan_from_file(place))
     load_weights(place / "model.pt", small)
     return small.eval()

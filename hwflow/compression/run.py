@@ -1,4 +1,4 @@
-"""`prune`: from a network, data, an accelerator and a budget to a smaller network, in a folder that can be continued."""
+"""`prune`: what all compression methods share, from opening the folder to scores, costs, files and the report."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from hwflow.compression.accuracy import Proxy
-from hwflow.compression.channels.discovery import find_groups
+from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import Folder, Log, plan_from_file, plan_to_data
-from hwflow.compression.level_costs import Pricing
+from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data
+from hwflow.compression.level_costs import LevelCosts
+from hwflow.compression.method import Compressed, Task
+from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
-from hwflow.compression.search.baselines import uniform_plan
-from hwflow.compression.search.comparison import Contest, hold
-from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.search import Episode
 from hwflow.compression.settings import Settings, changed, settings_of
 from hwflow.cost.inputs import accelerator_of
 from hwflow.cost.options import Options, check_used
 from hwflow.cost.session import opened
 from hwflow.datasets import Data, load_data
-from hwflow.errors import HwflowError, InputError, MissingDependency
+from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
 from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.network import Network
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
-from hwflow.progress import Progress, Shown, shown
+from hwflow.progress import Shown, headed, shown
 from hwflow.reporting import write_report
 from hwflow.results import NetworkCost
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
-from hwflow.training.loop import fit
+from hwflow.training.loop import History
 from hwflow.training.recipe import Recipe
 from hwflow.training.runs import train
 from hwflow.training.score import score
 from hwflow.training.weights import check_values, load_weights, save_weights, trained_on
+from hwflow.types import Objective
 from hwflow.version import __version__
 
 if TYPE_CHECKING:
@@ -71,11 +70,11 @@ def prune(
     notify: Notify | None = None,
     **changes: Any,
 ) -> PruneResult:
-    """Search a plan within a budget, prune the network to it, fine-tune it, and cost it at every level that answers.
+    """Compress a network to a budget, by default by pruning channels, fine-tune it, and cost it at every level that answers.
 
     Args:
         model: a trained module; or a zoo name or `package.module:callable`, which is trained first unless `weights` are given.
-        data: a name or folder as `load_data` takes it, or a `Data`. Plans are judged on a part of the training samples that
+        data: a name or folder as `load_data` takes it, or a `Data`. Plans are compared on a part of the training samples that
             `hwflow.train` holds out; the test samples are used for the two scores of the result only.
         accelerator: None at coarse only.
         level: where plans are costed; several: the search's, then those at which the best plans are ranked again.
@@ -92,7 +91,8 @@ def prune(
         store: for costs and for accuracies of plans, as in `hwflow.estimate`.
         progress: told what is done of the work at hand; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know.
-        changes: fields of the settings with other values, and of the fine-tuning's recipe: `episodes=60, epochs=10`.
+        changes: fields of the settings with other values, and of the fine-tuning's recipe: `episodes=60, epochs=10`; among them
+            `method="channels"`, of `hwflow.compression.registry.METHODS`, and `searcher="ddpg"`.
 
     Raises:
         InputError: where names, sizes, the plan or the folder cannot be used, or a budget cannot be reached: what can.
@@ -103,6 +103,11 @@ def prune(
     loaded = load_data(data) if isinstance(data, str) else data
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
+    if asked.objective is not None and asked.objective not in get_args(Objective):
+        raise not_found("objective", asked.objective, get_args(Objective))
+    method = method_named(asked.method)
+    if plan is not None and not method.takes_plan:
+        raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
     chip = None if accelerator is None else accelerator_of(accelerator)
     if chip is None:
         check_used(Options("coarse", asked.dataflow, "edp", asked.energy, asked.mapper, asked.engine, asked.effort))
@@ -116,207 +121,107 @@ def prune(
         with folder.opened(config, resume=resume):
             for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
                 samples.check()
-            run = _Run(folder, asked, loaded, cache, tell, bar)
-            whole = run.made(model, weights)
-            pricing = run.pricing(whole, _name(model), chip)
-            given = run.given(plan, pricing)
-            if isinstance(model, str) and weights is None:
-                run.train(model, whole, training)
-            if given is None:
-                run.tell_of_training(whole, _name(model))
-            return run.pruned(whole, pricing, given, key_of(config, digest(whole)))
-
-
-class _Run:
-    def __init__(
-        self,
-        folder: Folder,
-        settings: Settings,
-        data: Data,
-        store: Store | None,
-        notify: Notify,
-        progress: Progress | None,
-    ) -> None:
-        self.folder, self.settings, self.data = folder, settings, data
-        self.store, self.notify, self.progress = store, notify, progress
-
-    def made(self, model: str | nn.Module, weights: str | Path | None) -> nn.Module:
-        """The unpruned network, on the CPU; with its weights where they are there."""
-        made = replica(model) if isinstance(model, nn.Module) else _module(model, self.data)
-        if weights is not None:
-            load_weights(weights, made)
-        if isinstance(model, nn.Module):
-            check_values(made, type(model).__name__)
-        return made
-
-    def pricing(self, whole: nn.Module, name: str, accelerator: Accelerator | None) -> Pricing:
-        """What can be pruned of the network, trained or not, and what that costs."""
-        asked = self.settings
-        self._tell(0, 0, "finding what can be pruned")
-        grouping = find_groups(
-            whole,
-            (1, *self.data.input_shape),
-            streams=asked.streams,
-            exclude=asked.exclude,
-            round_to=asked.round_to,
-            floor_ratio=asked.floor_ratio,
-            name=name,
-        )
-        if not grouping.groups:
-            reasons = "; ".join(f"{group}: {why}" for group, why in list(grouping.left_out.items())[:3])
-            raise InputError(f"nothing can be pruned of {name}: {reasons or 'it has no layer with channels of its own'}.")
-        return Pricing(
-            grouping,
-            accelerator,
-            asked,
-            store=self.store or False,
-            notify=self.notify,
-            progress=self._stage("costing widths"),
-        )
-
-    def given(self, plan: str | Path | Mapping[str, int] | None, pricing: Pricing) -> dict[str, int] | None:
-        """The plan where none is searched. What cannot be done shows here, before hours of training."""
-        asked, grouping = self.settings, pricing.grouping
-        if plan is not None and plan != "uniform":
-            wanted = plan if isinstance(plan, Mapping) else plan_from_file(Path(plan))
-            return dict(zip((g.name for g in grouping.groups), grouping.widths_of(wanted), strict=True))
-        levels = asked.levels if plan is None else asked.levels[:1]
-        envs = [PruningEnv(pricing.at(level), lambda _: 0.0, asked.budgets, metric=asked.metric) for level in levels]
-        return None if plan is None else uniform_plan(envs[0])
-
-    def train(self, model: str, made: nn.Module, recipe: Recipe | None) -> None:
-        """Fill the network with weights that the folder keeps."""
-        file = self.folder.path / "base.pt"
-        if not file.exists():
-            train(model, self.data, recipe=recipe, output=file, progress=self._stage("training") or False)
-        load_weights(file, made)
-
-    def tell_of_training(self, whole: nn.Module, name: str) -> None:
-        """Say where plans may be judged on samples that the network has learnt from: nothing in a module tells which it has.
-
-        What `hwflow.train` trains, and files of weights that it writes, say on which data they were trained; for these the
-        held-out samples are the same. Of other networks, and other data, nobody knows.
-        """
-        known, data = trained_on(whole), self.data
-        if known == data.identity:
-            return
-        why = "it was trained on other data, or its files were moved since" if known else "hwflow did not train it"
-        held = len(data.hold_out()[1])
-        self.notify(
-            f"plans are compared on {held:,} images held out of the training set of {data.name}, and it is not known whether "
-            f"{name} was trained on them ({why}). If it was, accuracies of plans come out too high; those before and after, on "
-            "the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out."
-        )
-
-    def pruned(self, whole: nn.Module, pricing: Pricing, given: dict[str, int] | None, identity: str) -> PruneResult:
-        """All that comes after the unpruned network is there."""
-        asked, data, grouping = self.settings, self.data, pricing.grouping
-        tuning = (asked.tuning or default_tuning(data, whole)).resolved()
-        fit_on, held = data.hold_out()
-        searched, judged = _halves(len(held), asked.proxy.samples)
-        proxy, judge = (
-            Proxy(whole, grouping, fit_on, held.subset(part), asked.proxy, tuning, data.task, self.store)
-            for part in (searched, judged)
-        )
-        contest = self._contest(pricing, proxy, judge, identity) if given is None else None
-        chosen = contest.plan if contest is not None else given
-        assert chosen is not None
-        self.folder.write("plan.json", plan_to_data(grouping, chosen))
-        small = proxy.pruned(chosen)
-        history = fit(
-            small,
-            fit_on,
-            held,
-            tuning,
-            task=data.task,
-            teacher=whole if tuning.distillation else None,
-            checkpoint=self.folder.checkpoints / "tuning.pt",
-            progress=self._stage("fine-tuning"),
-        )
-        self._tell(0, 0, "judging on the test set")
-        before, after = (
-            score(m, data.test, task=data.task, device=tuning.device, precision=tuning.precision) for m in (whole, small)
-        )
-        full, missing = pricing.networks(grouping.network)
-        less, also = pricing.networks(grouping.network_for(chosen))
-        missing |= also
-        costs = {level: (full[level], less[level]) for level in full if level in less}
-        whole_again, small_again = (pricing.remapped(n) for n in (grouping.network, grouping.network_for(chosen)))
-        remapped = {name: (whole_again[name], small_again[name]) for name in whole_again if name in small_again}
-        result = PruneResult(
-            small.eval(),
-            chosen,
-            grouping,
-            contest,
-            before,
-            after,
-            costs,
-            missing,
-            history,
-            asked.mapping_objective,
-            remapped,
-        )
-        self._write(result, pricing)
-        return result
-
-    def _contest(self, pricing: Pricing, proxy: Proxy, judge: Proxy, identity: str) -> Contest:
-        asked = self.settings
-        searches = 2 if {b.metric for b in asked.budgets} == {"macs"} else 3
-        total, done = searches * len(asked.seeds) * asked.episodes, 0
-        log = Log(self.folder.path / "log.jsonl")
-
-        def told(by: str, seed: int, episode: Episode) -> None:
-            nonlocal done
-            done += 1
-            log.add({"by": by, "seed": seed, **asdict(episode)})
-            self._tell(done, total, f"{by}, seed {seed}: accuracy {episode.accuracy:.4f}")
-
-        try:
-            return hold(
-                asked,
-                pricing.at,
-                proxy,
-                judge,
-                folder=self.folder.checkpoints,
-                identity=identity,
-                on_episode=told,
+            whole = _with_weights(model, loaded, weights)
+            task = Task(
+                model=whole,
+                name=_name(model),
+                data=loaded,
+                costs=LevelCosts(chip, asked, store=cache or False, notify=tell, progress=headed(bar, "costing")),
+                recipe=(asked.tuning or default_tuning(loaded, whole)).resolved(),
+                settings=asked,
+                plan=plan,
+                folder=folder,
+                config=config,
+                store=cache,
+                progress=bar,
+                notify=tell,
             )
-        finally:
-            log.close()
+            method.prepare(task)
+            if isinstance(model, str) and weights is None:
+                _train(model, task, training)
+            return _finish(task, method.compress(task))
 
-    def _write(self, result: PruneResult, pricing: Pricing) -> None:
-        """Everything that a reader of the folder wants; `metrics.json` says that the run is complete, and can be reported."""
-        folder, contest = self.folder, result.contest
-        if contest is not None:
-            seconds = {**{f"tables at {level}": s for level, s in pricing.seconds.items()}, **contest.seconds}
-            folder.write("comparison.json", {"candidates": contest.candidates, "refined": contest.refined})
-            folder.write("times.json", {"seconds": seconds})
-        folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
-        folder.write(
-            "costs.json",
-            {level: {"before": _timeless(pair[0]), "after": _timeless(pair[1])} for level, pair in result.costs.items()},
-        )
-        about = {"plan": dict(result.plan), "accuracy": result.after.accuracy, "data_identity": trained_on(result.model) or ""}
-        save_weights(folder.path / "model.pt", result.model, about)
-        try:
-            self._tell(0, 0, "exporting to ONNX")
-            export_onnx(result.model, self.data.input_shape, folder.path / "model.onnx")
-        except HwflowError as error:
-            self.notify(f"model.onnx was not written: {error}")
-        folder.write("metrics.json", result.metrics())
-        try:
-            write_report(folder.path)
-        except MissingDependency as error:
-            self.notify(f"report.html was not written: {error}")
 
-    def _stage(self, stage: str) -> Progress | None:
-        if self.progress is None:
-            return None
-        return lambda done, total, text: self._tell(done, total, f"{stage}: {text}" if text else stage)
+def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> nn.Module:
+    """The uncompressed network, on the CPU; with its weights where there are any yet."""
+    made = replica(model) if isinstance(model, nn.Module) else _module(model, data)
+    if weights is not None:
+        load_weights(weights, made)
+    if isinstance(model, nn.Module):
+        check_values(made, type(model).__name__)
+    return made
 
-    def _tell(self, done: int, total: int, text: str) -> None:
-        if self.progress is not None:
-            self.progress(done, total, text)
+
+def _train(model: str, task: Task, recipe: Recipe | None) -> None:
+    """Fill the uncompressed network with weights that the folder keeps."""
+    file = task.folder.path / "base.pt"
+    if not file.exists():
+        train(model, task.data, recipe=recipe, output=file, progress=task.stage("training") or False)
+    load_weights(file, task.model)
+
+
+def _finish(task: Task, found: Compressed) -> PruneResult:
+    """Scores on the test set and costs at every level, before and after; then everything is written."""
+    whole, data, recipe = task.model, task.data, task.recipe
+    network, small = (n.network(task.input_shape, task.name) for n in (Compressed(whole, {}), found))
+    task.tell("scoring on the test set")
+    before, after = (
+        score(m, data.test, task=data.task, device=recipe.device, precision=recipe.precision) for m in (whole, found.model)
+    )
+    full, missing = task.costs.networks(network)
+    less, also = task.costs.networks(small)
+    costs = {level: (full[level], less[level]) for level in full if level in less}
+    whole_again, small_again = task.costs.remapped(network), task.costs.remapped(small)
+    remapped = {name: (whole_again[name], small_again[name]) for name in whole_again if name in small_again}
+    result = PruneResult(
+        found.model.eval(),
+        found.plan,
+        found.grouping or Grouping(network, (), (), (), {}),
+        found.comparison,
+        before,
+        after,
+        costs,
+        missing | also,
+        found.tuning or History((), 0, False, 0, 0.0),
+        task.settings.mapping_objective,
+        remapped,
+        dict(found.summary),
+    )
+    _write(task, found, network, result)
+    return result
+
+
+def _write(task: Task, found: Compressed, network: Network, result: PruneResult) -> None:
+    """Write the results; `metrics.json` is the last file before the report, and marks the run as complete."""
+    folder, comparison = task.folder, found.comparison
+    folder.write(
+        PLAN,
+        plan_to_data(found.grouping, found.plan)
+        if found.grouping
+        else choice_to_data(network, found.decisions or (), found.plan),
+    )
+    if comparison is not None:
+        folder.write("comparison.json", {"candidates": comparison.candidates, "refined": comparison.refined})
+        folder.write("times.json", {"seconds": {**found.seconds, **comparison.seconds}})
+    if found.summary:
+        folder.write("summary.json", dict(found.summary))
+    folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
+    folder.write(
+        "costs.json",
+        {level: {"before": _timeless(pair[0]), "after": _timeless(pair[1])} for level, pair in result.costs.items()},
+    )
+    about = {"plan": dict(result.plan), "accuracy": result.after.accuracy, "data_identity": trained_on(result.model) or ""}
+    save_weights(folder.path / "model.pt", result.model, about)
+    try:
+        task.tell("exporting to ONNX")
+        export_onnx(result.model, task.data.input_shape, folder.path / "model.onnx")
+    except HwflowError as error:
+        task.notify(f"model.onnx was not written: {error}")
+    folder.write("metrics.json", result.metrics())
+    try:
+        write_report(folder.path)
+    except MissingDependency as error:
+        task.notify(f"report.html was not written: {error}")
 
 
 def _module(model: str | nn.Module, data: Data) -> nn.Module:
@@ -347,7 +252,7 @@ def _config(
     weights: str | Path | None,
     training: Recipe | None,
 ) -> dict[str, Any]:
-    """What a run is of and what it is asked for; two runs with the same are the same."""
+    """`config.json`: the inputs and settings of a run; equal ones give equal results."""
     module = isinstance(model, nn.Module)
     return {
         "network": _name(model),
@@ -370,16 +275,6 @@ def _config(
 def _hash(path: str | Path) -> str:
     with open_input(path, "the weights", "weights") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _halves(held: int, wanted: int) -> tuple[Tensor, Tensor]:
-    """Positions of the held-out samples that searches see, and of those that judge: as many, and none of both.
-
-    Drawn at random, since folders come class by class.
-    """
-    count = min(wanted, held // 2)
-    drawn = torch.randperm(held, generator=torch.Generator().manual_seed(0))
-    return drawn[:count].sort().values, drawn[count : 2 * count].sort().values
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""`Settings`: everything that a pruning run is asked for, beside the network, the data and the accelerator."""
+"""`Settings`: the options of a compression run, besides the network, the data and the accelerator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes m
 
 @dataclass(frozen=True)
 class Settings:
-    """What is searched, by what, and how far.
+    """The options of a compression run; see each field.
 
     Raises:
         InputError: naming the field whose value cannot be used.
@@ -61,6 +61,8 @@ class Settings:
     """Whether the channels of residual streams are pruned, too."""
     exclude: tuple[str, ...] = ()
     """Modules whose outputs are not pruned."""
+    method: str = "channels"
+    """How the network is compressed, a name of `hwflow.compression.registry.METHODS`."""
     searcher: str = "ddpg"
     """What proposes plans, a name of `hwflow.compression.search.registry.SEARCHERS`."""
     agent: Hyperparameters = field(default_factory=Hyperparameters)
@@ -102,8 +104,9 @@ class Settings:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
-        if self.searcher == "ddpg":  # folders of 0.1 know no other, and are continued
-            del data["searcher"]
+        for name in ("method", "searcher"):  # folders of version 0.1 have neither field, and can be continued
+            if data[name] == Settings.__dataclass_fields__[name].default:
+                del data[name]
         return data
 
 

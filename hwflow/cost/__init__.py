@@ -1,8 +1,8 @@
-"""What a network costs on a chip: one contract, three levels.
+"""The cost of a network on a chip, at three levels with one interface.
 
-`estimate` answers for a network, `estimate_many` for several at once, `compare` puts accelerators, levels and dataflows side by
-side, `cost_table` answers for a network whose layers change their widths, `map_layer` and `analyse` for one layer at mid.
-What a network and an accelerator may be is the same for all of them: see `estimate`.
+`estimate` costs a network, `estimate_many` several at once, `compare` puts accelerators, levels and dataflows side by side,
+`cost_table` costs a network at many widths of its layers, `map_layer` and `analyse` cost one layer at mid. All of them accept
+the same kinds of network and accelerator; see `estimate`.
 """
 
 from __future__ import annotations

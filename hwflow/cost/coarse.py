@@ -1,15 +1,15 @@
-"""The coarse level: closed formulas that need nothing, or next to nothing, of the chip.
+"""The coarse level: closed formulas that need little or no description of the chip.
 
-Whose formulas these are:
+Sources of the formulas:
 
 * MACs and parameters are the definitions of a convolution (`hwflow.layers`).
 * Compulsory traffic, every tensor moved exactly once, is the least that a chip which starts from DRAM can do; latency as the
   larger of compute and transfer time is the roofline model (Williams, Waterman, Patterson, CACM 52(4), 2009).
-* Energy as MACs e_mac + traffic e_dram is this project's own choice. The normalised unit energies (MAC 1, DRAM 200 per 16-bit
-  word) are those of Chen, Emer, Sze, "Eyeriss", ISCA 2016, Table IV. No on-chip memory is in it.
+* Energy as MACs e_mac + traffic e_dram is hwflow's own model. The normalised unit energies (MAC 1, DRAM 200 per 16-bit
+  word) are those of Chen, Emer, Sze, "Eyeriss", ISCA 2016, Table IV. On-chip memories are left out.
 
-With the same energies, coarse is a lower bound on what mid and fine count, but for strided layers whose kernel is smaller than
-the stride: their input is counted here by its hull, as Timeloop counts it untiled, and a tiled mapping may skip the gaps.
+With the same energies, coarse is a lower bound on mid and fine, except for strided layers whose kernel is smaller than the
+stride: their input is counted here by its hull, as Timeloop counts it untiled, and a tiled mapping may skip the gaps.
 """
 
 from __future__ import annotations

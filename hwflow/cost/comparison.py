@@ -1,4 +1,4 @@
-"""`compare`: a network on several accelerators, at several levels and with several dataflows, side by side."""
+"""`compare`: one network on several accelerators, at several levels and with several dataflows, side by side."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Configuration:
     """One configuration of a comparison. `level` is what was asked for; `cost.level` what answered."""
 
     accelerator: str
@@ -46,7 +46,7 @@ class Variant:
 
     @property
     def label(self) -> str:
-        """What tells it from the others: `eyeriss (pe_array.rows=24)/mid/row_stationary`."""
+        """A label that is unique in the comparison: `eyeriss (pe_array.rows=24)/mid/row_stationary`."""
         return "/".join([self.accelerator, self.answered, *([self.dataflow] if self.dataflow else [])])
 
 
@@ -55,7 +55,7 @@ class Comparison:
     """What `compare` gives: the network and its variants; ratios and ranks are against the first of them."""
 
     network: Network
-    variants: tuple[Variant, ...]
+    variants: tuple[Configuration, ...]
 
     def __iter__(self) -> Any:
         return iter(self.variants)
@@ -63,7 +63,7 @@ class Comparison:
     def __len__(self) -> int:
         return len(self.variants)
 
-    def against_first(self, variant: Variant) -> dict[str, float | None]:
+    def against_first(self, variant: Configuration) -> dict[str, float | None]:
         """A variant's ratios of energy and latency, and Spearman's correlations over the layers, against the first variant."""
         cost, base = variant.cost, self.variants[0].cost
         same_unit = cost.rows[0].energy_unit == base.rows[0].energy_unit
@@ -196,7 +196,7 @@ def compare(
                 one = replace(one, dataflow=None)  # noqa: PLW2901
             cost = evaluate([(net, chip)], one, cache, _labelled(bar, f"{chip.label} at {one.level}"), tell)[0]
             flow = None if one.level == "coarse" else one.dataflow or chip.dataflow
-            variants.append(Variant(chip.label, one.level, flow, cost))
+            variants.append(Configuration(chip.label, one.level, flow, cost))
     return Comparison(net, tuple(variants))
 
 
@@ -218,4 +218,4 @@ def _filled(values: Sequence[float | None]) -> list[float]:
     return [0.0 if v is None else v for v in values]
 
 
-__all__ = ["Comparison", "Variant", "compare"]
+__all__ = ["Comparison", "Configuration", "compare"]

@@ -1,4 +1,4 @@
-"""`CostTable`: what a network's layers cost at every width that a search over channel counts may ask for.
+"""`CostTable`: the costs of a network's layers at every width that a search over channel counts may ask for.
 
 Widths are rounded, so all pairs of a layer's input and output channels are a small grid. It is computed once, on a pool, and
 kept in the store; from then on an answer is a look-up. Shapes off the grid are computed when they are asked for.
@@ -304,7 +304,7 @@ def _steps(size: int, step: int) -> tuple[int, ...]:
 
 
 def _positions(layer: Layer, before: Layer | None) -> int:
-    """How often each channel stands in the input of a linear layer that reads a flattened image."""
+    """How many inputs of a linear layer on a flattened image belong to each channel."""
     if layer.type != "linear" or before is None or before.type == "linear":
         return 1
     positions, rest = divmod(layer.C, before.G * before.M)
@@ -321,7 +321,7 @@ def _resized(layer: Layer, shape: _Shape) -> Layer:
 
 
 def _labelled(layer: Layer) -> Layer:
-    """Named after its widths: one layer stands in a table many times."""
+    """Named after its widths, because a table holds one layer at many widths."""
     return layer.with_(name=f"{layer.name} at {layer.G * layer.C}>{layer.G * layer.M}")
 
 

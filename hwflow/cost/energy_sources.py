@@ -1,4 +1,4 @@
-"""Which energies an estimate uses: recorded, fitted, Accelergy's own, or normalised units. Every row says which.
+"""The source of energies in an estimate: recorded, fitted, Accelergy or normalised units. Every row names its source.
 
 `auto` takes what was recorded of a part (presets, and what variants leave alone of them), fits the parts that were not, and
 answers in normalised units where a part is outside what was characterised. It never runs Accelergy: a result must not depend

@@ -1,4 +1,4 @@
-"""The fine level: Timeloop's own verdict, on a given mapping (`judge`) or on the best it finds itself (`search`)."""
+"""The fine level: Timeloop's evaluation of a given mapping (`judge`), or of the best that its mapper finds (`search`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network and an accelerator may be, for every public function: the objects, or what the command line takes for them."""
+"""Conversion of what public functions accept as a network or an accelerator: objects, names or paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TIMELOOP = re.compile(r"^(architecture|arch)\s*:", re.MULTILINE)
 def network_of(
     given: NetworkLike, *, input_shape: Any = None, batch: int | None = None, bits: tuple[int, int] | None = None
 ) -> Network:
-    """The network that is meant.
+    """The network, from any of the accepted forms.
 
     Args:
         given: a `Network`; a `torch.nn.Module`, with `input_shape`; or a name or file as the command line takes it: a zoo name,
@@ -69,7 +69,7 @@ def network_of(
 
 
 def accelerator_of(given: AcceleratorLike) -> Accelerator:
-    """The accelerator that is meant: an `Accelerator`, a preset's name, a YAML file of hwflow's, or an architecture in
+    """The accelerator, from an `Accelerator`, a preset's name, a YAML file of hwflow's, or an architecture in
     Timeloop's format (a file, or a folder of them).
 
     Raises:

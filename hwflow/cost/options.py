@@ -1,4 +1,4 @@
-"""`Options`: what an estimate is asked for, and which of it a level uses."""
+"""The options of an estimate, and which of them each level uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Costs and mappings as plain data, for the store and for worker processes, and back; and what form the store's must have."""
+"""Costs and mappings as plain data, for the store and for worker processes, and the validation of stored values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every public function of the package begins and ends with: the store it uses, and where its notices go."""
+"""The result store and the notices of one call of a public function."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def opened(store: Store | bool, notify: Notify | None) -> Iterator[tuple[Store |
 
 
 def warn(text: str) -> None:
-    """Where notices go that nobody wants to be told of."""
+    """Notices of a call without `notify`, as warnings."""
     warnings.warn(text, HwflowWarning, stacklevel=5)

@@ -1,4 +1,4 @@
-"""Timeloop's input for every distinct layer of a network, as folders to be run by hand."""
+"""Timeloop's input for every distinct layer of a network, as folders that can be run by hand."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class _FolderNames:
         self._numbers: Counter[str] = Counter()
 
     def of(self, layer: str) -> str:
-        """A folder for a layer: its name without spaces, which Timeloop cannot bear, cut where it is long."""
+        """The folder of a layer: its name, shortened, without spaces, which Timeloop cannot handle."""
         plain = re.sub(r"[^A-Za-z0-9._-]", "_", layer).lstrip(".-")[:_LONGEST] or "layer"
         name = plain
         while name.lower() in self._taken:

@@ -1,8 +1,9 @@
-"""Where an array's cycles go: the utilisation of a mapping as a product of shares, and why each is not whole.
+"""Utilisation of a mapping as a product of factors, with the reason why each is below one.
 
 MACs / (cycles x MAC units) is, exactly, the product of what is spread over each axis of the fan-outs over the axis's size, of
 each dimension's size over the size to which ragged loops pad it, and of compute cycles over all cycles. Where a user's own
-constraints leave an axis to nobody, it is no level of a mapping: the MAC units that can be reached come first.
+constraints allow no loop on an axis, that axis is not a level of a mapping; the share of MAC units in use is then the first
+factor.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data sets: images with labels, a training part and a test part; by name, from a folder, or a user's own.
+"""Data sets of labelled images with a training and a test part: by name, from a folder, or a user's own.
 
 Importing this needs no torch; a set that is loaded does.
 """

@@ -1,4 +1,4 @@
-"""Image files: decoded by Pillow in a few threads, cut to one size; and a quick look at them before a long run."""
+"""Image files: decoded by Pillow in several threads, resized, and checked before a long run."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def check(paths: Iterable[Path]) -> None:
 
 
 def digest(root: Path, paths: Iterable[Path]) -> str:
-    """A hash of paths, sizes and times of change: a stand-in for the content of many files."""
+    """A hash of paths, sizes and modification times, instead of the content of many files."""
     found = hashlib.sha256()
     for path in paths:
         status = path.stat()

@@ -1,4 +1,4 @@
-"""Data sets that fit in memory: images as one uint8 tensor. scikit-learn's digits are embedded in that package."""
+"""Data sets that fit in memory, as one uint8 tensor of images, such as the digits that scikit-learn contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CIFAR-10's files (https://www.cs.toronto.edu/~kriz/cifar.html), binary or Python version.
+"""CIFAR-10's files (https://www.cs.toronto.edu/~kriz/cifar.html), in the binary or the Python version.
 
 The Python version is pickles; they are read by an unpickler that knows NumPy arrays of bytes and nothing else.
 """

@@ -1,4 +1,4 @@
-"""A user's own torch `Dataset`s as a `Data`."""
+"""`from_datasets`: a user's own torch `Dataset`s as a `Data`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Samples`: some of a set, read in batches whose order and augmentation follow from a seed and an epoch alone."""
+"""`Samples`: part of a data set, read in batches whose order and augmentation depend on a seed and the epoch only."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The chip: accelerators, their components and dataflows, and what their accesses and areas cost."""
+"""The chip: accelerators, their components and dataflows, and the energy and area of their parts."""

@@ -191,7 +191,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
         return display.accelerator_html(self.label, parts, line)
 
     def __eq__(self, other: object) -> bool:
-        """By content: where a variant comes from is only told."""
+        """Compared by content, regardless of the preset that a variant was made from."""
         return type(other) is type(self) and isinstance(other, Accelerator) and other.model_dump() == self.model_dump()
 
     def __getitem__(self, name: str) -> Memory | Fanout | MacUnit:

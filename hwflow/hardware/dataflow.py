@@ -1,4 +1,4 @@
-"""`Dataflow`: constraints on mappings, by the role of a level, obeyed by mid's search and by Timeloop's mapper alike."""
+"""`Dataflow`: constraints on mappings, by role of a memory, for mid's search and for Timeloop's mapper."""
 
 from __future__ import annotations
 

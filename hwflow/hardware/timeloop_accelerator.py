@@ -1,4 +1,4 @@
-"""`TimeloopAccelerator`: a chip that its designer wrote down in Timeloop's own format.
+"""`TimeloopAccelerator`: a chip described in Timeloop's own format.
 
 Mid sees an `Accelerator` derived from the files; fine runs the architecture as it is written. What the first cannot express
 of the second is in words: `notes` where the numbers are not touched, `refusals` where mid's numbers would be wrong.

@@ -1,9 +1,9 @@
-"""Ragged loops of a tensor without sliding windows: two of its tiles are the same or have no word in common.
+"""Imperfect factors (ragged loops) of a tensor without sliding windows, whose tiles are equal or disjoint.
 
-So nothing but whether a loop of one of its dimensions has stepped decides what is delivered, and neighbours never have what an
-instance needs next. Timeloop's walk (see `hwflow.loopnest.imperfect_factors`) comes down to a sum with one term for each loop
-and each set of dimensions in their last pass (ours; a test compares it with the walk). Of boundaries above a memory: the
-arithmetic asks for its operands whether they are new or not.
+Deliveries then depend only on whether a loop of one of the tensor's dimensions has stepped, and neighbours never hold what an
+instance needs next. Timeloop's walk (see `hwflow.loopnest.imperfect_factors`) reduces to a sum with one term for each loop and
+each set of dimensions in their last pass (derived here; a test compares it with the walk). This holds for boundaries above a
+memory; the arithmetic requests its operands whether they are new or not.
 """
 
 from __future__ import annotations

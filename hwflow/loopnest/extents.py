@@ -1,4 +1,4 @@
-"""What the residuals of ragged loops change, for all mappings of a batch at once: tile sizes, iterations, instances at work.
+"""Effects of imperfect factors on a whole batch of mappings: tile sizes, iterations, and active instances.
 
 A dimension's loops are walked from the outermost inwards. With `n` iterations so far, a loop of bound e and residual r
 makes them (n - 1) e + r, since only the very last is short (Timeloop's `mapping/parser.cpp`).

@@ -1,13 +1,13 @@
-"""Ragged loops, exactly as Timeloop counts them: a walk through one mapping in which equal subtrees are walked once.
+"""Imperfect factors (ragged loops), counted exactly as Timeloop does, by a memoised walk through one mapping.
 
 Timeloop runs the first two iterations of a temporal loop and weighs the second with the number of the remaining ones; where a
 loop of the same dimension inside is ragged, and all of that dimension's loops outside are in their last pass, it runs the last
 one too (`NestAnalysis::ComputeTemporalWorkingSet`). There tiles are smaller, fewer instances work, and the jump to the last
-iteration makes it forget what a tile held, which changes what the next steps cost. No closed form is in sight for tensors with
+iteration makes it forget what a tile held, which changes what the next steps cost. No closed form is known for tensors with
 sliding windows, so this is a walk. But what a loop's body delivers depends only on which dimensions are in their last pass and
-on what was held before, seen from where the body starts: a handful of states, each walked once.
+on what was held before, relative to where the body starts: a few states, each of which is walked once.
 
-Two more of Timeloop's habits are followed. Directly above a storage boundary the smaller delta of a last iteration is not
+Two more of Timeloop's rules are followed. Directly above a storage boundary the smaller delta of a last iteration is not
 used if there are three iterations or more: the one before it counts twice. And of a fan-out only the first instance is walked,
 the others are taken to be like it, so that a ragged loop inside a spatial loop of the same dimension never shows.
 """

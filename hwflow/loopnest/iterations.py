@@ -1,4 +1,4 @@
-"""A mapping's loops as Timeloop runs them, ragged ones included: which iterations, and the tiles that they span in a pass."""
+"""A mapping's loops in the order in which Timeloop runs them, with imperfect factors: iterations and tile extents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Link transfers: tiles that neighbouring instances of a fan-out hand on instead of fetching them from the level above.
+"""Link transfers: tiles that neighbouring instances of a fan-out forward instead of reading them from the memory above.
 
 After Timeloop's `NestAnalysis::ComputeNetworkLinkTransfers`: at a time step an instance takes its delta from a neighbour on the
 mesh if that neighbour received exactly the same set of words one step before. It is used at the steps where it lowers the reads

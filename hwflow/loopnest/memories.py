@@ -1,4 +1,4 @@
-"""What an accelerator's memories hold, and what their accesses cost, as columns over its levels."""
+"""Capacities, bandwidths and access energies of an accelerator's memories, as arrays over its levels."""
 
 from __future__ import annotations
 

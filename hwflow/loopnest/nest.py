@@ -1,4 +1,4 @@
-"""Loop-nest analysis: what a mapping costs. Vectorised: one call judges one mapping or a hundred thousand.
+"""Loop-nest analysis: the cost of mappings, vectorised over a batch of one or a hundred thousand.
 
 The counts are Timeloop's, derived in closed form from the semantics of its source (NVlabs/timeloop: `loop-analysis/
 nest-analysis.cpp`, `loop-analysis/tiling.cpp`, `model/buffer.cpp`, `model/topology.cpp`), which are:
@@ -21,7 +21,7 @@ nest-analysis.cpp`, `loop-analysis/tiling.cpp`, `model/buffer.cpp`, `model/topol
 is, of the padded
   size; counts are those of the last passes' smaller tiles. Timeloop averages the instances at work over the passes and cuts the
   average off to a whole number before it multiplies the energies of one instance with it (7 of 8 columns in one of five passes:
-  7.8, so 7). This is followed, though it makes up to half the energy vanish where two passes use 2 and 1 instances.
+  7.8, so 7). This is followed, although up to half of the energy is lost where two passes use 2 and 1 instances.
 
 Index conventions: levels run from the innermost (0) outwards; arrays end in the batch axis.
 """
@@ -53,7 +53,7 @@ OUTPUTS = TENSORS.index("outputs")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the analysis finds, arrays [..., batch]; tensors in the order of `TENSORS`, levels from the innermost outwards.
+    """The results of the analysis, arrays [..., batch]; tensors in the order of `TENSORS`, levels from the innermost outwards.
 
     Attributes:
         reads, fills, updates: words per instance, [level, tensor, batch].
@@ -141,7 +141,7 @@ class Nest:
     # The analysis ----------------------------------------------------------------------------------------------------
 
     def evaluate(self, batch: Batch, *, with_links: bool = True) -> Verdict:
-        """Judge every mapping of the batch.
+        """Evaluate every mapping of the batch.
 
         `with_links=False` is for searches: it leaves out link transfers between neighbours, which is an upper bound, and
         estimates ragged mappings by the averages over their passes, with fractions of instances.

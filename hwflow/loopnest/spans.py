@@ -1,4 +1,4 @@
-"""What all tensors share in the analysis of a batch of mappings."""
+"""Quantities that all tensors share in the analysis of a batch of mappings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tiles of one tensor: how large they are, how many differ, and what is new in them when loops step.
+"""Tiles of one tensor: their size, how many are distinct, and how many words are new when a loop steps.
 
-The counts are Timeloop's, in closed form; its rules are told in `hwflow.loopnest.nest`. Loop bounds and extents may be
+The counts are Timeloop's, in closed form; its rules are described in `hwflow.loopnest.nest`. Loop bounds and extents may be
 fractions (averages over the passes of ragged loops): the counts are then estimates.
 """
 

@@ -1,4 +1,4 @@
-"""Which mapping of a layer is best: the search over tilings, loop orders and spatial unrollings, and its lower bounds.
+"""The best mapping of a layer: a search over tilings, loop orders and spatial unrollings, with lower bounds.
 
 `search` finds perfect factors, `padding` imperfect ones ("ragged" in names: the same).
 """

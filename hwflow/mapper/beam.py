@@ -1,13 +1,14 @@
-"""Tilings by stages, from the arithmetic outwards: spatial loops, then the temporal ones of each memory.
+"""Beam search over tilings, from the arithmetic outwards: spatial loops, then the temporal loops of each memory.
 
-A stage extends partial mappings to all larger tiles at once, and bounds from below what the rest can cost. How many words
-cross a boundary depends on the loops above it only by which tensor they leave alone: a class, the tensor that stays stationary,
-stands for all their orders. Partial mappings with the same tile share their futures: only the tile and the class matter.
+A stage extends partial mappings to all larger tiles at once, and computes a lower bound on the cost of the rest. The number of
+words that cross a boundary depends on the order of the loops above it only through the tensor that stays stationary, so one
+class per stationary tensor represents all orders. Partial mappings with the same tile and class have the same completions.
 
-Padded layers can be searched together. What padding adds is taken off the words that they move and off what they do in
-parallel, so that their scores are those of the layer, and compare.
+Padded layers can be searched together. The words and the parallel work that padding adds are subtracted, so that scores are
+those of the layer and can be compared.
 
-Timeloop's finer rules (rounding, windows that land where they were, links) are left to the analysis that judges the survivors.
+Timeloop's finer rules (rounding, windows that land where they were, links) are left to the exact analysis of the mappings that
+remain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lower bounds: what no mapping can undercut."""
+"""Lower bounds on the cost of every mapping of a layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS, Nest
-from hwflow.mapper.array_utilization import Fillings
+from hwflow.mapper.array_utilization import ArrayUtilization
 from hwflow.mapper.tile_lattice import divisors
 
 OMITTED = 0.01
@@ -25,7 +25,9 @@ def operands_travel(nest: Nest) -> bool:
     return nest.levels[0].fanout > 1
 
 
-def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, filled: Fillings | None = None) -> float:
+def lower_bound(
+    nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, array: ArrayUtilization | None = None
+) -> float:
     """What no mapping within the constraints can undercut: energy, cycles, or their product.
 
     With what `hwflow.mapper.array_utilization` tells of the fan-outs that includes ragged mappings whose omitted energy is no
@@ -37,7 +39,7 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
     bandwidth.
     """
     layer, acc, table = nest.layer, nest.accelerator, nest.table
-    cycles = even_cycles(nest, constraints) if filled is None else filled.least
+    cycles = even_cycles(nest, constraints) if array is None else array.least
     cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):
         inner = int(np.flatnonzero(nest.keep[:, t])[0])
@@ -50,7 +52,7 @@ def lower_bound(nest: Nest, constraints: Sequence[LevelConstraint], objective: s
         if memory is not acc.dram:
             dram = table.parts[acc.dram.name]
             energy += _touched(nest, t) / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)
-    if filled is not None:
+    if array is not None:
         energy *= 1 - OMITTED
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
 

@@ -1,4 +1,4 @@
-"""One layer on one chip, as a search sees it."""
+"""Quantities of one layer on one chip that a search uses throughout."""
 
 from __future__ import annotations
 

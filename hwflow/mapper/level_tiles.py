@@ -1,4 +1,4 @@
-"""What each level of a chip allows: which tiles it can have, and which loops a dataflow lets it run."""
+"""Constraints on each level of a chip: which tiles fit, and which loops a dataflow allows."""
 
 from __future__ import annotations
 

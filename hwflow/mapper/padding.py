@@ -1,13 +1,14 @@
-"""Ragged mappings by padding: a perfect mapping of a slightly larger layer, given residuals, is a ragged one of the layer.
+"""Mappings with imperfect factors: a perfect mapping of a slightly larger layer, with residuals, is one of the layer.
 
-The search of `hwflow.mapper.search` knows loops that divide. 37 channels have no use for 12 columns there, but 40 have: four
-passes of 10, which residuals make 10, 10, 10 and 7. Such a mapping takes the padded layer's cycles and moves the true one's
-data. So (ours): which sizes are worth padding to follows from how full the fan-outs can get and from which quotients have few
-divisors; the most promising padded layers are searched narrowly, all at once; what comes out is trimmed to the least bounds
-that cover the layer and ranked by the analysis' estimate, and the best few are judged exactly.
+`hwflow.mapper.search` finds mappings whose loops divide their dimensions. With them 37 channels cannot use 12 columns, but 40
+can, in four passes of 10, and residuals reduce these to 10, 10, 10 and 7. Such a mapping takes the cycles of the padded layer
+and moves the data of the true one. The sizes worth padding to follow from the array utilization that they reach and from
+quotients with few divisors; the most promising padded layers are searched together with a narrow beam; the results are trimmed
+to the least bounds that cover the layer and ranked by an estimate of the analysis, and the best few are evaluated exactly. This
+procedure is hwflow's own.
 
-Timeloop cuts the average number of instances at work off to a whole number before it multiplies energies with it. A mapping
-that owes more than the share `OMITTED` of its energy to that is not taken (ours), or searches would end with little else.
+Timeloop truncates the average number of active instances to a whole number before it multiplies energies by it. A mapping whose
+energy is reduced by more than the share `OMITTED` in this way is rejected; otherwise searches would favour such mappings.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from hwflow.arrays import Ints
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.loopnest.nest import Batch, Nest, Verdict
-from hwflow.mapper.array_utilization import Fillings, fillings, passes
+from hwflow.mapper.array_utilization import ArrayUtilization, array_utilization, passes
 from hwflow.mapper.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
 from hwflow.mapper.search import Found, glance, narrow, scores, value
 from hwflow.mapper.search import search as perfect_search
@@ -47,12 +48,12 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
 
     What promises most comes first; what follows is looked for only where it could be better.
     """
-    filled = fillings(nest, constraints)
+    array = array_utilization(nest, constraints)
 
     def ragged(perfect: Verdict | None) -> Judged | None:
         """The best mapping by way of padded layers that is better than a perfect one."""
         limit = math.inf if perfect is None else value(perfect, objective)
-        padded = _paddings(nest, filled, objective, perfect, effort)
+        padded = _paddings(nest, array, objective, perfect, effort)
         return _best(nest, constraints, objective, effort, padded, limit) if padded else None
 
     asked = functools.partial(perfect_search, nest, constraints, objective=objective, effort=effort, proof=False)
@@ -60,7 +61,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
     if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
         best = ragged(None)
         perfect = asked(limit=math.inf if best is None else value(best[1], objective))
-    elif filled.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _LARGEST:
+    elif array.cycles.min() <= even_cycles(nest, constraints) * _FULLER and _tiles(nest.sizes.tolist()) <= _LARGEST:
         first, limit = glance(nest, constraints, objective=objective, effort=effort), math.inf
         if first.verdict is not None:
             best = ragged(first.verdict)
@@ -73,7 +74,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
         best = perfect.batch, perfect.verdict
     if best is None:
         return None
-    least, bound = value(best[1], objective), lower_bound(nest, constraints, objective, filled=filled)
+    least, bound = value(best[1], objective), lower_bound(nest, constraints, objective, array=array)
     return Found(*best, least <= bound * (1 + 2e-9), min(bound, least))
 
 
@@ -122,7 +123,7 @@ def _best(
 
 
 def _paddings(
-    nest: Nest, filled: Fillings, objective: Objective, perfect: Verdict | None, effort: int
+    nest: Nest, array: ArrayUtilization, objective: Objective, perfect: Verdict | None, effort: int
 ) -> list[tuple[int, ...]]:
     """Sizes that promise most: few cycles, little waste, and many tiles to choose from (ours, by what layers of random widths
     on the presets gained).
@@ -135,8 +136,8 @@ def _paddings(
         limit = float(perfect.cycles[0]) * _FULLER
         if objective == "energy" or perfect.compute_cycles[0] < perfect.cycles[0] or streaming_cycles(nest) > limit:
             return []
-    some = filled.cycles <= limit
-    factors, least = filled.factors[some], filled.cycles[some]
+    some = array.cycles <= limit
+    factors, least = array.factors[some], array.cycles[some]
     quotients = passes(nest.sizes, factors)
     smooth = {q: _smooth(q, effort > 1) for q in np.unique(quotients).tolist()}
     even = np.array([smooth[q] for q in quotients.ravel().tolist()], dtype=np.int64).reshape(quotients.shape)

@@ -1,4 +1,4 @@
-"""Partial mappings of a search: what is known of them, and which of many are worth keeping."""
+"""Partial mappings of a search, and the selection of those that are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a partial mapping has cost, and what the rest of it costs at least."""
+"""The cost of a partial mapping so far, and a lower bound on the cost of completing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the search counts: energy and the words that bandwidths limit, as prices of the transfers between levels."""
+"""The quantities that the search minimises or limits: energy and bandwidth, as prices of transfers between levels."""
 
 from __future__ import annotations
 

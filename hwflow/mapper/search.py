@@ -1,8 +1,8 @@
-"""Mapping search: tilings by stages, then the exact analysis of the best ones in every order that can matter.
+"""Mapping search: tilings from a beam search, then exact analysis of the best ones in every loop order that matters.
 
 `hwflow.mapper.beam` finds the best tilings under a model that leaves out Timeloop's finer rules; here they become mappings,
-each with the loop orders of its classes, and `hwflow.loopnest.nest` judges them. Nothing is random: equal arguments give the
-equal result.
+each with the loop orders of its classes, and `hwflow.loopnest.nest` judges them. Nothing is random: equal arguments give
+equal results.
 """
 
 from __future__ import annotations
@@ -252,12 +252,12 @@ def _number(orders: Ints) -> Ints:
 
 
 def value(verdict: Verdict, objective: Objective) -> float:
-    """What is minimised, of one mapping."""
+    """The objective of one mapping."""
     return float(scores(verdict, objective)[0][0])
 
 
 def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
-    """What is minimised, and what decides between equals."""
+    """The objective, and the tie-breaker between equal values."""
     if objective == "energy":
         return verdict.energy, verdict.cycles
     if objective == "latency":

@@ -1,4 +1,4 @@
-"""The loops over one fan-out: all ways to spread partial mappings over the instances of a level."""
+"""Spatial loops over one fan-out: all spatial mappings that extend partial mappings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SpatialLoops:
         return self.cost.facts.tiles
 
     def enlarge(self, state: Partial, width: int, cut: float) -> tuple[Partial, float]:
-        """The best partial mappings, spread in all ways, and the least score of those that were dropped for want of width."""
+        """The best partial mappings after all spatial mappings, and the least score of those that the beam dropped."""
         cost, tiles, level, k = self.cost, self._tiles, self._facts.levels[self.k], self.k
         masks = tiles.lattice.masks
         steps = self.spread - tiles.lattice.origin[self.spread]

@@ -1,4 +1,4 @@
-"""The loops of one memory: all jumps of partial mappings to larger tiles, with the tensor that stays meanwhile."""
+"""Temporal loops of one memory: all extensions of partial mappings to larger tiles, with the stationary tensor."""
 
 from __future__ import annotations
 

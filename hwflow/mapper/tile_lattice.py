@@ -1,6 +1,6 @@
-"""The lattice of tiles: every choice of one divisor a dimension, numbered so that places add where tiles multiply.
+"""The lattice of tiles: one divisor per dimension, numbered so that indices add where tile sizes multiply.
 
-Layers whose sizes have very many divisors get a coarser lattice (ours), or its tables would not fit the memory.
+Layers whose sizes have very many divisors get a coarser lattice, because the tables of the full one would not fit in memory.
 """
 
 from __future__ import annotations
@@ -210,14 +210,14 @@ def least_of_multiples(values: Floats, lattice: Lattice, dims: Bools) -> Floats:
 
 @functools.lru_cache(maxsize=64)
 def spreads(sizes: tuple[int, ...], allowed: tuple[bool, ...], fanout: int) -> Ints:
-    """Every way to spread loops over a fan-out that the lattice has, [way, dimension]."""
-    ways = np.ones((1, len(sizes)), dtype=np.int64)
+    """Every spatial mapping over a fan-out that the lattice has, [spatial mapping, dimension]."""
+    spatial = np.ones((1, len(sizes)), dtype=np.int64)
     for d, of in enumerate(steps(sizes)):
         if not allowed[d] or not of:
             continue
         extents = (math.prod(part) for part in itertools.product(*([b**e for e in range(n + 1)] for b, n in of)))
         factors = np.array(sorted(f for f in extents if f <= fanout), dtype=np.int64)
-        grown = np.repeat(ways, len(factors), axis=0)
-        grown[:, d] = np.tile(factors, len(ways))
-        ways = grown[grown.prod(axis=1) <= fanout]
-    return ways
+        grown = np.repeat(spatial, len(factors), axis=0)
+        grown[:, d] = np.tile(factors, len(spatial))
+        spatial = grown[grown.prod(axis=1) <= fanout]
+    return spatial

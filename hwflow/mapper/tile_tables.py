@@ -1,4 +1,4 @@
-"""What tiles hold: tables over the lattice of tiles of one layer, or of padded ones together."""
+"""Tables of tile footprints over the lattice of tiles of one layer, or of several padded layers."""
 
 from __future__ import annotations
 

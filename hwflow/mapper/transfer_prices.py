@@ -1,4 +1,4 @@
-"""What transfers between levels cost a search, as arrays: energy first, then the cycles that each bandwidth takes."""
+"""Prices of transfers between levels, as arrays: energy first, then the cycles that each bandwidth takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Widths, depths and strides of the zoo's networks, from their papers: for the modules and the builders without torch alike."""
+"""Widths, depths and strides of the zoo's networks, from their papers; shared by the modules and the torch-free builders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each of PyTorch's `aten` operators is to hwflow: rows, an operator that is not counted, a view, or something refused."""
+"""The role of each `aten` operator of PyTorch: a row, an operator that is not counted, a view, or unsupported."""
 
 from __future__ import annotations
 

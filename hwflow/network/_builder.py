@@ -1,4 +1,4 @@
-"""Builds a `Network` operator by operator from shapes alone: the zoo without torch."""
+"""Builder of a `Network` from shapes alone, operator by operator, for the zoo without torch."""
 
 from __future__ import annotations
 

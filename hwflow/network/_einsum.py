@@ -1,4 +1,4 @@
-"""An einsum as the matrix products that it takes: operand by operand from the left, as PyTorch and onnxruntime execute it."""
+"""An einsum as a series of matrix products, from left to right, as PyTorch and onnxruntime execute it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX's control flow: followed where it is decided before the model runs, looked into where it depends on data."""
+"""ONNX's control flow: resolved where conditions are constant, explored where they depend on data."""
 
 from __future__ import annotations
 

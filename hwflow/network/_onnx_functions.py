@@ -1,4 +1,4 @@
-"""Functions that an ONNX model defines for itself: counted before any is followed, then read as a node's own graph."""
+"""Functions that an ONNX model defines, checked for size and recursion, then expanded like a subgraph."""
 
 from __future__ import annotations
 

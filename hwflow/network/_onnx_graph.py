@@ -1,4 +1,4 @@
-"""An ONNX graph followed node by node as it would run, down to the layers and operators that it executes.
+"""Traversal of an ONNX graph in the order of execution, down to the layers and operators that run.
 
 Every value's shape and every small constant's content is known where its node is reached, so that conditions, trip counts and
 positions that are constants, or follow from shapes, decide which branch is taken and how often a loop's body runs.

@@ -1,4 +1,4 @@
-"""The results of one node: their shapes by onnx's own inference, and their content where that is small and constant."""
+"""Results of one ONNX node: shapes by onnx's own inference, and values where they are small and constant."""
 
 from __future__ import annotations
 

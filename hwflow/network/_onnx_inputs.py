@@ -1,4 +1,4 @@
-"""Sizes for what an ONNX file leaves open: the batch and other dynamic dimensions of its inputs."""
+"""Sizes for the dynamic dimensions of an ONNX model's inputs, the batch among them."""
 
 from __future__ import annotations
 

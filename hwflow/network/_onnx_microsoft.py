@@ -1,7 +1,7 @@
-"""Operators of the domain com.microsoft: what onnxruntime's quantiser, its optimiser and its transformer tools write.
+"""Operators of the domain com.microsoft, which onnxruntime's quantiser, optimiser and transformer tools write.
 
-Their schemas are published in onnxruntime's docs/ContribOperators.md, but no onnx installation has them, so their shapes are
-worked out here; where ONNX has the same operator, by inference for that one. What stands in no table is refused by name.
+Their schemas are published in onnxruntime's docs/ContribOperators.md, but the onnx package does not contain them, so
+their shapes are inferred here, or by onnx where it has the same operator. Operators in no table are refused by name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of the com.microsoft operators that hold multiply-accumulates: fused, quantised and packed layers, attention."""
+"""Rows of com.microsoft operators with multiply-accumulates: fused, quantised and packed layers, attention."""
 
 from __future__ import annotations
 

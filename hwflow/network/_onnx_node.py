@@ -1,4 +1,4 @@
-"""A node with the values that it gets and gives, as rows and shapes ask for them."""
+"""An ONNX node with its input and output values, as shape inference and rows use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of ONNX's operators hold no multiply-accumulates. What stands in no list is refused, so that nothing is missed."""
+"""ONNX operators without multiply-accumulates. Operators in no list are refused, so that none is missed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which initializers of an ONNX graph are read by which nodes, so that one that several nodes read is counted once."""
+"""Initializers of an ONNX graph and the nodes that read them, so that shared ones are counted once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Constants:
         self._origins: dict[Hashable, Origin] = {}
 
     def named(self, tensor: Tensor, name: str) -> Tensor:
-        """A tensor that stands in the file."""
+        """A tensor in the file."""
         self.sizes.setdefault(name, tensor.elements)
         return replace(tensor, origin=Origin((name,), name))
 

@@ -1,4 +1,4 @@
-"""Sequences and optionals of ONNX graphs, element by element where these are known; the others are left to onnx's inference."""
+"""Sequences and optionals of ONNX graphs, element by element where known, otherwise by onnx's inference."""
 
 from __future__ import annotations
 

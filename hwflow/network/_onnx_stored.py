@@ -1,4 +1,4 @@
-"""Tensors that an ONNX file holds or refers to. Of weights only the shapes are taken, and nothing of them is read."""
+"""Tensors in an ONNX file or beside it; of weights only the shapes are read, not the data."""
 
 from __future__ import annotations
 

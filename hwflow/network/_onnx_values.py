@@ -1,4 +1,4 @@
-"""What is known of a value in an ONNX graph: type, shape, whether it depends on an input, and its content where small."""
+"""What is known of a value in an ONNX graph: type, shape, dependence on an input, and the content of small constants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows and operators read which parameters, so that each parameter is counted once.
+"""Attribution of parameters to the rows and operators that read them, so that each is counted once.
 
 Every parameter is attributed to at most one reader; rows come before operators, the first of equal readers before the others.
 """

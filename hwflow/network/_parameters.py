@@ -1,4 +1,4 @@
-"""Where the constants of a running PyTorch model come from, and which of them are the same.
+"""The origin of constants in a running PyTorch model, and which of them are the same tensor.
 
 A tensor may be read several times (a head that runs on five maps, tied embeddings), in parts (a packed projection), computed
 from parameters (a normalised weight), or be no parameter at all (a buffer).

@@ -1,4 +1,4 @@
-"""A layer from Timeloop's problem shape, recognised by which dimensions index which data spaces, whatever they are called.
+"""A layer from Timeloop's problem shape, recognised by which dimensions index which data spaces, not by their names.
 
 Of the three data spaces one is written. A dimension of all three is a group; one of both operands is summed over; one of the
 weights and the outputs is an output channel; one of the inputs and the outputs is a position. An axis that sums a position and

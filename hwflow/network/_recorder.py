@@ -1,5 +1,5 @@
 # mypy: allow-subclassing-any
-"""Sees every operator that a running PyTorch model executes, and writes rows and operators down under the modules' names."""
+"""Recorder of the operators that a running PyTorch model executes, as rows named after its modules."""
 
 from __future__ import annotations
 

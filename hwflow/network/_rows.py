@@ -1,4 +1,4 @@
-"""Rows of a `Network` from shapes as frameworks write them: (H, W), kernels last, batches anywhere.
+"""Rows of a `Network` from shapes in the frameworks' order: (H, W), kernels last, batch dimensions anywhere.
 
 The one place where PyTorch's and ONNX's (height, width) become hwflow's [width, height]; importers and zoo go through it.
 """

@@ -1,7 +1,8 @@
-"""`package.module:callable` as a network: code that runs, so what a *file* names needs the user's consent.
+"""`package.module:callable` as a network; it runs code, so a name in a *file* needs the user's consent.
 
-Typed as NETWORK, on the command line or in Python, a callable is the user's own wish. Named by a file (a sweep file, the
-config.json of a run), it is imported only where the user allows its module, and nothing is added to Python's path for it.
+A callable that is given as NETWORK, on the command line or in Python, runs because the user asks for it. Where a file names it
+(a sweep file, the config.json of a run), it is imported only if the user allows its module, and nothing is added to Python's
+path for it.
 """
 
 from __future__ import annotations

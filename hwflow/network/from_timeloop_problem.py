@@ -1,7 +1,7 @@
-"""A `Network` from Timeloop's problem files: one layer a `problem:`, a folder of such files, or a list of problems in one.
+"""A `Network` from Timeloop's problem files: one `problem:` per layer, in one file or a folder.
 
 Names of coefficients that differ from the shape's in their letters' case only (`HStride` for `Hstride`, as in files that are
-published with Timeloop) are read as they are meant. Timeloop passes over them in silence and takes 1; a note says so.
+published with Timeloop) are read as intended. Timeloop ignores them and assumes 1; a note says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A `Network` from any `torch.nn.Module`: it runs once on fake tensors (shapes without data) while its operators are seen.
+"""A `Network` from any `torch.nn.Module`, run once on fake tensors (shapes without data) while its operators are recorded.
 
 What counts is what PyTorch executes, so control flow, functional calls and modules called several times need no special care.
 """

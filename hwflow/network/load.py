@@ -1,4 +1,4 @@
-"""The `Network` that the command line's NETWORK argument names."""
+"""`load`: the network that the argument NETWORK of the command line names."""
 
 from __future__ import annotations
 

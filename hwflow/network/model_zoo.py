@@ -1,4 +1,4 @@
-"""The networks that hwflow knows by name: costed without torch (`build`), or as `nn.Module`s to train and prune (`load_model`).
+"""Networks that hwflow knows by name: built without torch (`build`), or as trainable `nn.Module`s (`load_model`).
 
 The rows of `build` bear the qualified names of `load_model`'s modules; a test holds that tracing the module gives the same.
 """

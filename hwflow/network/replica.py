@@ -1,5 +1,5 @@
 # mypy: allow-subclassing-any
-"""Copies of PyTorch models, whatever tensors they hold."""
+"""Deep copies of PyTorch models, including tensors that `copy.deepcopy` refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruning of CNNs to a budget of energy, latency or another metric, by a reinforcement-learning agent.
+"""Public names of compression: `prune`, its settings and results, and the protocol of compression methods.
 
 Raises:
     MissingDependency: where it is imported and a package of the extra `prune` is not installed.
@@ -19,7 +19,9 @@ from hwflow.compression.budget import Budget  # noqa: E402
 from hwflow.compression.channels.discovery import find_groups  # noqa: E402
 from hwflow.compression.channels.groups import Group, Grouping  # noqa: E402
 from hwflow.compression.channels.surgery import prune_model, rank_channels  # noqa: E402
+from hwflow.compression.method import Compressed, Decision, Execution, Method, Task  # noqa: E402
 from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
+from hwflow.compression.registry import METHODS  # noqa: E402
 from hwflow.compression.result import PruneResult, load_pruned  # noqa: E402
 from hwflow.compression.run import prune  # noqa: E402
 from hwflow.compression.search.ddpg import Hyperparameters  # noqa: E402
@@ -27,15 +29,21 @@ from hwflow.compression.search.environment import PruningEnv  # noqa: E402
 from hwflow.compression.settings import Settings  # noqa: E402
 
 __all__ = [
+    "METHODS",
     "Budget",
+    "Compressed",
+    "Decision",
+    "Execution",
     "Group",
     "Grouping",
     "Hyperparameters",
+    "Method",
     "PlanCosts",
     "ProxySettings",
     "PruneResult",
     "PruningEnv",
     "Settings",
+    "Task",
     "find_groups",
     "load_pruned",
     "prune",

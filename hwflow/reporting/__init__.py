@@ -1,6 +1,6 @@
-"""Reports: one self-contained HTML page, built from the files that a run left in its folder, or from estimates at hand.
+"""Reports: one self-contained HTML page, from the files of a run's folder or from estimates in memory.
 
-`blocks` has what pages are made of, and `palette` its colours; a report of another kind is another module beside `pruned`.
+`page` defines pages and their blocks; `estimates`, `pruning` and `sweeps` hold one kind of report each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`write_report`: a folder in, a page out. `write_costs`: the same for estimates that are at hand."""
+"""`write_report`: the report of a folder or a file of results. `write_costs`: the report of estimates in memory."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _page(source: Path) -> Page:
 
         return costs_page(read_configurations(source))
     from hwflow.reporting.pruning import pruning_report
-    from hwflow.reporting.pruning.run_records import read_run
+    from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.reporting.sweeps import sweep_report
     from hwflow.reporting.sweeps.sweep_folder import is_sweep, read_sweep
 

@@ -1,4 +1,4 @@
-"""The store of results, for all processes of a user, and the pool that fills it."""
+"""The result store, shared by all processes of a user, and the pool of workers that fills it."""
 
 from __future__ import annotations
 

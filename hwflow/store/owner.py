@@ -1,4 +1,4 @@
-"""Who owns a claim: which process, on which machine, and whether it still lives."""
+"""The owner of a claim: its process and machine, and whether it is still alive."""
 
 from __future__ import annotations
 

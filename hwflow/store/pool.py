@@ -1,4 +1,4 @@
-"""Runs the distinct pieces of work of an estimate: from the store, in this process or on a pool, each once among all processes.
+"""Execution of the distinct tasks of an estimate: from the store, in this process or on a pool, once among all processes.
 
 A piece that another process has claimed is left to it; when nothing else is left to do, its answer is waited for, or the claim
 taken over if that process dies. What is done is kept at once, so an interruption loses the pieces in flight only.
@@ -104,7 +104,7 @@ class _NoStore(Store):
 
 
 class _Board:
-    """What is to be done, what runs, and what is known."""
+    """The tasks that are waiting, running and done."""
 
     def __init__(self, tasks: Sequence[Task], store: Store, progress: Progress | None) -> None:
         self.store = store
@@ -211,7 +211,7 @@ class _Inline(Executor):
 
 
 class _Pool(ProcessPoolExecutor):
-    """Its processes start deaf to Ctrl-C, which `_settle` ends: Python complains of one that comes before."""
+    """Workers start with SIGINT blocked, until `_settle` unblocks it: an earlier one would print a traceback."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

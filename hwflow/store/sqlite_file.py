@@ -1,4 +1,4 @@
-"""The SQLite file under the store: opened when it is used, set aside when damaged, done without when it cannot be written."""
+"""The SQLite file of the store: opened on first use, replaced when damaged, and ignored when it cannot be written."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
 
 
 def _make_private(path: Path, mode: int | None = None) -> None:
-    """Take away what other users may do; `mode` where the path is new. Of another user's file that is not ours to decide."""
+    """Remove the permissions of other users, or set `mode` on a new path; files of other users are left alone."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         now = stat.S_IMODE(path.stat().st_mode)
         wanted = now & stat.S_IRWXU if mode is None else mode

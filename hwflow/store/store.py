@@ -1,7 +1,7 @@
-"""The store: one SQLite file that keeps every answer which took time, for all processes of a user.
+"""The result store: one SQLite file with every result that took time, shared by all processes of a user.
 
 Values are JSON, found by a kind (`mid`, `fine`, `energy`, ...) and a key, which is a hash of everything that the value depends
-on. Each has a checksum: a value that is not as it was written, or not of the form that is asked for, counts as none. A *claim*
+on. Each has a checksum: a value that is not as it was written, or not of the form that is asked for, is ignored. A *claim*
 says that a process is computing a value, so that two processes at once share the work instead of repeating it; the claim of a
 process that died is taken over. A store that cannot be used never loses a result: the work goes on without it, and `notices`
 says so once.

@@ -1,4 +1,4 @@
-"""Sweeps: networks costed on many accelerators, into a folder that can be continued."""
+"""Sweeps: networks costed on many accelerators, with results in a folder that an interrupted sweep resumes from."""
 
 from __future__ import annotations
 

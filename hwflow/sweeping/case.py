@@ -1,4 +1,4 @@
-"""`Case`: a network as every design is asked to run it, with its batch and word widths."""
+"""`Case`: a network with the batch size and word widths at which every design runs it."""
 
 from __future__ import annotations
 

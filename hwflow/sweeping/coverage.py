@@ -1,4 +1,4 @@
-"""`Coverage`: from designs to finished points: each layer once on each chip, each point once in the records.
+"""`Coverage`: turns designs into finished points, with each layer costed once per chip and each point recorded once.
 
 Designs come in an order in which one chip's points stand together, so its layers are costed together, and what is known of it
 can be forgotten soon after.
@@ -138,7 +138,7 @@ class Coverage:
                     yield unit
 
     def _ask(self, point: Point) -> Unit | None:
-        """Note what a point needs; gives what of it nobody has been asked for yet."""
+        """Note the units that a point needs, and return those that have not been requested yet."""
         assert point.accelerator is not None
         coarse = point.level == "coarse"
         dataflow = None if coarse else self._space.dataflows[point.design.dataflow]
@@ -203,7 +203,7 @@ class Coverage:
 
     def _fail(self, point: Point, why: Failure) -> None:
         self.counts.failed += 1
-        self._add(point, unanswered(why.reason, passing=why.passing))
+        self._add(point, unanswered(why.reason, transient=why.transient))
 
     def _head(self, point: Point) -> dict[str, Any]:
         """What a record says of a point before it is costed."""

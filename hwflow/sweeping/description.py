@@ -1,4 +1,4 @@
-"""`Description`: a sweep file, read and validated."""
+"""`Description`: a sweep file, parsed and validated."""
 
 from __future__ import annotations
 
@@ -147,7 +147,8 @@ class Sample(_Checked):
 
 
 class Description(_Checked):
-    """A sweep file (design section 5). None among `dataflows`, `batch` and `bits` is what chip and network have themselves."""
+    """A sweep file (reference/files.md in the documentation). None in `dataflows`, `batch` and `bits` means the own value of
+    the chip or network."""
 
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
     plans: Annotated[tuple[str, ...], _Listed] = ()

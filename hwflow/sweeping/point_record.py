@@ -1,4 +1,4 @@
-"""A point's record: what is asked, the totals, and a row for each different layer; and whether a line is such a record.
+"""The record of a point: what was asked, its totals, a row for each distinct layer; and the validation of such lines.
 
 What all points of a network share, its layers by name and which of them have one row, stands once, in the records' first line.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hwflow.errors import shown
 from hwflow.files import parse_json
@@ -66,7 +66,7 @@ class _Record(BaseModel):
     params: _Count
     status: Literal["ok", "failed"]
     reason: str
-    passing: bool
+    transient: bool = Field(validation_alias=AliasChoices("transient", "passing"))  # as version 0.1 called it
     energy_pj: _Amount | None = None
     energy_normalized: _Amount | None = None
     cycles: _Count | None = None
@@ -104,7 +104,7 @@ def answered(cost: NetworkCost, distinct: Sequence[LayerCost], area_um2: float |
     return {
         "status": "ok",
         "reason": "",
-        "passing": False,
+        "transient": False,
         **{name: getattr(cost, name) for name in TOTALS},
         "area_um2": area_um2,
         "engine": "; ".join(dict.fromkeys(row.engine for row in distinct)),
@@ -115,9 +115,9 @@ def answered(cost: NetworkCost, distinct: Sequence[LayerCost], area_um2: float |
     }
 
 
-def unanswered(reason: str, *, passing: bool) -> dict[str, Any]:
+def unanswered(reason: str, *, transient: bool) -> dict[str, Any]:
     """What a record says of a point without; see `hwflow.sweeping.unit.Failure`."""
-    return {"status": "failed", "reason": reason, "passing": passing}
+    return {"status": "failed", "reason": reason, "transient": transient}
 
 
 def energy_source(record: Mapping[str, Any]) -> str | None:
@@ -159,6 +159,8 @@ class Checker:
         try:
             content: dict[str, Any] = parse_json(line)
             _RECORD.validate_json(line)
+            if "passing" in content:
+                content["transient"] = content.pop("passing")
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             field = ".".join(map(str, first["loc"])) or "the line"

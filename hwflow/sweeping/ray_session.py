@@ -1,4 +1,4 @@
-"""The Ray cluster that a sweep starts on this machine, ended with it: by itself, or by the next sweep where it was killed.
+"""The Ray cluster that a sweep starts on this machine; a cluster left by a killed sweep is stopped by the next one.
 
 After a kill Ray's agents and workers stay for half a minute or more, with their memory and ports. They change their names, but
 all write their logs to the session's folder, which no other session has.

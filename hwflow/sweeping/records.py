@@ -1,4 +1,4 @@
-"""A sweep's folder, and `records.jsonl` in it, the truth: one line a point, only ever appended to.
+"""A sweep's folder, and `records.jsonl` in it, the append-only file with one line per point that all tables derive from.
 
 sweep.yaml       the sweep file as it was run
 records.jsonl    first what the file's names stood for, then every point as it was finished, with its layers' rows
@@ -31,7 +31,7 @@ _ASKED = ("network", "accelerator", "base", "dataflow", "level", "batch", "bits"
 
 
 class Records:
-    """The lines of `records.jsonl`; where a point stands there twice, the later line holds.
+    """The lines of `records.jsonl`; of several lines for one point the last one is valid.
 
     Attributes:
         header: the first line, or None where there is none yet.
@@ -43,7 +43,7 @@ class Records:
         self._path, self._synced = path, time.monotonic()
         self._places: dict[int, int] = {}
         self._asked: dict[int, int] = {}
-        self._passing: set[int] = set()
+        self._transient: set[int] = set()
         self.damaged: list[str] = []
         self.others: set[int] = set()
         self.header: dict[str, Any] | None = None
@@ -59,7 +59,7 @@ class Records:
         if point in self._asked and self._asked[point] != _asked(head):
             self.others.add(point)
             return False
-        return point in self._asked and point not in self._passing
+        return point in self._asked and point not in self._transient
 
     def leave_out(self, first: int) -> list[int]:
         """Forget the points from this number on, which are not of the sweep; gives those that there were."""
@@ -155,7 +155,7 @@ class Records:
         point = int(record["point"])
         self._asked[point] = _asked(record)
         self._places[point] = place
-        (self._passing.add if record["passing"] else self._passing.discard)(point)
+        (self._transient.add if record["transient"] else self._transient.discard)(point)
 
     def _write(self, content: Mapping[str, Any]) -> int:
         line = json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Who costs the units of a sweep: processes of this machine, or a Ray cluster. Answers come as they are ready.
+"""Where the units of a sweep are costed: processes on this machine, or a Ray cluster. Results arrive as they are ready.
 
 What a worker was at when it died is given to another, `TRIES` times in all.
 """

@@ -1,4 +1,4 @@
-"""Designs drawn from a space: at random, or as a Latin hypercube."""
+"""Sampling of designs from a space: random, or a Latin hypercube."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Space`: the designs that a sweep file describes. A design is an accelerator, with its fields set, and a dataflow."""
+"""`Space`: the designs that a sweep file describes. A design is an accelerator with its fields set, and a dataflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run`: a sweep from its file to its tables."""
+"""`run`: executes a sweep file and writes its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cost_unit`: one piece of a sweep, some layers on one chip at one level, costed wherever a runner likes.
+"""`cost_unit`: one unit of a sweep, several layers on one chip at one level, costed in any process.
 
 What goes in and comes out travels between processes and machines, so answers are without mappings and accesses; the store keeps
 those, where it is used.
@@ -49,10 +49,10 @@ class Costed:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no answer. `passing`: it lies in the surroundings (a tool, a lost worker), not in what was asked."""
+    """Why there is no answer. `transient`: the cause is the environment (a tool, a lost worker), not what was asked for."""
 
     reason: str
-    passing: bool
+    transient: bool
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def cost_unit(unit: Unit) -> Answer:
 
 
 def lost(unit: Unit, why: Failure) -> Answer:
-    """The answer to a unit that nobody could answer."""
+    """The answer to a unit that no worker could complete."""
     return Answer((why,) * len(unit.layers))
 
 
@@ -88,10 +88,10 @@ def failure(error: Exception) -> Failure:
     """In words that are the same in every run: what tools say goes on with the names of temporary folders."""
     text = str(error)
     if isinstance(error, (InputError, NotMappable)):
-        return Failure(text, passing=False)
+        return Failure(text, transient=False)
     if isinstance(error, ToolError):
-        return Failure(text.split(". ", maxsplit=1)[0].rstrip(".") + ".", passing=True)
-    return Failure(text if isinstance(error, HwflowError) else f"{type(error).__name__}: {text}", passing=True)
+        return Failure(text.split(". ", maxsplit=1)[0].rstrip(".") + ".", transient=True)
+    return Failure(text if isinstance(error, HwflowError) else f"{type(error).__name__}: {text}", transient=True)
 
 
 @dataclass

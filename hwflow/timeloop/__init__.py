@@ -1,1 +1,1 @@
-"""The only place that knows Timeloop's and Accelergy's files: render input, run the tools, parse their output."""
+"""All that depends on the files of Timeloop and Accelergy: rendering input, running the tools, parsing their output."""

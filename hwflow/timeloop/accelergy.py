@@ -1,4 +1,4 @@
-"""Energy and area of the parts of a chip from Accelergy, with the names of the estimators that answered.
+"""Energy and area of a chip's parts from Accelergy, with the names of the estimators that it used.
 
 Accelergy is asked once for a chip, not once a layer; its tables are then part of Timeloop's input. A table in which a dummy
 estimator answered looks like any other, so the summaries, which name the estimators, decide whether it is taken.

@@ -1,4 +1,4 @@
-"""What may be in Accelergy's input: Accelergy evaluates texts without quotes as Python, and fills in templates, not sandboxed.
+"""Restrictions on Accelergy's input: Accelergy evaluates unquoted text as Python and renders templates without a sandbox.
 
 It hides Python's built-in functions from what it evaluates, but not the attributes of objects, by which all else is found. So
 what comes from a user's file and is more than arithmetic is refused before Accelergy sees it.

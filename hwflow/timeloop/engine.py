@@ -1,4 +1,4 @@
-"""Where Timeloop and Accelergy run: executables on PATH, a container, or pytimeloop. The input and the numbers are the same."""
+"""Where Timeloop and Accelergy run: executables on PATH, a container, or pytimeloop, with the same input and results."""
 
 from __future__ import annotations
 

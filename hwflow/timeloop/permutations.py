@@ -1,8 +1,8 @@
-"""Loop orders that cannot matter, fixed: loops of bound 1, which Timeloop's map space would count in every place of an order.
+"""Loop orders that have no effect, fixed: those of loops with bound 1, which Timeloop's map space would enumerate.
 
-Eight dimensions have 40,320 orders at each level, be it one where no loop may stand, and the space of a deep hierarchy exceeds
-the 2^128 mappings that `timeloop-mapper` counts. No mapping is lost. (pytimeloop's `PermutationOptimizerProcessor` and the
-orders of its dummy levels come to the same.)
+Eight dimensions have 40,320 orders at each level, even at one that allows no loop, and the space of a deep hierarchy exceeds
+the 2^128 mappings that `timeloop-mapper` can count. No mapping is lost. (pytimeloop's `PermutationOptimizerProcessor` and the
+orders of its dummy levels have the same effect.)
 """
 
 from __future__ import annotations

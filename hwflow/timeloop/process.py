@@ -1,4 +1,4 @@
-"""Run one external program: its own process group, its own wall-clock limit, a clean environment, its output in a file."""
+"""Execution of one external program in its own process group, with a time limit, a clean environment and output to a file."""
 
 from __future__ import annotations
 

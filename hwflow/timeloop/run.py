@@ -1,4 +1,4 @@
-"""One run of a Timeloop tool: a fresh folder, the input, the tool, the check that it really answered, the numbers.
+"""One run of a Timeloop tool: a new folder, the input, the tool, the check of its result, and the numbers.
 
 Timeloop's exit status says little: with no mapping found it is 0 and every file exists, empty. So a run has succeeded when the
 status is 0 *and* the statistics can be read. A run that failed keeps its folder, and its error says where that is.

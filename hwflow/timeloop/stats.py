@@ -1,4 +1,4 @@
-"""Timeloop's output as numbers: the statistics as text, the same unrounded as XML, and the mapping.
+"""Parsing of Timeloop's output: statistics as text and as unrounded XML, and the mapping.
 
 The text rounds energies to 0.01; the XML (boost serialisation) has them whole, but no leakage. Where both exist the energies
 of accesses come from the XML, and each is checked against the other, so that a change of format cannot pass unnoticed.

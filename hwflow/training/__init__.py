@@ -1,4 +1,4 @@
-"""Training, fine-tuning and judging of networks, on the CPU and on CUDA.
+"""Training, fine-tuning and evaluation of networks, on the CPU and on CUDA.
 
 Raises:
     MissingDependency: where it is imported and torch is not installed.

@@ -1,4 +1,4 @@
-"""Files of tensors and plain data: written whole or not at all, and read without running anything that is in them."""
+"""Files of tensors and plain data, written atomically and read without executing their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`TrainingHook`: what the one training loop calls; a method that acts while a network is trained has no loop of its own.
+"""`TrainingHook`: the points at which a method takes part in the training loop.
 
     start(model, steps)         once, before the first step, also where a run goes on from a checkpoint
     loss(batch, loss)           the loss that is differentiated
@@ -100,7 +100,7 @@ class Distillation(TrainingHook):
     temperature: float
 
     def start(self, model: nn.Module, steps: int) -> None:
-        """A copy of the teacher goes where the network is."""
+        """Copy the teacher to the network's device."""
         device = next(model.parameters()).device
         self._teacher = replica(self.teacher).to(device).eval()
 
@@ -113,7 +113,7 @@ class Distillation(TrainingHook):
         return (1 - self.weight) * loss + self.weight * apart
 
     def identity(self) -> Mapping[str, str]:
-        """Weight and temperature stand in the recipe."""
+        """The teacher; weight and temperature are part of the recipe."""
         return {"the teacher": digest(self.teacher)}
 
 

@@ -1,4 +1,4 @@
-"""Training: epochs of steps, a held-out accuracy after each, a checkpoint from which a killed run goes on to the same bits."""
+"""`fit`: epochs of training, a held-out accuracy after each, and checkpoints from which a killed run continues bit for bit."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def fit(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> History:
-    """Train a network in place, on `train`; `held`, which it must not contain, judges every epoch.
+    """Train a network in place on `train`, and evaluate every epoch on `held`, which must be disjoint from it.
 
     Equal arguments give equal bits on one machine with one number of threads, whether or not the run was killed and continued
     in between (on CUDA as far as its kernels have no races).

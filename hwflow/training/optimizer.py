@@ -1,4 +1,4 @@
-"""Optimizers, as a recipe asks for them: which parameters decay, and whose learning rates are their own."""
+"""Optimizers of a recipe: groups of parameters with their weight decay and learning-rate factors."""
 
 from __future__ import annotations
 

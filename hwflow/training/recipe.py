@@ -1,4 +1,4 @@
-"""`Recipe`: how a network is trained, and what of it a machine can do."""
+"""`Recipe`: the hyperparameters of a training run, with device and precision resolved for this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`train`: a network by name or as a module, on a data set by name or as an object, from first weights to a file."""
+"""`train`: trains a network, given by name or as a module, on a data set and writes its weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train(
     progress: Shown = None,
     **changes: Any,
 ) -> tuple[nn.Module, History]:
-    """Train a network and judge it once on the test set; equal arguments give equal weights on one machine.
+    """Train a network and evaluate it once on the test set; equal arguments give equal weights on one machine.
 
     A part of the training set is held out (`Data.hold_out`), for early stopping and for whoever chooses by accuracy later; the
     network never learns from it.

@@ -1,4 +1,4 @@
-"""How good a network is: accuracy, mean intersection over union; and the statistics of its batch normalisations."""
+"""Evaluation of a network (accuracy, mean intersection over union), and re-estimation of batch normalisation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def score(
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> Score:
-    """Judge a network in evaluation mode; it comes back on its device and in its mode.
+    """Evaluate a network; its device and mode are restored afterwards.
 
     Raises:
         InputError: where there are no samples, or the network's output does not fit the labels.
@@ -115,7 +115,7 @@ def reestimate_batchnorm(
 
 @contextlib.contextmanager
 def placed(model: nn.Module, device: str) -> Iterator[None]:
-    """The network on a device; it goes back to where it was."""
+    """The network on a device; its own device is restored afterwards."""
     first = next((p for p in model.parameters()), None)
     home = "cpu" if first is None else first.device
     model.to(device)

@@ -1,4 +1,4 @@
-"""Files of weights: what `hwflow train` writes and `--weights` reads; plain state dicts, as torchvision publishes them, too."""
+"""Files of weights, which `hwflow train` writes and `--weights` reads; plain state dicts as torchvision publishes work, too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def record_training(model: nn.Module, identity: str) -> None:
 
 
 def trained_on(model: nn.Module) -> str | None:
-    """What `record_training` noted; None where nobody knows which samples the module has learnt from."""
+    """The identity that `record_training` noted; None where the training samples are not known."""
     found = vars(model).get(_RECORD)
     return found if isinstance(found, str) else None
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from hwflow import estimate
-from hwflow.cli.pages import compare_page
-from hwflow.cost.comparison import Comparison, Variant
+from hwflow.cli.comparison_page import comparison_page
+from hwflow.cost.comparison import Comparison, Configuration
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer
 from hwflow.network import Network
@@ -36,8 +36,8 @@ def test_compare_says_whose_mappings_it_compares() -> None:
     network = Network("tiny", (Layer("conv", C=3, M=8, P=8, Q=8, R=3, S=3),))
     mid = estimate(network, Accelerator.load("eyeriss"), store=False)
     fine = replace(mid, level="fine", provenance={**mid.provenance, "mapper": "timeloop"})
-    variants = tuple(Variant("eyeriss", cost.level, "row_stationary", cost) for cost in (mid, fine))
-    page = compare_page(Comparison(network, variants))
+    variants = tuple(Configuration("eyeriss", cost.level, "row_stationary", cost) for cost in (mid, fine))
+    page = comparison_page(Comparison(network, variants))
     told = [line for line in page.lines if "timeloop-mapper" in line]
     assert told == ["eyeriss/fine/row_stationary: mappings of timeloop-mapper's own search."]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import hwflow
-from hwflow.cli.pages import shape_text
+from hwflow.cli.estimate_page import shape_text
 from hwflow.display import latency_text
 from hwflow.layers import Layer
 from tests.cli.terminal import Run, command, one_paragraph, untimed

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from hwflow import from_timeloop, map_layer
-from hwflow.cli.nests import Neighbour, map_page
+from hwflow.cli.mapping_page import Neighbour, map_page
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import hwflow
 from hwflow import cli
-from hwflow.cli.pruning import _page
+from hwflow.cli.prune import _page
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
-from hwflow.compression.run import _halves
+from hwflow.compression.channels.pruning import halves
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data, load_data
@@ -299,6 +299,7 @@ def test_accuracies_are_those_of_the_forward_at_hand(small: Small, digits: Data,
 
     other = Other()
     other.load_state_dict(small.state_dict())
+    record_training(other, digits.identity)
     store = hwflow.Store(tmp_path / "store.sqlite")
     first = run(small, digits, None, store=store)
     stale = run(other.eval(), digits, None, store=store)
@@ -391,7 +392,7 @@ def test_plans_are_judged_after_a_few_steps_where_asked(small: Small, digits: Da
 
 def test_the_halves_of_a_sorted_set_have_all_classes() -> None:
     """Folders come class by class."""
-    searched, judged = _halves(100, 2500)
+    searched, judged = halves(100, 2500)
     assert len(searched) == len(judged) == 50
     assert not set(searched.tolist()) & set(judged.tolist())
     for part in (searched, judged):

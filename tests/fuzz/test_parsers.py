@@ -383,8 +383,8 @@ def pruned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reported(path: Path) -> object:
     """Everything that a report of a run shows, and what `load_pruned` reads but for the weights."""
     from hwflow.compression.folder import plan_from_file, read_origin
+    from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.reporting.pruning.pruning_report import page
-    from hwflow.reporting.pruning.run_records import read_run
 
     shown = page(read_run(path.parent))
     return shown, read_origin(path.parent), plan_from_file(path.parent)

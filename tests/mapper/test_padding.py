@@ -24,7 +24,7 @@ from hwflow.layers import DIMS, Layer
 from hwflow.loopnest.nest import Batch, Nest
 from hwflow.loopnest.spans import Spans
 from hwflow.mapper import padding, search
-from hwflow.mapper.array_utilization import fillings
+from hwflow.mapper.array_utilization import array_utilization
 from hwflow.mapper.bounds import OMITTED, lower_bound
 from hwflow.mapping import Loop, Mapping
 from hwflow.store import Store
@@ -221,8 +221,8 @@ def test_no_ragged_mapping_undercuts_the_bound(triple: tuple[Layer, Accelerator,
     nest = Nest(layer, accelerator, energies(accelerator), tuple(m.keeps for m in reversed(mapping.levels)))
     verdict = nest.evaluate(nest.batch_of(mapping))
     constraints = constrain(accelerator, "flexible")
-    filled = fillings(nest, constraints)
-    bounds = {objective: lower_bound(nest, constraints, objective, filled=filled) for objective in OBJECTIVES}
+    array = array_utilization(nest, constraints)
+    bounds = {objective: lower_bound(nest, constraints, objective, array=array) for objective in OBJECTIVES}
     assert verdict.cycles[0] >= bounds["latency"] * (1 - 1e-12)
     if verdict.omitted[0] <= OMITTED * (verdict.energy[0] + verdict.omitted[0]):
         assert verdict.energy[0] >= bounds["energy"] * (1 - 1e-12)
@@ -243,9 +243,9 @@ def test_the_fewest_passes_are_those_of_trying_all(layer: Layer, rows: int, colu
             for way, (_, dims) in zip(ways, over, strict=True):
                 factors[dims] *= way
             best = min(best, int((-(-nest.sizes // factors)).prod()))
-    filled = fillings(nest, constraints)
-    assert filled.least == best
-    assert ((-(-nest.sizes // filled.factors)).prod(axis=1) <= filled.cycles).all()
+    array = array_utilization(nest, constraints)
+    assert array.least == best
+    assert ((-(-nest.sizes // array.factors)).prod(axis=1) <= array.cycles).all()
 
 
 def chains(n: int, slots: int) -> list[tuple[int, ...]]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations
 
 import hwflow
-from hwflow.cli.pages import estimate_page
+from hwflow.cli.estimate_page import estimate_page
 from hwflow.network import Network
 from hwflow.network.from_yaml import write
 

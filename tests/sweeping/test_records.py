@@ -94,6 +94,19 @@ def test_an_edited_line_is_named_and_its_point_costed_again(
     assert (again.counts.points, len(said)) == (0, 1)
 
 
+@pytest.mark.parametrize("transient", [False, True])
+def test_a_folder_of_version_0_1_is_read(sweep_file: Sweep, tmp_path: Path, transient: bool) -> None:
+    """Its records say `passing` where those of today say `transient`: such a point is costed again, others are not."""
+    path, out = sweep_file(levels=["coarse"]), tmp_path / "out"
+    run(path, out, store=False)
+    whole = tables(out)
+    for line in range(2, 12):
+        edited(out, line, lambda record: record.update(passing=record.pop("transient") or transient))
+    result = run(path, out, store=False)
+    assert (result.points, result.counts.points) == (10, 10 if transient else 0)
+    assert tables(out) == whole
+
+
 def test_energies_that_were_halved_do_not_fit_the_latency(sweep_file: Sweep, tmp_path: Path) -> None:
     path, out, said = sweep_file(networks=["tiny.yaml"], energy="fitted"), tmp_path / "out", list[str]()
     run(path, out, store=False)

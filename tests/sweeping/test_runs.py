@@ -416,7 +416,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         found = answer.layers[0]
         if unit is bad:
             assert isinstance(found, costing.Failure)
-            assert found.passing
+            assert found.transient
             assert "died 3 times" in found.reason
         else:
             assert isinstance(found, costing.Costed)

@@ -1,1 +1,1 @@
-"""Channels that must be pruned together, and smaller copies of a model."""
+"""Channel pruning: groups of coupled channels, plans, and surgery."""

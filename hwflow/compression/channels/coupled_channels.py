@@ -1,8 +1,8 @@
-"""Which channels go together: torch-pruning's dependency graph, read into groups of tensors and positions.
+"""Groups of coupled channels, as tensors and positions in them, from torch-pruning's dependency graph.
 
-The graph (Fang et al., "DepGraph", CVPR 2023, arXiv:2301.12900) is followed, not trusted: it takes every operator that it does
-not know for an element-wise one. What it says of one group is checked against the tensors, and where it is wrong or fails, that
-group is left out with the reason. `find_groups` proves each group afterwards.
+The graph (Fang et al., "DepGraph", CVPR 2023, arXiv:2301.12900) is not taken at its word, because it treats every operator that
+it does not know as element-wise. Each group is checked against the tensors; where the graph is wrong or fails, the group is
+left out with the reason. `find_groups` verifies the remaining groups afterwards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Proof that channels are coupled as a group says, on the model itself: renaming them everywhere must change nothing.
+"""Verification of a group on the model itself: permuting its channels everywhere must not change the output.
 
-If a group names every place where its channels lie, then putting its units into another order there is a mere renaming, and the
-model computes the same function; if it misses one, or an operator on the way mixes or moves channels (a reshape, an attention,
-an output), the result changes. The check runs on random weights, so that no zero hides a dependence, in double precision.
+If a group lists every place where its channels occur, permuting its units in all of them leaves the function of the model as it
+was; if it misses one, or an operator in between mixes or moves channels (a reshape, an attention, an output), the result
+changes. The check runs on random weights, so that no zero hides a dependence, and in double precision.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Unprovable(Exception):
 
 
 def unproven(model: nn.Module, groups: Sequence[Group], examples: Sequence[Example]) -> list[str]:
-    """The names of the groups whose renaming changes what the model computes in evaluation mode.
+    """The names of the groups whose permutation changes the output of the model in evaluation mode.
 
     Raises:
         Unprovable: where the model does not run on random weights, so that nothing can be said of any group.

@@ -1,7 +1,7 @@
 """torch-pruning's dependency graph of a model, corrected where the shapes that autograd records contradict it.
 
-The graph follows autograd's. An operator that torch-pruning does not know it takes for an element-wise one of as many channels;
-shapes say where that is not so: where one channel meets many, and where channels are summed up.
+The graph is built from autograd's. torch-pruning treats an unknown operator as element-wise with the same number of channels;
+shapes tell where that is wrong: where one channel is combined with many, and where channels are summed.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class _Padding(NamedTuple):
 
 
 class _PaddingWidth:
-    """Tells torch-pruning's inference of shapes how wide a padding's two sides are."""
+    """Passes the two widths of a padding to torch-pruning's shape inference."""
 
     pruning_dim = None
 

@@ -1,7 +1,7 @@
-"""Finds what can be pruned of any PyTorch model, and proves it: couplings, safety, and how each row's sizes follow.
+"""`find_groups`: which channels of any PyTorch model can be pruned, and how the sizes of the network's rows depend on them.
 
-torch-pruning says what is coupled (`coupling`), the model itself whether that is so (`proof`), and pruning it on trial what it
-costs (`trial`).
+Couplings come from torch-pruning (`coupling`), are verified on the model itself (`coupling_proof`), and the row sizes are
+measured by pruning copies of it (`row_sizes`).
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _widths(group: Group, round_to: int, floor: int, floor_ratio: float) -> tupl
 
 
 def _barred(group: Group, excluded: set[str], streams: bool) -> str:
-    """Why the user does not want a group pruned; empty where nothing speaks against it."""
+    """Why the settings leave a group out; empty where they do not."""
     holders = {*group.producers, *({count.module for count in group.counts} - set(group.consumers))}
     if barred := sorted(holders & excluded):
         return f"excluded: {', '.join(barred)}"

@@ -1,4 +1,4 @@
-"""What can be pruned of a network, as plain data: groups of coupled channels, and how the rows' sizes follow from their widths.
+"""`Group` and `Grouping`: what can be pruned of a network, as plain data, and the row sizes that follow from a plan.
 
 A *plan* is the number of channels that each group keeps. A group's channels are removed in *units*: single channels, or, where
 a grouped convolution or a group normalisation needs the same number in each of its groups, one channel of each.

@@ -1,7 +1,8 @@
-"""How the sizes of a network's rows follow from its groups: measured, by pruning on trial and importing anew.
+"""How the sizes of a network's rows depend on its groups, measured by trial pruning and a new import.
 
-Sizes are sums over groups, so much a unit. A few trials prune all groups at once, each group by numbers of units chosen so that
-what a size lost tells the groups that it depends on. Where that leaves a question open, each group is pruned alone.
+Every size decreases by a fixed amount per unit that a group loses. A few trials prune all groups at once, with numbers of units
+chosen so that the decrease of a size identifies the groups that it depends on. Where that is ambiguous, each group is pruned
+alone.
 """
 
 from __future__ import annotations

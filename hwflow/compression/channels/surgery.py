@@ -1,8 +1,8 @@
-"""Smaller copies of a model: which channels of each group stay, and the tensors cut to them.
+"""Pruned copies of a model: the ranking of channels by importance, and tensors cut to those that are kept.
 
-The importance of a channel is the magnitude of everything that is coupled with it, as the dependency graph's authors have it
-(Fang et al., "DepGraph", CVPR 2023, arXiv:2301.12900, section 3.3), without their normalisation, which no order depends on;
-of a lone convolution it is the norm of its filters (Li et al., ICLR 2017, arXiv:1608.08710).
+The importance of a channel is the magnitude of all parameters that are coupled with it (Fang et al., "DepGraph", CVPR 2023,
+arXiv:2301.12900, section 3.3), without the normalisation used there, which does not change the order. For a single convolution
+it is the norm of its filters (Li et al., ICLR 2017, arXiv:1608.08710).
 """
 
 from __future__ import annotations

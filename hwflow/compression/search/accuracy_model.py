@@ -1,12 +1,12 @@
-"""What accuracy a plan may be hoped to have, before it is measured: a Gaussian process on the plans measured so far.
+"""`AccuracyModel`: predicts the accuracy of plans that are not measured yet, from those that are, by a Gaussian process.
 
-Costs of a plan are exact and take milliseconds, its accuracy takes a second or more. So the search walks through many plans in
-imagination and measures the most promising one only, as model-based reinforcement learning does (random shooting: Nagabandi et
-al., ICRA 2018, arXiv:1708.02596); promising is the mean and a standard deviation more (GP-UCB: Srinivas et al., ICML 2010,
-arXiv:0912.3995). The process (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1) sees the
-logarithms of the shares of channels that groups keep; its length scale and noise are those of a few that make the measurements
-likeliest, its amplitude is the likeliest (ibid., section 5.4). That all of this stands before a DDPG agent's episodes, the
-inputs and the few: ours.
+The costs of a plan are exact and take milliseconds; its accuracy takes a second or more. So the search generates many plans and
+measures only the most promising one, as model-based reinforcement learning does (random shooting: Nagabandi et al., ICRA 2018,
+arXiv:1708.02596). Plans are ranked by an upper confidence bound, the mean plus one standard deviation (GP-UCB: Srinivas et al.,
+ICML 2010, arXiv:0912.3995). The inputs of the process (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006,
+algorithm 2.1) are the logarithms of the shares of channels that groups keep. Its length scale and noise are chosen from a short
+list by maximum likelihood, and its amplitude is the maximum-likelihood one (ibid., section 5.4). Using the process to choose
+among a DDPG agent's plans, the inputs and the lists of hyperparameters are hwflow's own.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NOISES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # variances of the noise, as share
 _MOST = 400  # the best of the measured plans that are looked at: bounds the time
 
 
-class Foresight:
-    """The process, given what was measured.
+class AccuracyModel:
+    """The process, conditioned on the measured plans.
 
     Args:
         shares: of their groups' channels that the measured plans keep, [plan, group], above 0.
@@ -55,8 +55,8 @@ class Foresight:
             self._length, self._amplitude = 1.0, 0.0
             self._weights, self._inverse = np.zeros(len(values)), np.eye(len(values))
 
-    def hoped(self, shares: Sequence[float]) -> float:
-        """The accuracy expected of a plan that keeps these shares, [group], and a standard deviation more; it can exceed 1."""
+    def upper_confidence_bound(self, shares: Sequence[float]) -> float:
+        """The predicted accuracy of a plan that keeps these shares, [group], plus one standard deviation; it can exceed 1."""
         near = np.exp(-0.5 * _apart(np.log(np.asarray(shares, dtype=np.float64))[None], self._places)[0] / self._length**2)
         variance = max(self._amplitude * (1.0 - float(near @ self._inverse @ near)), 0.0)
         return self._mean + self._deviation * (float(near @ self._weights) + float(np.sqrt(variance)))

@@ -1,4 +1,4 @@
-"""Searchers that learn nothing: random plans, and the same share of every group."""
+"""Searchers that do not learn: random plans, and uniform pruning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RandomSearcher(DdpgSearcher):
 
 
 class UniformSearcher:
-    """The largest share of channels, the same for every group, with which the budgets hold: one plan, whatever is measured."""
+    """Always proposes the plan that keeps the largest common share of every group's channels within the budgets."""
 
     def __init__(self, problem: PruningEnv, settings: Hyperparameters, seed: int) -> None:
         pass
@@ -68,7 +68,7 @@ def uniform_plan(env: PruningEnv) -> Choice:
 
 
 def replay(env: PruningEnv, plan: Choice) -> Choice:
-    """A plan walked through an environment, which cuts it where it exceeds the budgets there."""
+    """A plan reduced by an environment to its budgets."""
     env.reset()
     for group in env.costs.groups:
         env.decide(plan[group.name] / group.channels)

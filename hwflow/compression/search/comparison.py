@@ -1,6 +1,6 @@
-"""The search, and what it is held against: the agent on MACs only, random plans, uniform pruning, no pruning.
+"""`compare`: the search and its baselines (the agent on MACs only, random plans, uniform pruning, no pruning).
 
-All are judged on the same held-out samples, which no search has seen.
+All plans are evaluated on the same held-out samples, which no search has seen.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Contest:
-    """What came of it: `candidates` in the order unpruned, uniform, then by seed random, agent on MACs, agent.
+class PlanComparison:
+    """The plans found: `candidates` in the order unpruned, uniform, then by seed random, agent on MACs, agent.
 
     `refined` are the kept plans at every further level; `plan` is the one to apply. `seconds` says where the time went.
     """
@@ -83,24 +83,24 @@ class Contest:
     seconds: dict[str, float]
 
 
-def hold(
+def compare(
     settings: Settings,
     costs_at: CostsAt,
     proxy: Proxy,
-    judge: Proxy,
+    held_out: Proxy,
     *,
     folder: Path | None = None,
     identity: str = "",
     on_episode: OnEpisode | None = None,
-) -> Contest:
-    """Search with every seed, draw the baselines, judge all, and refine the first seed's best plans over the levels.
+) -> PlanComparison:
+    """Search with every seed, draw the baselines, evaluate all of them, and refine the first seed's best plans over the levels.
 
     Random plans of a seed come from the generator that the agent of this seed warms up with: its first plans are theirs, and
     the two are compared in pairs.
 
     Args:
         costs_at: of plans, by level.
-        proxy, judge: accuracies on the samples for searches, and on those for judging.
+        proxy, held_out: accuracies on the samples for searches, and on those that no search sees.
         folder: for the searches' checkpoints.
         identity: see `hwflow.compression.search.search.explore`.
 
@@ -121,7 +121,7 @@ def hold(
         return explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
 
     def candidate(by: By, seed: int | None, plan: dict[str, int], evaluations: int) -> Candidate:
-        return Candidate(by, seed, plan, proxy(plan), judge(plan), shares_of(costs, plan), env.affordable(plan), evaluations)
+        return Candidate(by, seed, plan, proxy(plan), held_out(plan), shares_of(costs, plan), env.affordable(plan), evaluations)
 
     found = {"agent": {seed: run("agent", env, seed) for seed in settings.seeds}}
     found["random"] = {seed: run("random", env, seed) for seed in settings.seeds}
@@ -145,7 +145,7 @@ def hold(
         best = [row.plan for row in rows]
         refined += rows
         clock.lap(f"refining at {level}")
-    return Contest(tuple(candidates), tuple(refined), best[0], clock.seconds())
+    return PlanComparison(tuple(candidates), tuple(refined), best[0], clock.seconds())
 
 
 def shares_of(costs: PlanCosts, plan: Mapping[str, int]) -> dict[str, float]:

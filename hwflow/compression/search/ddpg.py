@@ -1,14 +1,14 @@
 # mypy: allow-subclassing-any
-"""The reinforcement-learning agent: deep deterministic policy gradient, as AMC uses it, in one file.
+"""The reinforcement-learning agent: deep deterministic policy gradient (DDPG), as AMC uses it.
 
 DDPG: Lillicrap et al., ICLR 2016 (arXiv:1509.02971). Its use for pruning (one episode a walk through the network, the final
 reward written to every step, a moving average subtracted, truncated normal noise that decays by the episode): He et al., "AMC",
-ECCV 2018 (arXiv:1802.03494). Ours: the executed action is learned from, not the proposed one; rewards are divided by their
-spread; most episodes explore around the best one so far instead of around the policy, and the noise does not end, without which
-a few hundred episodes hardly beat as many random ones; smaller networks learn in larger steps and more of them, without which
-the policy itself does not get good in so few episodes; every random number comes from one generator, so that a run repeats and
-resumes bit for bit on one machine. Which of several walks becomes an episode, `hwflow.compression.search.accuracy_model`
-decides.
+ECCV 2018 (arXiv:1802.03494). Differences from AMC: the agent learns from the executed action, not from the proposed one;
+rewards are divided by their standard deviation; most episodes explore around the best one so far instead of around the policy,
+and the noise never decays to zero, without which a few hundred episodes are hardly better than as many random ones; smaller
+networks take larger and more steps, without which the policy does not improve in so few episodes; all random numbers come from
+one generator, so that a run repeats and resumes bit for bit on one machine. `hwflow.compression.search.accuracy_model` selects
+which of several plans is measured.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # mypy: allow-subclassing-any
-"""The environment: one step a group of channels, from the network's first to its last, and a budget that no plan exceeds.
+"""The environment of the agent: one step per group of channels, from first to last; no plan exceeds the budgets.
 
-Before every step a completion of the plan within the budget is known: the groups that are not decided yet at their cheapest.
-An action is cut to the largest width at or below it with which that still holds; so every finished plan keeps every budget, by
-construction, for metrics of any kind (a wider layer may be cheaper, and EDP is no sum).
+Before every step a completion of the plan within the budget is known: the undecided groups at their cheapest widths. An action
+is reduced to the largest width at or below it that keeps such a completion. So every finished plan keeps every budget by
+construction, for any metric (a wider layer may be cheaper, and EDP is not a sum over layers).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return width
 
     def nearest(self, share: float) -> dict[str, int]:
-        """The plan that keeps this share of every group's channels, as nearly as widths allow, whatever it costs."""
+        """The plan nearest to keeping this share of every group's channels, regardless of budgets."""
         return self.costs.plan(tuple(_nearest(group, share * group.channels) for group in self.costs.groups))
 
     def affordable(self, plan: dict[str, int]) -> bool:
@@ -149,7 +149,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return np.array([self.costs.metric(totals, name) for name in self._watched])
 
     def observe(self) -> Observation:
-        """What is known before the next group is decided, [feature]."""
+        """The state before the next group is decided, [feature]."""
         place = min(len(self.decided), len(self.costs.groups) - 1)
         now = self._values((*self.decided, *self._full[len(self.decided) :])) / self._whole
         least = self._values(self._completion) / self._whole

@@ -1,4 +1,4 @@
-"""The searchers, by name. A new one is a line here."""
+"""The searchers by name; one line registers another one."""
 
 from __future__ import annotations
 

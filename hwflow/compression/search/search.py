@@ -1,4 +1,4 @@
-"""The search: episodes of a searcher on a problem, with a checkpoint after each."""
+"""`explore`: measures what a searcher proposes, episode by episode, with a checkpoint after each."""
 
 from __future__ import annotations
 

@@ -1,14 +1,12 @@
-"""`Searcher`: what proposes plans, one after the other, and learns what came of them."""
+"""`Searcher`: proposes plans one at a time and is told their accuracies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from hwflow.compression.decision import Choice
 from hwflow.compression.search.environment import PruningEnv
-
-Choice = dict[str, int]
-"""The option that each decision takes, by its name: of a group of channels, how many of them stay."""
 
 
 class Measured(NamedTuple):
@@ -27,7 +25,7 @@ class Searcher(Protocol):
 
     @property
     def identity(self) -> list[Any]:
-        """Plain data that tells this search from others of the same problem: settings and seed."""
+        """Plain data that identifies this search among those of the same problem: settings and seed."""
 
     @property
     def noise(self) -> float | None:
@@ -37,13 +35,13 @@ class Searcher(Protocol):
         """The next plan to measure. It keeps the problem's budgets."""
 
     def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
-        """What came of the plan that was asked for last."""
+        """The results of the plan that `ask` returned last."""
 
     def state(self) -> dict[str, Any]:
         """What the rest of the search depends on beside the plans measured so far: tensors and plain data."""
 
     def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
-        """Go on where `state` was taken, after these plans."""
+        """Continue from a `state`, which was taken after these plans."""
 
 
 __all__ = ["Choice", "Measured", "Searcher"]

@@ -1,4 +1,4 @@
-"""`DdpgSearcher`: the agent's walks through an environment, of which the most promising one is measured."""
+"""`DdpgSearcher`: the agent generates several plans, and the accuracy model selects the one that is measured."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from hwflow.compression.search.accuracy_model import Foresight
+from hwflow.compression.search.accuracy_model import AccuracyModel
 from hwflow.compression.search.ddpg import Agent, Hyperparameters, Step
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.searcher import Choice, Measured
 
 
 class DdpgSearcher:
-    """After the warm-up the most promising of several imagined walks is proposed."""
+    """After the warm-up it proposes the plan with the highest upper confidence bound of the reward, of several."""
 
     def __init__(self, problem: PruningEnv, settings: Hyperparameters, seed: int) -> None:
         assert problem.observation_space.shape is not None
@@ -33,17 +33,17 @@ class DdpgSearcher:
         return self._agent.noise if self._agent.warm else None
 
     def ask(self, problem: PruningEnv) -> Choice:
-        """The walk that the model of the accuracies so far thinks best."""
+        """The plan that the accuracy model ranks first."""
         agent = self._agent
         walks = [_walk(problem, agent) for _ in range(agent.settings.imagined if agent.warm else 1)]
         tried = {tuple(one.choice.values()) for one in self._measured}
         walks = [walk for walk in walks if tuple(walk.plan.values()) not in tried] or walks[:1]
         if len(walks) > 1 and self._measured:
             shares = [_shares(problem, one.choice) for one in self._measured]
-            model = Foresight(shares, [one.accuracy for one in self._measured])
-            hopes = [model.hoped(_shares(problem, walk.plan)) for walk in walks]
-            worths = [problem.worth(walk.plan, min(max(hope, 0.0), 1.0)) for walk, hope in zip(walks, hopes, strict=True)]
-            walks = [walks[max(range(len(walks)), key=lambda i: (worths[i], hopes[i]))]]
+            model = AccuracyModel(shares, [one.accuracy for one in self._measured])
+            bounds = [model.upper_confidence_bound(_shares(problem, walk.plan)) for walk in walks]
+            worths = [problem.worth(walk.plan, min(max(bound, 0.0), 1.0)) for walk, bound in zip(walks, bounds, strict=True)]
+            walks = [walks[max(range(len(walks)), key=lambda i: (worths[i], bounds[i]))]]
         self._steps, plan = walks[0]
         return plan
 

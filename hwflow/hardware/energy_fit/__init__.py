@@ -1,4 +1,4 @@
-"""Energy and area of parts that nobody recorded, from models fitted on a grid of parts that Accelergy was asked about once.
+"""Energy and area of parts without recorded values, from models fitted on a grid of parts that Accelergy characterised.
 
 The grid (`arch_templates/energy/grid.csv.gz`) holds RAMs by size, width, banks, ports and technology (CACTI), register files,
 multipliers with adders (Aladdin's tables through the component library) and DRAM interfaces; `make characterise` records it and

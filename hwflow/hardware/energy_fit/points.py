@@ -1,8 +1,9 @@
-"""Parts of a chip as points of a model: which model answers for a part, with which variables, and within which range.
+"""The model that applies to a part of a chip, its variables, and the range in which it is valid.
 
 A model's variables are logarithms (base 2) of sizes. Some of them bend where Accelergy's do: CACTI models rows of 32 bits or
 more, banks of 64 rows or more and powers of two of banks, and its plug-in extrapolates below these; so a size counts in two
-variables there, above the bend and below it. Where these bends lie is Accelergy's; that they are modelled so is ours.
+variables there, above the bend and below it. The positions of the bends follow from Accelergy's plug-ins; modelling them this
+way is hwflow's own choice.
 """
 
 from __future__ import annotations

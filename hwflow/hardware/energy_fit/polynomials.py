@@ -1,4 +1,4 @@
-"""Polynomials in the logarithms of sizes, fitted on what Accelergy said of a grid of parts."""
+"""Polynomials in the logarithms of sizes, fitted to Accelergy's values on a grid of parts."""
 
 from __future__ import annotations
 

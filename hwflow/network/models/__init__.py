@@ -1,4 +1,4 @@
-"""The zoo's networks as `nn.Module`s of our own, whose state dicts match torchvision's published weights."""
+"""The zoo's networks as `nn.Module`s, whose state dicts match torchvision's published weights."""
 
 from __future__ import annotations
 

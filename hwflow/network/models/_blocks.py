@@ -1,4 +1,4 @@
-"""What several of the networks share: a convolution with its normalisation, and the first values of weights."""
+"""Shared parts of the networks: a convolution with normalisation, and the initialisation of weights."""
 
 from __future__ import annotations
 

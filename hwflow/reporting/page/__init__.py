@@ -1,1 +1,1 @@
-"""What every report is made of: the page, its blocks, colours, numbers and figures."""
+"""Parts of every report: the page, its blocks, colours, number formats and figures."""

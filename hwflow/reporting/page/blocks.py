@@ -1,4 +1,4 @@
-"""What pages are made of: `Page`, `Section`, and the blocks in it. They hold text and numbers; the template makes HTML of them.
+"""`Page`, `Section` and the blocks of a page. They hold text and numbers; the template turns them into HTML.
 
 Text is text: whatever it holds is escaped. Figures are Plotly's data and layout as plain objects; colours in them are names of
 the palette (`@after`), so that a page can change from light to dark. Text that goes into a figure passes through `label`.

@@ -1,4 +1,4 @@
-"""The figures of a page for a notebook: Plotly's, with the colours of the light theme."""
+"""Figures of a page for a notebook, as Plotly figures with the colours of the light theme."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours by what they stand for, on light and on dark ground. The same thing has the same colour in every figure.
+"""Colours by meaning, for light and dark themes; the same thing has the same colour in every figure.
 
 Methods are from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), parts of a chip begin with Paul Tol's "muted"
 (https://sronpersonalpages.nl/~pault/); both can be told apart with any common colour blindness. Some are lighter on dark.

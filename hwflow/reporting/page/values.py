@@ -1,4 +1,4 @@
-"""Numbers as readers want them: few digits, a unit with its prefix, shares in percent."""
+"""Number formats for readers: few digits, units with prefixes, shares in percent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a pruning run: what was asked, what came out, against what, and how it came about."""
+"""The report of a compression run: its settings, the result, the comparison with baselines, and the search."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from hwflow.reporting.page.values import capital, counted, listed, number, perce
 from hwflow.reporting.pruning.pruning_sections import (
     channels,
     comparison,
+    decisions,
     fine_tuning,
     layers,
     provenance,
     refinement,
     search,
+    summary,
     time,
 )
-from hwflow.reporting.pruning.run_records import BudgetRecord, Run
+from hwflow.reporting.pruning.run_records import BudgetRecord, Plan, Run
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, holds, mark, share, sides, totals_at, value_of
 from hwflow.types import LevelName
 
@@ -26,7 +28,13 @@ def page(run: Run) -> Page:
     sections = [Section("Before and after", [_totals(run), *_mappings(run)])]
     if run.comparison:
         sections += [Section("Comparison", comparison(run, run.comparison)), Section("Search", search(run))]
-    sections += [Section("Channels kept", channels(run.plan)), Section("Layers", layers(run))]
+    if isinstance(run.plan, Plan):
+        sections.append(Section("Channels kept", channels(run.plan)))
+    else:
+        sections.append(Section("Plan", decisions(run.plan)))
+    if run.summary:
+        sections.append(Section("Method", summary(run)))
+    sections.append(Section("Layers", layers(run)))
     if run.comparison and run.comparison.refined:
         sections.append(Section("Refinement over levels", refinement(run, run.comparison)))
     sections.append(Section("Fine-tuning", fine_tuning(run)))
@@ -83,6 +91,8 @@ def _remarks(run: Run) -> Iterator[str]:
         further = f", the best plans ranked again at {listed(settings.levels[1:])}" if settings.levels[1:] else ""
         applied = " The first seed's plan was applied." if several else ""
         yield f"Plans were searched at {settings.levels[0]}, {counted(settings.episodes, 'episode')}{each}{further}.{applied}"
+    elif run.config.plan is None:
+        yield f"The plan was chosen by the method {settings.method}, without a search that it recorded."
     else:
         given = "uniform pruning" if run.config.plan == "uniform" else "a plan that was given"
         yield f"No search: {given} was applied."

@@ -12,7 +12,7 @@ from hwflow.reporting.estimates.layer_costs import Side, layer_costs
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
 from hwflow.reporting.page.palette import METHODS, parts
 from hwflow.reporting.page.values import capital, counted, listed, number, percent, spread
-from hwflow.reporting.pruning.run_records import Candidate, Comparison, CostRecord, Plan, Run, Times
+from hwflow.reporting.pruning.run_records import Candidate, Choices, Comparison, CostRecord, Plan, Run, Times
 from hwflow.reporting.pruning.search_figures import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, mark
 
@@ -113,6 +113,24 @@ def channels(plan: Plan) -> list[Block]:
     if plan.left_out:
         blocks.append(Table("Left out of the pruning", ["channels of", "why"], _pairs(plan.left_out), left=frozenset({0, 1})))
     return blocks
+
+
+def decisions(plan: Choices) -> list[Block]:
+    """What a method that does not prune channels chose, of what."""
+    rows: list[list[str | Cell]] = [
+        [one.name, ", ".join(map(str, one.options)), str(one.chosen), ", ".join(one.rows)] for one in plan.decisions
+    ]
+    headings = ["decision", "options", "chosen", "layers whose cost depends on it"]
+    if not rows:
+        return [Text("The method has no options to choose from.")]
+    return [Table("Every decision", headings, rows, left=frozenset({0, 1, 3}))]
+
+
+def summary(run: Run) -> list[Block]:
+    """What the method reports."""
+    return [
+        Table(f"Reported by the method {run.config.settings.method}", ["", ""], _pairs(run.summary), left=frozenset({0, 1}))
+    ]
 
 
 def layers(run: Run) -> list[Block]:

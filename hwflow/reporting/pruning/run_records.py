@@ -1,4 +1,4 @@
-"""What a pruning run left in its folder, read and checked. Nothing here needs torch."""
+"""Records in the files of a compression run, and the validation of JSON as such a record."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from hwflow.files import parse_json, read_text
 from hwflow.results import LEVELS, LevelName
 
 _Kind = TypeVar("_Kind")
-_AGAIN = "The same 'hwflow prune' command with --resume writes it again."
-_SUMS = ("macs", "params", "energy_pj", "energy_normalized", "cycles", "latency_s", "dram_bytes")
-_GONE = ", though the run is finished; its folder is not complete"
 
 
 def _known(value: object) -> object:
@@ -120,6 +117,7 @@ class SettingsRecord(Record):
     levels: tuple[LevelName, ...] = Field(min_length=1)
     budgets: tuple[BudgetRecord, ...]
     metric: Metric
+    method: str = "channels"
     episodes: int
     seeds: tuple[int, ...]
 
@@ -181,6 +179,21 @@ class Plan(Record):
 
     groups: tuple[GroupRecord, ...]
     left_out: dict[str, str]
+
+
+class DecisionRecord(Record):
+    """One decision of a method that does not prune channels; the last option leaves the network as it is."""
+
+    name: str
+    options: tuple[int, ...] = Field(min_length=1)
+    chosen: int
+    rows: tuple[str, ...]
+
+
+class Choices(Record):
+    """`plan.json` of such a method."""
+
+    decisions: tuple[DecisionRecord, ...]
 
 
 class Candidate(Record):
@@ -253,19 +266,21 @@ class Run:
 
     Attributes:
         asked: `config.json` as it is, to be shown whole.
-        comparison: None where a plan was given instead of a search; `episodes` is empty then.
+        comparison: None where a plan was given instead of a search, or the method does not search; `episodes` is empty then.
         times: None where there are none, as in a folder of which the results alone were kept.
+        summary: what the method reports beside, by heading.
     """
 
     config: Config
     asked: dict[str, Any]
     metrics: Metrics
     costs: dict[LevelName, Pair]
-    plan: Plan
+    plan: Plan | Choices
     tuning: Tuning
     comparison: Comparison | None
     times: Times | None
     episodes: tuple[Episode, ...]
+    summary: dict[str, str]
 
     @property
     def levels(self) -> list[LevelName]:
@@ -280,101 +295,6 @@ class Run:
     def mappings(self, level: LevelName) -> str:
         """What the mappings at a level minimise, as the end of a phrase; coarse has none, older runs do not say."""
         return "" if level == "coarse" or not self.metrics.objective else f", with mappings for {self.metrics.objective}"
-
-
-def read_run(folder: Path) -> Run:
-    """The run in a folder.
-
-    Raises:
-        InputError: where there is none, it is not finished, or one of its files is damaged: which.
-    """
-    if not (folder / "config.json").exists():
-        missing = "has neither config.json nor records.jsonl" if folder.is_dir() else "does not exist"
-        raise InputError(
-            f"{folder} is neither a run's nor a sweep's folder: it {missing}. Give what 'hwflow prune -o' or 'hwflow sweep -o' "
-            "wrote, or a file that 'hwflow estimate --format json -o' did."
-        )
-    if not (folder / "metrics.json").exists():
-        raise InputError(
-            f"{folder} holds a pruning run that is not finished: it has no metrics.json{_so_far(folder)}. The same "
-            "'hwflow prune' command with --resume goes on where it was, and writes the report at its end."
-        )
-    asked = _read(folder / "config.json", dict[str, Any])
-    config = _read(folder / "config.json", Config)
-    searched = config.plan is None
-    run = Run(
-        config=config,
-        asked=asked,
-        metrics=_read(folder / "metrics.json", Metrics),
-        costs=_read(folder / "costs.json", dict[LevelName, Pair]),
-        plan=_read(folder / "plan.json", Plan),
-        tuning=_read(folder / "tuning.json", Tuning),
-        comparison=_read(folder / "comparison.json", Comparison) if searched else None,
-        times=_read(folder / "times.json", Times) if searched and (folder / "times.json").exists() else None,
-        episodes=_episodes(folder / "log.jsonl", config.settings) if searched else (),
-    )
-    _check_sums(folder, run)
-    for level in run.levels:
-        if run.metrics.before.at(level) is None or run.metrics.after.at(level) is None:
-            raise InputError(f"{folder / 'metrics.json'} is damaged: it lacks the level {level}, which costs.json has.")
-    if run.decisive not in run.costs:
-        raise InputError(f"{folder / 'costs.json'} is damaged: it lacks the level {run.decisive}, which the run asked for.")
-    return run
-
-
-def _so_far(folder: Path) -> str:
-    """How far an unfinished run came, for the sentence that says so."""
-    try:
-        count = len(text_of(folder / "log.jsonl").splitlines())
-    except InputError:
-        return ""
-    return f", and so far {count:,} episodes in its log.jsonl"
-
-
-def _read(file: Path, kind: type[_Kind]) -> _Kind:
-    return parsed(file, text_of(file, _GONE), kind)
-
-
-def _episodes(file: Path, settings: SettingsRecord) -> tuple[Episode, ...]:
-    """The lines of a log: of every search and seed all episodes, each once.
-
-    Raises:
-        InputError: naming the line.
-    """
-    episodes, seen = [], dict[tuple[str, int, int], int]()
-    for number, line in enumerate(text_of(file, _GONE).splitlines(), start=1):
-        episode = parsed(file, line, Episode, f"line {number}")
-        place = (episode.by, episode.seed, episode.number)
-        problem = ""
-        if place in seen:
-            problem = f"it has episode {episode.number} of {episode.by}, seed {episode.seed}, as line {seen[place]} has"
-        elif episode.seed not in settings.seeds or episode.number > settings.episodes:
-            problem = f"the run had no episode {episode.number} of {episode.by}, seed {episode.seed}"
-        if problem:
-            raise InputError(f"{file} is damaged: line {number}, {problem}. {_AGAIN}")
-        seen[place] = number
-        episodes.append(episode)
-    for by, seed in dict.fromkeys((episode.by, episode.seed) for episode in episodes):
-        missing = next((n for n in range(1, settings.episodes + 1) if (by, seed, n) not in seen), None)
-        if missing is not None:
-            raise InputError(f"{file} is damaged: episode {missing} of {by}, seed {seed}, is missing. {_AGAIN}")
-    return tuple(episodes)
-
-
-def _check_sums(folder: Path, run: Run) -> None:
-    """That totals are the sums of rows, and the same in both files."""
-    for level, pair in run.costs.items():
-        for name, cost, metrics in (("before", pair.before, run.metrics.before), ("after", pair.after, run.metrics.after)):
-            for metric in _SUMS:
-                column = [getattr(row, metric) for row in cost.layers]
-                total, said = None if None in column else sum(column), getattr(cost.totals, metric)
-                if total != said:
-                    where = f"{level}.{name}.totals.{metric}"
-                    raise InputError(
-                        f"{folder / 'costs.json'} is damaged: {where} is {said}, the layers' sum is {total}. {_AGAIN}"
-                    )
-            if metrics.at(level) not in (None, cost.totals):
-                raise InputError(f"{folder / 'metrics.json'} is damaged: {name}.{level} is not what costs.json says. {_AGAIN}")
 
 
 def text_of(file: Path, missing: str = "; check the path") -> str:

@@ -1,4 +1,4 @@
-"""Figures of a search: its episodes, what its plans cost and are worth, how levels rank them, and where the time went."""
+"""Figures of a search: episodes, cost and accuracy of plans, their ranks at each level, and the time spent."""
 
 from __future__ import annotations
 

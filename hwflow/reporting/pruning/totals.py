@@ -1,4 +1,4 @@
-"""A run's totals, metric by metric: with units, as shares of the unpruned network's, and held against budgets."""
+"""Totals of a run by metric: values with units, shares of the uncompressed network's, and whether budgets hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fronts: the designs that no other beats in energy, latency and area at once."""
+"""Pareto fronts: the designs that no other design dominates in energy, latency and area."""
 
 from __future__ import annotations
 

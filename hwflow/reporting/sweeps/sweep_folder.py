@@ -1,4 +1,4 @@
-"""What a sweep left in its folder, read and checked; pyarrow reads the tables."""
+"""The files of a sweep, read and validated; tables are read by pyarrow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a sweep: which designs are best, for what, and why; what failed, and why."""
+"""The report of a sweep: the best designs by metric, the effect of each field, and failures with their reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections of a sweep's report that hold things side by side: accelerators and dataflows, levels, the layers of the best."""
+"""Sections of a sweep's report that compare accelerators and dataflows, levels, and layers of the best designs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Bring your own: a user's Timeloop files, read as source files, lowered to the native form, and derived as an accelerator."""
+"""Import of a user's Timeloop files: read, lowered to the executables' format, and converted to an accelerator."""

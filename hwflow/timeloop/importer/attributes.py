@@ -1,4 +1,4 @@
-"""What the attributes of a component in Timeloop's files say, in the fields of hwflow's parts.
+"""Attributes of components in Timeloop's files, translated to the fields of hwflow's components.
 
 They mean what they mean to Timeloop (`model/buffer.cpp`, `ParseSpecs`); those that change its numbers and have no counterpart
 in hwflow are refusals.

@@ -1,7 +1,7 @@
-"""Where constraints on mappings stand in Timeloop's files: in five places, in lists of several forms.
+"""The places of mapping constraints in Timeloop's files: five sections, with lists of several forms.
 
-As Timeloop has it: `applications/mapper/mapper.cpp` for the places, `mapping/constraints.cpp` for the lists. What Timeloop
-would pass over without a word, such as a field in the wrong place, is an error here.
+The places follow Timeloop's `applications/mapper/mapper.cpp`, the lists `mapping/constraints.cpp`. What Timeloop would ignore,
+such as a field in the wrong place, is an error here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Constraints on mappings: what each says, and what those of one level say together.
+"""Constraints on mappings: the meaning of each, and their combination at one level.
 
-As Timeloop has it (`mapping/constraints.cpp`). Where they stand in the files: `hwflow.timeloop.importer.constraint_sections`.
+The meaning is that of Timeloop (`mapping/constraints.cpp`). `hwflow.timeloop.importer.constraint_sections` finds them in
+the files.
 """
 
 from __future__ import annotations

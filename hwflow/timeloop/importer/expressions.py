@@ -1,4 +1,4 @@
-"""Arithmetic in Timeloop's files: `width: word * 4`, `depth: ceil(2**10 / 3)`. Read as Python and walked here, never run.
+"""Arithmetic in Timeloop's files: `width: word * 4`, `depth: ceil(2**10 / 3)`. Parsed as Python and never executed.
 
 Numbers, names, arithmetic, comparisons, `and`, `or`, `not`, `a if b else c` and a few functions, and nothing else.
 """

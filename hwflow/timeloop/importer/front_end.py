@@ -1,4 +1,4 @@
-"""From `nodes:` with `!Container`, `!Component` and `!Parallel` to the native architecture that Timeloop's executables read.
+"""Lowering of `nodes:` with `!Container`, `!Component` and `!Parallel` to the architecture that Timeloop's executables read.
 
 What pytimeloop's front end does with the common subset (Accelergy-Project/timeloop-python, `timeloopfe/common/
 version_transpilers/v4_to_v3.py` and `timeloopfe/v4/processors`), as far as it does not depend on the layer: a fan-out becomes a

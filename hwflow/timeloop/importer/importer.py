@@ -1,4 +1,4 @@
-"""`from_timeloop`: a user's own Timeloop files as an accelerator."""
+"""`from_timeloop`: an accelerator from a user's own Timeloop files."""
 
 from __future__ import annotations
 

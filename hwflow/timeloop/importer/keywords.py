@@ -1,4 +1,4 @@
-"""How Timeloop's own executables read a text before they parse it: words with hyphens, and names of variables."""
+"""Normalisations that Timeloop's executables apply before parsing: hyphenated words, and names of variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user's constraints allow, as hwflow's search obeys it, and the same constraints for a problem that has groups (G).
+"""A user's constraints as hwflow's search obeys them, and the same constraints for problems with groups (G).
 
 Where Timeloop's mapper may choose and hwflow's search does not, its mappings are a part of what the constraints allow; that is
 a note. What hwflow's search cannot obey is a refusal.

@@ -1,4 +1,4 @@
-"""Timeloop's input files as a user writes them: YAML with the tags of its front end, Jinja in a sandbox, several files as one.
+"""Timeloop's input files as users write them: YAML with the front end's tags, sandboxed Jinja, several files merged.
 
 Files are text of someone else: YAML is read with the safe loader, templates cannot run code, and what they include must lie
 in the folders of the files that were given.

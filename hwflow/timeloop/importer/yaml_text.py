@@ -1,4 +1,4 @@
-"""What was read of Timeloop's files, as YAML again."""
+"""Serialisation of imported Timeloop files to YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What plans may be hoped to reach before they are measured, and the search that measures the most promising ones only."""
+"""What plans may be bounds to reach before they are measured, and the search that measures the most promising ones only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwflow.compression.budget import Budget
-from hwflow.compression.search.accuracy_model import Foresight
+from hwflow.compression.search.accuracy_model import AccuracyModel
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.search import best_of, explore
@@ -21,44 +21,44 @@ def sampled(count: int, groups: int = 5, seed: int = 0) -> tuple[np.ndarray, np.
     return shares, 0.9 - 0.3 * np.square(np.log(shares / wanted)).mean(axis=1)
 
 
-def test_it_hopes_for_what_was_measured_where_it_was_measured() -> None:
+def test_measured_plans_are_predicted() -> None:
     shares, accuracies = sampled(80)
-    foresight = Foresight(shares.tolist(), accuracies.tolist())
-    assert [foresight.hoped(s) for s in shares] == pytest.approx(accuracies, abs=0.03)
+    model = AccuracyModel(shares.tolist(), accuracies.tolist())
+    assert [model.upper_confidence_bound(s) for s in shares] == pytest.approx(accuracies, abs=0.03)
 
 
 def test_it_ranks_plans_that_were_not_measured() -> None:
-    foresight = Foresight(*sampled(80))
+    model = AccuracyModel(*sampled(80))
     shares, accuracies = sampled(200, seed=1)
-    hoped = [foresight.hoped(s) for s in shares]
-    assert np.corrcoef(hoped, accuracies)[0, 1] > 0.95
+    bounds = [model.upper_confidence_bound(s) for s in shares]
+    assert np.corrcoef(bounds, accuracies)[0, 1] > 0.95
 
 
-def test_it_hopes_for_more_where_nothing_was_measured() -> None:
+def test_the_bound_is_higher_where_nothing_was_measured() -> None:
     shares = np.full((20, 3), 0.5)
     shares[:, 0] = np.linspace(0.4, 0.6, 20)
     accuracies = 0.5 + 0.01 * np.random.default_rng(0).standard_normal(20)
-    foresight = Foresight(shares.tolist(), accuracies.tolist())
-    assert foresight.hoped([0.5, 0.05, 0.05]) > max(foresight.hoped(s) for s in shares)
+    model = AccuracyModel(shares.tolist(), accuracies.tolist())
+    assert model.upper_confidence_bound([0.5, 0.05, 0.05]) > max(model.upper_confidence_bound(s) for s in shares)
 
 
 def test_more_measurements_than_it_looks_at_leave_the_best_ones() -> None:
     shares, accuracies = sampled(600)
-    all_of_them, best = Foresight(shares, accuracies), np.sort(np.argsort(-accuracies)[:400])
-    the_best = Foresight(shares[best], accuracies[best])
-    assert all_of_them.hoped(shares[0]) == the_best.hoped(shares[0])
+    all_of_them, best = AccuracyModel(shares, accuracies), np.sort(np.argsort(-accuracies)[:400])
+    the_best = AccuracyModel(shares[best], accuracies[best])
+    assert all_of_them.upper_confidence_bound(shares[0]) == the_best.upper_confidence_bound(shares[0])
 
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_equal_measurements_are_no_trouble(count: int) -> None:
     shares, _ = sampled(count)
-    assert Foresight(shares.tolist(), [0.25] * count).hoped([0.5] * 5) == 0.25
+    assert AccuracyModel(shares.tolist(), [0.25] * count).upper_confidence_bound([0.5] * 5) == 0.25
 
 
-def test_hopes_above_one_are_told_apart() -> None:
+def test_bounds_above_one_are_told_apart() -> None:
     """Where nearly all is right already, the search must not take the first walk for want of a difference."""
-    foresight = Foresight([[0.1], [0.2], [0.3]], [0.5, 0.9, 1.0])
-    assert foresight.hoped([0.4]) > foresight.hoped([0.3]) > 1.0
+    model = AccuracyModel([[0.1], [0.2], [0.3]], [0.5, 0.9, 1.0])
+    assert model.upper_confidence_bound([0.4]) > model.upper_confidence_bound([0.3]) > 1.0
 
 
 def test_imagined_walks_find_better_plans_with_as_many_measurements() -> None:

@@ -1,4 +1,4 @@
-"""`hwflow map` and `hwflow render`."""
+"""`hwflow map`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import typer
 from hwflow.cli import arguments as args
 
 if TYPE_CHECKING:
-    from hwflow.cli.nests import Neighbour
+    from hwflow.cli.mapping_page import Neighbour
     from hwflow.cli.output import Texts
     from hwflow.cost.mid import MapResult
     from hwflow.layers import Layer
     from hwflow.progress import Progress
 
 
-def show(
+def show_mapping(
     network: args.NetworkArgument,
     *,
     layer: Annotated[str, typer.Option("--layer", metavar="NAME", help="The layer, as 'hwflow estimate' names it.")],
@@ -33,22 +33,22 @@ def show(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     effort: args.EffortOption = 1,
-    form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="How to print.")] = None,
+    form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
             metavar="map.yaml",
-            help="Write the mapping for timeloop-model, too; or the answer itself to FILE.json, .md or .txt.",
+            help="Also write the mapping for timeloop-model; or write the answer to FILE.json, .md or .txt.",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Do not search what a few channels less or more would cost.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not cost neighbouring channel counts.")] = False,
 ) -> None:
-    """The best mapping of one layer at mid: loop nest, what bounds it, counts per level, and how other widths compare."""
+    """Show the best mapping of one layer at mid: loop nest, bottleneck, accesses per level, and neighbouring widths."""
     from hwflow import cost
     from hwflow.cli.console import interruptible, progress, remark, say
-    from hwflow.cli.nests import map_object, map_page
+    from hwflow.cli.mapping_page import map_object, map_page
     from hwflow.cli.output import SUFFIXES, Answer, form_of
     from hwflow.cost.utilization import shares
     from hwflow.hardware.dataflow import constrain
@@ -85,57 +85,9 @@ def show(
         remark(f"wrote {output}")
 
 
-def render(
-    network: args.NetworkArgument,
-    *,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to.")],
-    accelerator: args.AcceleratorOption = None,
-    timeloop_arch: args.TimeloopArchOption = None,
-    timeloop_constraints: args.TimeloopConstraintsOption = None,
-    dataflow: args.DataflowOption = None,
-    changes: args.SetOption = None,
-    batch: args.BatchOption = None,
-    bits: args.BitsOption = None,
-    input_shape: args.InputOption = None,
-    objective: args.ObjectiveOption = "edp",
-    energy: args.EnergyOption = "auto",
-    mapper: args.MapperOption = "hwflow",
-    effort: args.EffortOption = 1,
-    jobs: args.JobsOption = None,
-) -> None:
-    """Timeloop's input, a folder a distinct layer, each with command.txt: the command that runs it from that folder."""
-    from hwflow.cli.console import Page, Table, deliver, interruptible, progress, say
-    from hwflow.cost.options import Options
-    from hwflow.cost.timeloop_input import write_inputs
-    from hwflow.store import Store
-
-    chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
-    net = args.load_network(network, input_shape, batch, bits)
-    options = Options(
-        dataflow=dataflow,
-        objective=objective,  # type: ignore[arg-type]
-        energy=energy,
-        mapper=mapper,  # type: ignore[arg-type]
-        effort=effort,
-        jobs=args.cores(jobs),
-    )
-    store = Store()
-    try:
-        with interruptible(), progress(f"{net.name} on {chip.label}") as bar:
-            written = write_inputs(net, chip, output, options, store=store, progress=bar or None, notify=say)
-    finally:
-        for notice in store.notices:
-            say(notice)
-        store.close()
-    rows = [[str(folder), str(len(names)), ", ".join(names)] for folder, names in written.items()]
-    table = Table(["folder", "occurrences", "layers"], rows, left=frozenset({0, 2}))
-    lines = ["Run the one line of command.txt from its folder; a network's totals are sums over occurrences."]
-    deliver(Page(f"Timeloop's input for {net.name} on {chip.label}", [table], lines))
-
-
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:
-    """What the same layer costs a little narrower and wider."""
-    from hwflow.cli.nests import Neighbour
+    """Costs of the same layer at neighbouring widths."""
+    from hwflow.cli.mapping_page import Neighbour
     from hwflow.cost.utilization import neighbours
     from hwflow.errors import NotMappable
 

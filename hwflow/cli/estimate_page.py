@@ -1,20 +1,14 @@
-"""What `estimate` and `compare` print: tables of rows and totals, and the lines that say what the numbers mean."""
+"""What `hwflow estimate` prints: a table of layers and totals, and notes on what the numbers mean."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
-from hwflow.cli.console import Page, Table, counted, number
+from hwflow.cli.console import Page, Table, number
 from hwflow.display import latency_text
 from hwflow.hardware.timeloop_accelerator import OTHERS
 from hwflow.layers import Layer
-from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
-
-if TYPE_CHECKING:
-    from hwflow.cost import Comparison
-    from hwflow.cost.comparison import Variant
 
 
 def shape_text(layer: Layer) -> str:
@@ -50,8 +44,8 @@ def estimate_page(cost: NetworkCost) -> Page:
     headings += ["DRAM (kB)", "bound by", *(["level"] if marked else [])]
     rows = [_row(row, marked) for row in cost.rows]
     energy = cost.energy_pj if picojoule else cost.energy_normalized
-    totals = ["total", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(_millions(energy))]
-    totals += [number(cost.cycles, 0), number(_percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
+    totals = ["total", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(millions(energy))]
+    totals += [number(cost.cycles, 0), number(percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
     table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 7, 8}))
     return Page(f"{cost.title}{whose_energies(cost.energy_sources)}", [table], _lines(cost))
 
@@ -68,8 +62,8 @@ def whose_energies(sources: Iterable[str]) -> str:
 
 
 def _row(row: LayerCost, marked: bool) -> list[str]:
-    cells = [row.layer.name, shape_text(row.layer), number(row.layer.macs / 1e6), number(_millions(row.energy))]
-    cells += [number(row.cycles, 0), number(_percent(row.utilization), 1), number(row.dram_bytes / 1e3, 1), row.bound_by or "-"]
+    cells = [row.layer.name, shape_text(row.layer), number(row.layer.macs / 1e6), number(millions(row.energy))]
+    cells += [number(row.cycles, 0), number(percent(row.utilization), 1), number(row.dram_bytes / 1e3, 1), row.bound_by or "-"]
     return [*cells, row.level + (" *" if row.note else "")] if marked else cells
 
 
@@ -114,66 +108,11 @@ def _parameters(cost: NetworkCost) -> str:
     return f"{cost.params_total:,}{f' ({kinds})' if len(cost.params_by_kind) > 1 else ''}"
 
 
-# Comparison ----------------------------------------------------------------------------------------------------------
-
-
-def compare_page(found: Comparison) -> Page:
-    """The answer of `hwflow compare`."""
-    network, variants = found.network, found.variants
-    picojoule = all(v.cost.rows[0].energy_unit == "pJ" for v in variants)
-    normalised = all(v.cost.rows[0].energy_unit == "normalized" for v in variants)
-    mixed = not picojoule and not normalised
-    headings = [
-        "configuration",
-        "energy" if mixed else f"energy ({'uJ' if picojoule else 'M units'})",
-        "ratio",
-        "latency (ms)",
-        "ratio",
-    ]
-    headings += ["util. (%)", "DRAM (kB)", "rank energy", "rank latency"]
-    rows = []
-    for v in variants:
-        entry = found.against_first(v)
-        energy = v.cost.energy_pj if v.cost.energy_pj is not None else v.cost.energy_normalized
-        latency = None if v.cost.latency_s is None else v.cost.latency_s * 1e3
-        suffix = {"pJ": " uJ", "normalized": " M units"}[v.cost.rows[0].energy_unit] if mixed else ""
-        cells = [v.label, number(_millions(energy)) + suffix, number(entry["energy_ratio"], 3)]
-        cells += [number(latency, 3), number(entry["latency_ratio"], 3), number(_percent(v.cost.utilization), 1)]
-        cells += [number(v.cost.dram_bytes / 1e3, 1), number(entry["energy_rank_correlation"], 3)]
-        rows.append([*cells, number(entry["latency_rank_correlation"], 3)])
-    lines = [
-        f"Ratios and ranks are against the first; ranks are Spearman's correlations over the {len(network)} layers.",
-        *(f"{v.label}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
-        *(f"{v.label}: mappings of timeloop-mapper's own search." for v in variants if _searched_by_timeloop(v)),
-        *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
-    ]
-    tables = [*_by_layer(network, variants), Table(headings, rows)]
-    sources = dict.fromkeys(source for v in variants for source in v.cost.energy_sources)
-    title = f"{network.name}: {counted(len(variants), 'configuration')} side by side"
-    return Page(f"{title}{whose_energies(sources)}", tables, lines)
-
-
-def _by_layer(network: Network, variants: Sequence[Variant]) -> list[Table]:
-    labels = [v.label for v in variants]
-    names = [layer.name for layer in network]
-    energy = [[number(_millions(v.cost.rows[i].energy)) for v in variants] for i in range(len(names))]
-    cycles = [[number(v.cost.rows[i].cycles, 0) for v in variants] for i in range(len(names))]
-    units = ["uJ" if v.cost.rows[0].energy_unit == "pJ" else "M units" for v in variants]
-    first = Table(["layer", *(f"{la} ({u})" for la, u in zip(labels, units, strict=True))], _named(names, energy))
-    return [first, Table(["layer", *(f"{la} (cycles)" for la in labels)], _named(names, cycles))]
-
-
-def _named(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[name, *row] for name, row in zip(names, cells, strict=True)]
-
-
-def _searched_by_timeloop(variant: Variant) -> bool:
-    return variant.cost.provenance.get("mapper") == "timeloop"
-
-
-def _millions(value: float | None) -> float | None:
+def millions(value: float | None) -> float | None:
+    """In millions, where it is known."""
     return None if value is None else value / 1e6
 
 
-def _percent(value: float | None) -> float | None:
+def percent(value: float | None) -> float | None:
+    """In percent, where it is known."""
     return None if value is None else value * 100

@@ -29,21 +29,26 @@ _SHOWN = (
 
 def sweep(
     file: Annotated[
-        Path, typer.Argument(metavar="SWEEP.yaml", help="What to cost, on which accelerators.", show_default=False)
+        Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file: networks, accelerators, levels.", show_default=False)
     ],
     *,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="A folder; one that holds a part of this sweep is continued.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="The folder of results; an unfinished run of the same sweep is continued."
+        ),
     ],
     runner: Annotated[str, typer.Option("--runner", metavar="local|ray", help="Processes here, or a Ray cluster.")] = "local",
     address: Annotated[
-        str | None, typer.Option("--address", metavar="A", help="Of the Ray cluster; by default one is started here.")
+        str | None, typer.Option("--address", metavar="A", help="Address of the Ray cluster; by default one is started here.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", help="Processes; by default the cores.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="That so many points are meant.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", metavar="N", help="Processes; by default the number of cores.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run a sweep with very many points without asking.")] = False,
     allow_import: args.AllowImportOption = None,
 ) -> None:
-    """Cost networks on many variants of accelerators, into tables; what was interrupted goes on."""
+    """Cost networks on many variants of accelerators, and write tables; an interrupted sweep is continued."""
     from hwflow import sweeping
     from hwflow.cli.console import InterruptError, deliver, progress, remark, say
 
@@ -106,7 +111,7 @@ def _page(file: Path, result: SweepResult) -> Page:
 
 
 def _front(done: pandas.DataFrame) -> Table | None:
-    """The Pareto fronts, where a network and level have more than one design: at most so many points of each."""
+    """The Pareto fronts, where a network and level have more than one design: at most ten points of each."""
     from hwflow.cli.console import Table, number
 
     rows = []

@@ -1,4 +1,4 @@
-"""What `hwflow map` prints: the loop nest, what it moves, where the array's cycles go, and what other widths would cost."""
+"""What `hwflow map` prints: the loop nest, accesses, the factors of the utilisation, and the costs of neighbouring widths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwflow.cli.console import Page, Table, number
-from hwflow.cli.pages import shape_text, whose_energies
+from hwflow.cli.estimate_page import shape_text, whose_energies
 from hwflow.cost.mid import MapResult
 from hwflow.cost.utilization import Share
 from hwflow.results import LayerCost

@@ -7,31 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwflow.cli import arguments as args
+
 if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.training import History
 
-DataOption = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        metavar="DATA",
-        help="A data set ('hwflow list datasets'), NAME:FOLDER, or a folder with train/ and val/ of class folders.",
-    ),
-]
-SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Of everything that is drawn at random.")]
-DeviceOption = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="auto is CUDA where there is any.")]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", metavar="auto|float32|bfloat16", help="auto is bfloat16 where the device has it.")
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        metavar="N",
-        help="Threads that PyTorch computes with; by default one where a training step is small, else the free cores.",
-    ),
-]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")]
 
 
 def train(
@@ -39,23 +21,26 @@ def train(
         str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
     ],
     *,
-    data: DataOption,
+    data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file of weights to write.")],
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images; by default as the data needs.")
+        int | None,
+        typer.Option("--epochs", metavar="N", help="Passes over the training images; the default depends on the data."),
     ] = None,
     seed: SeedOption = 0,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images in a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="X", help="The highest.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images per step.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", metavar="X", help="The highest learning rate.")
+    ] = None,
     patience: Annotated[
         int | None, typer.Option("--patience", metavar="N", help="Stop after N epochs without a better held-out accuracy.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these weights, not from fresh ones.")
+        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these weights instead of random ones.")
     ] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    threads: ThreadsOption = None,
+    device: args.DeviceOption = "auto",
+    precision: args.PrecisionOption = "auto",
+    threads: args.ThreadsOption = None,
 ) -> None:
     """Train a network on a data set and write its weights, for 'hwflow prune --weights'.
 
@@ -106,5 +91,5 @@ def _page(title: str, history: History) -> Page:
 
 
 def _some(count: int, most: int = 10) -> list[int]:
-    """The first, the last, and as many between as a reader wants to see."""
+    """Indices of the first, the last, and some evenly spaced in between."""
     return list(range(count)) if count <= most else sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})

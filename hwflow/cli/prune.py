@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.training import DataOption, DeviceOption, PrecisionOption, ThreadsOption
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
     from hwflow.cli.console import Page, Table
     from hwflow.compression.result import PruneResult
-    from hwflow.compression.search.comparison import Contest
+    from hwflow.compression.search.comparison import PlanComparison
     from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
 
@@ -27,8 +26,8 @@ def prune(
         str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
     ],
     *,
-    data: DataOption,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to write.")],
+    data: args.DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
     accelerator: Annotated[
         str | None,
         typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
@@ -42,18 +41,19 @@ def prune(
     levels: Annotated[
         str | None,
         typer.Option(
-            "--levels", metavar="LEVEL,LEVEL...", help="Search at the first, rank the best plans again at the others."
+            "--levels", metavar="LEVEL,LEVEL...", help="Search at the first; rank the best plans again at the others."
         ),
     ] = None,
     keep: Annotated[
-        int | None, typer.Option("--keep", metavar="K", help="Plans that go on to the next of several --levels; by default 8.")
+        int | None,
+        typer.Option("--keep", metavar="K", help="Plans that are ranked again at the next of several --levels; by default 8."),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
             "--metric",
             metavar="energy|latency|edp|macs|params|dram_bytes",
-            help="What the budget is of where --budget is a share alone; by default energy.",
+            help="The metric of a --budget that is only a share; by default energy.",
         ),
     ] = None,
     budget: Annotated[
@@ -61,59 +61,72 @@ def prune(
         typer.Option(
             "--budget",
             metavar="SHARE",
-            help="Of the unpruned network's: 0.5 (the default), or energy=0.5,latency=0.6; or none.",
+            help="Share of the unpruned network's metric: 0.5 (the default); energy=0.5,latency=0.6; or none.",
         ),
     ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
-            "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default as the budget asks."
+            "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default the metric of the budget."
         ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", metavar="NAME", help="How the network is compressed; channels prunes channels.")
+    ] = "channels",
+    searcher: Annotated[
+        str | None,
+        typer.Option("--searcher", metavar="ddpg|random|uniform", help="What proposes plans; by default ddpg, the agent."),
     ] = None,
     episodes: Annotated[
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
     ] = None,
     seed: Annotated[
-        str, typer.Option("--seed", metavar="S[,S...]", help="Of the search; several give the comparison its spread.")
+        str, typer.Option("--seed", metavar="S[,S...]", help="Seed of the search; several show the spread of the comparison.")
     ] = "0",
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="From 'hwflow train'; without, the network is trained first."),
+        typer.Option(
+            "--weights", metavar="FILE", help="Weights from 'hwflow train'; without them, the network is trained first."
+        ),
     ] = None,
     plan: Annotated[
         str | None,
-        typer.Option("--plan", metavar="uniform|FILE", help="Apply this plan instead of searching one."),
+        typer.Option("--plan", metavar="uniform|FILE", help="Apply this plan instead of searching for one."),
     ] = None,
     round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
     floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
-    streams: Annotated[bool, typer.Option("--streams", help="Prune the residual streams, too.")] = False,
+    streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
     exclude: Annotated[
-        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs stay as they are.")
+        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Held-out samples that judge a plan in the search.")
+        int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Of the fine-tuning.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="LR", help="Of the fine-tuning.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of the fine-tuning.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", metavar="LR", help="Learning rate of the fine-tuning.")
+    ] = None,
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    threads: ThreadsOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the same command was interrupted.")] = False,
+    device: args.DeviceOption = "auto",
+    precision: args.PrecisionOption = "auto",
+    threads: args.ThreadsOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
 ) -> None:
-    """Prune a network to a budget of energy or latency with a reinforcement-learning agent, fine-tune it, and cost the result.
+    """Compress a network to a budget of energy or latency, fine-tune it, and cost the result.
 
-    The folder holds the plan, the pruned network, the comparison with uniform, random and MAC-driven pruning, and a report.
+    By default a reinforcement-learning agent chooses the channels that are kept. The folder holds the plan, the compressed
+    network, the comparison with uniform, random and MAC-driven pruning, and a report.
     """
     from hwflow import pruning
     from hwflow.cli.console import InterruptError, deliver, progress, remark, say
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.fine_tuning import default_tuning
+    from hwflow.compression.registry import method_named
     from hwflow.compression.settings import Settings
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
@@ -121,7 +134,15 @@ def prune(
     from hwflow.training.threads import limited, thread_count
 
     _refuse_unused(
-        metric=metric, budget=budget, level=level, levels=levels, keep=keep, plan=plan, episodes=episodes, samples=samples
+        metric=metric,
+        budget=budget,
+        level=level,
+        levels=levels,
+        keep=keep,
+        plan=plan,
+        searcher=searcher,
+        episodes=episodes,
+        samples=samples,
     )
     budget, metric, level = budget or "0.5", metric or "energy", level or "mid"
     loaded = load_data(data)
@@ -143,6 +164,8 @@ def prune(
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),
+        method=method,
+        searcher=searcher or "ddpg",
         episodes=300 if episodes is None else episodes,
         seeds=_seeds(seed),
         round_to=round_to,
@@ -153,6 +176,7 @@ def prune(
         tuning=replace(default_tuning(loaded, module), **tuning),
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
+    method_named(method)  # an unknown one shows before the data are read
     chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     if chip is None and (changes or set(settings.levels) != {"coarse"}):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
@@ -189,10 +213,11 @@ def _refuse_unused(
     levels: str | None,
     keep: int | None,
     plan: str | None,
+    searcher: str | None,
     episodes: int | None,
     samples: int | None,
 ) -> None:
-    """Options that another option makes meaningless: each is an error, for its user thinks that it does something."""
+    """Refuse options that another option makes meaningless, because the user expects them to have an effect."""
     if metric is not None and budget is not None and "=" in budget:
         raise InputError(f"--metric {metric} changes nothing beside --budget {budget}, which names its metrics; leave it out.")
     if level is not None and levels is not None:
@@ -201,7 +226,12 @@ def _refuse_unused(
         raise InputError(f"--keep {keep} changes nothing without a second level to go on to; name both: --levels coarse,mid.")
     if plan is None:
         return
-    searched: dict[str, int | str | None] = {"--episodes": episodes, "--samples": samples, "--keep": keep}
+    searched: dict[str, int | str | None] = {
+        "--searcher": searcher,
+        "--episodes": episodes,
+        "--samples": samples,
+        "--keep": keep,
+    }
     searched |= {} if plan == "uniform" else {"--budget": budget, "--metric": metric}
     given = [f"{option} {value}" for option, value in searched.items() if value is not None]
     if given:
@@ -219,6 +249,10 @@ def _budgets(text: str, metric: str) -> Any:
     from hwflow.compression.budget import parse_budgets
 
     return () if text.strip().lower() == "none" else parse_budgets(text, metric)
+
+
+def _found_by(settings: Settings) -> str:
+    return f"search at {settings.levels[0]}" if settings.method == "channels" else f"method {settings.method}"
 
 
 def _page(result: PruneResult, settings: Settings) -> Page:
@@ -246,7 +280,8 @@ def _page(result: PruneResult, settings: Settings) -> Page:
         f"fine-tuning for {tuned}, on {result.after.samples:,} images used for nothing else."
     ]
     kept = ", ".join(f"{name} {width}" for name, width in result.plan.items())
-    lines.append(f"Channels kept: {kept}.")
+    lines.append(f"{'Channels kept' if result.grouping.groups else 'Plan'}: {kept}.")
+    lines += [f"{heading}: {text}." for heading, text in result.summary.items()]
     lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
     if result.contest is not None:
         seconds = result.contest.seconds
@@ -255,7 +290,7 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)
     where = f" on {chip}" if chip else ", no accelerator"
     mapped = "" if settings.levels == ("coarse",) else f", mappings for {result.objective}"
-    title = f"{result.grouping.network.name}{where}, budget {budget}, search at {settings.levels[0]}{mapped}"
+    title = f"{result.grouping.network.name}{where}, budget {budget}, {_found_by(settings)}{mapped}"
     return Page(title, tables, lines)
 
 
@@ -274,7 +309,7 @@ def _totals(cost: NetworkCost) -> tuple[float | None, ...]:
     return tuple(None if value is None else value * factor for value, factor in scaled)
 
 
-def _comparison(contest: Contest) -> Table:
+def _comparison(contest: PlanComparison) -> Table:
     from hwflow.cli.console import Table, number
 
     names = [name for name in _SHOWN if name in contest.candidates[0].shares]

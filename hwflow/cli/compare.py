@@ -1,0 +1,85 @@
+"""`hwflow compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwflow.cli import arguments as args
+
+if TYPE_CHECKING:
+    from hwflow.cli.output import Texts
+
+
+def compare(
+    network: args.NetworkArgument,
+    *,
+    accelerator: Annotated[
+        list[str] | None, typer.Option("--accelerator", "-a", metavar="ACC[,ACC...]", help="Presets or YAML files. Repeatable.")
+    ] = None,
+    timeloop_arch: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--timeloop-arch",
+            metavar="FILE",
+            help="An architecture in Timeloop's format, instead of or besides --accelerator. Repeatable, for its classes, ...",
+        ),
+    ] = None,
+    timeloop_constraints: args.TimeloopConstraintsOption = None,
+    levels: Annotated[
+        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid and fine.")
+    ] = "coarse,mid",
+    dataflows: Annotated[
+        str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
+    ] = None,
+    changes: args.SetOption = None,
+    batch: args.BatchOption = None,
+    bits: args.BitsOption = None,
+    input_shape: args.InputOption = None,
+    objective: args.ObjectiveOption = "edp",
+    energy: args.EnergyOption = "auto",
+    mapper: args.MapperOption = "hwflow",
+    engine: args.EngineOption = None,
+    effort: args.EffortOption = 1,
+    fallback: args.FallbackOption = None,
+    strict: args.StrictOption = False,
+    form: args.FormatOption = None,
+    output: args.OutputOption = None,
+    html: args.HtmlOption = None,
+    jobs: args.JobsOption = None,
+) -> None:
+    """Levels, accelerators or dataflows side by side, with the rank correlation of their layers.
+
+    Ratios and rank correlations (Spearman's) are relative to the first configuration.
+    """
+    import hwflow
+    from hwflow.cli.comparison_page import comparison_page
+    from hwflow.cli.console import interruptible, progress, say
+    from hwflow.cli.output import Answer, form_of, write_page
+
+    shape = form_of(form, output, args.COST_FORMS)
+    net = args.load_network(network, input_shape, batch, bits)
+    chips = args.load_chips(accelerator, changes, timeloop_arch, timeloop_constraints)
+    named = args.listed("--levels", levels)
+    with interruptible(), progress(net.name, wanted=named != ["coarse"]) as bar:
+        found = hwflow.compare(
+            net,
+            chips,
+            levels=named,  # type: ignore[arg-type]
+            dataflows=args.listed("--dataflows", dataflows) if dataflows is not None else (None,),
+            objective=objective,  # type: ignore[arg-type]
+            energy=energy,
+            mapper=mapper,
+            engine=engine,
+            effort=effort,
+            fallback=args.fallback_of(fallback, strict),
+            jobs=args.cores(jobs, mapper if named == ["fine"] else "hwflow"),
+            progress=bar,
+            notify=say,
+        )
+    if html is not None:
+        write_page(found, html)
+    texts: Texts = {"json": found.to_json, "csv": found.to_csv}
+    Answer(lambda: comparison_page(found), texts, lambda file: write_page(found, file)).give(shape, output)

@@ -1,0 +1,69 @@
+"""`hwflow list`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LISTS = ("networks", "accelerators", "dataflows", "datasets")
+
+
+def listing(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="networks|accelerators|dataflows|datasets", help="What to list.", show_default=False),
+    ],
+    form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
+) -> None:
+    """List the networks, accelerators, dataflows or data sets that hwflow knows by name."""
+    from hwflow.cli.arguments import chosen
+    from hwflow.cli.console import deliver_text
+    from hwflow.errors import not_found
+
+    chosen("--format", form, ("table", "json"))
+    if what not in _LISTS:
+        raise not_found("list", what, _LISTS)
+    lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
+    entries = lists[what]()
+    if form == "json":
+        deliver_text(json.dumps(entries, indent=2) + "\n")
+        return
+    width = max(len(name) for name in entries)
+    deliver_text("".join(f"{name.ljust(width)}  {text}\n" for name, text in entries.items()))
+
+
+def _networks() -> dict[str, str]:
+    from hwflow.network.model_zoo import ZOO
+
+    return {
+        name: f"{entry.description}; input {'x'.join(map(str, entry.input_shape))}, {entry.num_classes} classes"
+        for name, entry in ZOO.items()
+    }
+
+
+def _accelerators() -> dict[str, str]:
+    from hwflow.hardware.accelerator import presets
+
+    return {name: _described(path) for name, path in presets().items()}
+
+
+def _dataflows() -> dict[str, str]:
+    from hwflow.hardware.dataflow import dataflows
+
+    return {name: _described(path) for name, path in dataflows().items()}
+
+
+def _datasets() -> dict[str, str]:
+    from hwflow.datasets import DATASETS
+
+    return DATASETS
+
+
+def _described(path: Path) -> str:
+    """The description only; the rest of the file is validated when it is used."""
+    from hwflow.files import read_yaml
+
+    return str(read_yaml(path, path.stem).get("description", ""))

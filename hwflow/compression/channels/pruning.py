@@ -1,0 +1,160 @@
+"""`ChannelPruning`: channels are removed by a plan that a search finds within the budgets, and the network is fine-tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hwflow.compression.accuracy import Proxy
+from hwflow.compression.channels.discovery import find_groups, rebuild
+from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.channels.plan_tables import PlanTables
+from hwflow.compression.decision import Choice
+from hwflow.compression.folder import PLAN, Log, plan_from_file, plan_to_data
+from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.search.baselines import uniform_plan
+from hwflow.compression.search.comparison import By, PlanComparison, compare
+from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.search import Episode
+from hwflow.errors import InputError
+from hwflow.training.weights import trained_on
+
+
+class ChannelPruning(Method):
+    """A search through plans (channels kept of each group), surgery, and fine-tuning; a plan can be given instead."""
+
+    name = "channels"
+    takes_plan = True
+
+    def prepare(self, task: Task) -> None:
+        """Find the groups, cost their widths, and refuse budgets that no plan reaches and plans that do not fit."""
+        self._grouping = _grouping(task)
+        self._tables = PlanTables(self._grouping, task.costs)
+        self._given = self._given_plan(task)
+
+    def compress(self, task: Task) -> Compressed:
+        """The network pruned to the plan, fine-tuned."""
+        grouping = self._grouping
+        if self._given is None:
+            _tell_of_training(task)
+        fit_on, held = task.data.hold_out()
+        searched, evaluated = halves(len(held), task.settings.proxy.samples)
+        proxy, held_out = (
+            Proxy(
+                task.model,
+                grouping,
+                fit_on,
+                held.subset(part),
+                task.settings.proxy,
+                task.recipe,
+                task.data.task,
+                task.store,
+            )
+            for part in (searched, evaluated)
+        )
+        comparison = self._search(task, proxy, held_out) if self._given is None else None
+        plan = self._given if comparison is None else comparison.plan
+        assert plan is not None
+        task.folder.write(PLAN, plan_to_data(grouping, plan))  # before the fine-tuning, which can take hours
+        small = proxy.pruned(plan)
+        return Compressed(
+            model=small,
+            plan=plan,
+            grouping=grouping,
+            tuning=task.fine_tune(small),
+            comparison=comparison,
+            seconds={f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()},
+        )
+
+    def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
+        """The uncompressed network cut to the plan."""
+        return rebuild(model, input_shape, plan)
+
+    def _given_plan(self, task: Task) -> Choice | None:
+        """The plan where none is searched."""
+        asked, given = task.settings, task.plan
+        if given is not None and given != "uniform":
+            wanted = given if isinstance(given, Mapping) else plan_from_file(Path(given))
+            return dict(zip((g.name for g in self._grouping.groups), self._grouping.widths_of(wanted), strict=True))
+        levels = asked.levels if given is None else asked.levels[:1]
+        envs = [PruningEnv(self._tables.at(level), lambda _: 0.0, task.budgets, metric=asked.metric) for level in levels]
+        return None if given is None else uniform_plan(envs[0])
+
+    def _search(self, task: Task, proxy: Proxy, held_out: Proxy) -> PlanComparison:
+        asked = task.settings
+        searches = 2 if {budget.metric for budget in asked.budgets} == {"macs"} else 3
+        total, done = searches * len(asked.seeds) * asked.episodes, 0
+        log = Log(task.folder.path / "log.jsonl")
+
+        def told(by: By, seed: int, episode: Episode) -> None:
+            nonlocal done
+            done += 1
+            log.add({"by": by, "seed": seed, **asdict(episode)})
+            task.tell(f"{by}, seed {seed}: accuracy {episode.accuracy:.4f}", done, total)
+
+        try:
+            return compare(
+                asked,
+                self._tables.at,
+                proxy,
+                held_out,
+                folder=task.folder.checkpoints,
+                identity=task.identity,
+                on_episode=told,
+            )
+        finally:
+            log.close()
+
+
+def halves(held: int, wanted: int) -> tuple[Tensor, Tensor]:
+    """Positions of the held-out samples for searches, and of as many others for the comparison of the plans found.
+
+    Drawn at random, since folders come class by class.
+    """
+    count = min(wanted, held // 2)
+    drawn = torch.randperm(held, generator=torch.Generator().manual_seed(0))
+    return drawn[:count].sort().values, drawn[count : 2 * count].sort().values
+
+
+def _grouping(task: Task) -> Grouping:
+    """What can be pruned of the network, trained or not."""
+    asked = task.settings
+    task.tell("finding what can be pruned")
+    grouping = find_groups(
+        task.model,
+        task.input_shape,
+        streams=asked.streams,
+        exclude=asked.exclude,
+        round_to=asked.round_to,
+        floor_ratio=asked.floor_ratio,
+        name=task.name,
+    )
+    if not grouping.groups:
+        reasons = "; ".join(f"{group}: {why}" for group, why in list(grouping.left_out.items())[:3])
+        raise InputError(f"nothing can be pruned of {task.name}: {reasons or 'it has no layer with channels of its own'}.")
+    return grouping
+
+
+def _tell_of_training(task: Task) -> None:
+    """Say where plans may be compared on samples that the network was trained on, which a module does not tell.
+
+    What `hwflow.train` trains, and files of weights that it writes, say on which data they were trained; for these the
+    held-out samples are the same. Of other networks, and other data, nothing is known.
+    """
+    known, data = trained_on(task.model), task.data
+    if known == data.identity:
+        return
+    why = "it was trained on other data, or its files were moved since" if known else "hwflow did not train it"
+    held = len(data.hold_out()[1])
+    task.notify(
+        f"plans are compared on {held:,} images held out of the training set of {data.name}, and it is not known whether "
+        f"{task.name} was trained on them ({why}). If it was, accuracies of plans come out too high; those before and after, "
+        "on the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out."
+    )
+
+
+__all__ = ["ChannelPruning", "halves"]

@@ -1,0 +1,209 @@
+"""`Method`: how a network is compressed, from a trained module to a smaller or cheaper one.
+
+`hwflow.prune` does what all methods share: it opens or continues the folder, trains a network that has no weights yet, scores
+the networks on the test set, costs both at every level, and writes the files and the report. A method makes the compressed
+network:
+
+    prepare(task)     before the network is trained: raise InputError for what cannot be done
+    compress(task)    the compressed network, from the trained one
+    rebuild(...)      the compressed network's structure, into which its saved weights are loaded
+
+A method subclasses the Protocol to inherit the defaults, and is registered in `hwflow.compression.registry`. Each run makes an
+instance of its own. `tests/conformance` judges every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from hwflow.compression.budget import Budget
+from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.decision import Choice, Decision
+from hwflow.compression.folder import Folder
+from hwflow.compression.level_costs import LevelCosts
+from hwflow.compression.search.comparison import PlanComparison
+from hwflow.compression.settings import Settings
+from hwflow.datasets import Data
+from hwflow.errors import not_found
+from hwflow.layers import Bits, Layer
+from hwflow.network import Network, OtherOp
+from hwflow.progress import Progress, headed
+from hwflow.store import Store, key_of
+from hwflow.training.checkpoint import digest
+from hwflow.training.hooks import TrainingHook
+from hwflow.training.loop import History, fit
+from hwflow.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is given.
+
+    Attributes:
+        model: the uncompressed network, on the CPU. `prepare` may see it before it is trained; it is not to be changed.
+        name: of the network.
+        data: samples; `data.test` is for the result's scores only.
+        costs: costs of whole networks, at every level.
+        recipe: of the fine-tuning, with the device and precision that are used here.
+        settings: everything that the run was asked for.
+        plan: a plan that was given instead of a search; None where the method chooses.
+        folder: for checkpoints, `folder.checkpoints`, and for files of the method's own.
+        config: what the run is of, as in `config.json`.
+        store: for results that other runs can use.
+        progress: told what is done; `stage` gives it a heading.
+        notify: told in a sentence what a user should know.
+    """
+
+    model: nn.Module
+    name: str
+    data: Data
+    costs: LevelCosts
+    recipe: Recipe
+    settings: Settings
+    plan: str | Path | Mapping[str, int] | None
+    folder: Folder
+    config: Mapping[str, Any]
+    store: Store | None
+    progress: Progress | None
+    notify: Callable[[str], None]
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """What the compressed network must not exceed, at the last of the settings' levels."""
+        return self.settings.budgets
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn at random, where a method uses one seed."""
+        return self.settings.seeds[0]
+
+    @property
+    def identity(self) -> str:
+        """Tells this run with these weights from all others, for checkpoints."""
+        return key_of(self.config, digest(self.model))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(1, C, H, W), as `Network.from_torch` takes it."""
+        return (1, *self.data.input_shape)
+
+    def stage(self, heading: str) -> Progress | None:
+        """Progress of one part of the work."""
+        return headed(self.progress, heading)
+
+    def tell(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Report progress once."""
+        if self.progress is not None:
+            self.progress(done, total, text)
+
+    def fine_tune(self, model: nn.Module, *, hooks: Sequence[TrainingHook] = (), recipe: Recipe | None = None) -> History:
+        """Train a compressed network in place, by default with the run's recipe; an interrupted run continues it.
+
+        The uncompressed network is the teacher where the recipe distils.
+        """
+        used = recipe or self.recipe
+        train, held = self.data.hold_out()
+        return fit(
+            model,
+            train,
+            held,
+            used,
+            task=self.data.task,
+            teacher=self.model if used.distillation else None,
+            hooks=hooks,
+            checkpoint=self.folder.checkpoints / "tuning.pt",
+            progress=self.stage("fine-tuning"),
+        )
+
+
+class Execution(Protocol):
+    """How a layer runs where it does not run as the row that the importer makes of it.
+
+    Winograd products, im2col columns and the passes of a layer that runs in parts are rows of their own, which every level
+    costs as it costs any other row.
+    """
+
+    def rows(self, layer: Layer) -> tuple[Layer, ...]:
+        """The rows that are costed instead of the layer."""
+
+    def other(self, layer: Layer) -> tuple[OtherOp, ...]:
+        """Operators that it adds and that no level counts, such as transforms."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a method gives.
+
+    Attributes:
+        model: the compressed, fine-tuned network.
+        plan: the option chosen for each decision; `decisions` says what could be chosen.
+        decisions: None where they are those of `grouping`.
+        grouping: of methods that prune channels: what could be pruned.
+        tuning: the fine-tuning's epochs; None where there was none.
+        bits: word widths by name of the row, where they differ from the accelerator's.
+        executions: by name of the row, how it runs where it does not run directly.
+        comparison: the search that found the plan, and its baselines; None where there was none.
+        seconds: wall clock by part of the work that came before the search.
+        summary: what else a reader of the report should know, by heading.
+    """
+
+    model: nn.Module
+    plan: Choice
+    decisions: tuple[Decision, ...] | None = None
+    grouping: Grouping | None = None
+    tuning: History | None = None
+    bits: Mapping[str, Bits] = field(default_factory=dict)
+    executions: Mapping[str, Execution] = field(default_factory=dict)
+    comparison: PlanComparison | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    summary: Mapping[str, str] = field(default_factory=dict)
+
+    def network(self, input_shape: tuple[int, ...], name: str) -> Network:
+        """What is costed: the rows of the model, with their word widths and as they run.
+
+        Raises:
+            InputError: for word widths or an execution of a row that the model does not have.
+        """
+        network = Network.from_torch(self.model, input_shape, name=name)
+        if not self.bits and not self.executions:
+            return network
+        names = {layer.name for layer in network.layers}
+        for row in (*self.bits, *self.executions):
+            if row not in names:
+                raise not_found(f"row of the compressed {name}", row, names)
+        rows: list[Layer] = []
+        other = list(network.other)
+        for layer in network.layers:
+            sized = layer.with_(bits=self.bits[layer.name]) if layer.name in self.bits else layer
+            execution = self.executions.get(layer.name)
+            rows += [sized] if execution is None else execution.rows(sized)
+            other += () if execution is None else execution.other(sized)
+        return Network(name, tuple(rows), tuple(other), network.params_unread)
+
+
+class Method(Protocol):
+    """A way to compress a network; equal tasks give equal networks, interrupted or not."""
+
+    name: str
+    takes_plan: bool = False
+    """Whether a plan can be given instead of being chosen by the method."""
+
+    def prepare(self, task: Task) -> None:
+        """Refuse what cannot be done before a network is trained for hours, by raising InputError."""
+        return
+
+    def compress(self, task: Task) -> Compressed:
+        """The compressed network. Budgets hold at the last of the settings' levels, unless a plan was given."""
+        ...
+
+    def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
+        """The structure of the compressed network, from the uncompressed one and the plan; by default the same structure."""
+        return model
+
+
+__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task"]
