@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwflow.cost import (
         Comparison,
+        CostOptions,
         CostTable,
         HwflowWarning,
         analyse,
@@ -52,6 +53,7 @@ _HOME = {
     "hwflow.hardware.accelerator": ("Accelerator",),
     "hwflow.cost": (
         "Comparison",
+        "CostOptions",
         "CostTable",
         "HwflowWarning",
         "analyse",
@@ -90,6 +92,7 @@ __all__ = [
     "Bits",
     "Budget",
     "Comparison",
+    "CostOptions",
     "CostTable",
     "Data",
     "Dataflow",

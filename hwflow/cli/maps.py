@@ -58,16 +58,10 @@ def show(
     chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     found_layer = args.load_network(network, input_shape, batch, bits)[layer]
 
+    options = cost.CostOptions(dataflow=dataflow, objective=objective, energy=energy, effort=effort)  # type: ignore[arg-type]
+
     def ask(one: Layer) -> MapResult:
-        return cost.map_layer(
-            one,
-            chip,
-            objective=objective,  # type: ignore[arg-type]
-            dataflow=dataflow,
-            energy=energy,
-            effort=effort,
-            notify=told.append,
-        )
+        return cost.map_layer(one, chip, options=options, notify=told.append)
 
     told: list[str] = []
     with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:
@@ -105,13 +99,13 @@ def render(
 ) -> None:
     """Timeloop's input, a folder a distinct layer, each with command.txt: the command that runs it from that folder."""
     from hwflow.cli.console import Page, Table, deliver, interruptible, progress, say
-    from hwflow.cost.options import Options
+    from hwflow.cost.options import CostOptions
     from hwflow.cost.timeloop_input import write_inputs
     from hwflow.store import Store
 
     chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     net = args.load_network(network, input_shape, batch, bits)
-    options = Options(
+    options = CostOptions(
         dataflow=dataflow,
         objective=objective,  # type: ignore[arg-type]
         energy=energy,

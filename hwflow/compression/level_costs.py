@@ -5,21 +5,21 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from hwflow.compression.budget import Objective
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.settings import Settings
 from hwflow.cost import estimate
+from hwflow.cost.backend import BACKENDS
 from hwflow.cost.cost_grid import CostTable, cost_table
-from hwflow.cost.options import used_at
 from hwflow.errors import HwflowError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.progress import Progress
-from hwflow.results import LEVELS, LevelName, NetworkCost
+from hwflow.results import LevelName, NetworkCost
 from hwflow.store import Store
 
 _USUAL: Objective = "edp"
@@ -63,8 +63,7 @@ class Pricing:
                 self.grouping.network,
                 self.accelerator,
                 fill=False,
-                level=level,
-                **self._options(level),
+                options=self.settings.cost_options(level),
                 store=self._store,
                 notify=self._notify,
             )
@@ -76,36 +75,20 @@ class Pricing:
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]
 
-    def _options(self, level: LevelName) -> dict[str, Any]:
-        """What the level is asked for; one set of settings holds for several levels, which look at different ones of them."""
-        asked = self.settings
-        return used_at(
-            level,
-            dataflow=asked.dataflow,
-            objective=asked.mapping_objective,
-            energy=asked.energy,
-            mapper=asked.mapper,
-            engine=asked.engine,
-            effort=asked.effort,
-            jobs=asked.jobs,
-        )
-
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
         """A whole network at every level that answers, and why the others do not."""
         found: dict[str, NetworkCost] = {}
         missing: dict[str, str] = {}
         asked = self.settings
-        for level in LEVELS:
-            if self.accelerator is None and level != "coarse":
+        for level, backend in BACKENDS.items():
+            if self.accelerator is None and backend.needs_chip:
                 missing[level] = "no accelerator was given"
                 continue
             try:
                 found[level] = estimate(
                     network,
                     self.accelerator,
-                    level=level,
-                    **self._options(level),
-                    fallback="none",
+                    options=asked.cost_options(level),
                     store=self._store,
                     progress=self._progress or False,
                     notify=self._notify,
@@ -129,12 +112,7 @@ class Pricing:
             found = estimate(
                 network,
                 self.accelerator,
-                level="mid",
-                dataflow=asked.dataflow,
-                objective=_USUAL,
-                energy=asked.energy,
-                effort=asked.effort,
-                jobs=asked.jobs,
+                options=replace(asked.cost_options("mid"), objective=_USUAL),
                 store=self._store,
                 progress=self._progress,
                 notify=self._notify,

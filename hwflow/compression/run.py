@@ -25,8 +25,9 @@ from hwflow.compression.search.comparison import Contest, hold
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.search import Episode
 from hwflow.compression.settings import Settings, changed, settings_of
+from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.inputs import accelerator_of
-from hwflow.cost.options import Options, check_used
+from hwflow.cost.options import CostOptions
 from hwflow.cost.session import opened
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency
@@ -104,8 +105,9 @@ def prune(
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
     chip = None if accelerator is None else accelerator_of(accelerator)
-    if chip is None:
-        check_used(Options("coarse", asked.dataflow, "edp", asked.energy, asked.mapper, asked.engine, asked.effort))
+    if chip is None and (free := [level for level in asked.levels if not backend_of(level).needs_chip]):
+        own = {name: getattr(asked, name) for name in ("dataflow", "energy", "mapper", "engine", "effort")}
+        check_used(CostOptions(**own), free)
     with (
         _place(output) as place,
         opened(store, notify) as (cache, tell),

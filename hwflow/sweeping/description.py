@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from hwflow.cost.backend import backend_of
+from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, not_found
 from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import explain
 from hwflow.hardware.components import Positive
-from hwflow.results import LevelName
 
 OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s", "dram_bytes", "area_um2")
 """What nsga2 can minimise: columns of the results."""
@@ -52,6 +53,16 @@ def _listed(value: Any) -> Any:
 
 
 _Listed = BeforeValidator(_listed)
+
+
+def _level(name: str) -> str:
+    try:
+        return backend_of(name).name
+    except InputError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+
+
+_Level = Annotated[str, AfterValidator(_level)]
 
 
 def expand(value: Any) -> tuple[Any, ...]:
@@ -147,7 +158,7 @@ class Description(_Strict):
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
     plans: Annotated[tuple[str, ...], _Listed] = ()
     accelerators: Annotated[tuple[Annotated[AcceleratorSpec, _named("base")], ...], _Listed]
-    levels: Annotated[tuple[LevelName, ...], _Listed] = ("mid",)
+    levels: Annotated[tuple[_Level, ...], _Listed] = ("mid",)
     dataflows: Annotated[tuple[str | None, ...], _Listed] = (None,)
     batch: Annotated[tuple[Positive | None, ...], _Listed] = (None,)
     bits: Annotated[tuple[tuple[Positive, Positive] | None, ...], _Listed] = (None,)
@@ -165,6 +176,22 @@ class Description(_Strict):
         if self.sample.method == "nsga2" and len(self.levels) > 1:
             raise ValueError(f"nsga2 searches at one level, and levels names {', '.join(self.levels)}: leave one")
         return self
+
+    def options(self, jobs: int = 1) -> CostOptions:
+        """What every point is asked for, but its level and dataflow.
+
+        Raises:
+            InputError: naming the option whose value is not allowed.
+        """
+        CostOptions(jobs=jobs)  # an argument, not a field of the file: it is named first
+        return CostOptions(
+            objective=self.objective,  # type: ignore[arg-type]
+            energy=self.energy,
+            mapper=self.mapper,  # type: ignore[arg-type]
+            engine=self.engine,
+            effort=self.effort,
+            fallback="none",
+        )
 
 
 def load_description(path: str | Path) -> Description:
