@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format docs fuzz fuzz-guided oldest extras bench parity references characterise experiments wheel clean
+.PHONY: demo test slow lint format docs pictures fuzz fuzz-guided oldest extras bench parity references characterise experiments wheel clean
 
 SAY := printf '\n\033[1m%s\033[0m\n'
 demo: demo-install $(PRUNE)  ## a real network on a real accelerator, then a small one trained and pruned to half its energy
@@ -52,6 +52,9 @@ format: $(DEV)  ## put the code in order
 docs: $(DEV)  ## build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
+
+pictures: $(DEV)  ## draw the README's and the gallery's pictures again
+	$(BIN)/python docs/pictures.py
 
 INPUTS ?= 100000
 fuzz: $(DEV)  ## broken inputs for every parser, INPUTS of them each

@@ -48,7 +48,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "without its learned policy": {"around_best": 1.0},
     "without walks around the best plan": {"around_best": 0.0},
     "without both: random walks": {"around_best": 0.0, **UNIFORM},
-    "without imagined walks": {"imagined": 1},
+    "without simulated walks": {"imagined": 1},
 }
 """What of the agent's settings is changed, by what is left out."""
 

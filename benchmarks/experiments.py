@@ -128,10 +128,10 @@ def table(run: Run, folder: Path) -> str:
         lines += _comparison(*(json.loads(path.read_text(encoding="utf-8")) for path in (file, folder / "times.json")))
     before, after = metrics["before"], metrics["after"]
     shares = {name: after["mid"][name] / before["mid"][name] for name in ("energy_pj", "latency_s", "macs", "params")}
+    costs = ", ".join(f"{name.split('_')[0]} {share:.3f}" for name, share in shares.items())
     lines += [
-        f"Fine-tuned: {100 * after['accuracy']:.2f} % of the test set; unpruned {100 * before['accuracy']:.2f} %. "
-        + ", ".join(f"{name.split('_')[0]} {share:.3f}" for name, share in shares.items())
-        + " of the unpruned network's.",
+        f"Accuracy on the test set: {after['accuracy']:.2%} after fine-tuning, {before['accuracy']:.2%} unpruned.",
+        f"Cost as a share of the unpruned network's: {costs}.",
         "",
     ]
     return "\n".join(lines)
@@ -141,17 +141,20 @@ def _comparison(found: dict[str, Any], times: dict[str, Any]) -> list[str]:
     by: dict[str, list[dict[str, Any]]] = {}
     for candidate in found["candidates"]:
         by.setdefault(candidate["by"], []).append(candidate)
-    lines = ["| plan by | judged % (mean; each seed) | searched % | energy | latency | MACs |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| plan by | held-out split %, mean (each seed) | search split % | energy | latency | MACs |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, rows in by.items():
         judged = [100 * row["judged"] for row in rows]
-        each = f"; {', '.join(f'{j:.2f}' for j in judged)}" if len(rows) > 1 else ""
+        each = f" ({', '.join(f'{j:.2f}' for j in judged)})" if len(rows) > 1 else ""
         searched = statistics.mean(100 * row["searched"] for row in rows)
         shares = [statistics.mean(row["shares"][metric] for row in rows) for metric in ("energy", "latency", "macs")]
         lines.append(
             f"| {name} | {statistics.mean(judged):.2f}{each} | {searched:.2f} | {' | '.join(f'{s:.3f}' for s in shares)} |"
         )
     seconds = ", ".join(f"{name} {s:.1f} s" for name, s in times["seconds"].items())
-    return [*lines, "", f"Where the time went: {seconds}.", ""]
+    return [*lines, "", f"Time: {seconds}.", ""]
 
 
 if __name__ == "__main__":

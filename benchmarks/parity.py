@@ -148,7 +148,8 @@ def deviation(kind: str, ours: float, theirs: float) -> float:
 
 def to_record(case: Case, numbers: Numbers) -> dict[str, Any]:
     """A case and Timeloop's numbers as plain data, complete in itself: presets may change, it does not."""
-    layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__}
+    # who else reads a layer's weights costs it nothing
+    layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__ and k != "shared"}
     parts = {name: {k: v for k, v in vars(p).items() if v} for name, p in case.table.parts.items()}
     return {
         "layer": layer,

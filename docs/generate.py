@@ -1,4 +1,4 @@
-"""MkDocs hook: the reference, written from the code itself, so that it cannot say anything else.
+"""MkDocs hook: writes the reference from the code itself, so that both always agree.
 
 reference/command-line.md        from typer's commands
 reference/python.md              from the list of public names; mkdocstrings fills in signatures and docstrings
@@ -12,6 +12,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -73,17 +74,17 @@ def command_line() -> str:
     for name, command in root.commands.items():
         for path, leaf in _leaves(name, command):
             parts += [f"## hwflow {path}", f"    {_usage(path, leaf)}", _text(leaf.help), _options(leaf)]
-    parts += ["## Exit codes", "0 done; 1 a run failed and says why; 2 wrong use or bad input."]
+    parts += ["## Exit codes", "0: success. 1: a run failed, and the message says why. 2: wrong usage or invalid input."]
     parts += ["## Environment variables", _table(["variable", "meaning"], list(_ENVIRONMENT.items()))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 _ENVIRONMENT = {
     "`XDG_CACHE_HOME`": "results are kept in `$XDG_CACHE_HOME/hwflow`; by default `~/.cache/hwflow`",
-    "`HWFLOW_DATA`": "a folder of data sets: `$HWFLOW_DATA/cifar10`, ...",
+    "`HWFLOW_DATA`": "a folder with data sets: `$HWFLOW_DATA/cifar10`, ...",
     "`HWFLOW_IMAGE`": "the container image in which Timeloop runs",
     "`HWFLOW_PYTIMELOOP_PYTHON`": "the Python interpreter that has pytimeloop",
-    "`TMPDIR`": "where runs of Timeloop make their folders; its path must have no spaces",
+    "`TMPDIR`": "where runs of Timeloop create their folders; its path must not contain spaces",
 }
 
 
@@ -135,7 +136,7 @@ _TITLES = {
 
 
 def python() -> str:
-    """All public names, by the part of the package where they live; read, not imported, so that no extra is needed."""
+    """All public names by part of the package. The package is read, not imported, so no extra is needed."""
     package = griffe.load("hwflow", search_paths=[Path(hwflow.__file__).parents[1]], resolve_aliases=True)
     homes: dict[str, list[str]] = {}
     for name in hwflow.__all__:
@@ -144,7 +145,7 @@ def python() -> str:
     unknown = set(homes) - set(_TITLES)
     if unknown:
         raise ValueError(f"public names of {', '.join(sorted(unknown))}: _TITLES in docs/generate.py has no title for them")
-    parts = ["# Python", "All public names; each is also an attribute of `hwflow`: `hwflow.estimate`, `hwflow.Network`, ..."]
+    parts = ["# Python", "All public names. Each is an attribute of `hwflow`: `hwflow.estimate`, `hwflow.Network`, ..."]
     for part in (p for p in _TITLES if p in homes):
         parts += [f"## {_TITLES[part]}", *(f"::: {name}" for name in sorted(homes[part]))]
     return "\n\n".join(parts) + "\n"
@@ -154,13 +155,13 @@ def python() -> str:
 
 _ACCELERATOR = (
     "How to write one: [Bring your accelerator](../how-to/accelerator.md). A file either describes a whole chip with the "
-    "fields below, or has `base: PRESET` and beside it the fields that differ, named as `--set` names them."
+    "fields below, or has `base: PRESET` and the fields that differ, under the names that `--set` uses."
 )
 _FILES = (
     "How to write them: [Bring your network](../how-to/network.md), [Add a dataflow](../how-to/dataflow.md), "
     "[Sweep](../how-to/sweep.md)."
 )
-_SWEEP = "Where a network or an accelerator needs no more than its name, the name alone will do."
+_SWEEP = "A network or an accelerator that needs no other field can be given by its name alone."
 
 
 def _models(title: str, text: str, models: Mapping[str, type[BaseModel]], schema: str = "") -> str:
@@ -244,31 +245,31 @@ _COMPUTED: dict[str, Any] = {
 """The types of what stands in no attribute of the result."""
 
 _MEANINGS = {
-    "network": "Its name.",
-    "accelerator": "Its name, or null at coarse without one.",
-    "level": "What answered: where fine could not, this is mid, and `note` says why.",
-    "batch": "Images at once.",
+    "network": "Name of the network.",
+    "accelerator": "Name of the accelerator; null at coarse without one.",
+    "level": "The level that answered. Where fine could not, this is mid, and `note` says why.",
+    "batch": "Images per inference.",
     "totals": "Sums over `layers`; every layer reads its inputs from and writes its outputs to DRAM.",
-    "layers": "One row an occurrence of a layer.",
-    "not_counted": "Operators that are not costed, and how many of each.",
-    "provenance": "Versions, settings, and what the energies were recorded from.",
-    "params": "Weights; in the totals those that several rows read are counted once.",
-    "params_shared": "True where the totals do not count these weights: another row's, or no parameters.",
-    "params_other": "Bias, normalization, embeddings and the like; no part of `params`.",
-    "params_total": "`params` and `params_other`; of a PyTorch model what sum(p.numel()) gives.",
-    "other_traffic_bytes": "Coarse: memory traffic of the operators that are not counted.",
-    "area_um2": "Of the chip without DRAM, wires and control; null where a part's is not known.",
-    "name": "The layer's.",
+    "layers": "One row per occurrence of a layer.",
+    "not_counted": "Operators whose cost is not included, and how many of each.",
+    "provenance": "Versions, settings, and the origin of recorded energies.",
+    "params": "Number of weights. In the totals, weights that several rows read are counted once.",
+    "params_shared": "True if the totals do not count these weights: they are another row's, or no parameters.",
+    "params_other": "Parameters of bias, normalization, embeddings and the like, not included in `params`.",
+    "params_total": "Sum of `params` and `params_other`; for a PyTorch model, what sum(p.numel()) gives.",
+    "other_traffic_bytes": "At coarse: memory traffic of the operators in `not_counted`.",
+    "area_um2": "Area of memories and MAC units, without DRAM, wires and control; null if that of any part is unknown.",
+    "name": "Name of the layer.",
     "shape": "Loop bounds: N, G, C, M, P, Q, R, S.",
     "strides": "[width, height]",
     "dilations": "[width, height]",
-    "energy_by_level_pj": "`energy_pj` by part of the chip; null in normalised units.",
+    "energy_by_level_pj": "`energy_pj` by part of the chip; null in normalized units.",
     "energy_by_level_normalized": "`energy_normalized` by part of the chip; null in picojoule.",
     "latency_s": "Seconds: cycles / clock.",
     "engine": "The program and its version.",
     "energy_source": "Where the energies came from, and which estimators answered.",
 }
-"""What stands in no docstring of its own."""
+"""Keys that no docstring explains."""
 
 
 def _property(key: str, *owners: type) -> Schema:
@@ -278,7 +279,7 @@ def _property(key: str, *owners: type) -> Schema:
     else:
         owner = next(o for o in owners if key in o.__dict__ or key in o.__dataclass_fields__)
         attribute = inspect.getattr_static(owner, key, None)
-        getter = getattr(attribute, "fget", None)
+        getter = attribute.func if isinstance(attribute, cached_property) else getattr(attribute, "fget", None)
         annotation = get_type_hints(owner)[key] if getter is None else get_type_hints(getter)["return"]
         said = _text(getter.__doc__) if getter is not None else _attribute(owner, key)
     meaning = _MEANINGS.get(key) or said.replace("None", "null")
@@ -301,8 +302,8 @@ def result() -> str:
     tables["layers, each"] = schema["properties"]["layers"]["items"]
     parts = [
         "# JSON result",
-        "What `hwflow estimate --format json` prints, and `NetworkCost.to_dict()` returns. null means: this level does not "
-        "know the figure. Energies are in picojoule or in normalised units, never both: the other key is null. `shape` has G "
+        "`hwflow estimate --format json` prints this object, and `NetworkCost.to_dict()` returns it. null means that the level "
+        "does not compute the figure. Energies are in picojoules or in normalized units; the other key is null. `shape` has G "
         "groups, C and M channels per group, P x Q outputs and an R x S kernel, width first.",
     ]
     for heading, part in tables.items():

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hwflow.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from hwflow.cost import (
         Comparison,
@@ -46,8 +48,6 @@ if TYPE_CHECKING:
     from hwflow.sweeping import sweep
     from hwflow.timeloop.importer.importer import from_timeloop
     from hwflow.training import Recipe, load_weights, train
-
-__version__ = "0.1.0"
 
 _HOME = {
     "hwflow.hardware.accelerator": ("Accelerator",),

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwflow.errors import not_found
 
-if TYPE_CHECKING:
-    from hwflow.hardware.accelerator import Accelerator
-    from hwflow.results import NetworkCost
-
 _ROWS = 60  # rows of a table in a notebook; to_frame() has all
-
-
-def network_cost_line(cost: NetworkCost) -> str:
-    """`resnet18 on eyeriss, level mid, batch 1: 9,041.20 uJ, 41.310 ms, 21 layers`."""
-    return f"{cost.title}: {', '.join(totals_of(cost))}, {len(cost.rows)} layers"
-
-
-def totals_of(cost: NetworkCost) -> list[str]:
-    """A network's energy and latency with their units; what the level does not know is left out."""
-    told = []
-    if cost.energy_pj is not None:
-        told.append(f"{cost.energy_pj * 1e-6:,.2f} uJ")
-    elif cost.energy_normalized is not None:
-        told.append(f"{cost.energy_normalized * 1e-6:,.2f} M units")
-    if cost.latency_s is not None:
-        told.append(f"{latency_text(cost.latency_s)}")
-    return told or [f"{cost.macs * 1e-6:,.2f} M MACs"]
 
 
 def latency_text(seconds: float) -> str:
@@ -41,37 +21,12 @@ def latency_text(seconds: float) -> str:
     return f"{seconds * 1e9:,.3f} ns"
 
 
-def network_cost_html(cost: NetworkCost) -> str:
-    """The table of layers, with totals."""
-    unit, scale = ("uJ", 1e-6) if cost.rows[0].energy_unit == "pJ" else ("M units", 1e-6)
-    headings = ["layer", "MACs (M)", f"energy ({unit})", "cycles", "util. (%)", "DRAM (kB)", "bound by"]
+def accelerator_html(label: str, parts: Sequence[tuple[str, str, Mapping[str, Any]]], line: str) -> str:
+    """A hierarchy, outermost first: each part's name, its kind and what is stated of it."""
     rows = [
-        [
-            row.layer.name,
-            _number(row.layer.macs, 1e-6),
-            _number(row.energy, scale),
-            _number(row.cycles, digits=0),
-            _number(row.utilization, 100, 1),
-            _number(row.dram_bytes, 1e-3, 1),
-            row.bound_by or "-",
-        ]
-        for row in cost.rows
+        [name, kind, ", ".join(f"{field} {_value(value)}" for field, value in given.items())] for name, kind, given in parts
     ]
-    energy = cost.energy_pj if cost.energy_pj is not None else cost.energy_normalized
-    totals = ["total", _number(cost.macs, 1e-6), _number(energy, scale), _number(cost.cycles, digits=0)]
-    totals += [_number(cost.utilization, 100, 1), _number(cost.dram_bytes, 1e-3, 1), ""]
-    notes = dict.fromkeys(row.note for row in cost.rows if row.note)
-    return table_html(cost.title, headings, rows, totals, [*totals_of(cost), *cost.energy_sources, *notes])
-
-
-def accelerator_html(chip: Accelerator) -> str:
-    """The hierarchy, outermost first."""
-    rows = []
-    for part in chip.hierarchy:
-        given = part.model_dump(exclude_none=True, exclude={"name", "kind", "role"}, exclude_defaults=True)
-        rows.append([part.name, part.kind, ", ".join(f"{name} {_value(value)}" for name, value in given.items())])
-    lines = [f"{chip.mac_units:,} MAC units, {chip.clock_mhz:g} MHz, {chip.technology_nm:g} nm, dataflow {chip.dataflow}"]
-    return table_html(f"Accelerator {chip.label}", ["part", "kind", "fields"], rows, None, lines, left=3)
+    return table_html(f"Accelerator {label}", ["part", "kind", "fields"], rows, None, [line], left=3)
 
 
 def table_html(
@@ -101,7 +56,8 @@ def table_html(
     )
 
 
-def _number(value: float | None, scale: float = 1.0, digits: int = 2) -> str:
+def figure_text(value: float | None, scale: float = 1.0, digits: int = 2) -> str:
+    """A scaled number with thousands apart; a dash where there is none."""
     return "-" if value is None else f"{value * scale:,.{digits}f}"
 
 
@@ -112,23 +68,20 @@ def _value(value: Any) -> str:
 # Figures and pages ---------------------------------------------------------------------------------------------------
 
 
-def write_costs_page(costs: Sequence[NetworkCost], path: str | Path) -> Path:
-    """Write the report of one estimate, or of several side by side; gives the file.
+def write_costs_page(costs: Sequence[Any], path: str | Path) -> Path:
+    """Write the report of one `NetworkCost`, or of several side by side; gives the file.
 
     Raises:
         MissingDependency: where plotly is not installed.
     """
-    from hwflow.reporting.report import write_costs
+    file: Path = _reports().write_network_costs(costs, path)
+    return file
 
-    return write_costs(_ways(costs), path)
 
-
-def costs_figures(costs: Sequence[NetworkCost]) -> dict[str, Any]:
+def costs_figures(costs: Sequence[Any]) -> dict[str, Any]:
     """The figures of that report as Plotly's, by title."""
-    from hwflow.reporting.page.notebook_figures import plotly_figures
-    from hwflow.reporting.report import costs_page
-
-    return plotly_figures(costs_page(_ways(costs)))
+    figures: dict[str, Any] = _reports().network_cost_figures(costs)
+    return figures
 
 
 def chosen_figure(figures: dict[str, Any], title: str | None) -> Any:
@@ -141,20 +94,17 @@ def chosen_figure(figures: dict[str, Any], title: str | None) -> Any:
     raise not_found("figure", title, figures)
 
 
-def _ways(costs: Sequence[NetworkCost]) -> list[Any]:
-    from hwflow.reporting.estimates.configuration import way
-
-    return [way(cost, cost.chip, cost.tables) for cost in costs]
+def _reports() -> Any:
+    """Reports are made of results, which show themselves by this module: so it names the module and does not import it."""
+    return importlib.import_module("hwflow.reporting.notebook")
 
 
 __all__ = [
     "accelerator_html",
     "chosen_figure",
     "costs_figures",
+    "figure_text",
     "latency_text",
-    "network_cost_html",
-    "network_cost_line",
     "table_html",
-    "totals_of",
     "write_costs_page",
 ]

@@ -37,7 +37,7 @@ def undominated(values: Sequence[tuple[float, ...]]) -> list[bool]:
 
     best: set[tuple[float, ...]] = set()
     different = sorted(set(values))  # what beats another comes before it
-    left = np.array(different, dtype=np.float64).reshape(len(different), -1)
+    left = np.array(different, dtype=np.float64)
     while len(left):
         best.add(tuple(left[0].tolist()))
         left = left[(left < left[0]).any(axis=1)]

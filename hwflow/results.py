@@ -147,10 +147,10 @@ class NetworkCost:
     tables: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
     def __repr__(self) -> str:
-        return f"<NetworkCost {display.network_cost_line(self)}>"
+        return f"<NetworkCost {_line(self)}>"
 
     def _repr_html_(self) -> str:
-        return display.network_cost_html(self)
+        return _html(self)
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report with figures and tables, as `hwflow estimate --html` does (extra `report`); gives the file."""
@@ -304,3 +304,48 @@ class NetworkCost:
         import pandas as pd
 
         return pd.DataFrame(self.records())
+
+
+def totals_of(cost: NetworkCost) -> list[str]:
+    """A network's energy and latency with their units; what the level does not know is left out."""
+    told = []
+    if cost.energy_pj is not None:
+        told.append(f"{cost.energy_pj * 1e-6:,.2f} uJ")
+    elif cost.energy_normalized is not None:
+        told.append(f"{cost.energy_normalized * 1e-6:,.2f} M units")
+    if cost.latency_s is not None:
+        told.append(f"{display.latency_text(cost.latency_s)}")
+    return told or [f"{cost.macs * 1e-6:,.2f} M MACs"]
+
+
+def _line(cost: NetworkCost) -> str:
+    """`resnet18 on eyeriss, level mid, batch 1: 9,041.20 uJ, 41.310 ms, 21 layers`."""
+    return f"{cost.title}: {', '.join(totals_of(cost))}, {len(cost.rows)} layers"
+
+
+def _html(cost: NetworkCost) -> str:
+    """The table of layers, with totals."""
+    unit, scale = ("uJ", 1e-6) if cost.rows[0].energy_unit == "pJ" else ("M units", 1e-6)
+    headings = ["layer", "MACs (M)", f"energy ({unit})", "cycles", "util. (%)", "DRAM (kB)", "bound by"]
+    rows = [
+        [
+            row.layer.name,
+            display.figure_text(row.layer.macs, 1e-6),
+            display.figure_text(row.energy, scale),
+            display.figure_text(row.cycles, digits=0),
+            display.figure_text(row.utilization, 100, 1),
+            display.figure_text(row.dram_bytes, 1e-3, 1),
+            row.bound_by or "-",
+        ]
+        for row in cost.rows
+    ]
+    energy = cost.energy_pj if cost.energy_pj is not None else cost.energy_normalized
+    totals = [
+        "total",
+        display.figure_text(cost.macs, 1e-6),
+        display.figure_text(energy, scale),
+        display.figure_text(cost.cycles, digits=0),
+    ]
+    totals += [display.figure_text(cost.utilization, 100, 1), display.figure_text(cost.dram_bytes, 1e-3, 1), ""]
+    notes = dict.fromkeys(row.note for row in cost.rows if row.note)
+    return display.table_html(cost.title, headings, rows, totals, [*totals_of(cost), *cost.energy_sources, *notes])

@@ -266,10 +266,10 @@ def test_no_reader_of_the_package_blocks_or_reads_without_end(
 
 
 _OPENED_ELSEWHERE = {
-    "data.py": "the readers themselves",
-    "_owner.py": "the kernel's own files below /proc",
+    "files.py": "the readers themselves",
+    "store/owner.py": "the kernel's own files below /proc",
     "cli/__init__.py": "os.devnull, to write",
-    "pruning/folder.py": "log.jsonl, to write",
+    "compression/folder.py": "log.jsonl, to write",
     "sweeping/records.py": "records.jsonl, checked and then opened to append",
     "timeloop/process.py": "what a tool has just printed into hwflow's own folder, its end only",
     "timeloop/engine.py": "tools on PATH, which are trusted",
@@ -278,8 +278,10 @@ _OPENED_ELSEWHERE = {
     "network/from_onnx.py": "onnx.load, after `checked`",
     "datasets/_files.py": "Pillow, after `checked`",
     "datasets/idx.py": "gzip, of a file from `open_input`",
-    "reporting/sweep_folder.py": "pyarrow, after `checked`",
-    "sweeping/tables.py": "pandas, after `checked`",
+    "reporting/sweeps/sweep_folder.py": "pyarrow, after `checked`",
+    "sweeping/result_tables.py": "pandas, after `checked`",
+    "sweeping/ray_session.py": "logs and /proc entries of Ray processes that a killed sweep left",
+    "scratch.py": "the lock of a folder of hwflow's own",
 }
 
 

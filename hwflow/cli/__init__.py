@@ -17,9 +17,9 @@ from typing import Annotated
 
 import typer
 
-from hwflow import __version__
 from hwflow.cli import costs, house, maps, pruning, report, sweeps, training
 from hwflow.errors import HwflowError
+from hwflow.version import __version__
 
 app = typer.Typer(
     name="hwflow",

@@ -112,7 +112,7 @@ def examine(*, live: bool = True, store: Store | None = None) -> Findings:
 
 
 def _own_version() -> str:
-    from hwflow import __version__
+    from hwflow.version import __version__
 
     return __version__
 

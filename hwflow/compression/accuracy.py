@@ -16,7 +16,7 @@ from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.surgery import Norm, prune_model, rank_channels
-from hwflow.datasets import Task
+from hwflow.datasets.data import Task
 from hwflow.datasets.samples import Samples
 from hwflow.errors import InputError, check_whole
 from hwflow.store import Store, key_of

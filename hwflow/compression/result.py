@@ -17,7 +17,7 @@ from hwflow.compression.search.comparison import Contest
 from hwflow.errors import InputError
 from hwflow.network.callables import NamedIn
 from hwflow.network.load import load_module
-from hwflow.results import NetworkCost
+from hwflow.results import NetworkCost, totals_of
 from hwflow.training.loop import History
 from hwflow.training.score import Score
 from hwflow.training.weights import load_weights
@@ -55,8 +55,7 @@ class PruneResult:
 
     def _repr_html_(self) -> str:
         rows = [
-            [level, ", ".join(display.totals_of(before)), ", ".join(display.totals_of(after))]
-            for level, (before, after) in self.costs.items()
+            [level, ", ".join(totals_of(before)), ", ".join(totals_of(after))] for level, (before, after) in self.costs.items()
         ]
         rows.append(["test accuracy", f"{self.before.accuracy:.2%}", f"{self.after.accuracy:.2%}"])
         kept = ", ".join(f"{name} {width}" for name, width in self.plan.items())
@@ -66,7 +65,7 @@ class PruneResult:
     def _summary(self) -> str:
         told = [f"test accuracy {self.before.accuracy:.2%} to {self.after.accuracy:.2%}"]
         for level, (before, after) in self.costs.items():
-            pairs = zip(display.totals_of(before), display.totals_of(after), strict=True)
+            pairs = zip(totals_of(before), totals_of(after), strict=True)
             told.append(f"{level} {', '.join(f'{old} to {new}' for old, new in pairs)}")
         return f"{self.grouping.network.name}: {'; '.join(told)}"
 

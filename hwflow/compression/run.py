@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-import hwflow
 from hwflow.compression.accuracy import Proxy
 from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
@@ -45,6 +44,7 @@ from hwflow.training.recipe import Recipe
 from hwflow.training.runs import train
 from hwflow.training.score import score
 from hwflow.training.weights import check_values, load_weights, save_weights, trained_on
+from hwflow.version import __version__
 
 if TYPE_CHECKING:
     from hwflow.cost.inputs import AcceleratorLike
@@ -365,7 +365,7 @@ def _config(
         "accelerator_identity": None if accelerator is None else accelerator.fingerprint,
         "plan": dict(plan) if isinstance(plan, Mapping) else None if plan is None else str(plan),
         "settings": settings.to_data(),
-        "versions": {"hwflow": hwflow.__version__, "torch": torch.__version__},
+        "versions": {"hwflow": __version__, "torch": torch.__version__},
     }
 
 

@@ -20,7 +20,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown, shown
 from hwflow.ranking import spearman
-from hwflow.results import LevelName, NetworkCost
+from hwflow.results import LevelName, NetworkCost, totals_of
 from hwflow.store import Store
 from hwflow.text import csv_of
 
@@ -140,7 +140,7 @@ class Comparison:
             found = self.against_first(v)
             ratios = [found["energy_ratio"], found["latency_ratio"]]
             told = ["-" if ratio is None else f"{ratio:.3f}" for ratio in ratios]
-            rows.append([v.label, ", ".join(display.totals_of(v.cost)), *told])
+            rows.append([v.label, ", ".join(totals_of(v.cost)), *told])
         return headings, rows
 
 

@@ -311,7 +311,7 @@ def _area_um2(plan: Plan) -> float | None:
 def _provenance(
     plan: Plan, options: CostOptions, backend: CostBackend, rows: Sequence[LayerCost], reason: str
 ) -> dict[str, Any]:
-    from hwflow import __version__
+    from hwflow.version import __version__
 
     content: dict[str, Any] = {
         "hwflow": __version__,

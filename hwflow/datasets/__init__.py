@@ -5,20 +5,14 @@ Importing this needs no torch; a set that is loaded does.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+from hwflow.datasets.data import Data, Task
 from hwflow.errors import InputError, not_found
 from hwflow.optional import needed
-
-if TYPE_CHECKING:
-    from hwflow.datasets.samples import Samples
-
-Task = Literal["classification", "segmentation"]
 
 DATASETS: dict[str, str] = {
     "digits": "8 x 8 digits, 1 x 8 x 8, 10 classes; embedded in scikit-learn",
@@ -31,54 +25,6 @@ DATASETS: dict[str, str] = {
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its files."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set.
-
-    Attributes:
-        classes: labels are 0 to classes - 1.
-        input_shape: (C, H, W) of an image as it is evaluated.
-        task: what a label is: one for the image, or one for each pixel.
-        train: for training, and for held-out parts (`hold_out`).
-        test: to be evaluated once, at the end; nothing may be chosen by it.
-    """
-
-    name: str
-    classes: int
-    input_shape: tuple[int, int, int]
-    task: Task
-    train: Samples
-    test: Samples
-
-    @property
-    def identity(self) -> str:
-        """A digest of the content of both parts (of files: their paths, sizes and times): equal digest, equal data."""
-        return hashlib.sha256(f"{self.train.identity}{self.test.identity}{self.task}".encode()).hexdigest()
-
-    def hold_out(self, count: int | None = None, seed: int = 0) -> tuple[Samples, Samples]:
-        """A split (fit, held) of the training part: a tenth, 2 to 5000 samples, unless `count` says otherwise.
-
-        Classes keep their shares where the labels are known without reading the images. Equal arguments give the same split:
-        what a network was trained with is not what it is judged by later, as long as both leave the seed alone.
-
-        Raises:
-            InputError: where one of the two would be empty.
-        """
-        from hwflow.datasets.arrays import stratified
-
-        total = len(self.train)
-        held_count = min(5000, max(1, min(2, total - 2), total // 10)) if count is None else count
-        if not 0 < held_count < total:
-            raise InputError(
-                f"{held_count} samples of {self.name} cannot be held out of {total}: at least one must be held and one left."
-            )
-        labels = self.train.labels
-        if labels is None:
-            labels = self.train.indices * 0
-        held, fit = stratified(labels, held_count, seed)
-        return self.train.subset(fit), self.train.subset(held)
 
 
 def load_data(spec: str, folder: str | Path | None = None) -> Data:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hwflow.datasets import Data
-from hwflow.datasets.samples import Samples, derived, shifted
+from hwflow.datasets.data import Data
+from hwflow.datasets.samples import Samples, shifted
+from hwflow.datasets.split import stratified
 from hwflow.errors import InputError
 from hwflow.optional import needed
 
@@ -93,17 +93,6 @@ def digits() -> Data:
     return in_memory("digits", 10, (images[train], labels[train]), (images[test], labels[test]), flips=False, scale=16)
 
 
-def stratified(labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions of `count` samples with every class in its share, and of the others; both ascending, drawn by the seed."""
-    # NumPy promises the numbers of this old generator for good: a split must not change with a version of torch.
-    order = torch.from_numpy(np.random.RandomState(derived("split", seed) % 2**32).permutation(len(labels)))
-    by_class = order[torch.argsort(labels[order], stable=True)]
-    places = (torch.arange(count) * len(labels) + len(labels) // 2) // max(count, 1)
-    taken = torch.zeros(len(labels), dtype=torch.bool)
-    taken[by_class[places]] = True
-    return taken.nonzero().flatten(), (~taken).nonzero().flatten()
-
-
 def _moments(pixels: Tensor, scale: int) -> tuple[float, float]:
     """Mean and deviation of bytes over `scale`, from their histogram; of four digits, so that they are the same everywhere."""
     counts = torch.bincount(pixels.flatten().to(torch.int64), minlength=256).to(torch.float64)
@@ -118,4 +107,4 @@ def _shown(images: Tensor) -> str:
     return "x".join(map(str, images.shape[1:]))
 
 
-__all__ = ["Arrays", "digits", "in_memory", "stratified"]
+__all__ = ["Arrays", "digits", "in_memory"]

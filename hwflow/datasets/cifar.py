@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwflow.datasets import Data
 from hwflow.datasets.arrays import in_memory
+from hwflow.datasets.data import Data
 from hwflow.errors import InputError
 from hwflow.files import read_bytes
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hwflow.datasets import Data, _files
+from hwflow.datasets import _files
+from hwflow.datasets.data import Data
 from hwflow.datasets.samples import IGNORED, Samples
 from hwflow.errors import InputError
 

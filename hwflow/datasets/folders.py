@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hwflow.datasets import Data, _files
+from hwflow.datasets import _files
+from hwflow.datasets.data import Data
 from hwflow.datasets.samples import Samples, shifted
 from hwflow.errors import InputError
 

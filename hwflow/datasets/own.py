@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hwflow.datasets import Data, Task
+from hwflow.datasets.data import Data, Task
 from hwflow.datasets.samples import Samples
 from hwflow.errors import InputError
 

@@ -237,7 +237,13 @@ class Accelerator(BaseModel):  # noqa: PLW1641  (pydantic's hash of frozen model
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        return display.accelerator_html(self)
+        shared = {"name", "kind", "role"}
+        parts = [
+            (part.name, part.kind, part.model_dump(exclude_none=True, exclude_defaults=True, exclude=shared))
+            for part in self.hierarchy
+        ]
+        line = f"{self.mac_units:,} MAC units, {self.clock_mhz:g} MHz, {self.technology_nm:g} nm, dataflow {self.dataflow}"
+        return display.accelerator_html(self.label, parts, line)
 
     def __eq__(self, other: object) -> bool:
         """By content: where a variant comes from is only told."""

@@ -23,7 +23,7 @@ from hwflow.arrays import Floats, Ints
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.loopnest.nest import Nest
 from hwflow.mapper.layer_facts import LayerFacts
-from hwflow.mapper.partial_mappings import Partial, begin_transfers
+from hwflow.mapper.partial_mapping import Partial, begin_transfers
 from hwflow.mapper.remaining_cost import RemainingCost
 from hwflow.mapper.spatial import SLACK, SpatialLoops
 from hwflow.mapper.temporal import TemporalLoops

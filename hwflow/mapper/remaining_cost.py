@@ -12,7 +12,7 @@ from hwflow.arrays import Bools, Floats, Places
 from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS
 from hwflow.mapper.layer_facts import LayerFacts
-from hwflow.mapper.partial_mappings import Partial
+from hwflow.mapper.partial_mapping import Partial
 from hwflow.mapper.tile_lattice import least_of_multiples
 
 

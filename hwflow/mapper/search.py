@@ -21,7 +21,7 @@ from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS, Batch, Nest, Verdict
 from hwflow.mapper.beam import Beam, Explored
 from hwflow.mapper.bounds import lower_bound, operands_travel
-from hwflow.mapper.partial_mappings import Partial, concatenate, hashed, ranks
+from hwflow.mapper.partial_mapping import Partial, concatenate, hashed, ranks
 
 Objective = Literal["energy", "latency", "edp"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwflow.arrays import Bools, Floats, Places
 from hwflow.mapper.layer_facts import LayerFacts
-from hwflow.mapper.partial_mappings import Partial, concatenate, keep_best
+from hwflow.mapper.partial_mapping import Partial, concatenate, keep_best
 from hwflow.mapper.remaining_cost import RemainingCost
 from hwflow.mapper.tile_tables import TileTables
 

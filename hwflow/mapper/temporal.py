@@ -13,7 +13,7 @@ from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.layers import TENSORS
 from hwflow.mapper.layer_facts import LayerFacts
 from hwflow.mapper.level_tiles import LevelTiles
-from hwflow.mapper.partial_mappings import Partial, begin_transfers, keep_best
+from hwflow.mapper.partial_mapping import Partial, begin_transfers, keep_best
 from hwflow.mapper.remaining_cost import RemainingCost, Waiting, beaten
 from hwflow.mapper.tile_tables import TileTables
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from hwflow.errors import InputError
 from hwflow.layers import Layer
-from hwflow.network import Network, OtherOp
 from hwflow.network._rows import convolution, linear, shown, window
+from hwflow.network.network import Network, OtherOp
 
 Shape = tuple[int, ...]
 

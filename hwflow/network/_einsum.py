@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from hwflow.errors import InputError
 from hwflow.layers import Layer
-from hwflow.network import OtherOp
 from hwflow.network._rows import linear, product, shown
+from hwflow.network.network import OtherOp
 
 Shape = Sequence[int | None]
 

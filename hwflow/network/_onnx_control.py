@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from onnx import TensorProto
@@ -25,13 +27,28 @@ from hwflow.network._onnx_values import (
     unified,
 )
 
-if TYPE_CHECKING:
-    from hwflow.network._onnx_graph import Execution, Scope
-
 Values = list[Value | None]
+Scope = ChainMap[str, Value | None]
+"""The values that a node can see, by name: those of its graph, then those of the graphs around it."""
 
 
-def _if(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+class Run(Protocol):
+    """What control flow asks of the walk through a model that meets it; see `hwflow.network._onnx_graph.Execution`."""
+
+    rows: list[Any]
+
+    def graph(self, graph: Any, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values: ...
+
+    def stored(self, graph: Any, outer: Node | None = None) -> dict[str, Value | None]: ...
+
+    def step(self, count: int = 1) -> None: ...
+
+    def uncounted(self, node: Node) -> None: ...
+
+    def undecided(self, node: Node) -> contextlib.AbstractContextManager[None]: ...
+
+
+def _if(run: Run, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
     condition = _scalar(node, 0)
     if condition is not None:
         chosen = _subgraph(node, "then_branch" if condition else "else_branch")
@@ -49,7 +66,7 @@ def _if(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], pre
     return _unfollowed(run, node, results)
 
 
-def _loop(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+def _loop(run: Run, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
     body = _subgraph(node, "body")
     carried = [v if v is not None else Other(None) for v in node.inputs[2:]]
     if len(body.input) != len(carried) + 2 or len(body.output) < len(carried) + 1:
@@ -97,7 +114,7 @@ def _loop(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
     return _unfollowed(run, node, [*state, *scans])
 
 
-def _scan(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+def _scan(run: Run, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
     if opsets.get("", 9) < 9:
         raise node.failure("Scan of operator set 8 is not followed; convert the model (onnx.version_converter) to 9 or later")
     body = _subgraph(node, "body")
@@ -146,7 +163,7 @@ def _scan(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], p
     return [*state, *(_stacked(v, end, axis) for v, end, axis in zip(collected, ends, placed, strict=False))]
 
 
-def _sequence_map(run: Execution, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
+def _sequence_map(run: Run, node: Node, scope: Scope, opsets: Mapping[str, int], prefix: str) -> Values:
     body = _subgraph(node, "body")
     held = run.stored(body, node)
 
@@ -173,7 +190,7 @@ def _sequence_map(run: Execution, node: Node, scope: Scope, opsets: Mapping[str,
     return [_sequence(column) for column in columns]
 
 
-OPERATORS: dict[str, Callable[[Execution, Node, Scope, Mapping[str, int], str], Values]] = {
+OPERATORS: dict[str, Callable[[Run, Node, Scope, Mapping[str, int], str], Values]] = {
     "If": _if,
     "Loop": _loop,
     "Scan": _scan,
@@ -209,7 +226,7 @@ def _undecidable(node: Node, inner: str) -> Exception:
     )
 
 
-def _unfollowed(run: Execution, node: Node, results: Values) -> Values:
+def _unfollowed(run: Run, node: Node, results: Values) -> Values:
     node.outputs = results
     if not all(constant(v) for v in results):
         run.uncounted(node)

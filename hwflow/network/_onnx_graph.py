@@ -17,11 +17,11 @@ from onnx import TensorProto
 
 from hwflow.errors import ImportFailed, InputError
 from hwflow.layers import Layer
-from hwflow.network import OtherOp
 from hwflow.network import _onnx_control as control
 from hwflow.network import _onnx_functions as functions
 from hwflow.network import _onnx_microsoft as microsoft
 from hwflow.network import _onnx_sequences as sequences
+from hwflow.network._onnx_control import Scope
 from hwflow.network._onnx_inference import infer
 from hwflow.network._onnx_node import Node
 from hwflow.network._onnx_ops import FREE, OTHER, SEVERAL_RESULTS
@@ -29,8 +29,7 @@ from hwflow.network._onnx_parameters import Constants
 from hwflow.network._onnx_rows import ROWS, einsum_result
 from hwflow.network._onnx_stored import sparse, stored
 from hwflow.network._onnx_values import Tensor, Value, constant, elements, known, of_type
-
-Scope = ChainMap[str, Value | None]
+from hwflow.network.network import OtherOp
 
 
 class Execution:

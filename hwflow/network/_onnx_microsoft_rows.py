@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from onnx import TensorProto
 
-from hwflow.network import OtherOp
 from hwflow.network._onnx_node import Node
 from hwflow.network._onnx_rows import Rows, attention, conv, gemm, matmul
 from hwflow.network._onnx_values import elements
 from hwflow.network._rows import linear, product, shown
+from hwflow.network.network import OtherOp
 
 # Products ------------------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from hwflow.layers import Layer
-from hwflow.network import OtherOp
 from hwflow.network._onnx_node import Node
 from hwflow.network._onnx_ops import LEARNT
 from hwflow.network._onnx_values import Origin, Tensor, Value
-from hwflow.network._readings import Reading, Readings
+from hwflow.network._parameter_uses import Reading, Readings
+from hwflow.network.network import OtherOp
 
 
 class Constants:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hwflow.layers import Layer
-from hwflow.network import OtherOp, _einsum
+from hwflow.network import _einsum
 from hwflow.network._onnx_node import Node
 from hwflow.network._onnx_values import Tensor
 from hwflow.network._rows import convolution, product
+from hwflow.network.network import OtherOp
 
 Rows = list[Layer | OtherOp]
 

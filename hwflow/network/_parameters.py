@@ -13,7 +13,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from hwflow.network._readings import Reading
+from hwflow.network._parameter_uses import Reading
 
 
 class Origin(NamedTuple):

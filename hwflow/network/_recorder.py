@@ -16,10 +16,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from hwflow.errors import ImportFailed, InputError
 from hwflow.layers import Layer
-from hwflow.network import Network, OtherOp, _aten
+from hwflow.network import _aten
+from hwflow.network._parameter_uses import Readings
 from hwflow.network._parameters import Constants, Origin
-from hwflow.network._readings import Readings
 from hwflow.network._rows import convolution, product
+from hwflow.network.network import Network, OtherOp
 
 
 class _Call(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from hwflow.errors import ImportFailed, MissingDependency
 from hwflow.files import checked
-from hwflow.network import Network
+from hwflow.network.network import Network
 
 
 def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None) -> Network:

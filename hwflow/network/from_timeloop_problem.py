@@ -15,8 +15,8 @@ from typing import Any
 
 from hwflow.errors import InputError, shown
 from hwflow.files import read_text
-from hwflow.network import Network
 from hwflow.network._problem_shape import CNN_LAYER, GEMM, DataSpace, Shape, Term, layer_of
+from hwflow.network.network import Network
 from hwflow.timeloop.importer.source_files import read_file
 
 SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".j2")

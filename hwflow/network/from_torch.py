@@ -17,10 +17,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
 from hwflow.errors import ImportFailed, InputError
-from hwflow.network import Network
 from hwflow.network._parameters import Origin
 from hwflow.network._recorder import Recorder
 from hwflow.network._rows import shown
+from hwflow.network.network import Network
 
 Example: TypeAlias = "tuple[int, ...] | torch.Tensor"
 

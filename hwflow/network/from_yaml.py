@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hwflow.errors import InputError, listed
 from hwflow.files import read_yaml, write_text
 from hwflow.layers import Bits, Layer
-from hwflow.network import Network, OtherOp
+from hwflow.network.network import Network, OtherOp
 
 Size = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]

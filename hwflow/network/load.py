@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer
-from hwflow.network import Network, model_zoo
+from hwflow.network import model_zoo
 from hwflow.network._rows import checked_batch
 from hwflow.network.callables import NamedIn, is_callable, module_of
-from hwflow.network.from_timeloop_problem import SUFFIXES, is_problem
+from hwflow.network.network import Network
 
 if TYPE_CHECKING:
     from torch import nn
 
     NetworkLike: TypeAlias = Network | nn.Module | str | Path
 
+_DESCRIPTIONS = (".yaml", ".yml", ".jinja", ".jinja2", ".j2")
 _FORMS = (
     "NETWORK may also be an .onnx file, a .yaml layer list, a problem file of Timeloop's or a folder of them, or "
     "package.module:callable that returns a torch.nn.Module (with --input)."
@@ -55,7 +56,9 @@ def load(
     if suffix == ".onnx":
         return Network.from_onnx(spec, input_shape=input_shape, batch=batch)
     folder = bool(spec) and Path(spec).is_dir()
-    if suffix in SUFFIXES or folder:
+    if suffix in _DESCRIPTIONS or folder:
+        from hwflow.network.from_timeloop_problem import is_problem
+
         problem = folder or is_problem(Path(spec))
         if input_shape is not None:
             what = "is Timeloop's problem" if problem else "is a layer list"
@@ -86,7 +89,7 @@ def load_module(spec: str, *, num_classes: int, in_channels: int, named_in: Name
         return model_zoo.load_model(spec, num_classes, in_channels)
     if is_callable(spec):
         return module_of(spec, named_in)
-    if Path(spec).suffix.lower() in (".onnx", *SUFFIXES) or Path(spec).is_dir():
+    if Path(spec).suffix.lower() in (".onnx", *_DESCRIPTIONS) or Path(spec).is_dir():
         raise InputError(
             f"{spec} can be costed, not trained or pruned: that needs a torch.nn.Module. Name a network of the zoo "
             "('hwflow list networks') or package.module:callable."

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwflow.errors import InputError, MissingDependency, not_found
-from hwflow.network import Network
 from hwflow.network import _architectures as arch
 from hwflow.network._builder import Builder, Shape
+from hwflow.network.network import Network
 
 if TYPE_CHECKING:
     from torch import nn

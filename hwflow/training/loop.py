@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hwflow.datasets import Task
+from hwflow.datasets.data import Task
 from hwflow.datasets.samples import Samples, derived
 from hwflow.errors import HwflowError, InputError
 from hwflow.training import checkpoint as files

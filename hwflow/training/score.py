@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwflow.datasets import Task
+from hwflow.datasets.data import Task
 from hwflow.datasets.samples import IGNORED, Samples
 from hwflow.errors import InputError
 from hwflow.training.recipe import Device, Precision, Recipe, autocast

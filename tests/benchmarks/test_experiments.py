@@ -73,5 +73,5 @@ def test_the_ablation_compares_every_way_on_a_model_that_knows_the_network(
     assert float(first.split("correlation ")[1].split(";")[0]) > 0.98
     best = {row[:36].rstrip(): float(row.split("mean ")[1].split(" %")[0]) for row in rows}
     assert [*best] == [*ablation.WAYS, "random plans"]
-    assert best["the agent"] > max(best["without both: random walks"], best["without imagined walks"])
+    assert best["the agent"] > max(best["without both: random walks"], best["without simulated walks"])
     assert min(best, key=lambda way: best[way]) == "random plans"

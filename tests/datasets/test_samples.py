@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from hwflow.datasets import Data, load_data
-from hwflow.datasets.arrays import Arrays, stratified
+from hwflow.datasets.arrays import Arrays
 from hwflow.datasets.samples import Samples, shifted
+from hwflow.datasets.split import stratified
 from hwflow.errors import InputError
 
 

@@ -18,7 +18,7 @@ from hwflow.loopnest.nest import Nest
 from hwflow.mapper import search
 from hwflow.mapper.beam import Beam
 from hwflow.mapper.layer_facts import LayerFacts
-from hwflow.mapper.partial_mappings import hashed
+from hwflow.mapper.partial_mapping import hashed
 from hwflow.mapper.remaining_cost import beaten, begun_at
 from hwflow.mapper.tile_lattice import MOST, Lattice, lattice_of, least_of_multiples, powers, spreads, steps, together
 

@@ -303,7 +303,7 @@ def test_templates_reach_one_folder_up_and_no_further(tmp_path: Path) -> None:
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     (deep / "00.yaml").write_text(LAYER.format("{C: 1}").replace("../problem_base.yaml", "../../secret.yaml"))
-    with pytest.raises(InputError, match=r"includes \.\./\.\./secret\.yaml, which is outside of the folders"):
+    with pytest.raises(InputError, match=r"includes '\.\./\.\./secret\.yaml', which is outside of the folders"):
         load(str(deep / "00.yaml"))
     (deep / "00.yaml").write_text("{{include_text('00.yaml')}}\nproblem: {}\n")
     with pytest.raises(InputError, match="includes itself"):

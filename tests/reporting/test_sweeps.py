@@ -247,6 +247,7 @@ def test_equal_sweeps_give_equal_bytes_and_plotly_knows_every_property(folder: P
 
 
 def test_a_sweep_without_tables_or_with_damaged_ones(folder: Path) -> None:
+    (folder / "report.html").unlink()
     (folder / "layers.parquet").unlink()
     with pytest.raises(InputError, match=r"layers\.parquet does not exist; the sweep's folder is not complete"):
         write_report(folder)

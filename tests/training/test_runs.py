@@ -147,17 +147,17 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         "conv.weight is a nested tensor",
     ),
     # metadata of the wrong form
-    "no metadata": (lambda: {"kind": "weights", "model": dict(small().state_dict())}, "what the file says of them is no JSON"),
-    "metadata that is no text": (lambda: told(about=3), "what the file says of them is no JSON object"),
-    "metadata that is no JSON": (lambda: told(about="{"), "what the file says of them is no JSON object"),
-    "metadata that is a list": (lambda: told(about="[1]"), "what the file says of them is no JSON object"),
-    "deep metadata": (lambda: told(about="[" * 100000), "what the file says of them is no JSON object"),
+    "no metadata": (lambda: {"kind": "weights", "model": dict(small().state_dict())}, "what is known of them cannot be read"),
+    "metadata that is no text": (lambda: told(about=3), "what is known of them cannot be read"),
+    "metadata that is no JSON": (lambda: told(about="{"), "what is known of them cannot be read"),
+    "metadata that is a list": (lambda: told(about="[1]"), "what is known of them is"),
+    "deep metadata": (lambda: told(about="[" * 100000), "what is known of them cannot be read"),
     "no tensors": (lambda: {"kind": "weights", "about": "{}"}, "holds no state dict"),
     "a list of tensors": (lambda: told(model=[torch.zeros(3)]), "holds no state dict"),
     "numbers for names": (lambda: {0: torch.zeros(3)}, "the file calls a tensor 0; in a state dict names are text"),
     "metadata that does not say of what": (lambda: told(model={"fc.bias": torch.zeros(2)}), "conv.weight is missing"),
     # code
-    "a module": (small, r"the file holds the Python object nets.Small, and to read that is to run code"),
+    "a module": (small, r"the file holds the Python object tests.training.nets.Small, and to read that is to run code"),
     "a function": (lambda: {"a": len}, "hwflow reads tensors and plain data only; write the file with torch.save"),
 }
 

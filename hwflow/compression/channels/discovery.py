@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwflow.compression.channels.coupling import couplings
+from hwflow.compression.channels.coupled_channels import couplings
 from hwflow.compression.channels.coupling_proof import Unprovable, unproven
 from hwflow.compression.channels.groups import Group, Grouping
 from hwflow.compression.channels.row_sizes import Trial

@@ -12,9 +12,9 @@ from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.timeloop.importer.constraints import constraint_of
 from hwflow.timeloop.importer.derivation import derive
 from hwflow.timeloop.importer.front_end import lower
+from hwflow.timeloop.importer.keywords import with_variables
 from hwflow.timeloop.importer.sections import gather
 from hwflow.timeloop.importer.source_files import read_files
-from hwflow.timeloop.importer.spellings import with_variables
 
 
 def from_timeloop(

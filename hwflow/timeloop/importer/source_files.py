@@ -23,8 +23,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from hwflow.errors import InputError, shown
 from hwflow.files import SafeLoader, checked, parse_yaml, read_text
 from hwflow.timeloop.importer.expressions import bounded
+from hwflow.timeloop.importer.keywords import underscored
 from hwflow.timeloop.importer.merge import merged
-from hwflow.timeloop.importer.spellings import underscored
 
 TAGS = ("Component", "Container", "Parallel", "Hierarchical", "Pipelined", "Nothing")
 

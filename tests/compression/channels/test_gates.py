@@ -33,7 +33,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], set[str], dict[str, str]]] = {
     "one map opens many channels": (gates.spatial_gate, {"a", "b"}, {"gate": ONE}),
     "one map opens two branches": (gates.one_gate_for_two, {"a", "b", "c", "d"}, {"gate": ONE}),
     "CBAM": (gates.cbam, {"a", "down", "b"}, {"spatial": ONE}),
-    "ECA": (gates.eca, {"b", "c"}, {"a": ORDER, "over": ONE}),
+    "ECA": (gates.eca, {"b", "c"}, {"a": "which has 1 channel only: an operator on the way mixes channels", "over": ONE}),
     "attention U-Net": (gates.attention_unet, {"enc", "mid", "up", "wg", "dec"}, {"psi": ONE}),
     "fusion weights": (gates.fused, {"a", "c", "d"}, {}),
     "plain fusion weights": (lambda: gates.fused(normalised=False), {"a", "c", "d"}, {}),

@@ -11,7 +11,7 @@ import torch
 import torch_pruning
 from torch import nn
 
-from hwflow.compression.channels.coupling import couplings
+from hwflow.compression.channels.coupled_channels import couplings
 from hwflow.compression.channels.discovery import find_groups, rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.surgery import prune_model, rank_channels

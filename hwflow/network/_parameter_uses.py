@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hwflow.layers import Layer
-from hwflow.network import OtherOp
+from hwflow.network.network import OtherOp
 
 
 class Reading(NamedTuple):

@@ -19,7 +19,7 @@ from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.timeloop.engine import Native
-from hwflow.timeloop.importer.spellings import HYPHENATED, underscored
+from hwflow.timeloop.importer.keywords import HYPHENATED, underscored
 from hwflow.timeloop.render import SearchSettings, render
 from hwflow.timeloop.run import run_timeloop
 from hwflow.timeloop.stats import Stats, read_stats
