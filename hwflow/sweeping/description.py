@@ -7,9 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
-from hwflow.cost.backend import backend_of
+from hwflow.cost.backend import BACKENDS
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, not_found
 from hwflow.files import read_yaml
@@ -55,14 +64,15 @@ def _listed(value: Any) -> Any:
 _Listed = BeforeValidator(_listed)
 
 
-def _level(name: str) -> str:
-    try:
-        return backend_of(name).name
-    except InputError as error:
-        raise ValueError(str(error).rstrip(".")) from None
+def _known(level: str) -> str:
+    if level not in BACKENDS:
+        *others, last = BACKENDS
+        raise ValueError(f"it must be {', '.join(others)} or {last}")
+    return level
 
 
-_Level = Annotated[str, AfterValidator(_level)]
+Level = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(BACKENDS)})]
+"""A name of `hwflow.cost.backend.BACKENDS`."""
 
 
 def expand(value: Any) -> tuple[Any, ...]:
@@ -158,7 +168,7 @@ class Description(_Strict):
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
     plans: Annotated[tuple[str, ...], _Listed] = ()
     accelerators: Annotated[tuple[Annotated[AcceleratorSpec, _named("base")], ...], _Listed]
-    levels: Annotated[tuple[_Level, ...], _Listed] = ("mid",)
+    levels: Annotated[tuple[Level, ...], _Listed] = ("mid",)
     dataflows: Annotated[tuple[str | None, ...], _Listed] = (None,)
     batch: Annotated[tuple[Positive | None, ...], _Listed] = (None,)
     bits: Annotated[tuple[tuple[Positive, Positive] | None, ...], _Listed] = (None,)
