@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-import hwflow.store as store_module
+import hwflow.store.store as store_module
 from hwflow.errors import HwflowError
 from hwflow.store import Busy, Claim, Hit, Store, default_path, key_of
 from hwflow.store import owner as _owner
