@@ -16,6 +16,7 @@ from hwflow.version import __version__ as __version__
 if TYPE_CHECKING:
     from hwflow.cost import (
         Comparison,
+        CostOptions,
         CostTable,
         HwflowWarning,
         analyse,
@@ -52,6 +53,7 @@ _HOME = {
     "hwflow.hardware.accelerator": ("Accelerator",),
     "hwflow.cost": (
         "Comparison",
+        "CostOptions",
         "CostTable",
         "HwflowWarning",
         "analyse",
@@ -90,6 +92,7 @@ __all__ = [
     "Bits",
     "Budget",
     "Comparison",
+    "CostOptions",
     "CostTable",
     "Data",
     "Dataflow",

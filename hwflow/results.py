@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from hwflow import display
 from hwflow.layers import Layer
@@ -17,7 +17,8 @@ from hwflow.types import EnergyUnit, LevelName, Tensor
 if TYPE_CHECKING:
     import pandas
 
-LEVELS: tuple[LevelName, ...] = get_args(LevelName)
+LEVELS: tuple[LevelName, ...] = ("coarse", "mid", "fine")
+"""hwflow's own levels, the most abstract first."""
 
 Accesses = Mapping[str, Mapping[Tensor, Mapping[str, float]]]
 """accesses[level][tensor] = {"reads", "fills", "updates"}: words, per instance."""
@@ -37,6 +38,8 @@ class LayerCost:
         seconds: how long the answer took; not part of the result.
         mapping: the mapping that was judged, as Timeloop's directives, or None at coarse.
         note: what a reader must know of this row (a fallback, and why).
+        proven_optimal, bound: what the search for the mapping proved, as in `hwflow.cost.mid.MapResult`; None where there was
+            none. Not part of the cost.
     """
 
     layer: Layer
@@ -56,6 +59,8 @@ class LayerCost:
     utilized_instances: Mapping[str, float] = field(default_factory=dict)
     mapping: tuple[Mapping[str, Any], ...] | None = None
     note: str = ""
+    proven_optimal: bool | None = field(default=None, compare=False)
+    bound: float | None = field(default=None, compare=False)
 
     @property
     def energy_pj(self) -> float | None:
@@ -95,6 +100,12 @@ class LayerCost:
             "note": self.note,
             "seconds": self.seconds,
         }
+
+
+def in_order(levels: Iterable[LevelName]) -> list[LevelName]:
+    """Levels as reports list them, each once: hwflow's own, the most abstract first, then others as they came."""
+    given = dict.fromkeys(levels)
+    return [*(level for level in LEVELS if level in given), *(level for level in given if level not in LEVELS)]
 
 
 def batch_text(layers: Iterable[tuple[str, int]]) -> str:

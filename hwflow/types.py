@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Dim = Literal["N", "G", "C", "M", "P", "Q", "R", "S"]
 """A loop dimension of a layer, as Timeloop names it."""
@@ -10,8 +10,8 @@ Dim = Literal["N", "G", "C", "M", "P", "Q", "R", "S"]
 Tensor = Literal["weights", "inputs", "outputs"]
 LayerType = Literal["conv", "conv_transpose", "linear", "matmul"]
 
-LevelName = Literal["coarse", "mid", "fine"]
-"""A level of abstraction, fastest first."""
+LevelName: TypeAlias = str
+"""A level of abstraction: coarse, mid or fine, or what else `hwflow.cost.backend.BACKENDS` has."""
 
 Objective = Literal["energy", "latency", "edp"]
 """What a mapping minimises."""

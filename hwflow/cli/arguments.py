@@ -13,6 +13,7 @@ from hwflow.errors import MOST_JOBS, InputError, check_whole, shown
 
 if TYPE_CHECKING:
     from hwflow.cli.output import Form
+    from hwflow.cost.options import CostOptions
     from hwflow.hardware.accelerator import Accelerator
     from hwflow.network import Network
 
@@ -226,17 +227,30 @@ def modules(specs: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for text in specs or () for name in listed("--allow-import", text))
 
 
-def cores(jobs: int | None, mapper: str = "hwflow") -> int:
-    """`--jobs`, by default the number of cores that this process may use; Timeloop's mapper takes several for each layer."""
+def cores(jobs: int | None, mapper: str = "hwflow", *levels: str) -> int:
+    """`--jobs`, by default the number of cores that this process may use; Timeloop's mapper takes several for each layer.
+
+    Args:
+        levels: those that are asked for; where they are given and no other program answers for any, the mapper does not count.
+    """
     if jobs is not None:
         check_whole("--jobs", jobs, MOST_JOBS)
         return jobs
+    from hwflow.cost.backend import backend_of
+
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if mapper != "timeloop":
+    if mapper != "timeloop" or (levels and not any(backend_of(level).external for level in levels)):
         return usable
     from hwflow.timeloop.render import SearchSettings
 
     return max(1, usable // SearchSettings().threads)
+
+
+def takes_time(options: CostOptions, *levels: str) -> bool:
+    """Whether an estimate at these levels, by default at the one in its options, is worth a progress bar."""
+    from hwflow.cost.backend import backend_of
+
+    return any(backend_of(level).seconds(options) != 0 for level in levels or (options.level,))
 
 
 def fallback_of(fallback: str | None, strict: bool) -> Any:

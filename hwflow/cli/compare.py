@@ -63,19 +63,22 @@ def compare(
     net = args.load_network(network, input_shape, batch, bits)
     chips = args.load_chips(accelerator, changes, timeloop_arch, timeloop_constraints)
     named = args.listed("--levels", levels)
-    with interruptible(), progress(net.name, wanted=named != ["coarse"]) as bar:
+    options = hwflow.CostOptions(
+        objective=objective,  # type: ignore[arg-type]
+        energy=energy,
+        mapper=mapper,  # type: ignore[arg-type]
+        engine=engine,
+        effort=effort,
+        fallback=args.fallback_of(fallback, strict),
+        jobs=args.cores(jobs, mapper, *named),
+    )
+    with interruptible(), progress(net.name, wanted=args.takes_time(options, *named)) as bar:
         found = hwflow.compare(
             net,
             chips,
-            levels=named,  # type: ignore[arg-type]
+            levels=named,
             dataflows=args.listed("--dataflows", dataflows) if dataflows is not None else (None,),
-            objective=objective,  # type: ignore[arg-type]
-            energy=energy,
-            mapper=mapper,
-            engine=engine,
-            effort=effort,
-            fallback=args.fallback_of(fallback, strict),
-            jobs=args.cores(jobs, mapper if named == ["fine"] else "hwflow"),
+            options=options,
             progress=bar,
             notify=say,
         )

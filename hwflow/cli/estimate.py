@@ -52,22 +52,19 @@ def estimate(
     if chip is None:
         _needs_no_accelerator({"--dataflow": dataflow, "--set": changes}, energy)
     net = args.load_network(network, input_shape, batch, bits)
-    with interruptible(), progress(f"{net.name} at {asked}", wanted=asked != "coarse") as bar:
-        cost = hwflow.estimate(
-            net,
-            chip,
-            level=asked,  # type: ignore[arg-type]
-            dataflow=dataflow,
-            objective=objective,  # type: ignore[arg-type]
-            energy=energy,
-            mapper=mapper,  # type: ignore[arg-type]
-            engine=engine,
-            effort=effort,
-            fallback=args.fallback_of(fallback, strict),
-            jobs=args.cores(jobs, mapper if asked == "fine" else "hwflow"),
-            progress=bar,
-            notify=say,
-        )
+    options = hwflow.CostOptions(
+        level=asked,
+        dataflow=dataflow,
+        objective=objective,  # type: ignore[arg-type]
+        energy=energy,
+        mapper=mapper,  # type: ignore[arg-type]
+        engine=engine,
+        effort=effort,
+        fallback=args.fallback_of(fallback, strict),
+        jobs=args.cores(jobs, mapper, asked),
+    )
+    with interruptible(), progress(f"{net.name} at {asked}", wanted=args.takes_time(options)) as bar:
+        cost = hwflow.estimate(net, chip, options=options, progress=bar, notify=say)
     if html is not None:
         write_page(cost, html)
     texts: Texts = {"json": cost.to_json, "csv": cost.to_csv}

@@ -58,16 +58,10 @@ def show_mapping(
     chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     found_layer = args.load_network(network, input_shape, batch, bits)[layer]
 
+    options = cost.CostOptions(dataflow=dataflow, objective=objective, energy=energy, effort=effort)  # type: ignore[arg-type]
+
     def ask(one: Layer) -> MapResult:
-        return cost.map_layer(
-            one,
-            chip,
-            objective=objective,  # type: ignore[arg-type]
-            dataflow=dataflow,
-            energy=energy,
-            effort=effort,
-            notify=told.append,
-        )
+        return cost.map_layer(one, chip, options=options, notify=told.append)
 
     told: list[str] = []
     with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:

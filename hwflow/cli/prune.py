@@ -128,6 +128,7 @@ def prune(
     from hwflow.compression.fine_tuning import default_tuning
     from hwflow.compression.registry import method_named
     from hwflow.compression.settings import Settings
+    from hwflow.cost.backend import backend_of
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
@@ -153,7 +154,7 @@ def prune(
     if learning_rate is not None:
         tuning["learning_rate"] = learning_rate
     settings = Settings(
-        levels=tuple(args.listed("--levels", levels)) if levels else (level,),  # type: ignore[arg-type]
+        levels=tuple(args.listed("--levels", levels)) if levels else (level,),
         keep=8 if keep is None else keep,
         budgets=_budgets(budget, metric),
         metric=metric,
@@ -178,7 +179,7 @@ def prune(
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     method_named(method)  # an unknown one shows before the data are read
     chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
-    if chip is None and (changes or set(settings.levels) != {"coarse"}):
+    if chip is None and (changes or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))
@@ -257,13 +258,14 @@ def _found_by(settings: Settings) -> str:
 
 def _page(result: PruneResult, settings: Settings) -> Page:
     from hwflow.cli.console import Page, Table, counted, number
+    from hwflow.cost.backend import backend_of
 
     tables = []
     if result.contest is not None:
         tables.append(_comparison(result.contest))
     rows = []
     costed = [
-        (level, "-" if level == "coarse" else result.objective, before, after)
+        (level, result.objective if backend_of(level).maps else "-", before, after)
         for level, (before, after) in result.costs.items()
     ]
     costed += [("mid", objective, before, after) for objective, (before, after) in result.remapped.items()]
@@ -289,7 +291,7 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     budget = ", ".join(map(str, settings.budgets)) or f"none, weighing {settings.metric}"
     chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)
     where = f" on {chip}" if chip else ", no accelerator"
-    mapped = "" if settings.levels == ("coarse",) else f", mappings for {result.objective}"
+    mapped = f", mappings for {result.objective}" if any(backend_of(name).maps for name in settings.levels) else ""
     title = f"{result.grouping.network.name}{where}, budget {budget}, {_found_by(settings)}{mapped}"
     return Page(title, tables, lines)
 

@@ -30,13 +30,13 @@ def render(
 ) -> None:
     """Write Timeloop's input, one folder per distinct layer, each with the command that runs it there (command.txt)."""
     from hwflow.cli.console import Page, Table, deliver, interruptible, progress, say
-    from hwflow.cost.options import Options
+    from hwflow.cost.options import CostOptions
     from hwflow.cost.timeloop_input import write_inputs
     from hwflow.store import Store
 
     chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
     net = args.load_network(network, input_shape, batch, bits)
-    options = Options(
+    options = CostOptions(
         dataflow=dataflow,
         objective=objective,  # type: ignore[arg-type]
         energy=energy,

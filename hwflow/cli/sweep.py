@@ -53,7 +53,6 @@ def sweep(
     from hwflow.cli.console import InterruptError, deliver, progress, remark, say
 
     asked = sweeping.load_description(file)
-    mapper = asked.mapper if "fine" in asked.levels else "hwflow"
     try:
         with progress(file.name) as bar:
             result = sweeping.run(
@@ -61,11 +60,12 @@ def sweep(
                 output,
                 runner=runner,
                 address=address,
-                jobs=args.cores(jobs, mapper),
+                jobs=args.cores(jobs, asked.mapper, *asked.levels),
                 yes=yes,
                 allow_import=args.modules(allow_import),
                 progress=bar,
                 notify=say,
+                description=asked,
             )
     except sweeping.Interrupted as stopped:
         result = stopped.result

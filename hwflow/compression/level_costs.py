@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from hwflow.compression.settings import Settings
 from hwflow.cost import estimate
+from hwflow.cost.backend import BACKENDS
 from hwflow.cost.cost_grid import CostTable, cost_table
-from hwflow.cost.options import used_at
 from hwflow.errors import HwflowError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 from hwflow.progress import Progress
-from hwflow.results import LEVELS, LevelName, NetworkCost
+from hwflow.results import LevelName, NetworkCost
 from hwflow.store import Store
 from hwflow.types import Objective
 
@@ -50,24 +50,9 @@ class LevelCosts:
             network,
             self.accelerator,
             fill=False,
-            level=level,
-            **self._options(level),
+            options=self.settings.cost_options(level),
             store=self._store,
             notify=self._notify,
-        )
-
-    def _options(self, level: LevelName) -> dict[str, Any]:
-        """What the level is asked for; one set of settings holds for several levels, which look at different ones of them."""
-        asked = self.settings
-        return used_at(
-            level,
-            dataflow=asked.dataflow,
-            objective=asked.mapping_objective,
-            energy=asked.energy,
-            mapper=asked.mapper,
-            engine=asked.engine,
-            effort=asked.effort,
-            jobs=asked.jobs,
         )
 
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
@@ -75,17 +60,15 @@ class LevelCosts:
         found: dict[str, NetworkCost] = {}
         missing: dict[str, str] = {}
         asked = self.settings
-        for level in LEVELS:
-            if self.accelerator is None and level != "coarse":
+        for level, backend in BACKENDS.items():
+            if self.accelerator is None and backend.needs_chip:
                 missing[level] = "no accelerator was given"
                 continue
             try:
                 found[level] = estimate(
                     network,
                     self.accelerator,
-                    level=level,
-                    **self._options(level),
-                    fallback="none",
+                    options=asked.cost_options(level),
                     store=self._store,
                     progress=self.progress or False,
                     notify=self._notify,
@@ -109,12 +92,7 @@ class LevelCosts:
             found = estimate(
                 network,
                 self.accelerator,
-                level="mid",
-                dataflow=asked.dataflow,
-                objective=_USUAL,
-                energy=asked.energy,
-                effort=asked.effort,
-                jobs=asked.jobs,
+                options=replace(asked.cost_options("mid"), objective=_USUAL),
                 store=self._store,
                 progress=self.progress,
                 notify=self._notify,

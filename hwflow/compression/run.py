@@ -21,8 +21,9 @@ from hwflow.compression.method import Compressed, Task
 from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.settings import Settings, changed, settings_of
+from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.inputs import accelerator_of
-from hwflow.cost.options import Options, check_used
+from hwflow.cost.options import CostOptions
 from hwflow.cost.session import opened
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
@@ -109,8 +110,9 @@ def prune(
     if plan is not None and not method.takes_plan:
         raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
     chip = None if accelerator is None else accelerator_of(accelerator)
-    if chip is None:
-        check_used(Options("coarse", asked.dataflow, "edp", asked.energy, asked.mapper, asked.engine, asked.effort))
+    if chip is None and (free := [level for level in asked.levels if not backend_of(level).needs_chip]):
+        own = {name: getattr(asked, name) for name in ("dataflow", "energy", "mapper", "engine", "effort")}
+        check_used(CostOptions(**own), free)
     with (
         _place(output) as place,
         opened(store, notify) as (cache, tell),

@@ -10,8 +10,9 @@ from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import SEARCHERS
+from hwflow.cost.backend import backend_of, used_at
+from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.results import LEVELS
 from hwflow.training.recipe import Recipe
 from hwflow.types import LevelName, Mapper, Objective
 
@@ -76,8 +77,7 @@ class Settings:
         if not self.levels or len(set(self.levels)) != len(self.levels):
             raise InputError(f"levels is {', '.join(self.levels) or 'empty'}; name each level once, the search's first.")
         for level in self.levels:
-            if level not in LEVELS:
-                raise not_found("level", level, LEVELS)
+            backend_of(level)
         for name, most in (("keep", _MOST), ("episodes", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
             check_whole(name, getattr(self, name), most)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -94,6 +94,12 @@ class Settings:
     def mapping_objective(self) -> Objective:
         """What mappings minimise."""
         return self.objective or objective_of(self.budgets or (Budget(self.metric, 1.0),))
+
+    def cost_options(self, level: LevelName) -> CostOptions:
+        """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
+        shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
+        shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
+        return CostOptions(level=level, fallback="none", **used_at(level, **shared))
 
     @property
     def learner(self) -> Hyperparameters:

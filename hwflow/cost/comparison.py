@@ -7,12 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from hwflow import display
+from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.estimator import evaluate
 from hwflow.cost.inputs import accelerator_of, network_of
-from hwflow.cost.options import Fallback, Objective, Options, check_used
+from hwflow.cost.options import CostOptions, SharedArguments, options_of
 from hwflow.cost.session import Notify, opened
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
@@ -152,16 +153,11 @@ def compare(
     input_shape: Any = None,
     batch: int | None = None,
     bits: tuple[int, int] | None = None,
-    objective: Objective = "edp",
-    energy: str = "auto",
-    mapper: Any = "hwflow",
-    engine: str | None = None,
-    effort: int = 1,
-    fallback: Fallback = "mid",
-    jobs: int = 1,
+    options: CostOptions | None = None,
     store: Store | bool = True,
     progress: Shown = None,
     notify: Notify | None = None,
+    **given: Unpack[SharedArguments],
 ) -> Comparison:
     """A network on accelerators, at levels and with dataflows side by side, in this order; the first is the reference.
 
@@ -169,13 +165,14 @@ def compare(
         accelerators: one or several, as `estimate` takes them.
         levels: of coarse, mid and fine.
         dataflows: names or YAML files; None is the accelerator's own. Coarse has no mapping, and answers once for all of them.
+        options, given: as in `estimate`; `levels` and `dataflows` stand for level and dataflow.
         input_shape and the rest: as in `estimate`.
 
     Raises:
         InputError, NotMappable, ToolMissing, ToolError: as `estimate`.
     """
-    given: Any = [accelerators] if isinstance(accelerators, (str, Path, Accelerator)) else accelerators
-    chips = [accelerator_of(one) for one in given]
+    listed: Any = [accelerators] if isinstance(accelerators, (str, Path, Accelerator)) else accelerators
+    chips = [accelerator_of(one) for one in listed]
     named: list[Any] = [levels] if isinstance(levels, str) else list(levels)
     flows = list(dataflows)
     if not chips or not named or not flows:
@@ -183,21 +180,31 @@ def compare(
             "a comparison needs at least one accelerator, one level and one dataflow (None: the accelerator's own)."
         )
     net = network_of(network, input_shape=input_shape, batch=batch, bits=bits)
-    asked = Options(named[0], None, objective, energy, mapper, engine, effort, fallback, jobs)
-    options = [replace(asked, level=level, dataflow=flow) for level in named for flow in flows]
+    asked = options_of(options, given)
+    _check_alone(asked)
+    each = [replace(asked, level=level, dataflow=flow) for level in named for flow in flows]
     for flow in flows:
-        check_used(replace(asked, dataflow=flow), [one.level for one in options])
+        check_used(replace(asked, dataflow=flow), named)
     variants = []
     with opened(store, notify) as (cache, tell), shown(progress, f"comparing {net.name}") as bar:
-        for chip, one in itertools.product(chips, options):
-            if one.level == "coarse":
+        for chip, one in itertools.product(chips, each):
+            maps = backend_of(one.level).maps
+            if not maps:
                 if one.dataflow != flows[0]:
                     continue  # no mapping, so no dataflow: once is enough
                 one = replace(one, dataflow=None)  # noqa: PLW2901
             cost = evaluate([(net, chip)], one, cache, _labelled(bar, f"{chip.label} at {one.level}"), tell)[0]
-            flow = None if one.level == "coarse" else one.dataflow or chip.dataflow
+            flow = one.dataflow or chip.dataflow if maps else None
             variants.append(Configuration(chip.label, one.level, flow, cost))
     return Comparison(net, tuple(variants))
+
+
+def _check_alone(asked: CostOptions) -> None:
+    """Refuse options whose place `levels` and `dataflows` take."""
+    usual = CostOptions()
+    for name in ("level", "dataflow"):
+        if (value := getattr(asked, name)) != getattr(usual, name):
+            raise InputError(f"{name} is {value!r}, but compare takes several: give {name}s=[{value!r}].")
 
 
 def _labelled(progress: Progress | None, label: str) -> Progress | None:

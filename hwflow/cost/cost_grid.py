@@ -11,19 +11,20 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 from hwflow import display
+from hwflow.cost.backend import check_used
 from hwflow.cost.coarse import NORMALIZED_SOURCE
 from hwflow.cost.estimator import Plan, carry_out, plan_for
 from hwflow.cost.inputs import accelerator_of, network_of
-from hwflow.cost.options import Options, check_used
+from hwflow.cost.options import CostArguments, CostOptions, options_of
 from hwflow.cost.session import Notify, opened
 from hwflow.errors import InputError, check_whole, not_found
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown, shown
-from hwflow.results import LayerCost, LevelName
+from hwflow.results import LayerCost
 from hwflow.store import Store
 
 if TYPE_CHECKING:
@@ -91,17 +92,11 @@ def cost_table(
     round_to: int = 8,
     widths: Mapping[str, Mapping[Width, Sequence[int]]] | None = None,
     fill: bool = True,
-    level: LevelName = "mid",
-    dataflow: str | None = None,
-    objective: Literal["energy", "latency", "edp"] = "edp",
-    energy: str = "auto",
-    mapper: Literal["hwflow", "timeloop"] = "hwflow",
-    engine: str | None = None,
-    effort: int = 1,
-    jobs: int = 1,
+    options: CostOptions | None = None,
     store: Store | bool = True,
     progress: Shown = None,
     notify: Notify | None = None,
+    **given: Unpack[CostArguments],
 ) -> CostTable:
     """The costs of all layers of a network at all their widths, for searches over channel counts.
 
@@ -116,15 +111,18 @@ def cost_table(
         widths: other widths of some layers, `{"fc": {"M": [10, 100]}}`: G, and C and M per group, as in `Layer`.
         fill: compute the grids now, or each shape when it is asked for. Large networks have large grids: ResNet-50 has one
             hundred thousand shapes in steps of 8. What is kept in the store is not computed again.
-        level and the rest: as in `estimate`. There is no fallback: every answer of a table is of its level.
+        options, given and the rest: as in `estimate`. There is no fallback: every answer of a table is of its level.
 
     Raises:
         InputError: where an argument, or a pair of accelerator and dataflow, cannot be used.
         NotMappable: where a shape has no mapping.
         ToolMissing, ToolError: at fine.
     """
-    options = Options(level, dataflow, objective, energy, mapper, engine, effort, "none", jobs)
-    check_used(options)
+    asked = options_of(options, given)
+    check_used(asked)
+    if asked.fallback == "coarse":
+        raise InputError("fallback is 'coarse', and every answer of a cost table is of its level; leave it out.")
+    asked = replace(asked, fallback="none")
     network = network_of(network, input_shape=input_shape)
     accelerator = None if accelerator is None else accelerator_of(accelerator)
     check_whole("round_to", round_to)
@@ -135,8 +133,8 @@ def cost_table(
         layer = network[name]
         axes[name] = axes[layer.name]._replace(**{w: tuple(sorted(set(sizes))) for w, sizes in changed.items()})
     with opened(store, notify) as (cache, _):
-        plan = plan_for(network, accelerator, options, cache)
-    table = CostTable(plan, options, axes, store, notify)
+        plan = plan_for(network, accelerator, asked, cache)
+    table = CostTable(plan, asked, axes, store, notify)
     if fill:
         table.fill(progress=progress)
     return table
@@ -151,7 +149,7 @@ class CostTable:
     """
 
     def __init__(
-        self, plan: Plan, options: Options, axes: Mapping[str, Axes], store: Store | bool, notify: Notify | None
+        self, plan: Plan, options: CostOptions, axes: Mapping[str, Axes], store: Store | bool, notify: Notify | None
     ) -> None:
         self.network, self.accelerator, self.level = plan.network, plan.accelerator, options.level
         energies = [chip.table for chip in plan.chips.values()]

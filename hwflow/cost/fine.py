@@ -37,11 +37,13 @@ def judge(
     *,
     engine: Engine,
     limit_s: float = JUDGE_LIMIT_S,
+    files: dict[str, str] | None = None,
 ) -> LayerCost:
     """What `timeloop-model` says of one mapping.
 
     Args:
         engine: where it runs; see `hwflow.timeloop.engine.find_engine`.
+        files: Timeloop's input where it is rendered already.
         limit_s: wall-clock limit in seconds.
 
     Raises:
@@ -51,7 +53,7 @@ def judge(
     """
     mapping.check(layer, accelerator)
     check(layer, accelerator, table, mapping)
-    files = render(layer, accelerator, (), table, mapping=mapping)
+    files = files or render(layer, accelerator, (), table, mapping=mapping)
     stats, seconds = run_timeloop(
         files, engine, limit_s, lambda folder: _own(read_stats(folder, "timeloop-model"), layer, mapping), layer.name
     )
@@ -68,10 +70,12 @@ def search(
     settings: SearchSettings | None = None,
     engine: Engine,
     limit_s: float = SEARCH_LIMIT_S,
+    files: dict[str, str] | None = None,
 ) -> LayerCost:
     """The best mapping that `timeloop-mapper` finds under the constraints, with its cost.
 
     Args:
+        files: Timeloop's input where it is rendered already, with the objective and the settings in it.
         objective: energy, latency or edp.
         settings: of the mapper; the defaults of `SearchSettings` where None.
         limit_s: wall-clock limit in seconds, after which the search counts as failed: what it has found by then would depend
@@ -82,7 +86,7 @@ def search(
         ToolMissing, ToolError: where Timeloop cannot be run or does not answer.
     """
     check(layer, accelerator, table, None)
-    files = render(layer, accelerator, constraints, table, objective=objective, search=settings)
+    files = files or render(layer, accelerator, constraints, table, objective=objective, search=settings)
 
     def read(folder: Path) -> tuple[Stats, Mapping]:
         stats = read_stats(folder, "timeloop-mapper")

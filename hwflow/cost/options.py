@@ -1,38 +1,47 @@
-"""The options of an estimate, and which of them each level uses."""
+"""`CostOptions`: what an estimate is asked for, by public functions, sweep files, pruning runs and the command line alike."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypedDict, cast, get_args
 
 from hwflow.cost import energy_sources
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.results import LEVELS
 from hwflow.types import LevelName, Mapper, Objective
 
 Fallback = Literal["mid", "coarse", "none"]
 ENGINES = ("native", "container", "pytimeloop")
 
-_MAPPED: frozenset[LevelName] = frozenset({"mid", "fine"})
-_FINE: frozenset[LevelName] = frozenset({"fine"})
-USED_AT: dict[str, tuple[frozenset[LevelName], tuple[Any, ...]]] = {
-    "dataflow": (_MAPPED, (None,)),
-    "objective": (_MAPPED, ("edp",)),
-    "effort": (_MAPPED, (1,)),
-    "ragged": (_MAPPED, (True,)),
-    "mapper": (_FINE, ("hwflow",)),
-    "engine": (_FINE, (None,)),
-    "fallback": (_FINE, ("mid", "none")),
+USED_BY: dict[str, tuple[Literal["maps", "external"], tuple[Any, ...]]] = {
+    "dataflow": ("maps", (None,)),
+    "objective": ("maps", ("edp",)),
+    "effort": ("maps", (1,)),
+    "ragged": ("maps", (True,)),
+    "mapper": ("external", ("hwflow",)),
+    "engine": ("external", (None,)),
+    "fallback": ("external", ("mid", "none")),
 }
-"""For each option the levels whose answer it can change, and the values that ask for nothing. What is not listed (energy, jobs)
-holds at all levels. An engine also runs Accelergy, at any level."""
+"""For each option which backends look at it (an attribute of `CostBackend`), and the values that ask for nothing. What is not
+listed (energy, jobs) holds at all levels. An engine also runs Accelergy, at any level."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What an estimate is asked for; see `hwflow.estimate`."""
+@dataclass(frozen=True, kw_only=True)
+class CostOptions:
+    """What an estimate is asked for.
+
+    Attributes:
+        level: coarse, mid or fine; a name of `hwflow.cost.backend.BACKENDS`.
+        dataflow: a name or a YAML file; None takes the accelerator's own.
+        objective: what the mapping search minimises.
+        energy: auto, recorded, fitted, accelergy or normalized; see `hwflow.cost.energy_sources`.
+        mapper: at fine, whose mapping Timeloop judges: hwflow's, or the one that timeloop-mapper searches.
+        engine: at fine, native, container or pytimeloop; None takes the first that answers.
+        effort: a factor on how long mappings are searched.
+        fallback: what answers where fine cannot: mid, coarse, or none, which raises. The whole network falls back.
+        jobs: layers computed at once; above 1 in worker processes (then call it below `if __name__ == "__main__":`).
+        ragged: whether hwflow's search takes mappings whose loops don't divide; the mapper of Timeloop never does.
+    """
 
     level: LevelName = "mid"
     dataflow: str | None = None
@@ -41,13 +50,12 @@ class Options:
     mapper: Mapper = "hwflow"
     engine: str | None = None
     effort: int = 1
-    fallback: Fallback = "none"
+    fallback: Fallback = "mid"
     jobs: int = 1
     ragged: bool = True
 
     def __post_init__(self) -> None:
         allowed = {
-            "level": LEVELS,
             "objective": get_args(Objective),
             "mapper": get_args(Mapper),
             "fallback": get_args(Fallback),
@@ -64,36 +72,50 @@ class Options:
             raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
 
 
-def used_at(level: LevelName, **options: Any) -> dict[str, Any]:
-    """Of these options those that the level looks at: for a caller that asks several levels with one set of them."""
-    return {name: value for name, value in options.items() if name not in USED_AT or level in USED_AT[name][0]}
+class SharedArguments(TypedDict, total=False):
+    """The fields of `CostOptions` as keyword arguments, but for level and dataflow."""
+
+    objective: Objective
+    energy: str
+    mapper: Mapper
+    engine: str | None
+    effort: int
+    fallback: Fallback
+    jobs: int
+    ragged: bool
 
 
-def check_used(options: Options, levels: Collection[LevelName] | None = None, *, file: Path | None = None) -> None:
-    """Refuse an option that none of the levels looks at: it would change nothing, and its user thinks that it does.
+class CostArguments(SharedArguments, total=False):
+    """All fields of `CostOptions` as keyword arguments."""
 
-    Args:
-        levels: those that are asked for with these options; by default the one in them.
-        file: where the options are fields of it.
+    level: LevelName
+    dataflow: str | None
+
+
+def options_of(options: CostOptions | None, given: Mapping[str, Any]) -> CostOptions:
+    """Options as a public function takes them: the object, its fields as keyword arguments, or the one with some of the other.
 
     Raises:
-        InputError: naming the option, its value and the levels at which it means something.
+        TypeError: for an argument that is no field, as Python does.
+        InputError: for a value that is not allowed.
     """
-    asked = set(levels or (options.level,))
-    for name, (used_at, silent) in USED_AT.items():
-        value = getattr(options, name)
-        if value in silent or asked & used_at or (name == "engine" and options.energy == "accelergy"):
-            continue
-        at = " and ".join(level for level in LEVELS if level in used_at)
-        here = ", ".join(level for level in LEVELS if level in asked)
-        more = ", and for energy accelergy" if name == "engine" else ""
-        where = f"{file}: {name}" if file else f"{name} (--{name})"
-        raise InputError(
-            f"{where} is {value!r}, which changes nothing at level {here}: it is for {at}{more}. Ask for that level, or leave "
-            "it out."
-        )
-    if options.mapper == "timeloop" and asked == {"fine"} and not options.ragged:
-        raise InputError("ragged is False beside mapper timeloop, whose mappings are never ragged; leave it out.")
+    known = [field.name for field in fields(CostOptions)]
+    for name in given:
+        if name not in known:
+            raise TypeError(str(not_found("keyword argument", name, known)))
+    if options is not None and not isinstance(options, CostOptions):
+        raise InputError(f"options is {options!r}; it must be a hwflow.CostOptions.")
+    return CostOptions(**cast("CostArguments", given)) if options is None else replace(options, **given)
 
 
-__all__ = ["ENGINES", "USED_AT", "Fallback", "Objective", "Options", "check_used", "used_at"]
+__all__ = [
+    "ENGINES",
+    "USED_BY",
+    "CostArguments",
+    "CostOptions",
+    "Fallback",
+    "Mapper",
+    "Objective",
+    "SharedArguments",
+    "options_of",
+]

@@ -1,28 +1,68 @@
-"""Costs and mappings as plain data, for the store and for worker processes, and the validation of stored values."""
+"""Costs as plain data, for the store and for worker processes, and back; and what form the store's must have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from hwflow.layers import Dim, Layer, Tensor
-from hwflow.mapping import LevelMapping, Mapping
+from hwflow.layers import DIMS, Layer
 from hwflow.results import LayerCost, LevelName
-from hwflow.types import EnergyUnit
+from hwflow.store import key_of
+from hwflow.types import EnergyUnit, Tensor
+
+FORM = 2
+"""Of a kept cost; raised with every change of `LayerCost`'s fields, so that those of another form are computed again."""
 
 _Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(strict=True, ge=0)]
-_Bound = Annotated[int, Field(strict=True, ge=1)]
-_Loop = tuple[Dim, _Bound, _Bound]
+_Tensor = Literal["Weights", "Inputs", "Outputs"]
+_LOOPS = " ".join(rf"{dim}=[1-9]\d{{0,17}}(,[1-9]\d{{0,17}})?" for dim in DIMS)
+_Factors = Annotated[str, Field(pattern=f"^{_LOOPS}$")]
+
+
+def _permuted(text: str) -> str:
+    if sorted(text) != sorted(DIMS):
+        raise ValueError("it is no permutation of the dimensions")
+    return text
+
+
+_Permutation = Annotated[str, AfterValidator(_permuted)]
 
 
 class _Form(BaseModel):
     """JSON with these fields and no others."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)  # an empty store needs none of them
+
+
+class _Kept(_Form):
+    """Which tensors a level keeps."""
+
+    target: str
+    type: Literal["datatype"]
+    keep: list[_Tensor]
+    bypass: list[_Tensor]
+
+
+class _Temporal(_Form):
+    target: str
+    type: Literal["temporal"]
+    factors: _Factors
+    permutation: _Permutation
+
+
+class _Spatial(_Form):
+    target: str
+    type: Literal["spatial"]
+    factors: _Factors
+    permutation: _Permutation
+    split: Literal[0, 8]
+
+
+_Directive = Annotated[_Kept | _Temporal | _Spatial, Field(discriminator="type")]
 
 
 class _Cost(_Form):
@@ -40,22 +80,9 @@ class _Cost(_Form):
     seconds: _Amount
     accesses: dict[str, dict[Tensor, dict[str, _Amount]]]
     utilized_instances: dict[str, _Amount]
-    mapping: list[dict[str, Any]] | None
+    mapping: Annotated[list[_Directive], Field(min_length=1)] | None
     note: str
-
-
-class _Level(_Form):
-    level: str
-    temporal: list[_Loop]
-    spatial: list[_Loop]
-    keeps: list[Tensor]
-    axis: Literal["X", "Y"] | None
-
-
-class _Search(_Form):
-    mapping: Annotated[list[_Level], Field(min_length=1)]
-    cost: _Cost
-    proven_optimal: StrictBool
+    proven_optimal: StrictBool | None
     bound: _Amount | None
 
 
@@ -76,14 +103,17 @@ class _Energies(_Form):
     provenance: dict[str, Any]
 
 
-def is_cost(data: Any) -> bool:
-    """Whether it is what `cost_to_data` writes; no amount can be negative, infinite or no number."""
-    return _has_form(_Cost, data)
+def stored_key(key: str) -> str:
+    """The key of a cost in the store, from that of its `Job`."""
+    return key_of(FORM, key)
 
 
-def is_search(data: Any) -> bool:
-    """Whether it is what mid's search of a layer is kept as: a mapping with its cost."""
-    return _has_form(_Search, data)
+def is_cost(data: Any, level: LevelName, *, mapped: bool) -> bool:
+    """Whether it is what `cost_to_data` writes of an answer of this level, with a mapping where it is of one.
+
+    No amount can be negative, infinite or no number.
+    """
+    return _has_form(_Cost, data) and data["level"] == level and (data["mapping"] is not None or not mapped)
 
 
 def is_energy_table(data: Any) -> bool:
@@ -104,26 +134,12 @@ def cost_to_data(cost: LayerCost) -> dict[str, Any]:
     return {f.name: _plain(getattr(cost, f.name)) for f in fields(LayerCost) if f.name != "layer"}
 
 
-def cost_from_data(data: MappingABC[str, Any], layer: Layer, *, energy_source: str | None = None, note: str = "") -> LayerCost:
-    """A row for `layer`, an occurrence of the layer that was costed; `energy_source` as the caller's table names it."""
+def cost_from_data(data: MappingABC[str, Any], layer: Layer) -> LayerCost:
+    """A row for `layer`, an occurrence of the layer that was costed."""
     content = dict(data)
     if content.get("mapping") is not None:
         content["mapping"] = tuple(content["mapping"])
-    if energy_source is not None:
-        content["energy_source"] = energy_source
-    if note:
-        content["note"] = f"{content['note']}; {note}" if content.get("note") else note
     return LayerCost(layer=layer, **content)
-
-
-def mapping_to_data(mapping: Mapping) -> list[dict[str, Any]]:
-    """The levels of a mapping, outermost first."""
-    return [asdict(level) for level in mapping.levels]
-
-
-def mapping_from_data(data: list[dict[str, Any]]) -> Mapping:
-    """The mapping that `mapping_to_data` wrote."""
-    return Mapping(tuple(LevelMapping(**{name: _tuples(value) for name, value in level.items()}) for level in data))
 
 
 def _plain(value: Any) -> Any:
@@ -132,7 +148,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from hwflow.cost import tasks
 from hwflow.cost.estimator import mapped_plan
-from hwflow.cost.options import Options
-from hwflow.cost.serialization import mapping_from_data
+from hwflow.cost.levels import input_of, mapping_of
+from hwflow.cost.options import CostOptions
 from hwflow.files import write_text
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
@@ -25,7 +24,7 @@ def write_inputs(
     network: Network,
     accelerator: Accelerator,
     folder: Path,
-    options: Options,
+    options: CostOptions,
     *,
     store: Store | None,
     progress: Progress | None,
@@ -41,7 +40,7 @@ def write_inputs(
         HwflowError: where a file cannot be written.
     """
     from hwflow.cost import fine
-    from hwflow.timeloop.render import command, render
+    from hwflow.timeloop.render import command
 
     plan, mappings = mapped_plan(network, accelerator, options, store=store, progress=progress, notify=notify)
     written: dict[Path, list[str]] = {}
@@ -52,13 +51,9 @@ def write_inputs(
             written[folders[layer.key]].append(layer.name)
             continue
         chip = plan.chip(layer)
-        mapping = None if mappings is None else mapping_from_data(mappings[layer.key])
+        mapping = None if mappings is None else mapping_of(mappings[layer.key], chip)
         fine.check(layer, chip.accelerator, chip.table, mapping)
-        if mapping is None:
-            settings = tasks.search_settings(options.effort)
-            files = render(layer, chip.accelerator, chip.constraints, chip.table, objective=options.objective, search=settings)
-        else:
-            files = render(layer, chip.accelerator, (), chip.table, mapping=mapping)
+        files = input_of(layer, chip, options, mapping)
         place = folder / names.of(layer.name)
         for name, text in {**files, "command.txt": shlex.join(command(files)) + "\n"}.items():
             write_text(place / name, text)

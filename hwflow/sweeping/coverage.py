@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hwflow.cost.options import Options
+from hwflow.cost.backend import backend_of
+from hwflow.cost.options import CostOptions
 from hwflow.cost.serialization import cost_from_data
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
@@ -73,7 +74,7 @@ class Coverage:
         space: Space,
         cases: Sequence[Case],
         levels: Sequence[LevelName],
-        options: Options,
+        options: CostOptions,
         records: Records,
         runner: Runner,
         *,
@@ -101,10 +102,10 @@ class Coverage:
         return numbers
 
     def _points_of(self, design: Design) -> Iterator[Point]:
-        """In order; coarse knows no dataflow, so it answers for a chip once."""
+        """In order; a level without mappings, as coarse is, knows no dataflow, so it answers for a chip once."""
         chip = (design.entry, design.values)
         for level in self._levels:
-            if level == "coarse" and chip in self._chips:
+            if chip in self._chips and not backend_of(level).maps:
                 continue
             for case in self._cases:
                 yield Point(self.points, design, case, level)
@@ -132,7 +133,7 @@ class Coverage:
                 unit = self._ask(point)
                 if unit is None:
                     continue
-                if point.level == "coarse":  # microseconds: not worth the way to a worker
+                if unit.instant:
                     self._learn(unit, cost_unit(unit))
                 else:
                     yield unit
@@ -140,11 +141,10 @@ class Coverage:
     def _ask(self, point: Point) -> Unit | None:
         """Note the units that a point needs, and return those that have not been requested yet."""
         assert point.accelerator is not None
-        coarse = point.level == "coarse"
-        dataflow = None if coarse else self._space.dataflows[point.design.dataflow]
+        dataflow = self._space.dataflows[point.design.dataflow] if backend_of(point.level).maps else None
         options = replace(self._options, level=point.level, dataflow=dataflow)
         layers = point.case.distinct
-        whole = Unit(point.accelerator, layers, point.case.widths, options, self._keep and not coarse)
+        whole = Unit(point.accelerator, layers, point.case.widths, options, self._keep)
         new = []
         for key, layer in zip(_keys(whole), layers, strict=True):
             if key in self._known:
@@ -214,7 +214,7 @@ class Coverage:
             "accelerator": self._space.label(design),
             "base": self._space.entries[design.entry].name,
             "fields": self._space.fields(design),
-            "dataflow": None if point.level == "coarse" else self._space.dataflow(design),
+            "dataflow": self._space.dataflow(design) if backend_of(point.level).maps else None,
             "level": point.level,
             "batch": case.batch,
             "bits": case.bits_text,
@@ -246,7 +246,7 @@ def reasons(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
 def _keys(unit: Unit) -> list[_Key]:
     """What the answers to a unit's layers depend on, within one sweep."""
     asked, chip = unit.options, unit.accelerator
-    dataflow = None if asked.level == "coarse" else asked.dataflow or chip.dataflow
+    dataflow = asked.dataflow or chip.dataflow if backend_of(asked.level).maps else None
     head = (chip.fingerprint, asked.level, dataflow, tuple(layer.bits for layer in unit.widths))
     return [(head, identity(layer)) for layer in unit.layers]
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
+from hwflow.cost.backend import BACKENDS
+from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.components import Positive
-from hwflow.results import LevelName
 from hwflow.validation import Strict, explain
 
 OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s", "dram_bytes", "area_um2")
@@ -55,6 +56,17 @@ def _listed(value: Any) -> Any:
 
 
 _Listed = BeforeValidator(_listed)
+
+
+def _known(level: str) -> str:
+    if level not in BACKENDS:
+        *others, last = BACKENDS
+        raise ValueError(f"it must be {', '.join(others)} or {last}")
+    return level
+
+
+Level = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(BACKENDS)})]
+"""A name of `hwflow.cost.backend.BACKENDS`."""
 
 
 def expand(value: Any) -> tuple[Any, ...]:
@@ -153,7 +165,7 @@ class Description(_Checked):
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
     plans: Annotated[tuple[str, ...], _Listed] = ()
     accelerators: Annotated[tuple[Annotated[AcceleratorSpec, _named("base")], ...], _Listed]
-    levels: Annotated[tuple[LevelName, ...], _Listed] = ("mid",)
+    levels: Annotated[tuple[Level, ...], _Listed] = ("mid",)
     dataflows: Annotated[tuple[str | None, ...], _Listed] = (None,)
     batch: Annotated[tuple[Positive | None, ...], _Listed] = (None,)
     bits: Annotated[tuple[tuple[Positive, Positive] | None, ...], _Listed] = (None,)
@@ -171,6 +183,22 @@ class Description(_Checked):
         if self.sample.method == "nsga2" and len(self.levels) > 1:
             raise ValueError(f"nsga2 searches at one level, and levels names {', '.join(self.levels)}: leave one")
         return self
+
+    def options(self, jobs: int = 1) -> CostOptions:
+        """What every point is asked for, but its level and dataflow.
+
+        Raises:
+            InputError: naming the option whose value is not allowed.
+        """
+        CostOptions(jobs=jobs)  # an argument, not a field of the file: it is named first
+        return CostOptions(
+            objective=self.objective,  # type: ignore[arg-type]
+            energy=self.energy,
+            mapper=self.mapper,  # type: ignore[arg-type]
+            engine=self.engine,
+            effort=self.effort,
+            fallback="none",
+        )
 
 
 def load_description(path: str | Path) -> Description:

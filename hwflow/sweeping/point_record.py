@@ -14,7 +14,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, Va
 
 from hwflow.errors import shown
 from hwflow.files import parse_json
-from hwflow.results import LayerCost, LevelName, NetworkCost
+from hwflow.results import LayerCost, NetworkCost
+from hwflow.sweeping.description import Level
 
 SUMS = ("energy_pj", "energy_normalized", "cycles", "latency_s", "dram_bytes")
 TOTALS = (*SUMS, "edp_pj_s", "utilization")
@@ -59,7 +60,7 @@ class _Record(BaseModel):
     base: str
     fields: dict[str, Any]
     dataflow: str | None
-    level: LevelName
+    level: Level
     batch: _Count
     bits: str | None
     macs: _Count

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwflow.cost import coarse
-from hwflow.cost.options import Options, check_used
+from hwflow.cost.backend import BACKENDS, backend_of, check_used
+from hwflow.cost.options import CostOptions
 from hwflow.cost.session import Notify, warn
 from hwflow.errors import InputError, MissingDependency
 from hwflow.hardware.energy_table import unrecorded
@@ -133,13 +133,14 @@ def run(
     store: bool = True,
     progress: Shown = None,
     notify: Notify | None = None,
+    description: Description | None = None,
 ) -> SweepResult:
-    """`sweep`, with what else is known at its end."""
+    """`sweep`, with what else is known at its end; `description` is what the file says, where it is read already."""
     start = time.monotonic()
     check_installed()
     file, place = Path(path), Path(folder)
-    asked = load_description(file)
-    options = _options(asked, jobs)
+    asked = description or load_description(file)
+    options = asked.options(jobs)
     for flow in asked.dataflows:
         check_used(replace(options, dataflow=flow), asked.levels, file=file)
     opening = runners.opened(runner, address, jobs)
@@ -250,22 +251,10 @@ def _mean(values: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values)) if all(values) else 0.0
 
 
-def _options(asked: Description, jobs: int) -> Options:
-    """What every point is asked for, but its level and dataflow."""
-    Options(jobs=jobs)  # refuses what is no number of jobs
-    return Options(
-        objective=asked.objective,  # type: ignore[arg-type]
-        energy=asked.energy,
-        mapper=asked.mapper,  # type: ignore[arg-type]
-        engine=asked.engine,
-        effort=asked.effort,
-    )
-
-
 def _expected(asked: Description, space: Space, cases: Sequence[Case], designs: int) -> int:
-    """Points of so many designs; coarse, which knows no dataflow, answers once for all of a chip's."""
+    """Points of so many designs; a level without mappings, which knows no dataflow, answers once for all of a chip's."""
     chips = -(-designs // len(space.dataflows)) if asked.sample.method == "grid" else designs
-    return sum((chips if level == "coarse" else designs) * len(cases) for level in asked.levels)
+    return sum((designs if backend_of(level).maps else chips) * len(cases) for level in asked.levels)
 
 
 def _unlike(space: Space) -> list[str]:
@@ -284,14 +273,13 @@ def _unlike(space: Space) -> list[str]:
 
 def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:
     """What the names of the file stand for: a folder is continued only where they still mean the same."""
-    from hwflow.cost import mid
     from hwflow.hardware.dataflow import load_dataflow
 
     networks = {case.title: case.content for case in cases}
     flows = {f for entry in space.entries for f in (*space.dataflows, entry.base.dataflow) if f}
     return {
         "format": record_files.FORMAT,
-        "versions": {"coarse": coarse.VERSION, "mid": mid.VERSION},
+        "versions": {name: backend.version for name, backend in BACKENDS.items() if not backend.external},
         "content of networks": networks,
         "layers of networks": {case.title: case.rows.to_data() for case in cases},
         "content of accelerators": {entry.name: entry.base.fingerprint for entry in space.entries},
@@ -300,7 +288,7 @@ def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def _too_many(
-    file: Path, space: Space, cases: Sequence[Case], asked: Description, options: Options, points: int, jobs: int
+    file: Path, space: Space, cases: Sequence[Case], asked: Description, options: CostOptions, points: int, jobs: int
 ) -> str:
     seconds = _foreseen(space, cases, asked, options, points) / jobs
     time_text = f"{seconds / _DAY_S:,.1f} days" if seconds > _DAY_S else f"{seconds / 60:,.0f} minutes"
@@ -312,7 +300,7 @@ def _too_many(
     )
 
 
-def _foreseen(space: Space, cases: Sequence[Case], asked: Description, options: Options, points: int) -> float:
+def _foreseen(space: Space, cases: Sequence[Case], asked: Description, options: CostOptions, points: int) -> float:
     """Processor seconds, from what a few layers take on the first design, each layer of the networks counted once a design."""
     first = next(itertools.islice(space.designs(), 1))
     layers = list({identity(layer): layer for case in cases for layer in case.distinct}.values())

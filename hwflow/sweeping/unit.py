@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from hwflow.cost.backend import backend_of
 from hwflow.cost.estimator import Plan, carry_out, plan_for
-from hwflow.cost.options import Options
+from hwflow.cost.options import CostOptions
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer
@@ -20,7 +21,8 @@ from hwflow.network import Network
 from hwflow.results import LayerCost
 from hwflow.store import Store
 
-_KEPT = tuple(f.name for f in fields(LayerCost) if f.name not in ("layer", "accesses", "utilized_instances", "mapping"))
+_LEFT = ("layer", "accesses", "utilized_instances", "mapping", "proven_optimal", "bound")
+_KEPT = tuple(f.name for f in fields(LayerCost) if f.name not in _LEFT)
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,13 @@ class Unit:
     accelerator: Accelerator
     layers: tuple[Layer, ...]
     widths: tuple[Layer, ...]
-    options: Options
+    options: CostOptions
     keep: bool
+
+    @property
+    def instant(self) -> bool:
+        """Whether answers take so little time that no store keeps them, and the way to a worker is not worth it."""
+        return backend_of(self.options.level).seconds(self.options) == 0
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,12 @@ class Answer:
 
 def cost_unit(unit: Unit) -> Answer:
     """Cost the layers of a unit. What fails is a `Failure`, never an error: the rest of a sweep goes on."""
-    store = _store() if unit.keep else None
+    store = _store() if unit.keep and not unit.instant else None
     try:
         plan = plan_for(Network("sweep", unit.widths), unit.accelerator, unit.options, store)
     except Exception as error:
         return lost(unit, failure(error))
-    work = _Work(plan, unit.options, store)
+    work = _Work(plan, unit, store)
     try:
         layers: tuple[Costed | Failure, ...] = work.costs(unit.layers)
     except Exception:
@@ -97,7 +104,7 @@ def failure(error: Exception) -> Failure:
 @dataclass
 class _Work:
     plan: Plan
-    options: Options
+    unit: Unit
     store: Store | None
     computed: int = 0
 
@@ -111,9 +118,9 @@ class _Work:
 
         try:
             plan = replace(self.plan, network=Network("sweep", layers))
-            cost = carry_out([plan], self.options, self.store, tell, lambda _: None)[0]
+            cost = carry_out([plan], self.unit.options, self.store, tell, lambda _: None)[0]
         finally:
-            self.computed += len(layers) if self.options.level == "coarse" else len(begun)
+            self.computed += len(layers) if self.unit.instant else len(begun)
         return tuple(Costed({name: getattr(row, name) for name in _KEPT}, cost.area_um2) for row in cost.rows)
 
     def alone(self, layer: Layer) -> Costed | Failure:

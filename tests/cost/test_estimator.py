@@ -233,7 +233,7 @@ def timeloop(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception]:
     """A Timeloop that answers like mid, but for the layers (by name) given an error here; says 'fine' and counts."""
     failing: dict[str, Exception] = {}
 
-    def judge(layer: Layer, acc: Accelerator, mapping: Any, table: EnergyTable, *, engine: FakeEngine) -> LayerCost:
+    def judge(layer: Layer, acc: Accelerator, mapping: Any, table: EnergyTable, *, engine: FakeEngine, **_: Any) -> LayerCost:
         if layer.name in failing:
             raise failing[layer.name]
         return replace(mid.analyse(layer, acc, mapping, table), level="fine", engine=f"timeloop-model ({engine.name})")

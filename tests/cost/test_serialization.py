@@ -14,23 +14,32 @@ from typing import Any
 import pytest
 
 import hwflow
-from hwflow.cost import tasks
+from hwflow.cost import mid
+from hwflow.cost.backend import BACKENDS
+from hwflow.cost.chip import Chip
 from hwflow.cost.energy_sources import energy_table
-from hwflow.cost.serialization import is_cost, is_energy_table, is_search
+from hwflow.cost.serialization import cost_to_data, is_cost, is_energy_table, stored_key
 from hwflow.hardware.dataflow import constrain
 from hwflow.layers import Layer
-from hwflow.store import Store
+from hwflow.store import Store, key_of
 from hwflow.store.sqlite_file import checksum_of
 
 LAYER = Layer("a", C=3, M=8, P=6, Q=6, R=3, S=3)
 
 
+CHIP = hwflow.Accelerator.load("eyeriss")
+ON = Chip(CHIP, constrain(CHIP), energy_table(CHIP))
+
+
 @pytest.fixture(scope="module")
 def search() -> dict[str, Any]:
     """What mid's search of one layer is kept as, through JSON."""
-    chip = hwflow.Accelerator.load("eyeriss")
-    found = tasks.search_mid(LAYER, tasks.Chip(chip, constrain(chip), energy_table(chip)), "edp", 1, True)
-    return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+    job = BACKENDS["mid"].job(LAYER, ON, hwflow.CostOptions(), None)
+    return json.loads(json.dumps(cost_to_data(job.cost())))  # type: ignore[no-any-return]
+
+
+def accepted(content: Any) -> bool:
+    return is_cost(content, "mid", mapped=True)
 
 
 def _at(content: Any, path: str) -> tuple[Any, Any]:
@@ -42,53 +51,60 @@ def _at(content: Any, path: str) -> tuple[Any, Any]:
 
 
 def test_what_is_written_is_accepted(search: dict[str, Any]) -> None:
-    assert is_search(search)
-    assert is_cost(search["cost"])
-    table = energy_table(hwflow.Accelerator.load("eyeriss"))
+    assert accepted(search)
+    assert not is_cost(search, "fine", mapped=True)
+    table = energy_table(CHIP)
     kept = {**table.content(), "source": table.source, "provenance": dict(table.provenance)}
     assert is_energy_table(json.loads(json.dumps(kept)))
 
 
-@pytest.mark.parametrize("path", ["cost", "mapping", "proven_optimal", "bound", "cost.energy", "cost.note", "mapping.0.axis"])
+@pytest.mark.parametrize(
+    "path", ["mapping", "proven_optimal", "bound", "energy", "note", "mapping.0.keep", "mapping.7.factors"]
+)
 def test_what_lacks_something_is_not(path: str, search: dict[str, Any]) -> None:
     content = copy.deepcopy(search)
     place, name = _at(content, path)
     del place[name]
-    assert not is_search(content)
+    assert not accepted(content)
 
 
 WRONG: list[tuple[str, Any]] = [
-    ("cost.energy", -1.0),
-    ("cost.energy", "1"),
-    ("cost.energy", True),
-    ("cost.energy", float("nan")),
-    ("cost.energy", float("inf")),
-    ("cost.energy_unit", "J"),
-    ("cost.energy_by_level", {"dram": -1.0}),
-    ("cost.energy_by_level", [1.0]),
-    ("cost.energy_by_level", {"dram": None}),
-    ("cost.cycles", -1),
-    ("cost.cycles", 1.5),
-    ("cost.cycles", "12"),
-    ("cost.latency_s", -1e-9),
-    ("cost.level", "exact"),
-    ("cost.bound_by", 3),
-    ("cost.dram_bytes", None),
-    ("cost.accesses", {"dram": {"bias": {"reads": 1}}}),
-    ("cost.accesses", {"dram": {"weights": {"reads": -1}}}),
-    ("cost.mapping", {"target": "dram"}),
-    ("cost.note", None),
-    ("cost.more", 1),
-    ("cost", []),
+    ("energy", -1.0),
+    ("energy", "1"),
+    ("energy", True),
+    ("energy", float("nan")),
+    ("energy", float("inf")),
+    ("energy_unit", "J"),
+    ("energy_by_level", {"dram": -1.0}),
+    ("energy_by_level", [1.0]),
+    ("energy_by_level", {"dram": None}),
+    ("cycles", -1),
+    ("cycles", 1.5),
+    ("cycles", "12"),
+    ("latency_s", -1e-9),
+    ("level", "exact"),
+    ("bound_by", 3),
+    ("dram_bytes", None),
+    ("accesses", {"dram": {"bias": {"reads": 1}}}),
+    ("accesses", {"dram": {"weights": {"reads": -1}}}),
+    ("mapping", {"target": "dram"}),
+    ("note", None),
+    ("more", 1),
     ("mapping", {}),
     ("mapping", None),
-    ("mapping.0.temporal", [["X", 2, 2]]),
-    ("mapping.0.temporal", [["C", 0, 0]]),
-    ("mapping.0.temporal", [["C", 2]]),
-    ("mapping.0.temporal", [["C", -2, 2]]),
-    ("mapping.0.temporal", "C=2"),
-    ("mapping.0.keeps", ["bias"]),
-    ("mapping.0.axis", "Z"),
+    ("mapping", []),
+    ("mapping.0.keep", ["Bias"]),
+    ("mapping.0.type", "bypassed"),
+    ("mapping.0.target", None),
+    ("mapping.7.factors", "N=1 G=1 C=0 M=1 P=1 Q=1 R=1 S=1"),
+    ("mapping.7.factors", "N=1 G=1 C=2,0 M=1 P=1 Q=1 R=1 S=1"),
+    ("mapping.7.factors", "N=1 G=1 C=-2 M=1 P=1 Q=1 R=1 S=1"),
+    ("mapping.7.factors", "N=1 G=1 X=2 M=1 P=1 Q=1 R=1 S=1"),
+    ("mapping.7.factors", "C=2"),
+    ("mapping.7.factors", ["C=2"]),
+    ("mapping.7.permutation", "NGCMPQRR"),
+    ("mapping.7.permutation", "NGC"),
+    ("mapping.8.split", 3),
     ("proven_optimal", "yes"),
     ("proven_optimal", 1),
     ("bound", -1.0),
@@ -100,19 +116,20 @@ def test_what_is_of_another_form_is_not(path: str, value: Any, search: dict[str,
     content = copy.deepcopy(search)
     place, name = _at(content, path)
     place[name] = value
-    assert not is_search(content)
+    assert not accepted(content)
 
 
 @pytest.mark.parametrize("content", [None, [], "text", 1, {}, {"parts": {"dram": {"read": 1}}, "unit": "pJ"}])
 def test_rubbish_is_of_no_form(content: Any) -> None:
-    assert not any(accepts(content) for accepts in (is_search, is_cost, is_energy_table))
+    assert not accepted(content)
+    assert not is_energy_table(content)
 
 
 # Through the whole ---------------------------------------------------------------------------------------------------
 
 
 def _flipped(value: dict[str, Any]) -> dict[str, Any]:
-    return {**value, "cost": {**value["cost"], "energy": -value["cost"]["energy"]}}
+    return {**value, "energy": -value["energy"]}
 
 
 EDITS: list[tuple[str, Callable[[dict[str, Any]], Any], bool]] = [
@@ -151,3 +168,21 @@ def test_an_estimate_with_an_edited_store_is_the_same(edit: Callable[[Any], Any]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert hwflow.estimate(network, chip, store=Store(file)) == before
+
+
+def test_what_a_store_holds_in_an_older_form_is_computed_again(search: dict[str, Any], tmp_path: Path) -> None:
+    """Until 0.1 a search was kept as a mapping beside its cost, under the key of the search itself."""
+    file, told = tmp_path / "store.sqlite", list[str]()
+    old = {"mapping": [], "cost": {**search, "energy": 1.0}, "proven_optimal": True, "bound": 1.0}
+    store = Store(file)
+    store.put("mid", key_of(mid.VERSION, LAYER.key, ON.identity, "edp", 1, True), old)
+    found = hwflow.map_layer(LAYER, CHIP, store=store, notify=told.append)
+    assert (found.cost.energy, found.bound, told) == (search["energy"], search["bound"], [])
+    store.put("mid", stored_key(BACKENDS["mid"].job(LAYER, ON, hwflow.CostOptions(), None).key), old)
+    Store(file)._file.close()
+    from hwflow.store import store as module
+
+    module._RECENT.forget(str(file))
+    found = hwflow.map_layer(LAYER, CHIP, store=Store(file), notify=told.append)
+    assert (found.cost.energy, found.bound) == (search["energy"], search["bound"])
+    assert told == [f"the cache at {file} has damaged entries; what they should hold is computed again."]

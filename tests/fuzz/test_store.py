@@ -14,12 +14,15 @@ import pytest
 from hypothesis import given
 
 import hwflow.store as store_module
-from hwflow.cost import tasks
+from hwflow.cost.backend import BACKENDS
+from hwflow.cost.chip import Chip
 from hwflow.cost.energy_sources import energy_table
-from hwflow.cost.serialization import cost_from_data, is_search, mapping_from_data
+from hwflow.cost.options import CostOptions
+from hwflow.cost.serialization import cost_from_data, cost_to_data, is_cost
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.layers import Layer
+from hwflow.mapping import loops_of
 from hwflow.store import Busy, Claim, Hit, Store, owner
 from hwflow.store.sqlite_file import checksum_of
 from tests.fuzz.mutations import damaged, garbled
@@ -36,8 +39,12 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Any]:
     chip = Accelerator.load("eyeriss")
-    found = tasks.search_mid(LAYER, tasks.Chip(chip, constrain(chip), energy_table(chip)), "edp", 1, True)
-    return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+    job = BACKENDS["mid"].job(LAYER, Chip(chip, constrain(chip), energy_table(chip)), CostOptions(), None)
+    return json.loads(json.dumps(cost_to_data(job.cost())))  # type: ignore[no-any-return]
+
+
+def accepts(content: Any) -> bool:
+    return is_cost(content, "mid", mapped=True)
 
 
 @fuzzed
@@ -54,15 +61,15 @@ def test_values_that_were_damaged_and_summed_again(seed: int, whole: dict[str, A
         with contextlib.closing(sqlite3.connect(file)) as db, db, contextlib.suppress(UnicodeEncodeError):
             summed = checksum_of(b"mid", b"k", changed.encode())
             db.execute("UPDATE entries SET value = ?, checksum = ?", (changed, summed))
-        state = store.begin("mid", "k", is_search)
+        state = store.begin("mid", "k", accepts)
         if isinstance(state, Hit):
-            cost = cost_from_data(state.value["cost"], LAYER)
+            cost = cost_from_data(state.value, LAYER)
             assert cost.energy is None or cost.energy >= 0
-            assert mapping_from_data(state.value["mapping"]).levels
+            assert all(loop.bound > 1 for entry in cost.mapping or () for loop in loops_of(entry))
         else:
             assert isinstance(state, Claim)
             store.fulfil(state, whole)
-            assert store.begin("mid", "k", is_search) == Hit(whole)
+            assert store.begin("mid", "k", accepts) == Hit(whole)
 
 
 @fuzzed

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 
 import hwflow
 from hwflow.cost import coarse, fine, mid
-from hwflow.cost.estimator import Options
 from hwflow.cost.timeloop_input import write_inputs
 from hwflow.errors import ToolError
 from hwflow.hardware.accelerator import Accelerator, presets
@@ -151,7 +150,7 @@ def test_fine_runs_what_timeloop_can_count(chip: Accelerator, table: EnergyTable
 def test_render_says_so_too(tmp_path: Path) -> None:
     network = Network("net", (GAPS[0][0],))
     for mapper in ("hwflow", "timeloop"):
-        options = Options(level="fine", mapper=mapper)  # type: ignore[arg-type]
+        options = hwflow.CostOptions(level="fine", mapper=mapper)  # type: ignore[arg-type]
         with pytest.raises(ToolError, match="Timeloop cannot count layer up"):
             write_inputs(
                 network, hwflow.Accelerator.load("eyeriss"), tmp_path, options, store=None, progress=None, notify=lambda _: None

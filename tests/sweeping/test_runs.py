@@ -407,7 +407,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     """A unit that kills whoever costs it fails in the end; those beside it do not."""
     chip = Accelerator.load("eyeriss")
     layer = hwflow.zoo("resnet20").layers[0]
-    good = Unit(chip, (layer,), (layer,), sweep_run.Options(level="coarse"), keep=False)
+    good = Unit(chip, (layer,), (layer,), hwflow.CostOptions(level="coarse"), keep=False)
     bad = replace(good, accelerator=Deadly())  # type: ignore[arg-type]
     with runners.local(2) as runner:
         answers = list(runner([good, bad, good, good]))

@@ -9,11 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from hwflow.errors import InputError
 from hwflow.files import parse_json, read_text
-from hwflow.results import LEVELS, LevelName
+from hwflow.results import LevelName, in_order
 
 _Kind = TypeVar("_Kind")
 
@@ -138,14 +147,20 @@ class Side(Record):
 
     accuracy: Known
     loss: Known
-    coarse: Totals | None = None
-    mid: Totals | None = None
-    fine: Totals | None = None
+    totals: dict[LevelName, Totals]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, content: Any) -> Any:
+        """A level's totals stand beside the accuracy, under its name."""
+        if not isinstance(content, dict):
+            return content
+        own = {name: content[name] for name in ("accuracy", "loss") if name in content}
+        return {**own, "totals": {name: value for name, value in content.items() if name not in own and value is not None}}
 
     def at(self, level: LevelName) -> Totals | None:
         """The totals at a level, where it answered."""
-        found: Totals | None = getattr(self, level)
-        return found
+        return self.totals.get(level)
 
 
 class Remapped(Record):
@@ -285,7 +300,7 @@ class Run:
     @property
     def levels(self) -> list[LevelName]:
         """The levels that answered, coarse first."""
-        return [level for level in LEVELS if level in self.costs]
+        return in_order(self.costs)
 
     @property
     def decisive(self) -> LevelName:
@@ -294,7 +309,8 @@ class Run:
 
     def mappings(self, level: LevelName) -> str:
         """What the mappings at a level minimise, as the end of a phrase; coarse has none, older runs do not say."""
-        return "" if level == "coarse" or not self.metrics.objective else f", with mappings for {self.metrics.objective}"
+        mapped = "objective" in self.costs[level].before.provenance if level in self.costs else False
+        return f", with mappings for {self.metrics.objective}" if mapped and self.metrics.objective else ""
 
 
 def text_of(file: Path, missing: str = "; check the path") -> str:

@@ -16,7 +16,7 @@ from hwflow.files import checked, read_yaml
 from hwflow.optional import needed
 from hwflow.reporting.estimates.layer_rows import energy_of
 from hwflow.reporting.pruning.run_records import Known, LayerRecord, Record, adapter
-from hwflow.results import LEVELS, LevelName
+from hwflow.results import LevelName, in_order
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
 _OPTIONS = ("energy", "objective", "mapper", "effort")  # of the sweep file, which `hwflow estimate` takes by the same names
@@ -119,7 +119,11 @@ class Sweep:
     @cached_property
     def levels(self) -> list[LevelName]:
         """The levels that answered, coarse first."""
-        return [level for level in LEVELS if any(point.row.level == level for point in self.done)]
+        return in_order(point.row.level for point in self.done)
+
+    def mapped(self, level: LevelName) -> bool:
+        """Whether a level has mappings, and so a dataflow."""
+        return any(point.row.dataflow is not None for point in self.points if point.row.level == level)
 
     @cached_property
     def choices(self) -> list[str]:

@@ -67,7 +67,7 @@ def _choice(options: dict[str, list[Block]]) -> Block:
 
 def _designs(sweep: Sweep) -> set[tuple[object, ...]]:
     """Chips with dataflow and word widths, however many networks and levels were costed on them; coarse knows no dataflow."""
-    finer = [point for point in sweep.points if point.row.level != "coarse"] or sweep.points
+    finer = [point for point in sweep.points if point.row.dataflow is not None] or sweep.points
     return {(p.row.base or p.row.accelerator, p.row.bits, p.row.dataflow, *p.fields.values()) for p in finer}
 
 

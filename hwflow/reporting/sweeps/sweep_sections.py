@@ -143,11 +143,12 @@ def _amount(value: float | None, metric: Metric, panel: Panel) -> Cell:
 
 
 def _pairs(sweep: Sweep, low: str, high: str) -> list[tuple[Point, Point]]:
-    """Points of the same design at two levels; coarse knows no dataflows."""
+    """Points of the same design at two levels; coarse, which has no mappings, knows no dataflows."""
+    mapped = all(sweep.mapped(level) for level in (low, high))
 
     def key(point: Point) -> tuple[object, ...]:
         row = point.row
-        flow = None if "coarse" in (low, high) else row.dataflow
+        flow = row.dataflow if mapped else None
         return row.network, row.batch, row.bits, row.base or row.accelerator, flow, *point.fields.values()
 
     first = {key(point): point for point in sweep.done if point.row.level == low}
