@@ -102,6 +102,7 @@ _NOUNS = {
     "settings",
     "mapping",
     "padding",
+    "partial_mapping",
     "pooling",
     "pruning",
     "ranking",

@@ -390,8 +390,7 @@ def test_the_toy_is_a_level_of_sweeps(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     file = tmp_path / "sweep.yaml"
     file.write_text(
-        "networks: [resnet20]\naccelerators: [{base: eyeriss, set: {dram.bandwidth_gb_s: [2, 4]}}]\nlevels: [coarse, toy]\n"
-        "dataflows: [null, flexible]\n",
+        "networks: [resnet20]\naccelerators: [{base: eyeriss, set: {dram.bandwidth_gb_s: [2, 4]}}]\nlevels: [coarse, toy]\n",
         encoding="utf-8",
     )
     frame = hwflow.sweep(file, tmp_path / "run", store=False, progress=False)
