@@ -82,7 +82,7 @@ def _run_fake(model: nn.Module, examples: tuple[Example, ...]) -> Recorder | Non
             inputs = tuple(filled(x, model) for x in examples)
         recorder = Recorder(_origins(model, swapped), inputs)
         with _silent(), _unchanged(model), recorder.names_from(model), torch.inference_mode(), fake, recorder:
-            functional_call(model, swapped, inputs)
+            recorder.returned(functional_call(model, swapped, inputs))
     except Exception:
         if recorder is None or not recorder.refusal:
             return None  # whatever went wrong goes wrong again on real tensors, or does not
@@ -111,9 +111,9 @@ def _run_real(model: nn.Module, examples: tuple[Example, ...], label: str) -> Re
     try:
         with torch.random.fork_rng(devices=[]), _unchanged(model), recorder.names_from(model), torch.inference_mode(), recorder:
             if scripted:
-                model(*inputs)  # functional_call cannot swap what a script module holds
+                recorder.returned(model(*inputs))  # functional_call cannot swap what a script module holds
             else:
-                functional_call(model, swapped, inputs)
+                recorder.returned(functional_call(model, swapped, inputs))
     except Exception as error:
         if recorder.refusal:
             raise recorder.refusal from None
