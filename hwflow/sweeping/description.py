@@ -13,10 +13,8 @@ from hwflow.errors import MOST_EFFORT, InputError, not_found
 from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import explain
 from hwflow.hardware.components import Positive
+from hwflow.metrics import OBJECTIVES
 from hwflow.results import LevelName
-
-OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s", "dram_bytes", "area_um2")
-"""What nsga2 can minimise: columns of the results."""
 
 _MOST = 100_000  # values of one field; a range with more is a slip
 

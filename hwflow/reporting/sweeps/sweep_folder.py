@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from hwflow.errors import InputError, MissingDependency
 from hwflow.files import checked, read_yaml
+from hwflow.metrics import SWEPT
 from hwflow.reporting.estimates.layer_rows import energy_of
 from hwflow.reporting.pruning.run_records import Known, LayerRecord, Record, adapter
 from hwflow.results import LEVELS, LevelName
@@ -52,7 +53,7 @@ class PointRecord(Record):
     engine: str | None = None
 
 
-_OWN = frozenset(PointRecord.model_fields) | {"edp_pj_s", "pareto", "seconds"}
+_OWN = frozenset({*PointRecord.model_fields, *SWEPT, "pareto", "seconds"})
 
 
 @dataclass(frozen=True)
