@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hwflow.compression.budget import Objective
 from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import Activations, PlanCosts
 from hwflow.compression.settings import Settings
 from hwflow.cost import estimate
+from hwflow.cost.coarse import bits_of
 from hwflow.cost.cost_grid import CostTable, cost_table
 from hwflow.cost.options import used_at
 from hwflow.errors import HwflowError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer
+from hwflow.metrics import Objective
 from hwflow.network import Network
 from hwflow.progress import Progress
 from hwflow.results import LEVELS, LevelName, NetworkCost
@@ -72,7 +73,8 @@ class Pricing:
             if len(shapes) <= _FILL:
                 table.fill(shapes, progress=self._progress or False)
             self.tables[level] = table
-            self._costs[level] = PlanCosts(self.grouping, table.__getitem__)
+            bits = [bits_of(layer, self.accelerator) for layer in self.grouping.network]
+            self._costs[level] = PlanCosts(self.grouping, table.__getitem__, Activations(self.grouping, bits))
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]
 

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hwflow.compression.accuracy import ProxySettings
-from hwflow.compression.budget import METRICS, Budget, Objective, check_budgets, objective_of, parse_budgets
+from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import SEARCHERS
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
+from hwflow.metrics import Objective
 from hwflow.results import LEVELS, LevelName
 from hwflow.training.recipe import Recipe
 
