@@ -269,6 +269,7 @@ def _assemble(
         other_traffic_bytes=other,
         mac_units=accelerator.mac_units if accelerator else None,
         area_um2=_area_um2(plan),
+        peak_activation_bytes=coarse.peak_activation_bytes(network, accelerator),
         chip=accelerator,
         tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
         provenance=_provenance(plan, options, level, rows, reason),
