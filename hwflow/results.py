@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwflow import display
 from hwflow.layers import Layer
+from hwflow.metrics import TOTALS
 from hwflow.text import csv_of
 from hwflow.types import EnergyUnit, LevelName, Tensor
 
@@ -128,6 +129,10 @@ class NetworkCost:
     (`hwflow.hardware.energy_table.chip_area_um2`), or None where it is not known. `params_by_kind` splits all parameters, as
     `Network.params_by_kind` does. `chip` (an `Accelerator`) and `tables` (an `EnergyTable` a row) are there for figures; they
     are not part of the result, and None and empty where it was put together by hand.
+
+    Attributes:
+        peak_activation_bytes: The most memory that activations take at once, batch included, at the word widths of chip and
+            layers; None if it is not known which operator reads what.
     """
 
     network: str
@@ -144,6 +149,7 @@ class NetworkCost:
     params_by_kind: Mapping[str, int] = field(default_factory=dict)
     chip: Any = field(default=None, compare=False, repr=False)
     tables: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+    peak_activation_bytes: int | None = None
 
     def __repr__(self) -> str:
         return f"<NetworkCost {_line(self)}>"
@@ -269,21 +275,7 @@ class NetworkCost:
             "accelerator": self.accelerator,
             "level": self.level,
             "batch": self.batch,
-            "totals": {
-                "macs": self.macs,
-                "params": self.params,
-                "params_other": self.params_other,
-                "params_total": self.params_total,
-                "energy_pj": self.energy_pj,
-                "energy_normalized": self.energy_normalized,
-                "cycles": self.cycles,
-                "latency_s": self.latency_s,
-                "edp_pj_s": self.edp_pj_s,
-                "dram_bytes": self.dram_bytes,
-                "utilization": self.utilization,
-                "other_traffic_bytes": self.other_traffic_bytes,
-                "area_um2": self.area_um2,
-            },
+            "totals": {metric.field: getattr(self, metric.field) for metric in TOTALS},
             "layers": [r.row() for r in self.rows],
             "not_counted": dict(self.not_counted),
             "provenance": dict(self.provenance),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.errors import MOST_JOBS, InputError, check_whole, shown
+from hwflow.metrics import MAPPED
 
 if TYPE_CHECKING:
     from hwflow.cli.output import Form
@@ -62,7 +63,7 @@ InputOption = Annotated[
     ),
 ]
 ObjectiveOption = Annotated[
-    str, typer.Option("--objective", metavar="energy|latency|edp", help="What the mapping search minimises.")
+    str, typer.Option("--objective", metavar="|".join(MAPPED), help="What the mapping search minimises.")
 ]
 EnergyOption = Annotated[
     str, typer.Option("--energy", metavar="auto|recorded|fitted|accelergy|normalized", help="Where energies come from.")

@@ -71,7 +71,9 @@ def _lines(cost: NetworkCost) -> list[str]:
     about = cost.provenance
     lines = []
     latency = "no latency without an accelerator" if cost.latency_s is None else f"latency {latency_text(cost.latency_s)}"
-    lines.append(f"{latency[0].upper()}{latency[1:]}; parameters {_parameters(cost)}.")
+    peak = cost.peak_activation_bytes
+    activations = "" if peak is None else f"; peak activation memory {number(peak / 1e3, 1)} kB"
+    lines.append(f"{latency[0].upper()}{latency[1:]}{activations}; parameters {_parameters(cost)}.")
     if cost.per_image is not None:
         lines.append(f"Per image: {', '.join(_per_image(cost.per_image))}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]

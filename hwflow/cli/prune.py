@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.errors import InputError
+from hwflow.metrics import BUDGETS, BY_FIELD, BY_NAME, MAPPED, Metric
 
 if TYPE_CHECKING:
     from hwflow.cli.console import Page, Table
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from hwflow.compression.search.comparison import PlanComparison
     from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
-
-_SHOWN = ("energy", "latency", "edp", "macs", "params", "dram_bytes")
 
 
 def prune(
@@ -52,7 +52,7 @@ def prune(
         str | None,
         typer.Option(
             "--metric",
-            metavar="energy|latency|edp|macs|params|dram_bytes",
+            metavar="|".join(BUDGETS),
             help="The metric of a --budget that is only a share; by default energy.",
         ),
     ] = None,
@@ -67,7 +67,7 @@ def prune(
     objective: Annotated[
         str | None,
         typer.Option(
-            "--objective", metavar="energy|latency|edp", help="What mappings minimise; by default the metric of the budget."
+            "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
     method: Annotated[
@@ -262,18 +262,20 @@ def _page(result: PruneResult, settings: Settings) -> Page:
 
     tables = []
     if result.contest is not None:
-        tables.append(_comparison(result.contest))
+        tables.append(_comparison(result.contest, {budget.metric for budget in settings.budgets}))
     rows = []
     costed = [
         (level, result.objective if backend_of(level).maps else "-", before, after)
         for level, (before, after) in result.costs.items()
     ]
     costed += [("mid", objective, before, after) for objective, (before, after) in result.remapped.items()]
+    more = [m for b in settings.budgets if (m := BY_NAME[b.metric]).heading and m not in _METRICS]
     for level, objective, before, after in costed:
-        for name, (old, new) in zip(_METRICS, zip(_totals(before), _totals(after), strict=True), strict=True):
+        for metric in (*_METRICS, *more):
+            old, new = (_scaled(cost, metric) for cost in (before, after))
             share = None if not old or new is None else 100 * new / old
             if old is not None:
-                rows.append([level, objective, name, number(old, 3), number(new, 3), number(share, 1)])
+                rows.append([level, objective, metric.heading, number(old, 3), number(new, 3), number(share, 1)])
     headings = ["level", "mapped for", "metric", "before", "after", "left (%)"]
     tables.append(Table(headings, rows, left=frozenset({0, 1, 2})))
     tuned = counted(len(result.tuning.epochs), "epoch")
@@ -297,24 +299,19 @@ def _page(result: PruneResult, settings: Settings) -> Page:
 
 
 _DIGITS = 18  # of a seed, which is below 2^63
-_METRICS = ("energy (uJ)", "energy (normalized, M)", "latency (ms)", "MACs (M)", "params (k)")
+_METRICS = tuple(BY_FIELD[field] for field in ("energy_pj", "energy_normalized", "latency_s", "macs", "params"))
 
 
-def _totals(cost: NetworkCost) -> tuple[float | None, ...]:
-    scaled = (
-        (cost.energy_pj, 1e-6),
-        (cost.energy_normalized, 1e-6),
-        (cost.latency_s, 1e3),
-        (cost.macs, 1e-6),
-        (cost.params, 1e-3),
-    )
-    return tuple(None if value is None else value * factor for value, factor in scaled)
+def _scaled(cost: NetworkCost, metric: Metric) -> float | None:
+    value = getattr(cost, metric.field)
+    return None if value is None else value * metric.factor
 
 
-def _comparison(contest: PlanComparison) -> Table:
+def _comparison(contest: PlanComparison, asked: Collection[str]) -> Table:
     from hwflow.cli.console import Table, number
 
-    names = [name for name in _SHOWN if name in contest.candidates[0].shares]
+    shown = [name for name in BUDGETS if BY_NAME[name].compared or name in asked]
+    names = [name for name in shown if name in contest.candidates[0].shares]
     rows = [
         [
             c.by if c.seed is None else f"{c.by}, seed {c.seed}",

@@ -9,6 +9,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.errors import HwflowError
+from hwflow.metrics import BY_FIELD
 
 if TYPE_CHECKING:
     import pandas
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
 _REASONS = 5
 _FRONT = 10  # points of a front that the terminal shows
 _SMALL = 0.1  # below it, three decimals would say too little
-_SHOWN = (
-    ("energy_pj", "energy (uJ)", 1e-6),
-    ("energy_normalized", "energy (normalized, M)", 1e-6),
-    ("latency_s", "latency (ms)", 1e3),
-    ("edp_pj_s", "EDP (uJ ms)", 1e-3),
+_SHOWN = tuple(
+    (field, BY_FIELD[field].heading, BY_FIELD[field].factor)
+    for field in ("energy_pj", "energy_normalized", "latency_s", "edp_pj_s")
 )
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from hwflow.errors import InputError, is_number, not_found
+from hwflow.metrics import ADDITIVE, BUDGETS, MAPPED
 from hwflow.types import Objective
 
-ADDITIVE = ("energy", "latency", "macs", "params", "dram_bytes")
-"""Metrics that are sums over layers, in the order in which arrays hold them."""
-
-METRICS = (*ADDITIVE, "edp")
-"""All metrics. EDP is the product of a network's sums of energies and latencies."""
+METRICS = (*ADDITIVE, *(name for name in BUDGETS if name not in ADDITIVE))
+"""What a budget can be of: sums over layers first, in the order in which arrays hold them."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,5 @@ def check_budgets(budgets: Sequence[Budget]) -> None:
 
 def objective_of(budgets: Sequence[Budget]) -> Objective:
     """What mappings minimise for these budgets: their metric where there is one, else the energy-delay product."""
-    wanted: tuple[Objective, ...] = get_args(Objective)
-    found = [name for name in wanted if any(budget.metric == name for budget in budgets)]
+    found = [name for name in MAPPED if any(budget.metric == name for budget in budgets)]
     return found[0] if len(found) == 1 else "edp"

@@ -6,15 +6,50 @@ by their widths, and a plan costs one look-up per row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from hwflow.arrays import Floats, Places
-from hwflow.compression.budget import ADDITIVE
 from hwflow.compression.channels.groups import Group, Grouping, Widths
 from hwflow.cost.cost_grid import Entry
-from hwflow.layers import Layer
+from hwflow.layers import Bits, Layer
+from hwflow.metrics import ADDITIVE
+
+
+class Activations:
+    """Peak activation memory of every plan: the largest of a few sums that are linear in the groups' widths.
+
+    Which tensors exist at once does not depend on the widths, and each tensor's size is linear in them
+    (`Grouping.tensor_steps`); so is the sum over those that exist while one operator runs. Operators during which nothing
+    exists that does not exist during another one are left out, whatever the plan: a peak over 196 operators of ResNet-56 is one
+    over some sixty sums.
+    """
+
+    def __init__(self, grouping: Grouping, bits: Sequence[Bits]) -> None:
+        graph, groups = grouping.network.graph, grouping.groups
+        self._known = graph is not None
+        self._full = np.array([group.channels for group in groups], dtype=np.int64)
+        self._unit = np.array([group.unit for group in groups], dtype=np.int64)
+        if graph is None:
+            return
+        width = np.array(graph.widths(bits), dtype=np.int64)
+        size = np.array(graph.words, dtype=np.int64) * width
+        lost = np.zeros((len(size), len(groups)), dtype=np.int64)  # bits of a tensor that go with a unit of a group
+        for step in grouping.tensor_steps:
+            lost[step.row, step.group] += step.per_unit * width[step.row]
+        sets = set(map(frozenset, graph.live))
+        largest = [list(held) for held in sets if not any(held < other for other in sets)]
+        self._whole = np.array([size[held].sum() for held in largest])
+        self._lost = np.array([lost[held].sum(axis=0) for held in largest])
+
+    def peak_bytes(self, widths: Widths) -> float:
+        """Whole bytes; NaN where the network's data flow is not known."""
+        if not self._known:
+            return math.nan
+        removed = (self._full - np.array(widths, dtype=np.int64)) // self._unit
+        return float(-(-int((self._whole - self._lost @ removed).max()) // 8))
 
 
 class PlanCosts:
@@ -23,14 +58,16 @@ class PlanCosts:
     Args:
         grouping: what can be pruned.
         price: of a row of a pruned network: a `CostTable`'s look-up.
+        activations: what the activations of plans need; None where nobody asks.
     """
 
-    def __init__(self, grouping: Grouping, price: Callable[[Layer], Entry]) -> None:
+    def __init__(self, grouping: Grouping, price: Callable[[Layer], Entry], activations: Activations | None = None) -> None:
         self.groups: tuple[Group, ...] = grouping.groups
         self.full: Widths = tuple(group.channels for group in self.groups)
         self._grouping, self._price = grouping, price
         self._depends = grouping.dependence
         self._known: list[dict[Widths, Floats]] = [{} for _ in self._depends]
+        self._activations = activations
         self._touched = [np.array([r for r, on in enumerate(self._depends) if g in on]) for g in range(len(self.groups))]
 
     def plan(self, widths: Widths) -> dict[str, int]:
@@ -46,8 +83,9 @@ class PlanCosts:
         return tuple(self._grouping.network_for(self.plan(widths)).layers)
 
     def totals(self, widths: Widths) -> Floats:
-        """Sums over rows, in the order of `ADDITIVE`."""
-        return np.asarray(np.add.reduce(self._rows(widths))[: len(ADDITIVE)])
+        """Sums over rows, in the order of `ADDITIVE`, then the peak of the activations in bytes."""
+        peak = self._activations.peak_bytes(widths) if self._activations else math.nan
+        return np.append(np.add.reduce(self._rows(widths))[: len(ADDITIVE)], peak)
 
     def rows(self, widths: Widths) -> Floats:
         """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
@@ -57,6 +95,8 @@ class PlanCosts:
         """One metric of a network from its totals."""
         if name == "edp":
             return float(totals[0] * totals[1])
+        if name == "peak_activation_bytes":
+            return float(totals[len(ADDITIVE)])
         return float(totals[ADDITIVE.index(name)])
 
     def least(self, metrics: Sequence[str], limits: Floats, start: Widths, movable: Iterable[int]) -> Widths:

@@ -79,7 +79,8 @@ def prune(
             `hwflow.train` holds out; the test samples are used for the two scores of the result only.
         accelerator: None at coarse only.
         level: where plans are costed; several: the search's, then those at which the best plans are ranked again.
-        metric: what a single budget is of: energy, latency, edp, macs, params or dram_bytes.
+        metric: what a single budget is of: energy, latency, edp, macs, params, dram_bytes or
+            peak_activation_bytes.
         budget: at most this share of the unpruned network's metric; or shares by metric, as `{"energy": 0.5, "latency": 0.6}`
             or `"energy=0.5,latency=0.6"`; None for AMC's soft budget.
         seed: of the agent and of the random plans; several give the comparison its spread, the first one's plan is applied.

@@ -22,7 +22,7 @@ from typing import Any
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import TENSORS, Bits, Layer, Tensor
-from hwflow.network import OtherOp
+from hwflow.network import Network, OtherOp
 from hwflow.results import LayerCost
 from hwflow.types import EnergyUnit
 
@@ -93,6 +93,13 @@ def bits_of(layer: Layer, accelerator: Accelerator | None) -> Bits:
     if layer.bits is not None:
         return layer.bits
     return DEFAULT_BITS if accelerator is None else Bits(*[accelerator.dram.word_bits] * 3)
+
+
+def peak_activation_bytes(network: Network, accelerator: Accelerator | None) -> int | None:
+    """The most memory that activations take at once; None where the network's data flow is not known."""
+    if network.graph is None:
+        return None
+    return network.graph.peak_bytes([bits_of(layer, accelerator) for layer in network])
 
 
 def other_traffic_bytes(operators: Iterable[OtherOp], bits: int) -> float:

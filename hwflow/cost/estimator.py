@@ -288,6 +288,7 @@ def _assemble(
         other_traffic_bytes=None if backend.maps else _other_traffic_bytes(plan),
         mac_units=accelerator.mac_units if accelerator else None,
         area_um2=_area_um2(plan),
+        peak_activation_bytes=coarse.peak_activation_bytes(network, accelerator),
         chip=accelerator,
         tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
         provenance=_provenance(plan, options, backend, rows, reason),

@@ -28,7 +28,8 @@ from hwflow.network._onnx_ops import FREE, OTHER, SEVERAL_RESULTS
 from hwflow.network._onnx_parameters import Constants
 from hwflow.network._onnx_rows import ROWS, einsum_result
 from hwflow.network._onnx_stored import sparse, stored
-from hwflow.network._onnx_values import Tensor, Value, constant, elements, known, of_type
+from hwflow.network._onnx_values import Items, Tensor, Value, constant, elements, known, of_type
+from hwflow.network.graph import Graph, GraphBuilder, Made
 from hwflow.network.network import OtherOp
 
 
@@ -38,21 +39,30 @@ class Execution:
     Attributes:
         rows: layers and operators that are not counted, each with its node, in order of execution.
         constants: where the constants come from that they read.
+        flow: which of them reads what which other one writes.
     """
 
     def __init__(self, model: Any, path: Path) -> None:
         self.rows: list[tuple[Node, Layer | OtherOp]] = []
         self.constants = Constants()
+        self.flow = GraphBuilder()
         self.path = path
         self.unread: dict[str, str] = {}
         self._functions = functions.by_key(model)
         self._steps = 0
         self._depth = 0
         self._undecided: Node | None = None
+        self._places: dict[
+            int, tuple[int, Value]
+        ] = {}  # in the graph, by the value's identity, which the value keeps from others
         functions.check_size(model, self._functions, path)
         imports = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
         inputs: dict[str, Value | None] = {v.name: of_type(v.type) for v in model.graph.input}
-        self.graph(model.graph, ChainMap(inputs | self.stored(model.graph)), imports, "")
+        stored_in = self.stored(model.graph)
+        given = [self._made(value) for name, value in inputs.items() if name not in stored_in]
+        results = self.graph(model.graph, ChainMap(inputs | stored_in), imports, "")
+        held = [place for value in results for place in self._read(value)]
+        self.dataflow: Graph | None = self.flow.graph([place for places in given for place in places], held)
 
     # Graphs and nodes ------------------------------------------------------------------------------------------------
 
@@ -73,6 +83,7 @@ class Execution:
         """While a subgraph is followed that runs an unknown number of times: for its shapes only, and rows are refused."""
         outermost = self._undecided
         self._undecided = outermost or node
+        self.flow.known = False
         try:
             yield
         finally:
@@ -192,7 +203,10 @@ class Execution:
         named = [v for name, v in zip(node.proto.output, node.outputs, strict=False) if name]
         domain = functions.key(node.proto)[0]
         runs_others = functions.key(node.proto) in self._functions or (not domain and node.op in control.OPERATORS)
-        if runs_others or all(constant(v) for v in named) or (not domain and node.op in FREE):
+        if runs_others or all(constant(v) for v in named):
+            return
+        if not domain and node.op in FREE:
+            self._share(node, named)
             return
         rows = microsoft.ROWS if domain == microsoft.DOMAIN else ROWS
         if node.op not in rows:
@@ -204,7 +218,9 @@ class Execution:
                 f"it runs a subgraph with node {node.name!r} ({node.op}), and how often that runs depends on data, so its "
                 "multiply-accumulates cannot be counted. Export the model without control flow"
             )
-        self.rows.extend((node, row) for row in rows[node.op](node))
+        found = rows[node.op](node)
+        self.rows.extend((node, row) for row in found)
+        self._connect(node, found, named)
 
     def uncounted(self, node: Node) -> None:
         """Record an operator without multiply-accumulates."""
@@ -214,7 +230,51 @@ class Execution:
         # Further results of poolings, normalisations and dropouts are there for training.
         outputs = [v for name, v in zip(node.proto.output, node.outputs, strict=False) if name]
         words_out = sum(map(elements, outputs if node.op in SEVERAL_RESULTS else outputs[:1]))
-        self.rows.append((node, OtherOp(node.name, node.op, words_in, words_out)))
+        op = OtherOp(node.name, node.op, words_in, words_out)
+        self.rows.append((node, op))
+        self._connect(node, [op], outputs)
+
+    # Data flow -------------------------------------------------------------------------------------------------------
+
+    def _made(self, value: Value | None) -> list[int]:
+        """The places in the graph of a new value, a tensor or the tensors of a sequence; those of constants have none."""
+        if value is None or constant(value):
+            return []
+        if isinstance(value, Items):
+            return [place for item in value.items for place in self._made(item)]
+        if not isinstance(value, Tensor) or value.sizes is None:
+            self.flow.known = False  # its size depends on data
+        if id(value) not in self._places:
+            self._places[id(value)] = (self.flow.tensor(elements(value)), value)
+        return [self._places[id(value)][0]]
+
+    def _read(self, value: Value | None) -> list[int]:
+        """The places of a value that is read."""
+        if value is None or constant(value):
+            return []
+        if isinstance(value, Items):
+            return [place for item in value.items for place in self._read(item)]
+        if id(value) not in self._places:
+            self.flow.known = False  # made by control flow that is not followed
+            return []
+        return [self._places[id(value)][0]]
+
+    def _share(self, node: Node, outputs: Iterable[Value | None]) -> None:
+        """The results are views of the inputs."""
+        shown = [place for value in node.inputs for place in self._read(value)]
+        for value in outputs:
+            if value is not None and not constant(value) and not isinstance(value, Items) and id(value) not in self._places:
+                if len(set(shown)) != 1:
+                    self.flow.known = False
+                self._places[id(value)] = (shown[0] if shown else self.flow.tensor(0), value)
+
+    def _connect(self, node: Node, rows: Iterable[Layer | OtherOp], outputs: Iterable[Value | None]) -> None:
+        reads = [place for value in node.inputs for place in self._read(value)]
+        made = [
+            Made("layers", row.type, row.words("outputs")) if isinstance(row, Layer) else Made("other", row.type, row.words_out)
+            for row in rows
+        ]
+        self.flow.ran(made, reads, [place for value in outputs for place in self._made(value)])
 
 
 def _foreign(domain: str) -> str:

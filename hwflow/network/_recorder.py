@@ -22,6 +22,7 @@ from hwflow.network import _aten
 from hwflow.network._parameter_uses import Readings
 from hwflow.network._parameters import Constants, Origin
 from hwflow.network._rows import convolution, product
+from hwflow.network.graph import GraphBuilder, Made
 from hwflow.network.network import Network, OtherOp
 
 
@@ -60,13 +61,29 @@ class Recorder(TorchDispatchMode):
         self._notes: list[str] = []
         self._data: Any = WeakTensorKeyDictionary()
         self._written: dict[int, Any] = {}
+        self._graph = GraphBuilder()
+        self._made: list[Made] = []  # rows of the operator that is being recorded
+        self._places: Any = WeakTensorKeyDictionary()  # of tensors in the graph
+        self._places_written: dict[int, int] = {}
+        self._outputs: list[int] = []
         for tensor in inputs:
             self._data[tensor] = True
+            self._places[tensor] = self._graph.tensor(tensor.numel())
+        self._inputs = list(range(len(self._places)))
 
     def network(self, name: str) -> Network:
         """What was recorded."""
-        recorded = Network(name, *self._readings.settled(self._constants.sizes, self.layers, self._other))
+        settled = self._readings.settled(self._constants.sizes, self.layers, self._other)
+        recorded = Network(name, *settled, graph=self._graph.graph(self._inputs, self._outputs))
         return replace(recorded, notes=tuple(dict.fromkeys(self._notes)))
+
+    def returned(self, result: Any) -> None:
+        """Note what the model gives back: it is held to the end."""
+        for leaf in pytree.tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._outputs += [self._place(leaf)] if self._is_data(leaf) else []
+            elif not isinstance(leaf, (bool, int, float, str, bytes, torch.Size, torch.dtype, torch.device, type(None))):
+                self._graph.known = False  # tensors may be hidden in it
 
     # Names -----------------------------------------------------------------------------------------------------------
 
@@ -126,10 +143,14 @@ class Recorder(TorchDispatchMode):
         tensors = _tensors_of((args, kwargs))
         if self._depends_on_values(func, op, tensors):
             self._notes.append(self._branch_note(namespace, op))
-        if any(self._is_data(t) for t in tensors) and not _aten.is_factory(op):
+        data = [t for t in tensors if self._is_data(t)]
+        if data and not _aten.is_factory(op):
+            self._made.clear()
             self._record(_Call(func, namespace, op, _bound(func, args, kwargs)), tensors, _tensors_of(out))
+            reads = [self._place(t) for t in data]
             self._mark(func, args, kwargs, out)
-        elif not any(self._is_data(t) for t in tensors):
+            self._connect(data, reads, _tensors_of(out))
+        elif not data:
             self._constants.derive(func, args, kwargs, [] if _aten.is_factory(op) else tensors, _tensors_of(out))
         return out
 
@@ -155,7 +176,7 @@ class Recorder(TorchDispatchMode):
         # The second result of a max pooling are indices that only an unpooling reads.
         words_out = out[0].numel() if kind == "MaxPool" else sum(t.numel() for t in out)
         self._readings.others += [self._constants.reading(len(self._other), t) for t in tensors if not self._is_data(t)]
-        self._other.append(OtherOp(self._name(kind), kind, words_in, words_out))
+        self._append_other(OtherOp(self._name(kind), kind, words_in, words_out))
 
     def _mark(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """The results are data, and so is a constant that was written into (a cache of keys and values)."""
@@ -185,11 +206,11 @@ class Recorder(TorchDispatchMode):
 
     def _branch_note(self, namespace: str, op: str) -> str:
         return (
-            f"{self._place()} depends on values of the input ({namespace}::{op}): these are the layers and sizes for the "
-            "input of this trace, zeros unless a tensor was given. Other inputs may execute others."
+            f"{self._running_module()} depends on values of the input ({namespace}::{op}): these are the layers and sizes for "
+            "the input of this trace, zeros unless a tensor was given. Other inputs may execute others."
         )
 
-    def _place(self) -> str:
+    def _running_module(self) -> str:
         """The module that is running, for messages."""
         name, kind = self._running[-1] if self._running else ("", "model")
         return f"module {name!r} ({kind})" if name else f"the model itself ({kind})"
@@ -199,7 +220,7 @@ class Recorder(TorchDispatchMode):
             why or "it holds multiply-accumulates that are no convolution of one or two axes, linear layer or matrix product"
         )
         self.refusal = ImportFailed(
-            f"{self._place()} executes {namespace}::{op}, which hwflow cannot express: {reason}. "
+            f"{self._running_module()} executes {namespace}::{op}, which hwflow cannot express: {reason}. "
             "Replace that module, or describe the network as a YAML layer list."
         )
         raise self.refusal
@@ -219,6 +240,37 @@ class Recorder(TorchDispatchMode):
         if bias is not None and not self._is_data(bias):
             self._readings.biases.append(self._constants.reading(place, bias))
         self.layers.append(layer)
+        self._made.append(Made("layers", layer.type, layer.words("outputs")))
+
+    def _append_other(self, op: OtherOp) -> None:
+        self._other.append(op)
+        self._made.append(Made("other", op.type, op.words_out))
+
+    # Data flow -------------------------------------------------------------------------------------------------------
+
+    def _place(self, tensor: torch.Tensor) -> int:
+        """The tensor's number in the graph; views have that of what they show."""
+        if tensor not in self._places:
+            storage = _storage(tensor)
+            if storage not in self._places_written:  # a constant that was written into
+                words = tensor.untyped_storage().nbytes() // tensor.element_size() if storage else tensor.numel()
+                self._places_written[storage] = self._graph.tensor(words)
+            self._places[tensor] = self._places_written[storage]
+        return int(self._places[tensor])
+
+    def _connect(self, data: list[torch.Tensor], reads: list[int], out: list[torch.Tensor]) -> None:
+        """Add an operator to the graph, or note that its results are views; `data` are its inputs, `reads` their places."""
+        shown = {_storage(t): place for t, place in zip(data, reads, strict=True)}
+        shown.pop(0, None)
+        for t in out:
+            storage = _storage(t)
+            if storage in shown:
+                self._places[t] = shown[storage]
+            elif not self._made:  # a view, or what does nothing in evaluation mode
+                self._places[t] = reads[0]
+            elif storage not in self._written and t not in self._places:
+                self._places[t] = self._graph.tensor(t.numel())
+        self._graph.ran(self._made, reads, [self._place(t) for t in out])
 
 
 class OutsideReads(TorchFunctionMode):
@@ -280,7 +332,7 @@ def _product_plus(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tens
     else:
         _append_product(to, left, right, right.shape, bias=addend)
     if to._is_data(addend):
-        to._other.append(OtherOp(to._name("Add"), "Add", addend.numel() + out[0].numel(), out[0].numel()))
+        to._append_other(OtherOp(to._name("Add"), "Add", addend.numel() + out[0].numel(), out[0].numel()))
 
 
 def _attention(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]) -> None:
@@ -292,9 +344,9 @@ def _attention(to: Recorder, op: str, b: dict[str, Any], out: list[torch.Tensor]
         folded = (*q[:-3], k[-3], shared * rows, q[-1])
     scores = (*folded[:-1], k[-2])
     name = to._name("attention")
-    to.layers.append(product(name, folded, (*k[:-2], k[-1], k[-2]), left_fixed=False, right_fixed=False))
-    to._other.append(OtherOp(name, "Softmax", math.prod(scores), math.prod(scores)))
-    to.layers.append(product(name, scores, v, left_fixed=False, right_fixed=False))
+    to._append(product(name, folded, (*k[:-2], k[-1], k[-2]), left_fixed=False, right_fixed=False), None)
+    to._append_other(OtherOp(name, "Softmax", math.prod(scores), math.prod(scores)))
+    to._append(product(name, scores, v, left_fixed=False, right_fixed=False), None)
 
 
 def _append_product(to: Recorder, left: Any, right: Any, columns: Sequence[int], *, bias: torch.Tensor | None = None) -> None:
@@ -322,6 +374,14 @@ def _bound(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
         given = args[position] if position < len(args) else kwargs.get(argument.name, argument.default_value)
         bound[argument.name] = given
     return bound
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """Where a tensor's elements lie, as long as it lives; 0 where it has no storage of its own (sparse tensors)."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return 0
 
 
 def _tensors_of(tree: Any) -> list[torch.Tensor]:

@@ -40,7 +40,7 @@ def read(path: str | Path, *, input_shape: Any = None, batch: int | None = None)
     layers, other = counted_once(executed.rows, executed.constants)
     if not layers:
         raise ImportFailed(f"{path} holds no convolution, linear layer or matrix product; there is nothing to cost.")
-    return Network(path.stem, layers, other)
+    return Network(path.stem, layers, other, graph=executed.dataflow)
 
 
 def _load(path: Path) -> Any:

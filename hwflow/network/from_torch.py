@@ -84,7 +84,7 @@ def _run_fake(model: nn.Module, examples: tuple[Example, ...], names: Sequence[s
             inputs = tuple(filled(x, model) for x in examples)
         recorder = Recorder(_origins(model, swapped), inputs)
         with _silent(), _unchanged(model), recorder.names_from(model), torch.inference_mode(), fake, recorder:
-            functional_call(model, swapped, *_call(inputs, names))
+            recorder.returned(functional_call(model, swapped, *_call(inputs, names)))
     except Exception:
         if recorder is None or not recorder.refusal:
             return None  # whatever went wrong goes wrong again on real tensors, or does not
@@ -127,9 +127,9 @@ def _run_real(model: nn.Module, examples: tuple[Example, ...], names: Sequence[s
         ):
             if scripted:
                 ordered, named = _call(inputs, names)
-                model(*ordered, **named)  # functional_call cannot swap what a script module holds
+                recorder.returned(model(*ordered, **named))  # functional_call cannot swap what a script module holds
             else:
-                functional_call(model, swapped, *_call(inputs, names))
+                recorder.returned(functional_call(model, swapped, *_call(inputs, names)))
     except Exception as error:
         if recorder.refusal:
             raise recorder.refusal from None

@@ -9,6 +9,8 @@ layers:
   - {name: fc_again, type: linear, C: 512, M: 1000, shared: true}                 # reads the weights of another row
 other:                                                                            # not costed, listed only
   - {name: relu1, type: Relu, words_in: 802816, words_out: 802816}
+
+A list is taken for a chain, each layer reading what the one before wrote, unless it holds what has two inputs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pydantic import Field, ValidationError
 from hwflow.errors import InputError, listed
 from hwflow.files import read_yaml, write_text
 from hwflow.layers import Bits, Layer
+from hwflow.network.graph import Graph, Operation, Part
 from hwflow.network.network import Network, OtherOp
 from hwflow.validation import Strict
 
@@ -103,7 +106,7 @@ def read(path: str | Path) -> Network:
         raise InputError(f"{path}: {listed(wrong)}.")
     layers = tuple(_layer(spec) for spec in file.layers)
     other = tuple(OtherOp(**spec.model_dump()) for spec in file.other)
-    return Network(file.name or path.stem, layers, other, file.params_unread)
+    return Network(file.name or path.stem, layers, other, file.params_unread, graph=_chain(layers, other))
 
 
 def write(network: Network, path: str | Path) -> None:
@@ -154,6 +157,39 @@ def _layer(spec: _Layer) -> Layer:
         shared=spec.shared,
         **sizes,
     )
+
+
+_JOINS = frozenset(["Add", "Concat", "Div", "Einsum", "Max", "Mean", "Min", "Mul", "Pow", "Split", "Sub", "Sum", "Where"])
+"""Operators that read several tensors, or give several: where one is listed, the layers are no chain."""
+
+
+def _chain(layers: Sequence[Layer], other: Sequence[OtherOp]) -> Graph | None:
+    """The graph of a list in which each layer reads what the one before wrote; None where it holds what has two inputs.
+
+    Where a layer reads less than the one before wrote, something between them made it less: the next listed operator that reads
+    so many words (a pooling), or else one that is not listed, and then the layer's own input counts. The first layer's input is
+    what its kernel spans, padding included.
+    """
+    if any(layer.type == "matmul" for layer in layers) or any(op.type in _JOINS for op in other):
+        return None
+    sizes = [layers[0].words("inputs")]
+    operations: list[Operation] = []
+    waiting = [i for i, op in enumerate(other) if op.words_in != op.words_out]  # what keeps the size writes over its input
+
+    def add(part: Part, row: int, words: int) -> None:
+        operations.append(Operation(part, row, (len(sizes) - 1,), (len(sizes),)))
+        sizes.append(words)
+
+    for row, layer in enumerate(layers):
+        while sizes[-1] > layer.words("inputs"):
+            listed_at = next((i for i in waiting if other[i].words_in == sizes[-1]), None)
+            if listed_at is None:
+                sizes.append(layer.words("inputs"))
+                break
+            add("other", listed_at, other[listed_at].words_out)
+            waiting = [i for i in waiting if i > listed_at]
+        add("layers", row, layer.words("outputs"))
+    return Graph(tuple(sizes), tuple(operations), (0,), (len(sizes) - 1,))
 
 
 def _message(problem: Any, content: Any) -> str:

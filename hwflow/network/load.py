@@ -119,7 +119,9 @@ def batched(network: Network, batch: int) -> Network:
     def change(layer: Layer) -> Layer:
         return layer.with_(G=layer.G * batch) if layer.type == "matmul" else layer.with_(N=batch)
 
-    return replace(network, layers=tuple(map(change, network.layers)))
+    sizes = {1 if layer.type == "matmul" else layer.N for layer in network}
+    graph = network.graph.scaled(batch, sizes.pop()) if network.graph and len(sizes) == 1 else None
+    return replace(network, layers=tuple(map(change, network.layers)), graph=graph)
 
 
 __all__ = ["batched", "load", "load_module"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hwflow.errors import InputError, check_whole, is_whole, not_found
 from hwflow.network import _architectures as arch
-from hwflow.network._builder import Builder, Shape
+from hwflow.network._builder import Activation, Builder
 from hwflow.network.network import Network
 from hwflow.optional import needed
 
@@ -32,7 +32,7 @@ class Entry:
     description: str
     input_shape: tuple[int, int, int, int]
     num_classes: int
-    _rows: Callable[[Builder, Shape, int], object]
+    _rows: Callable[[Builder, Activation, int], Activation]
 
 
 def build(name: str, input_shape: Sequence[int] | None = None, num_classes: int | None = None) -> Network:
@@ -53,8 +53,7 @@ def build(name: str, input_shape: Sequence[int] | None = None, num_classes: int 
             f"{'x'.join(map(str, entry.input_shape))}."
         )
     builder = Builder(name, shape)
-    entry._rows(builder, shape, _classes(name, entry, num_classes))
-    return builder.network()
+    return builder.network(entry._rows(builder, builder.input, _classes(name, entry, num_classes)))
 
 
 def load_model(name: str, num_classes: int | None = None, in_channels: int = 3) -> nn.Module:
@@ -90,8 +89,8 @@ def _classes(name: str, entry: Entry, num_classes: int | None) -> int:
 
 
 def _resnet_features(
-    b: Builder, x: Shape, plan: arch.ResNetPlan, prefix: str = "", dilated: Sequence[bool] = (False,) * 3
-) -> Shape:
+    b: Builder, x: Activation, plan: arch.ResNetPlan, prefix: str = "", dilated: Sequence[bool] = (False,) * 3
+) -> Activation:
     x = b.conv_norm(f"{prefix}conv1", f"{prefix}bn1", x, arch.RESNET_WIDTHS[0], 7, stride=2)
     x = b.activation(f"{prefix}relu", x)
     x = b.max_pool(f"{prefix}maxpool", x, 3, 2, 1)
@@ -110,7 +109,9 @@ def _resnet_features(
     return x
 
 
-def _residual(b: Builder, name: str, x: Shape, plan: arch.ResNetPlan, *, width: int, stride: int, dilation: int) -> Shape:
+def _residual(
+    b: Builder, name: str, x: Activation, plan: arch.ResNetPlan, *, width: int, stride: int, dilation: int
+) -> Activation:
     channels = width * plan.expansion
     if plan.block == "basic":
         y = b.conv_norm(f"{name}.conv1", f"{name}.bn1", x, width, 3, stride=stride)
@@ -123,19 +124,19 @@ def _residual(b: Builder, name: str, x: Shape, plan: arch.ResNetPlan, *, width: 
         y = b.activation(f"{name}.relu", y)
         y = b.conv_norm(f"{name}.conv3", f"{name}.bn3", y, channels, 1)
     if stride != 1 or x[1] != channels:
-        b.conv_norm(f"{name}.downsample.0", f"{name}.downsample.1", x, channels, 1, stride=stride)
-    return b.activation(f"{name}.relu", b.add(name, y))
+        x = b.conv_norm(f"{name}.downsample.0", f"{name}.downsample.1", x, channels, 1, stride=stride)
+    return b.activation(f"{name}.relu", b.add(name, y, x))
 
 
-def _resnet(plan: arch.ResNetPlan) -> Callable[[Builder, Shape, int], Shape]:
-    def rows(b: Builder, x: Shape, classes: int) -> Shape:
+def _resnet(plan: arch.ResNetPlan) -> Callable[[Builder, Activation, int], Activation]:
+    def rows(b: Builder, x: Activation, classes: int) -> Activation:
         return b.linear("fc", b.average_pool("avgpool", _resnet_features(b, x, plan)), classes)
 
     return rows
 
 
-def _cifar_resnet(depth: int) -> Callable[[Builder, Shape, int], Shape]:
-    def rows(b: Builder, x: Shape, classes: int) -> Shape:
+def _cifar_resnet(depth: int) -> Callable[[Builder, Activation, int], Activation]:
+    def rows(b: Builder, x: Activation, classes: int) -> Activation:
         x = b.activation("relu", b.conv_norm("conv1", "bn1", x, arch.CIFAR_WIDTHS[0], 3))
         for stage, width in enumerate(arch.CIFAR_WIDTHS, start=1):
             for i in range(depth):
@@ -145,18 +146,18 @@ def _cifar_resnet(depth: int) -> Callable[[Builder, Shape, int], Shape]:
     return rows
 
 
-def _cifar_block(b: Builder, name: str, x: Shape, width: int, stride: int) -> Shape:
+def _cifar_block(b: Builder, name: str, x: Activation, width: int, stride: int) -> Activation:
     y = b.activation(f"{name}.relu1", b.conv_norm(f"{name}.conv1", f"{name}.bn1", x, width, 3, stride=stride))
     y = b.conv_norm(f"{name}.conv2", f"{name}.bn2", y, width, 3)
     if x[1] != width:  # option A: every other pixel, zeros for the new channels
-        b.op(f"{name}.shortcut", "Pad", [(x[0], x[1], *y[2:])], y)
-    return b.activation(f"{name}.relu2", b.add(name, y))
+        x = b.op(f"{name}.shortcut", "Pad", [b.view(x, (x[0], x[1], *y[2:]))], y)
+    return b.activation(f"{name}.relu2", b.add(name, y, x))
 
 
 # Plain networks ------------------------------------------------------------------------------------------------------
 
 
-def _vgg16(b: Builder, x: Shape, classes: int) -> Shape:
+def _vgg16(b: Builder, x: Activation, classes: int) -> Activation:
     at = 0
     for channels in arch.VGG16:
         if channels is None:
@@ -171,7 +172,7 @@ def _vgg16(b: Builder, x: Shape, classes: int) -> Shape:
     return b.linear("classifier.6", x, classes)
 
 
-def _alexnet(b: Builder, x: Shape, classes: int) -> Shape:
+def _alexnet(b: Builder, x: Activation, classes: int) -> Activation:
     at = 0
     for stage in arch.ALEXNET:
         x = b.conv(f"features.{at}", x, stage.channels, stage.kernel, stride=stage.stride, padding=stage.padding, bias=True)
@@ -192,7 +193,7 @@ def _alexnet(b: Builder, x: Shape, classes: int) -> Shape:
 def _conv_norm_act(
     b: Builder,
     name: str,
-    x: Shape,
+    x: Activation,
     channels: int,
     kernel: int,
     *,
@@ -200,12 +201,12 @@ def _conv_norm_act(
     dilation: int = 1,
     groups: int = 1,
     act: str,
-) -> Shape:
+) -> Activation:
     y = b.conv_norm(f"{name}.0", f"{name}.1", x, channels, kernel, stride=stride, dilation=dilation, groups=groups)
     return b.activation(f"{name}.2", y, act)
 
 
-def _mobilenet_v1(b: Builder, x: Shape, classes: int) -> Shape:
+def _mobilenet_v1(b: Builder, x: Activation, classes: int) -> Activation:
     x = _conv_norm_act(b, "features.0", x, arch.MOBILENET_V1_STEM, 3, stride=2, act="Relu")
     for i, (channels, stride) in enumerate(arch.MOBILENET_V1, start=1):
         x = _conv_norm_act(b, f"features.{i}.depthwise", x, x[1], 3, stride=stride, groups=x[1], act="Relu")
@@ -213,7 +214,7 @@ def _mobilenet_v1(b: Builder, x: Shape, classes: int) -> Shape:
     return b.linear("classifier", b.average_pool("avgpool", x), classes)
 
 
-def _mobilenet_v2(b: Builder, x: Shape, classes: int) -> Shape:
+def _mobilenet_v2(b: Builder, x: Activation, classes: int) -> Activation:
     x = _conv_norm_act(b, "features.0", x, arch.MOBILENET_V2_STEM, 3, stride=2, act="Clip")
     at = 1
     for plan in arch.MOBILENET_V2:
@@ -224,29 +225,29 @@ def _mobilenet_v2(b: Builder, x: Shape, classes: int) -> Shape:
     return b.linear("classifier.1", b.average_pool("avgpool", x), classes)
 
 
-def _inverted(b: Builder, name: str, x: Shape, plan: arch.InvertedPlan, stride: int) -> Shape:
+def _inverted(b: Builder, name: str, x: Activation, plan: arch.InvertedPlan, stride: int) -> Activation:
     hidden, y, at = x[1] * plan.expansion, x, 0
     if plan.expansion != 1:
         y, at = _conv_norm_act(b, f"{name}.conv.0", x, hidden, 1, act="Clip"), 1
     y = _conv_norm_act(b, f"{name}.conv.{at}", y, hidden, 3, stride=stride, groups=hidden, act="Clip")
     y = b.conv_norm(f"{name}.conv.{at + 1}", f"{name}.conv.{at + 2}", y, plan.channels, 1)
-    return b.add(name, y) if stride == 1 and x[1] == plan.channels else y
+    return b.add(name, x, y) if stride == 1 and x[1] == plan.channels else y
 
 
 # Segmentation --------------------------------------------------------------------------------------------------------
 
 
-def _deeplabv3_resnet50(b: Builder, image: Shape, classes: int) -> Shape:
+def _deeplabv3_resnet50(b: Builder, image: Activation, classes: int) -> Activation:
     x = _resnet_features(b, image, arch.RESNETS["resnet50"], "backbone.", arch.DEEPLAB_DILATED)
     head, width = "classifier.0", arch.ASPP_WIDTH
-    _conv_norm_act(b, f"{head}.convs.0", x, width, 1, act="Relu")
+    branches = [_conv_norm_act(b, f"{head}.convs.0", x, width, 1, act="Relu")]
     for i, rate in enumerate(arch.ASPP_RATES, start=1):
-        _conv_norm_act(b, f"{head}.convs.{i}", x, width, 3, dilation=rate, act="Relu")
+        branches.append(_conv_norm_act(b, f"{head}.convs.{i}", x, width, 3, dilation=rate, act="Relu"))
     pooling = f"{head}.convs.{len(arch.ASPP_RATES) + 1}"
     y = b.average_pool(f"{pooling}.0", x)
     y = b.activation(f"{pooling}.3", b.conv_norm(f"{pooling}.1", f"{pooling}.2", y, width, 1))
     y = b.resize(pooling, y, x)
-    branches = [y] * (len(arch.ASPP_RATES) + 2)
+    branches.append(y)
     y = b.op(head, "Concat", branches, (y[0], width * len(branches), *y[2:]))
     y = _conv_norm_act(b, f"{head}.project", y, width, 1, act="Relu")
     y = b.activation("classifier.3", b.conv_norm("classifier.1", "classifier.2", y, width, 3))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hwflow import display
 from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
+from hwflow.network.graph import Graph
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,7 @@ class Network:
         params_unread: parameters that neither a row nor an operator of `other` reads, as far as the importer knows: unused, or
             no more than part of a computation of constants.
         notes: what is not as the file that it comes from has it, and where a traced model's layers depend on input values.
+        graph: which row or operator reads what which other one writes; None where that is not known.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Network:
     other: tuple[OtherOp, ...] = ()
     params_unread: int = field(default=0, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    graph: Graph | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -130,6 +133,19 @@ class Network:
     def not_counted(self) -> Mapping[str, int]:
         """Operators that are not counted as layers: how many of each type, sorted by type."""
         return dict(sorted(Counter(op.type for op in self.other).items()))
+
+    def peak_activation_bytes(self, weights: int = 16, activations: int = 16) -> int | None:
+        """The most memory that activations take at once, batch included; None where the data flow is not known.
+
+        Counted is, while each row or operator runs, what it reads and writes and what a later one still reads; see
+        `hwflow.network.graph`.
+
+        Args:
+            weights, activations: word widths in bits of layers that state none.
+        """
+        if self.graph is None:
+            return None
+        return self.graph.peak_bytes([layer.bits or Bits(weights, activations, activations) for layer in self.layers])
 
     def with_bits(self, weights: int, activations: int) -> Network:
         """Every layer at these widths; layers that state their own keep them."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hwflow.cost.backend import backend_of
+from hwflow.cost.coarse import peak_activation_bytes
 from hwflow.cost.options import CostOptions
 from hwflow.cost.serialization import cost_from_data
 from hwflow.errors import InputError
@@ -192,8 +193,17 @@ class Coverage:
         assert point.accelerator is not None
         chip, network = point.accelerator, point.case.network
         rows = tuple(distinct[identity(layer)] for layer in network)
-        cost = NetworkCost(network.name, chip.name, point.level, point.case.batch, rows, mac_units=chip.mac_units)
-        self._add(point, answered(cost, list(distinct.values()), area))
+        cost = NetworkCost(
+            network.name,
+            chip.name,
+            point.level,
+            point.case.batch,
+            rows,
+            mac_units=chip.mac_units,
+            area_um2=area,
+            peak_activation_bytes=peak_activation_bytes(network, chip),
+        )
+        self._add(point, answered(cost, list(distinct.values())))
 
     def _named(self, why: Failure, point: Point) -> Failure:
         """The reason with the names of this point's chip and of the first layer that has it."""

@@ -14,10 +14,8 @@ from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.components import Positive
+from hwflow.metrics import OBJECTIVES
 from hwflow.validation import Strict, explain
-
-OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "cycles", "edp_pj_s", "dram_bytes", "area_um2")
-"""What nsga2 can minimise: columns of the results."""
 
 _MOST = 100_000  # values of one field; a range with more is a slip
 _LARGEST = 1e15  # end or step of a range: what no field of an accelerator reaches

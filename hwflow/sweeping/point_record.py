@@ -10,19 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from hwflow.errors import shown
 from hwflow.files import parse_json
+from hwflow.metrics import BY_FIELD, SWEPT, TOTALS
 from hwflow.results import LayerCost, NetworkCost
 from hwflow.sweeping.description import Level
 
-SUMS = ("energy_pj", "energy_normalized", "cycles", "latency_s", "dram_bytes")
-TOTALS = (*SUMS, "edp_pj_s", "utilization")
+_LAYER = ("layer", "type", "macs", "params")
+
+SUMS = tuple(field for field in SWEPT if BY_FIELD[field].additive and field not in _LAYER)
 ROW = (*SUMS, "utilization", "bound_by")
 """What a row holds, in this order; then the place of its source of energy in `sources`, and the energies of `parts`."""
 
-_LAYER = ("layer", "type", "macs", "params")
+ANSWERS = (*SUMS, *(m.field for m in TOTALS if m.swept and m.field not in (*SUMS, *_LAYER)))
+"""The totals that a record has once its point is answered; `macs` and `params` are known before."""
 
 _Amount = Annotated[float, Field(ge=0)]
 _Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -68,14 +71,6 @@ class _Record(BaseModel):
     status: Literal["ok", "failed"]
     reason: str
     transient: bool = Field(validation_alias=AliasChoices("transient", "passing"))  # as version 0.1 called it
-    energy_pj: _Amount | None = None
-    energy_normalized: _Amount | None = None
-    cycles: _Count | None = None
-    latency_s: _Amount | None = None
-    edp_pj_s: _Amount | None = None
-    utilization: _Amount | None = None
-    dram_bytes: _Amount | None = None
-    area_um2: _Amount | None = None
     engine: str = ""
     seconds: _Amount = 0.0
     sources: list[str] = []
@@ -83,7 +78,9 @@ class _Record(BaseModel):
     rows: list[_Row] = []
 
 
-_RECORD = TypeAdapter(_Record)
+_KINDS: dict[str, Any] = {"int64": _Count | None, "double": _Amount | None}
+_ANSWERS: dict[str, Any] = {field: (_KINDS[BY_FIELD[field].kind], None) for field in ANSWERS}
+_RECORD = TypeAdapter(create_model("_Answered", __base__=_Record, **_ANSWERS))
 
 
 def title(network: str, batch: int, bits: str | None) -> str:
@@ -91,7 +88,7 @@ def title(network: str, batch: int, bits: str | None) -> str:
     return f"{network} at batch {batch}{f', bits {bits}' if bits else ''}"
 
 
-def answered(cost: NetworkCost, distinct: Sequence[LayerCost], area_um2: float | None) -> dict[str, Any]:
+def answered(cost: NetworkCost, distinct: Sequence[LayerCost]) -> dict[str, Any]:
     """What a record says of a point with an answer; `distinct` are the costs of different layers, in order."""
     sources, parts = list(cost.energy_sources), list(dict.fromkeys(part for row in distinct for part in row.energy_by_level))
     rows = [
@@ -106,8 +103,7 @@ def answered(cost: NetworkCost, distinct: Sequence[LayerCost], area_um2: float |
         "status": "ok",
         "reason": "",
         "transient": False,
-        **{name: getattr(cost, name) for name in TOTALS},
-        "area_um2": area_um2,
+        **{name: getattr(cost, name) for name in ANSWERS},
         "engine": "; ".join(dict.fromkeys(row.engine for row in distinct)),
         "seconds": sum(row.seconds for row in distinct),
         "sources": sources,
@@ -169,7 +165,7 @@ class Checker:
         self._check_asked(content)
         if content["status"] == "ok":
             self._check_answer(content)
-        elif set(content) & {*TOTALS, "rows"}:
+        elif set(content) & {*ANSWERS, "rows"}:
             raise ValueError("status is 'failed', but there are costs")
         return content
 
@@ -191,7 +187,8 @@ class Checker:
     def _check_answer(self, record: Mapping[str, Any]) -> None:
         """That the totals are those of the rows, to the last digit."""
         network = self._networks[title(record["network"], record["batch"], record["bits"])]
-        missing = [name for name in (*TOTALS, "area_um2", "sources", "parts", "rows") if name not in record]
+        always = [name for name in ANSWERS if BY_FIELD[name].always]
+        missing = [name for name in (*always, "sources", "parts", "rows") if name not in record]
         if missing:
             raise ValueError(f"{missing[0]} is missing")
         rows, sources, parts = record["rows"], record["sources"], record["parts"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow.files import checked, write_bytes
+from hwflow.metrics import BY_FIELD, FRONT, SWEPT
 from hwflow.optional import needed
 from hwflow.ranking import undominated
 from hwflow.sweeping.case import Case
@@ -28,21 +29,11 @@ _BLOCK = 2000  # points whose rows are in memory at once
 _POINT = {"point": "int64", "network": "string", "accelerator": "string", "base": "string"}
 _ASKED = {"dataflow": "string", "level": "string", "batch": "int64", "bits": "string", "status": "string", "reason": "string"}
 _FOUND = {
-    "energy_pj": "double",
-    "energy_normalized": "double",
-    "cycles": "int64",
-    "latency_s": "double",
-    "edp_pj_s": "double",
-    "area_um2": "double",
-    "utilization": "double",
-    "dram_bytes": "double",
-    "macs": "int64",
-    "params": "int64",
+    **{field: BY_FIELD[field].kind for field in SWEPT},
     "pareto": "bool",
     "energy_source": "string",
     "engine": "string",
 }
-_OBJECTIVES = ("energy_pj", "energy_normalized", "latency_s", "area_um2")  # of the front, as far as all of its points have them
 _LAYER = {
     "point": "int64",
     "layer": "string",
@@ -111,12 +102,12 @@ def fronts(records: Iterable[Mapping[str, Any]]) -> dict[int, bool]:
     groups: dict[tuple[object, ...], list[tuple[int, tuple[float | None, ...]]]] = {}
     for record in records:
         if record.get("status") == "ok":
-            values = tuple(record.get(name) for name in _OBJECTIVES)
+            values = tuple(record.get(name) for name in FRONT)
             group = (record["network"], record["level"], record["batch"], values[0] is None)
             groups.setdefault(group, []).append((record["point"], values))
     found: dict[int, bool] = {}
     for points in groups.values():
-        known = [i for i in range(len(_OBJECTIVES)) if all(values[i] is not None for _, values in points)]
+        known = [i for i in range(len(FRONT)) if all(values[i] is not None for _, values in points)]
         best = undominated([tuple(values[i] or 0.0 for i in known) for _, values in points])
         found |= dict(zip((number for number, _ in points), best, strict=True))
     return found

@@ -17,6 +17,7 @@ from hwflow.cost.options import CostOptions
 from hwflow.cost.session import Notify, warn
 from hwflow.errors import InputError, MissingDependency
 from hwflow.hardware.energy_table import unrecorded
+from hwflow.metrics import FRONT
 from hwflow.progress import Shown, shown
 from hwflow.reporting import write_report
 from hwflow.sweeping import records as record_files
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 MANY = 10_000
 """Points from which on a sweep must be confirmed."""
 
-_OBJECTIVES = ("energy_pj", "latency_s", "area_um2")
+_OBJECTIVES = tuple(field for field in FRONT if field != "energy_normalized")  # of chips whose energies are known in picojoule
 _TASTED = 3  # layers by which the time is judged
 _TOLD = 10  # damaged lines that are told of
 _DAY_S = 86_400

@@ -65,9 +65,22 @@ def ragged(layer: Layer) -> Entry:
     return cost._replace(macs=layer.macs, params=layer.params, utilization=layer.macs / padded.macs)
 
 
+class Held:
+    """As `hwflow.compression.plan_costs.Activations`, for a chain: what each convolution reads and writes, in 16-bit words."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def peak_bytes(self, widths: Widths) -> float:
+        """The largest sum."""
+        rows = [self._chain.layer_for(r, widths) for r in range(len(widths) + 1)]
+        return max(2.0 * 64 * (row.C + row.M) for row in rows)
+
+
 def chain_costs(channels: Sequence[int], price: Callable[[Layer], Entry] = plain) -> PlanCosts:
     """Costs of a chain's plans."""
-    return PlanCosts(Chain(channels), price)  # type: ignore[arg-type]
+    chain = Chain(channels)
+    return PlanCosts(chain, price, Held(chain))  # type: ignore[arg-type]
 
 
 def nearness(targets: Mapping[str, float], channels: Mapping[str, int]) -> Callable[[dict[str, int]], float]:

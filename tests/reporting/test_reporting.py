@@ -151,7 +151,7 @@ def test_what_is_not_known_is_said_and_left_out(tmp_path: Path) -> None:
     assert "Normalized energies are in units of one 16-bit multiply-accumulate." in page.text
     assert "M normalized" in page.text
     names = [row[1] for row in page.tables["Totals of the network at each level"][1:]]
-    assert names == ["energy", "MACs", "parameters", "DRAM traffic"]
+    assert names == ["energy", "MACs", "parameters", "DRAM traffic", "peak activation memory"]
     assert "Latency budget not known" in " ".join(page.text.split())
     assert figure(page, "accuracy of plans (%)")["data"][2]["y"][0] is None
 

@@ -7,7 +7,7 @@ a grouped convolution or a group normalisation needs the same number in each of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -88,6 +88,7 @@ class Grouping:
         layer_steps, other_steps: how the sizes of `network.layers` and of `network.other` follow from the groups.
         left_out: channels that cannot or shall not be pruned, by the name that their group would have, and why.
         network_steps: how the number of parameters that no row reads follows from the groups.
+        tensor_steps: how the sizes of `network.graph`'s tensors follow from them, a tensor being a row.
     """
 
     network: Network
@@ -96,6 +97,7 @@ class Grouping:
     other_steps: tuple[Step, ...]
     left_out: Mapping[str, str]
     network_steps: tuple[Step, ...] = ()
+    tensor_steps: tuple[Step, ...] = ()
 
     def __getitem__(self, name: str) -> Group:
         for group in self.groups:
@@ -148,14 +150,22 @@ class Grouping:
         for row, steps in self._other_steps:
             other[row] = other[row]._replace(**self._resized(other[row], steps, widths))
         unread = self._resized(self.network, self.network_steps, widths).get("params_unread", self.network.params_unread)
-        return Network(self.network.name, layers, tuple(other), unread)
+        graph = self.network.graph
+        if graph is not None:
+            words = list(graph.words)
+            for step in self.tensor_steps:
+                words[step.row] -= step.per_unit * self._removed(step.group, widths)
+            graph = replace(graph, words=tuple(words))
+        return Network(self.network.name, layers, tuple(other), unread, graph=graph)
+
+    def _removed(self, group: int, widths: Widths) -> int:
+        """Units of a group that a plan removes."""
+        return (self.groups[group].channels - widths[group]) // self.groups[group].unit
 
     def _resized(self, item: Layer | OtherOp | Network, steps: tuple[Step, ...], widths: Widths) -> dict[str, Any]:
         sizes: dict[str, Any] = {}
         for step in steps:
-            group = self.groups[step.group]
-            removed = (group.channels - widths[step.group]) // group.unit
-            if removed:
+            if removed := self._removed(step.group, widths):
                 sizes[step.field] = sizes.get(step.field, getattr(item, step.field)) - step.per_unit * removed
         return sizes
 

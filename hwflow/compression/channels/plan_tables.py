@@ -7,7 +7,8 @@ import time
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import Activations, PlanCosts
+from hwflow.cost.coarse import bits_of
 from hwflow.cost.cost_grid import CostTable
 from hwflow.layers import Layer
 from hwflow.results import LevelName
@@ -42,7 +43,8 @@ class PlanTables:
             if len(shapes) <= _FILL:
                 table.fill(shapes, progress=self._level_costs.progress or False)
             self.tables[level] = table
-            self._costs[level] = PlanCosts(self.grouping, table.__getitem__)
+            bits = [bits_of(layer, self._level_costs.accelerator) for layer in self.grouping.network]
+            self._costs[level] = PlanCosts(self.grouping, table.__getitem__, Activations(self.grouping, bits))
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]
 

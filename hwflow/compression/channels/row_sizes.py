@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from hwflow.errors import HwflowError
 from hwflow.layers import DIMS, Layer
 from hwflow.network import Network, OtherOp
 from hwflow.network.from_torch import examples_of, filled, trace
+from hwflow.network.graph import Graph
 from hwflow.network.replica import replica
 
 _FIELDS = (*DIMS, "params_other")
@@ -28,7 +30,7 @@ _OTHER_FIELDS = ("words_in", "words_out", "params")
 _CROOKED = "the sizes of rows do not follow from its width in a straight line"
 
 Key = tuple[str, int, str]
-"""Layers, other or network, row, field."""
+"""Layers, other, network or tensors, row, field."""
 Sizes = dict[Key, int]
 Vector = tuple[int, ...]
 """A number for each trial."""
@@ -46,6 +48,7 @@ class Trial:
         self._bare, self._input_shape, self._network = bare, input_shape, network
         self._slopes: dict[str, Sizes] = {}
         self._sound: set[str] = set()
+        self._flows = network.graph is not None  # whether the sizes of its tensors follow from the groups, as far as is known
         self._trains = not self._training_fault(bare)
 
     def measure(self, groups: Sequence[Group]) -> dict[str, str]:
@@ -57,12 +60,14 @@ class Trial:
         for group in groups:
             units = group.units - group.widths[0] // group.unit
             try:
-                less = _differences(self._network, self._pruned([(group, units)]))
+                less = self._lost(self._pruned([(group, units)]))
             except HwflowError as error:
                 refused[group.name] = (
                     f"pruned to {group.widths[0]} of {group.channels} channels the model does not run: {_why(error)}"
                 )
                 continue
+            if less is not None and any(number % units for key, number in less.items() if key[0] == "tensors"):
+                self._flows, less = False, {key: number for key, number in less.items() if key[0] != "tensors"}
             if less is None or any(number % units for number in less.values()):
                 refused[group.name] = _CROOKED
             else:
@@ -84,12 +89,13 @@ class Trial:
 
     def grouping(self, groups: Sequence[Group], left_out: Mapping[str, str]) -> Grouping:
         """What was learnt, as plain data."""
-        steps: dict[str, list[Step]] = {"layers": [], "other": [], "network": []}
+        steps: dict[str, list[Step]] = {"layers": [], "other": [], "network": [], "tensors": []}
         for place, group in enumerate(groups):
             for (part, row, field), per_unit in self._slopes[group.name].items():
                 steps[part].append(Step(row, field, place, per_unit))
-        layers, other, network = (tuple(found) for found in steps.values())
-        return Grouping(self._network, tuple(groups), layers, other, left_out, network)
+        layers, other, network, tensors = (tuple(found) for found in steps.values())
+        whole = self._network if self._flows else replace(self._network, graph=None)
+        return Grouping(whole, tuple(groups), layers, other, left_out, network, tensors if self._flows else ())
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
@@ -102,7 +108,7 @@ class Trial:
         losses: list[Sizes] = []
         for trial in zip(*removed, strict=True):
             try:
-                less = _differences(self._network, self._pruned(zip(groups, trial, strict=True)))
+                less = self._lost(self._pruned(zip(groups, trial, strict=True)))
             except HwflowError:
                 return False
             if less is None:
@@ -122,6 +128,15 @@ class Trial:
         """The network with so many units of each group less."""
         return trace(self._cut(cuts), self._input_shape, name=self._network.name)
 
+    def _lost(self, smaller: Network) -> Sizes | None:
+        """As `_differences`, with the tensors of the graph as long as these can be followed."""
+        less = _differences(self._network, smaller)
+        if less is None or not self._flows or self._network.graph is None:
+            return less
+        tensors = _resized(self._network.graph, smaller.graph)
+        self._flows = tensors is not None
+        return less | (tensors or {})
+
     def _cut(self, cuts: Iterable[tuple[Group, int]]) -> nn.Module:
         return shrunk(self._bare, [(group, range(group.units - less, group.units)) for group, less in cuts])
 
@@ -140,8 +155,11 @@ class Trial:
                 real = trace(smaller, self._input_shape, name=self._network.name)
             except HwflowError as error:
                 return f"pruned together with others the model does not run: {_why(error)}"
-            if _differences(grouping.network_for(plan), real) != {}:
+            said = grouping.network_for(plan)
+            if _differences(said, real) != {}:
                 return _CROOKED
+            if self._flows and (said.graph is None or _resized(said.graph, real.graph) != {}):
+                self._flows = False  # a product of two groups' widths, or a network that runs otherwise when it is pruned
             if self._trains and (fault := self._training_fault(smaller)):
                 return f"pruned, the model does not run in training mode: {fault}"
         self._sound = names
@@ -236,6 +254,14 @@ def _differences(whole: Network, smaller: Network) -> Sizes | None:
     if less := whole.params_unread - smaller.params_unread:
         found["network", 0, "params_unread"] = less
     return found
+
+
+def _resized(whole: Graph, smaller: Graph | None) -> Sizes | None:
+    """By how much each tensor is smaller, where it is; None where the data does not flow in the same way."""
+    if smaller is None or replace(smaller, words=whole.words) != whole:
+        return None
+    sizes = enumerate(zip(whole.words, smaller.words, strict=True))
+    return {("tensors", place, "words"): a - b for place, (a, b) in sizes if a != b}
 
 
 def _kind(item: Layer | OtherOp) -> tuple[object, ...]:

@@ -15,10 +15,11 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from hwflow.compression.budget import ADDITIVE, Budget
+from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Group, Widths
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.errors import InputError
+from hwflow.metrics import ADDITIVE
 
 Observation = npt.NDArray[np.float32]
 Accuracy = Callable[[dict[str, int]], float]
@@ -56,10 +57,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self._whole = np.array([costs.metric(whole, name) for name in self._watched])
         for name, value in zip(self._watched, self._whole, strict=True):
             if not (np.isfinite(value) and value > 0):
-                raise InputError(
-                    f"{name} is not known at this level: coarse knows no time without an accelerator. Name an accelerator, or "
-                    "a budget of another metric."
-                )
+                raise InputError(_unknown(name))
         shares = np.array([b.share for b in self.budgets]) if self.budgets else np.ones(1)
         self._limits = shares * self._whole
         floors = tuple(group.widths[0] for group in costs.groups)
@@ -193,6 +191,18 @@ def _features(costs: PlanCosts) -> npt.NDArray[np.float64]:
     features = np.array(table, dtype=np.float64)
     scale = features.max(axis=0)
     return features / np.where(scale > 1, scale, 1)
+
+
+def _unknown(metric: str) -> str:
+    if metric == "peak_activation_bytes":
+        return (
+            f"{metric} is not known: which operator of this network reads what could not be followed, or the sizes of its "
+            "activations do not follow from the widths in a straight line. Name a budget of another metric."
+        )
+    return (
+        f"{metric} is not known at this level: coarse knows no time without an accelerator. Name an accelerator, or "
+        "a budget of another metric."
+    )
 
 
 def _unreachable(budgets: Sequence[Budget], least: npt.NDArray[np.float64]) -> str:

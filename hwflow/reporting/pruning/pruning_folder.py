@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hwflow.errors import InputError
+from hwflow.metrics import TOTALS
 from hwflow.reporting.pruning.run_records import (
     Choices,
     Comparison,
@@ -25,7 +26,7 @@ from hwflow.results import LevelName
 
 _Kind = TypeVar("_Kind")
 _AGAIN = "The same 'hwflow prune' command with --resume writes it again."
-_SUMS = ("macs", "params", "energy_pj", "energy_normalized", "cycles", "latency_s", "dram_bytes")
+_SUMS = tuple(metric.field for metric in TOTALS if metric.additive)
 _GONE = ", though the run is finished; its folder is not complete"
 
 

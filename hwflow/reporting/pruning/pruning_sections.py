@@ -14,7 +14,7 @@ from hwflow.reporting.page.palette import METHODS, parts
 from hwflow.reporting.page.values import capital, counted, listed, number, percent, spread
 from hwflow.reporting.pruning.run_records import Candidate, Choices, Comparison, CostRecord, Plan, Run, Times
 from hwflow.reporting.pruning.search_figures import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
-from hwflow.reporting.pruning.totals import NAMES, accuracy_of, mark
+from hwflow.reporting.pruning.totals import NAMES, accuracy_of, compared, mark
 
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
@@ -22,7 +22,7 @@ _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 def comparison(run: Run, found: Comparison) -> list[Block]:
     """The agent's plan against those of the baselines; of several seeds the mean and the spread."""
     settings, score = run.config.settings, accuracy_of(run)
-    names = [name for name in NAMES if any(name in c.shares for c in found.candidates)]
+    names = [name for name in compared(run) if any(name in c.shares for c in found.candidates)]
     budget = settings.budgets[0] if settings.budgets else None
     metric = budget.metric if budget else settings.metric
     several = len(settings.seeds) > 1
@@ -163,7 +163,7 @@ def refinement(run: Run, found: Comparison) -> list[Block]:
                 f"keep the budget there.{best}"
             )
         )
-    names = [name for name in NAMES if any(name in row.shares for row in refined)]
+    names = [name for name in compared(run) if any(name in row.shares for row in refined)]
     headings = ["level", "rank", "rank before", "cut", f"{score}, search split (%)", *(f"{NAMES[n]} (%)" for n in names)]
     lines: list[list[str | Cell]] = [
         [

@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
 
 from hwflow.errors import InputError
 from hwflow.files import parse_json, read_text
+from hwflow.metrics import BUDGETS, TOTALS
 from hwflow.results import LevelName, in_order
 
 _Kind = TypeVar("_Kind")
@@ -59,6 +60,20 @@ class Totals(Record):
     dram_bytes: Known = None
     utilization: Known = None
     area_um2: Known = None
+    more: dict[str, Known] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, content: Any) -> Any:
+        """Metrics of `hwflow.metrics` that no figure asks for by name stand in `more`."""
+        if not isinstance(content, dict):
+            return content
+        return {**content, "more": {m.field: content.get(m.field) for m in TOTALS if m.field not in cls.model_fields}}
+
+    def of(self, field: str) -> Known:
+        """A metric by its field."""
+        found: Known = getattr(self, field) if field in Totals.model_fields else self.more.get(field)
+        return found
 
 
 class LayerRecord(Record):
@@ -110,7 +125,13 @@ class Pair(Record):
     after: CostRecord
 
 
-Metric = Literal["energy", "latency", "edp", "macs", "params", "dram_bytes"]
+def _budgeted(name: str) -> str:
+    if name not in BUDGETS:
+        raise ValueError(f"it must be one of {', '.join(BUDGETS)}")
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_budgeted)]
 
 
 class BudgetRecord(Record):

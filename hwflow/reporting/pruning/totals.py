@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from hwflow.metrics import BY_NAME, REPORTED
 from hwflow.reporting.estimates.layer_rows import energy_of
 from hwflow.reporting.pruning.run_records import BudgetRecord, Known, Run, Totals
 from hwflow.results import LevelName
 
-NAMES = {
-    "energy": "energy",
-    "latency": "latency",
-    "edp": "EDP",
-    "macs": "MACs",
-    "params": "parameters",
-    "dram_bytes": "DRAM traffic",
-    "cycles": "cycles",
-}
+NAMES = {name: BY_NAME[name].label for name in REPORTED}
 """What a report shows, and what it calls it."""
+
+
+def compared(run: Run) -> list[str]:
+    """The metrics that tables comparing plans show: the usual ones, and those that the budget or the reward names."""
+    settings = run.config.settings
+    asked = {settings.metric, *(budget.metric for budget in settings.budgets)}
+    return [name for name in NAMES if BY_NAME[name].compared or name in asked]
+
 
 _SLACK = 1e-9  # budgets hold exactly in the search; sums in another order may differ in the last digits
 
@@ -61,5 +62,5 @@ def value_of(totals: Totals, metric: str) -> tuple[Known, str]:
     if metric == "edp":
         energy, unit = value_of(totals, "energy")
         return (None if energy is None or totals.latency_s is None else energy * totals.latency_s), f"{unit} s"
-    field, unit = {"latency": ("latency_s", "s"), "dram_bytes": ("dram_bytes", "B")}.get(metric, (metric, ""))
-    return getattr(totals, field), unit
+    found = BY_NAME[metric]
+    return totals.of(found.field), found.unit

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hwflow import ranking
+from hwflow.metrics import BY_NAME
 from hwflow.reporting.page.blocks import Beside, Block, Figure, Text, axis, label
 from hwflow.reporting.page.traces import LEGEND, line, marks
 from hwflow.reporting.page.values import counted, prefix, prefixed, quantity
@@ -26,11 +27,11 @@ class Metric:
     of: Callable[[Point], float | None]
 
 
-ENERGY = Metric("energy", lambda point: point.energy)
-LATENCY = Metric("latency", lambda point: point.row.latency_s)
-AREA = Metric("area", lambda point: point.area_m2)
-EDP = Metric("EDP", lambda point: point.edp)
-DRAM = Metric("DRAM traffic", lambda point: point.row.dram_bytes)
+ENERGY = Metric(BY_NAME["energy"].label, lambda point: point.energy)
+LATENCY = Metric(BY_NAME["latency"].label, lambda point: point.row.latency_s)
+AREA = Metric(BY_NAME["area"].label, lambda point: point.area_m2)
+EDP = Metric(BY_NAME["edp"].label, lambda point: point.edp)
+DRAM = Metric(BY_NAME["dram_bytes"].label, lambda point: point.row.dram_bytes)
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class Panel:
 
     def unit_of(self, metric: Metric) -> str:
         """Without prefix."""
-        units = {"energy": self.unit, "latency": "s", "EDP": f"{self.unit}\u00a0s", "DRAM traffic": "B"}
-        return units.get(metric.name, "")
+        if metric in (ENERGY, EDP):
+            return self.unit if metric == ENERGY else f"{self.unit}\u00a0s"
+        return {LATENCY: BY_NAME["latency"].unit, DRAM: BY_NAME["dram_bytes"].unit}.get(metric, "")
 
 
 def panels(sweep: Sweep) -> list[Panel]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from hwflow.errors import InputError
 from hwflow.files import checked, read_yaml
+from hwflow.metrics import SWEPT
 from hwflow.optional import needed
 from hwflow.reporting.estimates.layer_rows import energy_of
 from hwflow.reporting.pruning.run_records import Known, LayerRecord, Record, adapter
@@ -53,7 +54,7 @@ class PointRecord(Record):
     engine: str | None = None
 
 
-_OWN = frozenset(PointRecord.model_fields) | {"edp_pj_s", "pareto", "seconds"}
+_OWN = frozenset({*PointRecord.model_fields, *SWEPT, "pareto", "seconds"})
 
 
 @dataclass(frozen=True)
