@@ -268,7 +268,7 @@ def test_no_reader_of_the_package_blocks_or_reads_without_end(
 _OPENED_ELSEWHERE = {
     "files.py": "the readers themselves",
     "store/owner.py": "the kernel's own files below /proc",
-    "cli/__init__.py": "os.devnull, to write",
+    "cli/application.py": "os.devnull, to write",
     "compression/folder.py": "log.jsonl, to write",
     "sweeping/records.py": "records.jsonl, checked and then opened to append",
     "timeloop/process.py": "what a tool has just printed into hwflow's own folder, its end only",

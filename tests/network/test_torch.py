@@ -445,7 +445,7 @@ def test_an_operator_of_another_library_is_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(), (1, 0, 8, 8), (1, 3.0, 8), "1x3xx8", (True, 3), 7, ((1, 3), (0, 3))])
 def test_wrong_input_shapes(shape: Any) -> None:
-    with pytest.raises(InputError, match=r"input_shape is .* whole numbers of at least 1, batch first"):
+    with pytest.raises(InputError, match=r"input_shape is .* whole numbers .*batch first"):
         trace(nn.Conv2d(3, 4, 3), shape)
 
 

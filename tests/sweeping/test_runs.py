@@ -21,7 +21,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 from hwflow.sweeping import Interrupted, coverage, nsga2, run, runners, sweep_run
 from hwflow.sweeping import unit as costing
-from hwflow.sweeping.point_record import TOTALS
+from hwflow.sweeping.point_record import SUMS
 from hwflow.sweeping.unit import Answer, Unit, cost_unit
 from tests.sweeping.conftest import Sweep, swept, tables
 
@@ -51,7 +51,7 @@ def test_a_sweep_gives_what_estimate_gives(sweep_file: Sweep, tmp_path: Path) ->
         chip = Accelerator.load("eyeriss").with_({name: row[name] for name in ("global_buffer.size_kib", "pe_array.rows")})
         network = Network.from_yaml(tmp_path / f"{row['network']}.yaml")
         cost = hwflow.estimate(network, chip, level=row["level"], energy="normalized", store=False)
-        for name in (*TOTALS, "macs", "params"):
+        for name in (*SUMS, "edp_pj_s", "utilization", "macs", "params"):
             value = getattr(cost, name)
             assert row[name] == value or (value is None and pd.isna(row[name])), name
         mine = layers[layers["point"] == row["point"]]
