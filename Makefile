@@ -73,7 +73,7 @@ fuzz-guided: $(DEV)  ## the same parsers under atheris, guided by coverage, SECO
 	$(BIN)/python -m tests.fuzz.guided --seconds $(SECONDS)
 
 # What needs no PyTorch. Warnings of old packages are not ours.
-NEED_TORCH := $(addprefix tests/network/test_,branches.py graph.py inputs.py load.py parameters.py torch.py zoo.py)
+NEED_TORCH := $(addprefix tests/network/test_,branches.py callables.py graph.py inputs.py load.py parameters.py torch.py zoo.py)
 OLDEST_TESTS := $(filter-out $(NEED_TORCH),$(wildcard tests/network/test_*.py)) tests/cli tests/cost tests/hardware tests/loopnest \
     tests/mapper tests/store tests/timeloop $(addprefix tests/test_,layers.py mapping.py)
 oldest: $(DEV)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
