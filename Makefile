@@ -72,10 +72,11 @@ fuzz-guided: $(DEV)  ## the same parsers under atheris, guided by coverage, SECO
 	$(PIP) install "atheris>=3"
 	$(BIN)/python -m tests.fuzz.guided --seconds $(SECONDS)
 
-# What needs no PyTorch. Warnings of old packages are not ours.
-NEED_TORCH := $(addprefix tests/network/test_,branches.py callables.py graph.py inputs.py load.py parameters.py torch.py zoo.py)
-OLDEST_TESTS := $(filter-out $(NEED_TORCH),$(wildcard tests/network/test_*.py)) tests/cli tests/cost tests/hardware tests/loopnest \
-    tests/mapper tests/store tests/timeloop $(addprefix tests/test_,layers.py mapping.py)
+# What needs no extra but onnx. Warnings of old packages are not ours.
+NEED_MORE := $(addprefix tests/network/test_,branches.py callables.py graph.py inputs.py load.py parameters.py torch.py zoo.py) \
+    $(addprefix tests/cli/test_,doctor.py errors.py output.py)
+OLDEST_TESTS := $(filter-out $(NEED_MORE),$(wildcard tests/network/test_*.py tests/cli/test_*.py)) tests/cost tests/hardware \
+    tests/loopnest tests/mapper tests/store tests/timeloop $(addprefix tests/test_,layers.py mapping.py)
 oldest: $(DEV)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(VENV)/oldest
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --extra onnx --python $(VENV)/oldest/bin/python pyproject.toml \
