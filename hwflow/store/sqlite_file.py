@@ -190,6 +190,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
+    try:
+        _prepare_tables(db)
+    except UnicodeDecodeError as error:  # of SQLite's message, which quotes the damaged file
+        damaged = sqlite3.DatabaseError("file is not a database")
+        damaged.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise damaged from error
+
+
+def _prepare_tables(db: sqlite3.Connection) -> None:
     _set_up(db)
     version = _version(db)
     if version not in (0, _WITHOUT_CHECKSUMS, SCHEMA):

@@ -106,7 +106,7 @@ def channels(plan: Plan) -> list[Block]:
     kept, whole = sum(g.kept for g in groups), sum(g.channels for g in groups)
     headings = ["group", "layers that make the channels", "channels", "kept", "kept (%)"]
     blocks: list[Block] = [
-        Text(f"{kept:,} of {whole:,} channels in {counted(len(groups), 'group')} are kept, {percent(kept / whole)}."),
+        Text(f"{kept:,} of {whole:,} channels in {counted(len(groups), 'group')} are kept, {percent(kept / max(whole, 1))}."),
         Figure("Channels kept per group", data, layout, height=110 + 26 * len(groups)),
         Table("Every group", headings, rows, left=frozenset({0, 1}), folded=True),
     ]

@@ -205,8 +205,8 @@ class GroupRecord(Record):
     """A group of channels and how many of them were kept."""
 
     name: str
-    channels: int
-    kept: int
+    channels: int = Field(ge=1, lt=2**31)
+    kept: int = Field(ge=0, lt=2**31)
     producers: tuple[str, ...]
 
 
