@@ -123,7 +123,7 @@ class Folder:
 
 
 def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
-    """Episodes that a folder's search was begun with, where these settings resume it for more episodes or have done so; else None.
+    """Episodes that a folder's search was begun with, where these settings make it longer or have done so; else None.
 
     Args:
         settings: as in `config.json`.
