@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from hwflow.reporting.estimates.configuration import LEAKAGE, Configuration, split_of_part
 from hwflow.reporting.estimates.layer_costs import Side, energy_figure, layers_table
 from hwflow.reporting.estimates.layer_rows import (
-    ARRAY,
-    COMPUTE,
     UNKNOWN,
     by_name,
     energy_in,
@@ -21,6 +19,7 @@ from hwflow.reporting.estimates.layer_rows import (
 from hwflow.reporting.page.blocks import Block, Choice, Figure, Text, axis, label
 from hwflow.reporting.page.values import counted, listed, percent, prefix, prefixed, quantity
 from hwflow.reporting.pruning.run_records import LayerRecord
+from hwflow.results import ARRAY, COMPUTE
 
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
 _TENSORS = {"": "", "weights": "", "inputs": "/", "outputs": "x"}  # patterns of bars
