@@ -169,7 +169,7 @@ def _axes(
         steps = [_Step(t.dim, coefficients[t.coefficient] if t.coefficient else 1) for t in axis if sizes[t.dim] > 1]
         for step in steps:
             if step.dim in seen:
-                raise _refused(shape, f"dimension {step.dim} stands twice in {space.name}")
+                raise _refused(shape, f"dimension {step.dim} appears twice in {space.name}")
             seen.add(step.dim)
         if len(steps) > 2:
             raise _refused(shape, f"an axis of {space.name} sums {', '.join(s.dim for s in steps)}")
