@@ -76,7 +76,7 @@ class Folder:
         if file.exists() and not self._untouched():  # where nothing was done, nothing is lost
             if not resume:
                 raise InputError(f"{self.path} holds a pruning run already: --resume continues it; or name another folder.")
-            before = read_json(file)
+            before = _renamed(read_json(file))
             if _is_longer(before, config) and (self.path / LOG).exists():
                 self._prolong(config)
                 return
@@ -150,6 +150,16 @@ def _is_longer(before: Any, now: Mapping[str, Any]) -> bool:
         return as_begun(before) == as_begun(now) and before["settings"]["episodes"] < now["settings"]["episodes"]
     except (TypeError, KeyError, ValueError):
         return False
+
+
+def _renamed(config: Any) -> Any:
+    """A `config.json` with fields as they are called now: in folders of version 0.1 the proxy has a `norm`."""
+    settings = config.get("settings") if isinstance(config, dict) else None
+    proxy = settings.get("proxy") if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(proxy, dict) or "norm" not in proxy:
+        return config
+    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
+    return {**config, "settings": now}
 
 
 class Log:
