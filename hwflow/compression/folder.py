@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -138,9 +138,11 @@ def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
 
 
 def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `config.json` with the episodes that its search was begun with."""
+    """A run's `config.json` as its checkpoints know it: the episodes that its search was begun with, and the names of 0.1."""
     settings = dict(config["settings"])
     settings["episodes"] = settings.pop("begun_with", settings["episodes"])
+    if settings.get("criterion") in ("l1", "l2"):
+        settings["proxy"] = {**settings["proxy"], "norm": settings.pop("criterion")}
     return {**config, "settings": settings}
 
 
@@ -167,14 +169,13 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._handle = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
+        self._handle: TextIO | None = None  # opened by the first line: a run that is refused leaves the file alone
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line."""
         try:
+            if self._handle is None:
+                self._handle = self._path.open("w", encoding="utf-8")
             self._handle.write(json.dumps(entry) + "\n")
             self._handle.flush()
         except OSError as error:
@@ -182,6 +183,8 @@ class Log:
 
     def close(self) -> None:
         """Flush to the disk and close."""
+        if self._handle is None:
+            return
         with contextlib.suppress(OSError):
             os.fsync(self._handle.fileno())
             self._handle.close()
