@@ -75,6 +75,8 @@ class Settings:
     """Of the fine-tuning; by default `hwflow.compression.fine_tuning.default_tuning`."""
     criterion: str = "l1"
     """Which channels of a group stay: a name of `hwflow.compression.channels.criteria.CRITERIA`."""
+    begun_with: int | None = None
+    """Episodes that the search was begun with, where a resumed run asks for more: the agent's warm-up is fitted to these."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -83,6 +85,8 @@ class Settings:
             backend_of(level)
         for name, most in (("keep", _MOST), ("episodes", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
             check_whole(name, getattr(self, name), most)
+        if self.begun_with is not None:
+            check_whole("begun_with", self.begun_with, self.episodes)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
         for seed in self.seeds:
@@ -106,15 +110,20 @@ class Settings:
         return CostOptions(level=level, fallback="none", **used_at(level, **shared))
 
     @property
+    def first_episodes(self) -> int:
+        """Episodes that the search was begun with."""
+        return self.begun_with or self.episodes
+
+    @property
     def learner(self) -> Hyperparameters:
-        """The agent's settings, its warm-up fitted to the number of episodes."""
-        return replace(self.agent, warmup=min(self.agent.warmup, self.episodes // 3))
+        """The agent's settings, its warm-up fitted to the number of episodes that the search was begun with."""
+        return replace(self.agent, warmup=min(self.agent.warmup, self.first_episodes // 3))
 
     def to_data(self) -> dict[str, Any]:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
-        for name in ("method", "searcher"):  # folders of version 0.1 have neither field, and can be continued
+        for name in ("method", "searcher", "begun_with"):  # folders of version 0.1 have none of them, and can be continued
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
         return data

@@ -116,7 +116,7 @@ def compare(
         make = SEARCHERS["random" if by == "random" else settings.searcher]
         path = folder / f"{by.replace(' ', '-').lower()}-{seed}.pt" if folder else None
         told = (lambda episode: on_episode(by, seed, episode)) if on_episode else None
-        warmup = settings.episodes + 1 if by == "random" else settings.learner.warmup  # stands in checkpoints of 0.1
+        warmup = settings.first_episodes + 1 if by == "random" else settings.learner.warmup  # stands in checkpoints of 0.1
         searcher = make(walked, replace(settings.learner, warmup=warmup), seed)
         return explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
 
