@@ -113,6 +113,20 @@ def test_a_run_leaves_everything(small: Small, digits: Data, tmp_path: Path) -> 
     assert by["agent"]["searched"] == max(entry["accuracy"] for entry in log if entry["by"] == "agent")
 
 
+def test_a_network_of_streams_says_how_to_prune_them(digits: Data) -> None:
+    class Streams(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Conv2d(16, 4, 3, 1, 1, bias=False), nn.Conv2d(4, 16, 3, 1, 1, bias=False)
+            self.inner_norm, self.wide, self.head = nn.BatchNorm2d(4), nn.Identity(), nn.Linear(16, 10)
+
+    expected = (
+        r"nothing can be pruned of Streams: --streams \(streams=True\) offers the group stem, which additions tie together; in"
+    )
+    with pytest.raises(InputError, match=expected):
+        run(Streams(), digits, None)
+
+
 def test_the_pruned_network_comes_back(small: Small, digits: Data, tmp_path: Path) -> None:
     result = run(small, digits, tmp_path / "run", plan={"inner": 16, "wide": 24})
     images, _ = next(digits.test.batches(50))

@@ -272,7 +272,20 @@ def _slots(member: _Member, positions: tuple[tuple[int, ...], ...], names: _Name
             here = tuple(tuple(sorted({p % length for p in places})) for places in positions)
         weighs = attribute == "weight" and not isinstance(module, nn.PReLU)
         slots.append(_slot(names.tensors[id(tensor)], tensor, axis, here, weighs=weighs))
+    if isinstance(module, _CONV) and member.out:
+        for tensor in _gains(module):
+            slots.append(_slot(names.tensors[id(tensor)], tensor, 0, positions, weighs=False))
     return slots
+
+
+def _gains(module: nn.Module) -> list[torch.Tensor]:
+    """Parameters and buffers of a subclass's own with a number for each output channel, as those that scale its weights."""
+    own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    return [
+        tensor
+        for name, tensor in own
+        if name not in ("weight", "bias") and tensor.dim() and tensor.shape[0] == tensor.numel() == _made(module)
+    ]
 
 
 def _slot(name: str, tensor: torch.Tensor, axis: int, positions: tuple[tuple[int, ...], ...], *, weighs: bool) -> Slot:

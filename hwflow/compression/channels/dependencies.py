@@ -32,7 +32,7 @@ class Dependencies(NamedTuple):
     unread: dict[Any, str]
 
     def coupled(self, root: nn.Module) -> list[Coupled]:
-        """Everything that depends on the output channels of a module, itself first; up to an unread operator, which is the last.
+        """Everything that depends on the output channels of a module, itself first, up to an unread operator at the most.
 
         As `get_pruning_group` finds it, which infers all index mappings of the graph anew for each group, and compares each
         step with all those before.
@@ -131,8 +131,8 @@ def _hookable(module: nn.Module) -> bool:
 class _Sized:
     """A graph that knows the channels of its nodes, each inferred once.
 
-    torch-pruning infers them anew at every question, along all paths: where branches are joined and split again, as ShuffleNet's
-    are, each unit doubles the paths.
+    torch-pruning infers them anew at every question, along all paths: where branches are joined and split again, as in
+    ShuffleNet, each unit doubles the paths.
     """
 
     def __init__(self, graph: Any) -> None:

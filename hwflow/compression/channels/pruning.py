@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hwflow.compression.accuracy import Proxy
-from hwflow.compression.channels.discovery import find_groups, rebuild
+from hwflow.compression.channels.discovery import STREAM, find_groups, rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
@@ -135,8 +135,16 @@ def _grouping(task: Task) -> Grouping:
         name=task.name,
     )
     if not grouping.groups:
-        reasons = "; ".join(f"{group}: {why}" for group, why in list(grouping.left_out.items())[:3])
-        raise InputError(f"nothing can be pruned of {task.name}: {reasons or 'it has no layer with channels of its own'}.")
+        streams = [group for group, why in grouping.left_out.items() if why == STREAM]
+        others = [f"{group}: {why}" for group, why in grouping.left_out.items() if why != STREAM]
+        if streams:
+            count = "the group" if len(streams) == 1 else f"the {len(streams)} groups"
+            others = [
+                f"--streams (streams=True) offers {count} {', '.join(streams[:3])}, which additions tie together",
+                *others,
+            ]
+        reasons = "; ".join(others[:3]) or "it has no layer with channels of its own"
+        raise InputError(f"nothing can be pruned of {task.name}: {reasons}.")
     return grouping
 
 
