@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
@@ -16,6 +16,8 @@ from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.training.recipe import Recipe
 from hwflow.types import LevelName, Mapper, Objective
+
+Reconstruct = Literal["none", "plan", "search"]
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
@@ -77,6 +79,9 @@ class Settings:
     """Which channels of a group stay: a name of `hwflow.compression.channels.criteria.CRITERIA`."""
     begun_with: int | None = None
     """Episodes that the search was begun with, where a resumed run asks for more: the agent's warm-up is fitted to these."""
+    reconstruct: Reconstruct = "none"
+    """What is refitted by least squares to the whole network's outputs after surgery: nothing, the chosen plan's network before
+    its fine-tuning (`plan`), or every network that a search measures, too (`search`)."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -97,6 +102,8 @@ class Settings:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
         criterion_named(self.criterion)
+        if self.reconstruct not in get_args(Reconstruct):
+            raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
 
     @property
     def mapping_objective(self) -> Objective:
@@ -123,7 +130,7 @@ class Settings:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
-        for name in ("method", "searcher", "begun_with"):  # folders of version 0.1 have none of them, and can be continued
+        for name in ("method", "searcher", "begun_with", "reconstruct"):  # folders of version 0.1 have none of them
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
         return data
