@@ -44,6 +44,14 @@ class Activations:
         self._whole = np.array([size[held].sum() for held in largest])
         self._lost = np.array([lost[held].sum(axis=0) for held in largest])
 
+    @property
+    def sums(self) -> tuple[Floats, Floats] | None:
+        """Bits that exist at once, [sum], of the unpruned network, and what a unit less of each group takes off, [sum, group].
+
+        None where the network's data flow is not known.
+        """
+        return (self._whole.astype(np.float64), self._lost.astype(np.float64)) if self._known else None
+
     def peak_bytes(self, widths: Widths) -> float:
         """Whole bytes; NaN where the network's data flow is not known."""
         if not self._known:
@@ -77,6 +85,27 @@ class PlanCosts:
     def touched(self, group: int) -> Places:
         """Rows whose size depends on a group."""
         return self._touched[group]
+
+    @property
+    def dependence(self) -> tuple[tuple[int, ...], ...]:
+        """For each row the groups that its size depends on."""
+        return self._depends
+
+    @property
+    def activations(self) -> Activations | None:
+        """What the activations of plans need."""
+        return self._activations
+
+    def width_sums(self, row: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The sums of widths that a row's sizes follow from, each as (group, factor on its removed units).
+
+        A layer that reads a concatenation depends on many groups, but only on the sum of their widths.
+        """
+        sizes: dict[str, list[tuple[int, int]]] = {}
+        for step in self._grouping.layer_steps:
+            if step.row == row:
+                sizes.setdefault(step.field, []).append((step.group, step.per_unit))
+        return tuple(dict.fromkeys(tuple(sorted(parts)) for parts in sizes.values()))
 
     def layers(self, widths: Widths) -> tuple[Layer, ...]:
         """The rows of the pruned network."""
@@ -127,18 +156,19 @@ class PlanCosts:
         shares = [value / limit for value, limit in zip(values, limits, strict=True)]
         return sum(v > limit for v, limit in zip(values, limits, strict=True)), max(shares), sum(shares)
 
+    def row(self, row: int, widths: Widths) -> Floats:
+        """One row of `rows`."""
+        key = tuple(widths[g] for g in self._depends[row])
+        found = self._known[row].get(key)
+        if found is None:
+            layer = self._grouping.layer_for(row, widths)
+            cost = self._price(layer)
+            # A tensor that several rows read is one tensor at every width, so the same row counts it.
+            params = 0 if layer.shared else cost.params
+            sums = (cost.energy, cost.latency_s, cost.macs, params, cost.dram_bytes)
+            found = np.array([*sums, cost.utilization, cost.dram_share])
+            self._known[row][key] = found
+        return found
+
     def _rows(self, widths: Widths) -> list[Floats]:
-        rows = []
-        for r, on in enumerate(self._depends):
-            key = tuple(widths[g] for g in on)
-            found = self._known[r].get(key)
-            if found is None:
-                layer = self._grouping.layer_for(r, widths)
-                cost = self._price(layer)
-                # A tensor that several rows read is one tensor at every width, so the same row counts it.
-                params = 0 if layer.shared else cost.params
-                sums = (cost.energy, cost.latency_s, cost.macs, params, cost.dram_bytes)
-                found = np.array([*sums, cost.utilization, cost.dram_share])
-                self._known[r][key] = found
-            rows.append(found)
-        return rows
+        return [self.row(row, widths) for row in range(len(self._depends))]

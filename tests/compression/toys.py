@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from hwflow.arrays import Floats
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.cost.cost_grid import Entry
@@ -20,6 +23,7 @@ class ToyGroup:
     channels: int
     widths: tuple[int, ...]
     stream: bool = False
+    unit: int = 1
 
 
 class Chain:
@@ -75,6 +79,14 @@ class Held:
         """The largest sum."""
         rows = [self._chain.layer_for(r, widths) for r in range(len(widths) + 1)]
         return max(2.0 * 64 * (row.C + row.M) for row in rows)
+
+    @property
+    def sums(self) -> tuple[Floats, Floats]:
+        """The sums in bits of the whole chain, [row], and what a channel of each group takes off, [row, group]."""
+        groups = self._chain.groups
+        rows = [self._chain.layer_for(r, tuple(g.channels for g in groups)) for r in range(len(groups) + 1)]
+        lost = [[16.0 * 64 * (g in on) for g in range(len(groups))] for on in self._chain.dependence]
+        return np.array([16.0 * 64 * (row.C + row.M) for row in rows]), np.array(lost)
 
 
 def chain_costs(channels: Sequence[int], price: Callable[[Layer], Entry] = plain) -> PlanCosts:

@@ -127,6 +127,16 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             self._completion = self.costs.least(self._watched, self._limits, self._completion, still_open)
         return width
 
+    @property
+    def limits(self) -> npt.NDArray[np.float64]:
+        """What no plan exceeds, in the units of each budget's metric."""
+        return self._limits
+
+    @property
+    def cheapest(self) -> Widths:
+        """A plan that is known to keep the budgets."""
+        return self._cheapest
+
     def nearest(self, share: float) -> dict[str, int]:
         """The plan nearest to keeping this share of every group's channels, regardless of budgets."""
         return self.costs.plan(tuple(_nearest(group, share * group.channels) for group in self.costs.groups))
