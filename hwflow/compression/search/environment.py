@@ -133,6 +133,11 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return self._limits
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """The budgets' metrics, or the one that the reward weighs where there is no budget."""
+        return self._watched
+
+    @property
     def cheapest(self) -> Widths:
         """A plan that is known to keep the budgets."""
         return self._cheapest
