@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -142,7 +143,9 @@ def prune(
             method.prepare(task)
             if isinstance(model, str) and weights is None:
                 _train(model, task, training)
-            return _finish(task, method.compress(task))
+            start = time.monotonic()
+            found = method.compress(task)
+            return _finish(task, found, time.monotonic() - start)
 
 
 def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> nn.Module:
@@ -163,7 +166,7 @@ def _train(model: str, task: Task, recipe: Recipe | None) -> None:
     load_weights(file, task.model)
 
 
-def _finish(task: Task, found: Compressed) -> PruneResult:
+def _finish(task: Task, found: Compressed, seconds: float) -> PruneResult:
     """Scores on the test set and costs at every level, before and after; then everything is written."""
     whole, data, recipe = task.model, task.data, task.recipe
     network, small = (n.network(task.input_shape, task.name) for n in (Compressed(whole, {}), found))
@@ -190,11 +193,11 @@ def _finish(task: Task, found: Compressed) -> PruneResult:
         remapped,
         dict(found.summary),
     )
-    _write(task, found, network, result)
+    _write(task, found, network, result, seconds)
     return result
 
 
-def _write(task: Task, found: Compressed, network: Network, result: PruneResult) -> None:
+def _write(task: Task, found: Compressed, network: Network, result: PruneResult, seconds: float) -> None:
     """Write the results; `metrics.json` is the last file before the report, and marks the run as complete."""
     folder, comparison = task.folder, found.comparison
     folder.write(
@@ -205,7 +208,8 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult)
     )
     if comparison is not None:
         folder.write("comparison.json", {"candidates": comparison.candidates, "refined": comparison.refined})
-        folder.write("times.json", {"seconds": {**found.seconds, **comparison.seconds}})
+    parts = {**found.seconds, **(comparison.seconds if comparison else {})}
+    folder.write("times.json", {"seconds": parts, "total": seconds, **_images(task, found)})
     if found.summary:
         folder.write("summary.json", dict(found.summary))
     folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
@@ -225,6 +229,17 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult)
         write_report(folder.path)
     except MissingDependency as error:
         task.notify(f"report.html was not written: {error}")
+
+
+def _images(task: Task, found: Compressed) -> dict[str, int]:
+    """How many images were trained on, and how many were looked at to measure plans, each as often as it was."""
+    proxy, plans = task.settings.proxy, found.evaluated
+    if found.comparison is not None:
+        plans += sum(candidate.evaluations for candidate in found.comparison.candidates)
+    train, held = task.data.hold_out()
+    each = min(proxy.samples, len(held)) + proxy.batches * min(proxy.batch_size, len(train)) + proxy.epochs * proxy.tuned_on
+    epochs = len(found.tuning.epochs) if found.tuning else 0
+    return {"images_trained": found.trained + epochs * len(train), "images_evaluated": plans * each}
 
 
 def _module(model: str | nn.Module, data: Data) -> nn.Module:

@@ -29,15 +29,19 @@ class GradualSettings:
     """How that falls to zero; see `hwflow.compression.channels.schedules.Falling`."""
     ratio_start: float = 0.0
     """The share of units that asfp and asrfp prune at first; below three quarters of the share at the end."""
+    normalization: bool = True
+    """Whether the soft methods weaken a channel's normalisation with its filter; False as in the authors' code, where zero
+    filters recover, and the masks move until the end."""
     interval: int = 5
     """Steps after which the regularisation of greg1 and greg2 grows."""
     ramp_steps: int | None = None
-    """Steps in which it shrinks units a thousandfold, of increg until the first one is removed; by default as the epochs allow."""
+    """Steps in which it shrinks units a thousandfold, of increg until the first one is removed; by default as the epochs
+    allow."""
     growth: float | None = None
     """What it grows by; by default it follows from the steps."""
     limit: float | None = None
-    """Of increg, the regularisation with which a unit is removed (by default 2.5); of greg1 and greg2 the largest one (by default
-    half of what the learning rate allows)."""
+    """Of increg, the regularisation with which a unit is removed (by default 2.5); of greg1 and greg2 the largest one (by
+    default half of what the learning rate allows)."""
 
     def __post_init__(self) -> None:
         if not is_number(self.preparation) or not 0 < self.preparation <= 1:

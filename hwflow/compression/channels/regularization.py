@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,9 +30,9 @@ _KEPT = 1 / 4  # u of IncReg's function
 def growth_for(shrinkage: float, rates: Sequence[float], momentum: float, interval: int) -> float:
     """By how much lambda must grow every `interval` steps for exp(-shrinkage) to be left of a weight after `rates`.
 
-    Without a gradient of the loss, step s multiplies a weight by 1 - eta_s lambda_s / (1 - mu) to first order, where lambda_s is
-    the growth times floor(s / K): with a constant rate the growth is 2 K shrinkage (1 - mu) / (eta n^2). The form for rates that
-    change is ours.
+    Without a gradient of the loss, step s multiplies a weight by 1 - eta_s lambda_s / (1 - mu) to first order, where lambda_s
+    is the growth times floor(s / K): with a constant rate the growth is 2 K shrinkage (1 - mu) / (eta n^2). The form for rates
+    that change is ours.
 
     Args:
         shrinkage: ln(1000) for a thousandth.
@@ -140,9 +140,9 @@ class GrowingRegularization(_Growing):
     `limit`; for the rest of the training it is held.
 
     With `pick_steps` 0 (GReg-1) the units of least mean magnitude are chosen at the beginning. Otherwise (GReg-2) lambda first
-    grows on all units alike, by `pick_growth`, for `pick_steps` steps. What the loss needs more resists more, so that magnitudes
-    tell the curvature of the loss; then units are chosen by magnitude. The others' lambda falls back to 0 (the authors make it
-    negative, and doubt that in a comment).
+    grows on all units alike, by `pick_growth`, for `pick_steps` steps. What the loss needs more resists more, so that
+    magnitudes tell the curvature of the loss; then units are chosen by magnitude. The others' lambda falls back to 0 (the
+    authors make it negative, and doubt that in a comment).
 
     Attributes:
         source, cuts: see `hwflow.compression.channels.soft_masks.SoftMasks`.
@@ -224,7 +224,8 @@ def ramps_until_removed(count: int, cuts: int) -> float:
 class IncrementalRegularization(_Growing):
     """IncReg: at every step lambda grows on the units that rank low on the average of all steps, and falls on the others.
 
-    A unit whose lambda reaches `limit` is removed for good; what is not removed so by the end is removed then, the lowest first.
+    A unit whose lambda reaches `limit` is removed for good; what is not removed so by the end is removed then, the lowest
+    first.
 
     Attributes:
         source, cuts: see `hwflow.compression.channels.soft_masks.SoftMasks`.

@@ -1,8 +1,8 @@
 """Schedules of pruning while training: pure functions of the share of the training that is done, from 0 to 1.
 
 A ratio schedule gives the share of units that are pruned, P(t), for its value P at the end; a scale schedule gives the factor
-by which pruned units are multiplied, c(t). Soft filter pruning (SFP) is He et al., IJCAI 2018 (arXiv:1808.06866); its asymptotic
-variant (ASFP) He et al. 2019 (arXiv:1808.07471); the softer ones (SRFP, ASRFP) Cai et al. 2020 (arXiv:2010.09498).
+by which pruned units are multiplied, c(t). Soft filter pruning (SFP) is He et al., IJCAI 2018 (arXiv:1808.06866); its
+asymptotic variant (ASFP) He et al. 2019 (arXiv:1808.07471); the softer ones (SRFP, ASRFP) Cai et al. 2020 (arXiv:2010.09498).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 See `hwflow.compression.channels.schedules` for the papers. Before the training and after each of its epochs the units of each
 group are ranked by the norm of their filters, and the lowest floor(n P(t)) of n are multiplied by c(t); gradients move them
-all. At the end they are set to zero, and are what surgery removes.
+all. At the end they are zero, and are what surgery removes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ _ROUNDED = 1e-9  # n (r / n) may fall short of the whole number r by rounding
 class SoftMasks(TrainingHook):
     """Weakens units by a ratio schedule and a scale schedule.
 
-    Where c(t) is 0 before the end, only the filters are set to zero. Bias and normalisation stay, since a unit that is zero
-    altogether passes no gradient back through its ReLU and could never recover. Where c(t) is above 0, and at the end, bias,
-    scale and shift are multiplied with the filters: without that a normalisation would undo c(t), and its shift would remain.
+    A unit is multiplied with its bias and its normalisation's scale and shift: else the normalisation would undo c(t), and its
+    shift would remain when the filter is zero. So after every epoch the network is the one that surgery would give. The price
+    is that a unit which is zero altogether passes no gradient back through a ReLU, and does not recover where c(t) is 0.
 
     Attributes:
         source: finds the units.
         cuts: how many units of each name are removed at the end.
         epochs: of the training.
+        normalization: False multiplies filters alone before the end, as the authors' code does. Zero filters then recover, all
+            the faster since a normalisation divides by their standard deviation, and the masks move from epoch to epoch.
 
     Raises:
         InputError: for a scale schedule that does not end at 0, or less than one epoch.
@@ -45,6 +47,7 @@ class SoftMasks(TrainingHook):
     epochs: int
     ratio: RatioSchedule
     scale: ScaleSchedule
+    normalization: bool = True
     changes_sparsity = True
     removed: dict[str, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False)
     """At the end, which units are zero."""
@@ -93,7 +96,7 @@ class SoftMasks(TrainingHook):
             factor = self.scale(t, ratio / final)
             order = torch.argsort(filters.values().norm(dim=1), stable=True)
             lowest = order[:count]
-            weakened = filters if factor == 0 and t < 1 else self._outputs[name]
+            weakened = self._outputs[name] if self.normalization or t == 1 else filters
             weakened.scale_(torch.ones(filters.count).index_fill(0, lowest.cpu(), factor))
             self.removed[name] = tuple(sorted(lowest.tolist()))
             left[name] -= count

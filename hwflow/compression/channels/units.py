@@ -96,9 +96,7 @@ class ChannelUnits:
 
     def values(self) -> Tensor:
         """See `Units`."""
-        parts = [
-            view.parameter.detach().movedim(view.axis, 0)[view.positions].reshape(self.count, -1) for view in self._views
-        ]
+        parts = [view.parameter.detach().movedim(view.axis, 0)[view.positions].reshape(self.count, -1) for view in self._views]
         return torch.cat(parts, 1)
 
     @torch.no_grad()

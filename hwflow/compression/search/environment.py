@@ -69,13 +69,13 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self._whole = np.array([costs.metric(whole, name) for name in self._watched])
         for name, value in zip(self._watched, self._whole, strict=True):
             if not (np.isfinite(value) and value > 0):
-                raise InputError(_unknown(name))
+                raise InputError(unknown_metric(name))
         shares = np.array([b.share for b in self.budgets]) if self.budgets else np.ones(1)
         self._limits = shares * self._whole
         floors = tuple(group.widths[0] for group in costs.groups)
         self._cheapest = costs.least(self._watched, self._limits, floors, range(len(floors)))
         if not self._fits(self._cheapest):
-            raise InputError(_unreachable(self.budgets, self._values(self._cheapest) / self._whole))
+            raise InputError(unreachable(self.budgets, self._values(self._cheapest) / self._whole))
         self._static = _features(costs)
         size = self._static.shape[1] + 3 * len(self._watched) + 1
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (size,), np.float32)
@@ -205,7 +205,8 @@ def _features(costs: PlanCosts) -> npt.NDArray[np.float64]:
     return features / np.where(scale > 1, scale, 1)
 
 
-def _unknown(metric: str) -> str:
+def unknown_metric(metric: str) -> str:
+    """What an error says of a budget of a metric that the level does not know."""
     if metric == "peak_activation_bytes":
         return (
             f"{metric} is not known: which operator of this network reads what could not be followed, or the sizes of its "
@@ -217,7 +218,8 @@ def _unknown(metric: str) -> str:
     )
 
 
-def _unreachable(budgets: Sequence[Budget], least: npt.NDArray[np.float64]) -> str:
+def unreachable(budgets: Sequence[Budget], least: Sequence[float] | npt.NDArray[np.float64]) -> str:
+    """What an error says where a budget is below what the cheapest plan needs; `least` are its shares."""
     wanted = ", ".join(str(b) for b in budgets)
     reached = ", ".join(f"{b.metric}={np.ceil(value * 1e4) / 1e4:g}" for b, value in zip(budgets, least, strict=True))
     together = " together" if len(budgets) > 1 else ""
