@@ -18,7 +18,7 @@ from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.method import Compressed, Task
+from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.settings import Settings, changed, settings_of
@@ -33,7 +33,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
-from hwflow.progress import Shown, headed, shown
+from hwflow.progress import Progress, Shown, headed, shown
 from hwflow.reporting import write_report
 from hwflow.results import NetworkCost
 from hwflow.store import Store, key_of
@@ -106,15 +106,8 @@ def prune(
     loaded = load_data(data) if isinstance(data, str) else data
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
-    if asked.objective is not None and asked.objective not in get_args(Objective):
-        raise not_found("objective", asked.objective, get_args(Objective))
-    method = method_named(asked.method)
-    if plan is not None and not method.takes_plan:
-        raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
-    chip = None if accelerator is None else accelerator_of(accelerator)
-    if chip is None and (free := [level for level in asked.levels if not backend_of(level).needs_chip]):
-        own = {name: getattr(asked, name) for name in ("dataflow", "energy", "mapper", "engine", "effort")}
-        check_used(CostOptions(**own), free)
+    method = _method(asked, plan)
+    chip = _chip(accelerator, asked)
     with (
         _place(output) as place,
         opened(store, notify) as (cache, tell),
@@ -125,27 +118,75 @@ def prune(
         with folder.opened(config, resume=resume):
             for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
                 samples.check()
-            whole = _with_weights(model, loaded, weights)
-            task = Task(
-                model=whole,
-                name=_name(model),
-                data=loaded,
-                costs=LevelCosts(chip, asked, store=cache or False, notify=tell, progress=headed(bar, "costing")),
-                recipe=(asked.tuning or default_tuning(loaded, whole)).resolved(),
-                settings=asked,
-                plan=plan,
-                folder=folder,
-                config=config,
-                store=cache,
-                progress=bar,
-                notify=tell,
-            )
+            task = _task(model, loaded, chip, asked, plan, weights, folder, config, cache, bar, tell)
             method.prepare(task)
             if isinstance(model, str) and weights is None:
                 _train(model, task, training)
             start = time.monotonic()
             found = method.compress(task)
             return _finish(task, found, time.monotonic() - start)
+
+
+def check(
+    model: str | nn.Module,
+    data: Data,
+    accelerator: AcceleratorLike | None,
+    settings: Settings,
+    *,
+    store: Store | bool = True,
+    notify: Notify | None = None,
+) -> None:
+    """Raise what `prune` would raise before it trains: a budget out of reach, a plan that does not fit, too few epochs."""
+    method, chip = _method(settings, None), _chip(accelerator, settings)
+    with _place(None) as place, opened(store, notify) as (cache, tell):
+        method.prepare(_task(model, data, chip, settings, None, None, Folder(place), {}, cache, None, tell))
+
+
+def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Method:
+    if asked.objective is not None and asked.objective not in get_args(Objective):
+        raise not_found("objective", asked.objective, get_args(Objective))
+    method = method_named(asked.method)
+    if plan is not None and not method.takes_plan:
+        raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
+    return method
+
+
+def _chip(accelerator: AcceleratorLike | None, asked: Settings) -> Accelerator | None:
+    chip = None if accelerator is None else accelerator_of(accelerator)
+    if chip is None and (free := [level for level in asked.levels if not backend_of(level).needs_chip]):
+        own = {name: getattr(asked, name) for name in ("dataflow", "energy", "mapper", "engine", "effort")}
+        check_used(CostOptions(**own), free)
+    return chip
+
+
+def _task(
+    model: str | nn.Module,
+    data: Data,
+    chip: Accelerator | None,
+    asked: Settings,
+    plan: str | Path | Mapping[str, int] | None,
+    weights: str | Path | None,
+    folder: Folder,
+    config: Mapping[str, Any],
+    store: Store | None,
+    progress: Progress | None,
+    notify: Notify,
+) -> Task:
+    whole = _with_weights(model, data, weights)
+    return Task(
+        model=whole,
+        name=_name(model),
+        data=data,
+        costs=LevelCosts(chip, asked, store=store or False, notify=notify, progress=headed(progress, "costing")),
+        recipe=(asked.tuning or default_tuning(data, whole)).resolved(),
+        settings=asked,
+        plan=plan,
+        folder=folder,
+        config=config,
+        store=store,
+        progress=progress,
+        notify=notify,
+    )
 
 
 def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> nn.Module:

@@ -19,11 +19,14 @@ from hwflow.compression.channels.gradual_settings import GradualSettings
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.planned import Allocated
 from hwflow.compression.channels.regularization import (
+    LEAST_INTERVALS,
     GrowingRegularization,
     IncrementalRegularization,
+    check_growth,
     check_limit,
     check_ramp,
     growth_for,
+    largest_growth,
     pick_shrinkage,
     ramps_until_removed,
 )
@@ -42,7 +45,8 @@ from hwflow.training.recipe import Recipe
 from hwflow.training.score import reestimate_batchnorm, score
 
 _SHRINKAGE = math.log(1000)
-_USED = 0.8  # of the steps by default, so that the last units are gone before the cut
+_USED = 0.8  # of the steps, so that increg's last units are gone before the cut
+_RAMP = 0.4  # of the steps: where the loss holds on to a unit, its regularisation grows on behind the ramp
 _INCREG_LIMIT = 2.5
 
 
@@ -88,12 +92,11 @@ def _growing(*, pick: bool) -> Callable[[Setting], GrowingRegularization]:
         _check_descent(given.recipe)
         picked = len(rates) // 4 if pick else 0
         rest = rates[picked:]
-        ramp = asked.ramp_steps if asked.ramp_steps is not None else int(_USED * len(rest))
+        ramp = asked.ramp_steps or _ramp(rest, asked, given)
         _check_fits("ramp_steps", ramp, len(rest), given)
-        peak = max(rest)
-        check_ramp(ramp, asked.interval, 1e-12, peak, momentum)
+        check_ramp(ramp, asked.interval)
         growth = asked.growth or growth_for(_SHRINKAGE, rest[:ramp], momentum, asked.interval)
-        check_ramp(ramp, asked.interval, growth, peak, momentum)
+        check_growth(growth, ramp, asked.interval, max(rest), momentum)
         pick_growth = 0.0
         if pick:
             if picked < 2 * asked.interval:
@@ -110,13 +113,28 @@ def _growing(*, pick: bool) -> Callable[[Setting], GrowingRegularization]:
     return made
 
 
+def _ramp(rates: Sequence[float], asked: GradualSettings, given: Setting) -> int:
+    """The least ramp from a share of the steps on whose growth is stable."""
+    interval, momentum = asked.interval, given.recipe.momentum
+    first = max(LEAST_INTERVALS * interval, int(_RAMP * len(rates)))
+    for ramp in range(first, len(rates) + 1):
+        growth = asked.growth or growth_for(_SHRINKAGE, rates[:ramp], momentum, interval)
+        if growth <= largest_growth(ramp, interval, max(rates), momentum):
+            return ramp
+    raise InputError(
+        f"regularisation cannot grow in {len(rates)} steps as it has to: it grows every {interval} steps, at least "
+        f"{LEAST_INTERVALS} times, and not so fast that weights oscillate. Train for more epochs than {given.recipe.epochs} "
+        "towards the cut, or lower the interval."
+    )
+
+
 def _incremental(given: Setting) -> IncrementalRegularization:
     asked, steps = given.asked, len(given.rates)
     _check_descent(given.recipe)
     limit = _INCREG_LIMIT if asked.limit is None else asked.limit
     check_limit(limit, max(given.rates), given.recipe.momentum)
     longest = max((ramps_until_removed(given.counts[name], cut) for name, cut in given.cuts.items() if cut), default=1.0)
-    ramp = asked.ramp_steps if asked.ramp_steps is not None else int(_USED * steps / longest)
+    ramp = asked.ramp_steps or int(_USED * steps / longest)
     least = 10
     if ramp < least:
         raise InputError(

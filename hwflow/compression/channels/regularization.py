@@ -48,11 +48,11 @@ def largest_growth(steps: int, interval: int, rate: float, momentum: float) -> f
     return interval * (1 - momentum) / (rate * steps)
 
 
-def check_ramp(ramp_steps: int, interval: int, growth: float, rate: float, momentum: float) -> None:
-    """That lambda can grow so fast for so long.
+def check_ramp(ramp_steps: int, interval: int) -> None:
+    """That lambda grows often enough.
 
     Raises:
-        InputError: for a ramp shorter than ten growths, or a growth with which weights oscillate: what is allowed.
+        InputError: for a ramp shorter than ten growths.
     """
     check_whole("ramp_steps", ramp_steps)
     check_whole("interval", interval)
@@ -61,11 +61,20 @@ def check_ramp(ramp_steps: int, interval: int, growth: float, rate: float, momen
             f"ramp_steps is {ramp_steps}; lambda grows every {interval} steps, and must grow at least {LEAST_INTERVALS} times: "
             f"allowed are {LEAST_INTERVALS * interval} steps or more. Train for more epochs, or lower the interval."
         )
+
+
+def check_growth(growth: float, ramp_steps: int, interval: int, rate: float, momentum: float) -> None:
+    """That weights do not oscillate before the ramp's end.
+
+    Raises:
+        InputError: naming the largest growth.
+    """
     most = largest_growth(ramp_steps, interval, rate, momentum)
     if not is_number(growth) or not 0 < growth <= most:
         raise InputError(
-            f"growth is {growth!r}; it must be above 0, and with a learning rate of {rate:g} and a momentum of {momentum:g} at "
-            f"most {most:.4g} for {ramp_steps} steps: above that the weights would oscillate."
+            f"growth is {growth:.4g}; it must be above 0, and with a learning rate of {rate:g} and a momentum of {momentum:g} "
+            f"at most {most:.4g} for {ramp_steps} steps: above that the weights would oscillate. A longer ramp grows more "
+            "slowly."
         )
 
 
@@ -335,8 +344,10 @@ def _ratio(units: Units, removed: Sequence[int]) -> float:
 
 __all__ = [
     "GONE",
+    "LEAST_INTERVALS",
     "GrowingRegularization",
     "IncrementalRegularization",
+    "check_growth",
     "check_limit",
     "check_ramp",
     "growth_for",
