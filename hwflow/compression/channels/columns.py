@@ -201,8 +201,8 @@ class ColumnCut:
                 return {ColumnPlan.name(name): n for name, n in kept.items()}
         reached = [now[b.metric] / whole[b.metric] for b in asked.budgets]
         raise InputError(
-            f"{unreachable(asked.budgets, reached)} Columns save little where the product runs no better than the convolution: "
-            "at coarse and on systolic arrays they save most."
+            f"{unreachable(asked.budgets, reached)} The patches of an image overlap: as a matrix they are read several times "
+            "over, which pruned columns have to make up for first."
         )
 
     def _checked(self, plan: Mapping[str, int]) -> Choice:

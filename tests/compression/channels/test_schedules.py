@@ -59,7 +59,7 @@ def test_bad_values_are_named() -> None:
         Falling(1.0, "square")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"ratio_start is 0.375; .* below three quarters of the ratio at the end.*below 0.375"):
         Asymptotic(0.375)(0.0, 0.5)
-    with pytest.raises(InputError, match="ends at 0.2; it must end at 0, or units are cut that still contribute"):
+    with pytest.raises(InputError, match=r"ends at 0.2; it must end at 0, or units are cut that still contribute"):
         check_scale(lambda t, share: 0.2)
 
 

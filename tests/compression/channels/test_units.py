@@ -8,7 +8,7 @@ from torch import nn
 
 from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.surgery import shrunk
-from hwflow.compression.channels.units import Channels, ChannelUnits, ColumnUnits, Columns, Units, checked_cuts
+from hwflow.compression.channels.units import Channels, ChannelUnits, Columns, ColumnUnits, Units, checked_cuts
 from hwflow.errors import InputError
 from tests.compression import nets
 
@@ -129,7 +129,7 @@ def test_columns_are_inputs_of_the_matrix_product() -> None:
 
 def test_columns_are_refused_of_other_layers() -> None:
     model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ConvTranspose2d(8, 4, 2), nn.ReLU())
-    with pytest.raises(InputError, match="'0' has 8 groups, each with a matrix of its own.*with one group"):
+    with pytest.raises(InputError, match=r"'0' has 8 groups, each with a matrix of its own.*with one group"):
         ColumnUnits(model, "0")
     for name, kind in (("1", "ConvTranspose2d"), ("2", "ReLU")):
         with pytest.raises(InputError, match=f"'{name}' is {kind}; only convolutions have columns"):
@@ -147,7 +147,7 @@ def test_a_model_that_was_not_grouped_is_refused() -> None:
 def test_numbers_of_units_to_remove_are_checked() -> None:
     units = Columns(("0",)).units(nn.Sequential(nn.Conv2d(3, 8, 3)), "coupled")
     assert checked_cuts({"0": 0}, units) == {}
-    with pytest.raises(InputError, match="27 of the 27 units of '0' are to be removed, a share of 1; .* below 1"):
+    with pytest.raises(InputError, match=r"27 of the 27 units of '0' are to be removed, a share of 1; .* below 1"):
         checked_cuts({"0": 27}, units)
     with pytest.raises(InputError, match=r"-1 of the 27 units .* must be at least 0"):
         checked_cuts({"0": -1}, units)
