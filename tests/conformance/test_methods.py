@@ -317,7 +317,7 @@ def test_a_plan_is_refused_by_a_method_that_chooses_its_own(run: Runs, tmp_path:
 def test_a_folder_of_an_unknown_method_is_refused(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     _, folder = run.finished("uniform")
     monkeypatch.delitem(METHODS, "uniform")
-    with pytest.raises(InputError, match=r"unknown method 'uniform'.* Known: channels"):
+    with pytest.raises(InputError, match=r"unknown method 'uniform'.* Known: .*channels"):
         hwflow.load_pruned(folder, network())
 
 

@@ -60,6 +60,7 @@ _FORMAT = 1
 _LOCK = ".lock"
 AGENT = "agent"
 """Another name for the method `channels`."""
+_EXTENDED = ("methods", "seeds", "budgets")  # what a contest that goes on may have more of
 _METRICS = ("energy_pj", "energy_normalized", "latency_s", "macs", "params", "dram_bytes")
 
 
@@ -155,7 +156,8 @@ def compress_many(
         budgets: each is a share of `metric`, or a text such as `"energy=0.5,latency=0.6"` of several that hold together.
         seeds: of searches, orders of samples and fresh weights.
         settings: everything else, as in `hwflow.prune`; `changes` are fields of it with other values.
-        resume: go on in a folder of the same contest; finished runs are not repeated, failed ones are.
+        resume: go on in a folder of the same contest; finished runs are not repeated, failed ones are. Methods, seeds and budgets
+            may be added.
 
     Raises:
         InputError: as `compress`, and where the folder holds another contest: what differs.
@@ -314,11 +316,15 @@ def _opened(place: Path, config: dict[str, Any], *, resume: bool) -> Iterator[No
     if begun:
         if not resume:
             raise InputError(f"{place} holds a contest already: --resume continues it; or name another folder.")
-        if parts := differences(read_json(file), plain):
+        before = read_json(file)
+        longer = {name: plain[name] for name in _EXTENDED if set(before.get(name, ())) <= set(plain[name])}
+        if parts := differences({**before, **longer}, plain):
             raise InputError(
                 f"{place} holds another contest, which this one cannot continue: {'; '.join(parts[:4])}"
                 f"{f'; and {len(parts) - 4} more' if len(parts) > 4 else ''}. Ask the same, or name another folder."
             )
+        if longer:
+            write_json(file, plain)
     elif not file.exists() and place.exists() and (not place.is_dir() or any(entry.name != _LOCK for entry in place.iterdir())):
         raise InputError(f"{place} is no contest's folder and is not empty: name another, or a new one.")
     else:
