@@ -185,7 +185,7 @@ def prune(
     budget, metric, level = budget or "0.5", metric or "energy", level or "mid"
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
-    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": _seeds(seed)[0]}
+    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": seeds_of(seed)[0]}
     if epochs is not None:
         tuning["epochs"] = epochs
     if learning_rate is not None:
@@ -206,7 +206,7 @@ def prune(
         searcher=searcher or "ddpg",
         baselines=baselines or "quick",  # type: ignore[arg-type]
         episodes=300 if episodes is None else episodes,
-        seeds=_seeds(seed),
+        seeds=seeds_of(seed),
         round_to=round_to,
         floor_ratio=floor,
         streams=streams,
@@ -242,7 +242,7 @@ def prune(
         raise InterruptError(
             f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
         ) from None
-    deliver(_page(result, settings))
+    deliver(pruned_page(result, settings))
     remark(f"wrote {output}")
 
 
@@ -279,7 +279,8 @@ def _refuse_unused(
         raise InputError(f"{', '.join(given)} changes nothing beside --plan {plan}: no plan is searched. Leave it out.")
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def seeds_of(text: str) -> tuple[int, ...]:
+    """The value of --seed."""
     parts = args.listed("--seed", text)
     if not all(part.isdecimal() and len(part) <= _DIGITS for part in parts):
         raise InputError(f"--seed is {text!r}; it must be a whole number, or several with commas between them.")
@@ -296,7 +297,8 @@ def _found_by(settings: Settings) -> str:
     return f"search at {settings.levels[0]}" if settings.method == "channels" else f"method {settings.method}"
 
 
-def _page(result: PruneResult, settings: Settings) -> Page:
+def pruned_page(result: PruneResult, settings: Settings) -> Page:
+    """What a finished run shows."""
     from hwflow.cli.console import Page, Table, counted, number
     from hwflow.cost.backend import backend_of
 

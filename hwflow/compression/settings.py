@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
+from hwflow.compression.channels.gradual_settings import GradualSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at
@@ -20,6 +21,7 @@ from hwflow.types import LevelName, Mapper, Objective
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
+_SINCE_0_1 = ("method", "searcher", "begun_with", "reconstruct", "baselines", "allocate")  # left out where they are the default
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
@@ -77,6 +79,11 @@ class Settings:
     """How plans are judged."""
     tuning: Recipe | None = None
     """Of the fine-tuning; by default `hwflow.compression.fine_tuning.default_tuning`."""
+    allocate: str = "uniform"
+    """What chooses how many channels each group keeps, with methods that do not search: a name of
+    `hwflow.compression.allocation.ALLOCATIONS`, or a plan's file or folder."""
+    gradual: GradualSettings = field(default_factory=GradualSettings)
+    """Of methods that prune while training."""
     criterion: str = "l1"
     """Which channels of a group stay: a name of `hwflow.compression.channels.criteria.CRITERIA`."""
     begun_with: int | None = None
@@ -136,20 +143,17 @@ class Settings:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
-        for name in (
-            "method",
-            "searcher",
-            "begun_with",
-            "reconstruct",
-            "baselines",
-        ):  # folders of version 0.1 have none of them
+        for name in _SINCE_0_1:
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
+        if self.gradual == GradualSettings():
+            del data["gradual"]
         return data
 
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
-    """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), or `samples` of the proxy.
+    """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
+    gradual methods' settings (`ramp_steps`), or `samples` of the proxy.
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -159,12 +163,16 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     """
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
+    gradual = {n: v for n, v in changes.items() if n in GradualSettings.__dataclass_fields__}
     for name in changes:
-        if name not in own and name not in recipe and name != "samples":
-            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, "samples"}
+        if name not in own and name not in recipe and name not in gradual and name != "samples":
+            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, *GradualSettings.__dataclass_fields__}
+            known.add("samples")
             raise not_found("setting of prune", name, known)
     if "samples" in changes:
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
+    if gradual:
+        own["gradual"] = replace(own.get("gradual", settings.gradual), **gradual)
     if recipe:
         own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
     return replace(settings, **own) if own else settings
