@@ -21,6 +21,7 @@ from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
+from hwflow.hardware.stored_bits import widened
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network
 from hwflow.progress import Progress
@@ -302,8 +303,11 @@ def _other_traffic_bytes(plan: Plan) -> float:
 
 
 def _area_um2(plan: Plan) -> float | None:
-    """The chip's area; where layers differ in word widths, of the chip that serves the widest."""
-    areas = [chip_area_um2(chip.accelerator, chip.table) for chip in plan.chips.values()]
+    """The chip's area; where layers differ in word widths, of the chip that serves the widest, its accumulators included."""
+    areas = []
+    for layer in plan.network if plan.accelerator else ():
+        chip = plan.chip(layer)
+        areas.append(chip_area_um2(chip.accelerator, widened(chip.table, chip.accelerator, layer)))
     known = [area for area in areas if area is not None]
     return max(known) if known and len(known) == len(areas) else None
 

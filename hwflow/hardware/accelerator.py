@@ -123,11 +123,12 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     def with_bits(self, bits: Bits) -> Accelerator:
         """Word widths for these tensors: each memory takes the largest of what it keeps, sizes in bytes stay as they are.
 
-        The multiplier takes the wider operand; the adder keeps its own width unless outputs need more. So do accumulators:
-        memories for outputs alone whose words are wider than the multiplier's operands hold sums that no narrower word could.
+        The multiplier takes the wider operand; the adder keeps its own width unless outputs need more, and so do memories for
+        outputs alone, which hold sums. How narrower elements of a layer lie in a memory's words is said in
+        `hwflow.hardware.stored_bits`.
         """
         content = self.model_dump(exclude_none=True)
-        if misfits := set_word_widths(content["hierarchy"], bits, self.mac.multiplier_bits):
+        if misfits := set_word_widths(content["hierarchy"], bits):
             common = math.gcd(*(memory.width_bits for memory in self.memories))
             raise InputError(f"accelerator {self.name}: {misfit_text(misfits, common)}")
         return _validated(content, f"accelerator {self.name}")
