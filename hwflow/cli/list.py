@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
-_LISTS = ("networks", "accelerators", "dataflows", "datasets")
+_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets")
 
 
 def listing(
     what: Annotated[
         str,
-        typer.Argument(metavar="networks|accelerators|dataflows|datasets", help="What to list.", show_default=False),
+        typer.Argument(metavar="networks|accelerators|pe-types|dataflows|datasets", help="What to list.", show_default=False),
     ],
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """List the networks, accelerators, dataflows or data sets that hwflow knows by name."""
+    """List the networks, accelerators, PE types, dataflows or data sets that hwflow knows by name."""
     from hwflow.cli.arguments import chosen
     from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
@@ -26,7 +26,13 @@ def listing(
     chosen("--format", form, ("table", "json"))
     if what not in _LISTS:
         raise not_found("list", what, _LISTS)
-    lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
+    lists = {
+        "networks": _networks,
+        "accelerators": _accelerators,
+        "pe-types": _pe_types,
+        "dataflows": _dataflows,
+        "datasets": _datasets,
+    }
     entries = lists[what]()
     if form == "json":
         deliver_text(json.dumps(entries, indent=2) + "\n")
@@ -48,6 +54,12 @@ def _accelerators() -> dict[str, str]:
     from hwflow.hardware.accelerator import presets
 
     return {name: _described(path) for name, path in presets().items()}
+
+
+def _pe_types() -> dict[str, str]:
+    from hwflow.hardware.pe_types import PE_TYPES
+
+    return {name: entry.description for name, entry in PE_TYPES.items()}
 
 
 def _dataflows() -> dict[str, str]:

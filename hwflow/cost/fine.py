@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -176,7 +177,7 @@ def key(
         ToolMissing: where the tool cannot be identified because it is not here.
     """
     tool = command(files)[0]
-    content = [MODEL, engine.name, tool, engine.version(tool), table.unit, table.source, sorted(files.items())]
+    content: list[Any] = [MODEL, engine.name, tool, engine.version(tool), table.unit, table.source, sorted(files.items())]
     if layer is not None and accelerator is not None and packs(accelerator, layer):
         content.append([stored_bits(memory, layer) for memory in accelerator.memories])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

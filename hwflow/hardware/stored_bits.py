@@ -51,7 +51,8 @@ def stored_bits(memory: Memory, layer: Layer) -> StoredBits:
     if bits is None or accumulates(memory):
         return StoredBits((word, word, word), (word, word, word))
     sums = max(bits.outputs, sum_bits(layer, bits))
-    return StoredBits(tuple(bits), (bits.weights, bits.inputs, sums))
+    operands = bits.weights, bits.inputs
+    return StoredBits((*operands, bits.outputs), (*operands, sums))
 
 
 def accumulates(memory: Memory) -> bool:

@@ -23,7 +23,8 @@ def set_word_widths(hierarchy: Sequence[dict[str, Any]], bits: Bits) -> dict[str
     misfits: dict[str, int] = {}
     for part in hierarchy:
         if part["kind"] == "mac":
-            part["multiplier_bits"] = max(bits.weights, bits.inputs)
+            shifts = part.get("arithmetic", "int") in ("shift1", "shift2")  # weights are codes, which say by how much
+            part["multiplier_bits"] = bits.inputs if shifts else max(bits.weights, bits.inputs)
             part["adder_bits"] = max(part["adder_bits"], bits.outputs) if bits.outputs else part["adder_bits"]
         elif part["kind"] != "fanout":
             old, row = part["word_bits"], part["width_bits"]

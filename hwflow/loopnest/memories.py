@@ -50,13 +50,13 @@ class Widths:
 
     def words(self, reads: Floats, fills: Floats, updates: Floats) -> tuple[Floats, Floats, Floats]:
         """Elements that are read, filled and updated, [level, tensor, batch], as words of the memories."""
-        moved = moved_bits(self.own, self.sums, reads, fills, updates)
-        return tuple(bits / self.word for bits in moved)
+        read, filled, updated = moved_bits(self.own, self.sums, reads, fills, updates)
+        return read / self.word, filled / self.word, updated / self.word
 
     def accesses(self, reads: Floats, fills: Floats, updates: Floats) -> tuple[Floats, Floats, Floats]:
         """The same as whole accesses."""
-        moved = moved_bits(self.own, self.sums, reads, fills, updates)
-        return tuple(np.ceil(bits / self.row) for bits in moved)
+        read, filled, updated = moved_bits(self.own, self.sums, reads, fills, updates)
+        return np.ceil(read / self.row), np.ceil(filled / self.row), np.ceil(updated / self.row)
 
     def share(self, level: int, tensor: int) -> float:
         """A complete element as a share of the memory's word."""

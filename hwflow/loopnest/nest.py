@@ -251,11 +251,10 @@ class Nest:
         compute_cycles, widths = nest.compute_cycles, memory.widths
         fits = (nest.fan <= memory.fanout).all(axis=0) & (counts.padded <= memory.room).all(axis=0)
         if widths.packed:
-            accesses = widths.accesses(reads, fills, updates)
+            read, filled, updated = widths.accesses(reads, fills, updates)
         else:
-            accesses = tuple(np.ceil(words / memory.block[:, :, None]) for words in (reads, fills, updates))
-        prices = memory.read, memory.write, memory.update
-        per_instance = sum(number.sum(axis=1) * price for number, price in zip(accesses, prices, strict=True))
+            read, filled, updated = (np.ceil(words / memory.block[:, :, None]) for words in (reads, fills, updates))
+        per_instance = read.sum(axis=1) * memory.read + filled.sum(axis=1) * memory.write + updated.sum(axis=1) * memory.update
         if memory.grouped:  # whose accesses the instances at work in one array share
             per_instance *= np.minimum(nest.most, memory.groups) / nest.most
         if widths.packed:
