@@ -38,6 +38,7 @@ def prune(
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     level: Annotated[
         str | None, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed; by default mid.")
     ] = None,
@@ -218,8 +219,8 @@ def prune(
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     method_named(method)  # an unknown one shows before the data are read
-    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
-    if chip is None and (changes or any(backend_of(name).needs_chip for name in settings.levels)):
+    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    if chip is None and (changes or pe_type or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))
