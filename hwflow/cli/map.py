@@ -27,6 +27,7 @@ def show_mapping(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
     input_shape: args.InputOption = None,
@@ -56,7 +57,7 @@ def show_mapping(
     mapping = output is not None and output.suffix.lower() in (".yaml", ".yml")
     answered = None if mapping else output
     shape = form_of(form, answered, ("table", "json", "markdown"))
-    chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
+    chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     found_layer = args.load_network(network, input_shape, batch, bits)[layer]
 
     options = cost.CostOptions(dataflow=dataflow, objective=objective, energy=energy, effort=effort)  # type: ignore[arg-type]

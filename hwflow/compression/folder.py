@@ -122,6 +122,16 @@ class Folder:
         write_json(self.path / name, content)
 
 
+def _renamed(config: Any) -> Any:
+    """A `config.json` with fields as they are called now: in folders of version 0.1 the proxy has a `norm`."""
+    settings = config.get("settings") if isinstance(config, dict) else None
+    proxy = settings.get("proxy") if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(proxy, dict) or "norm" not in proxy:
+        return config
+    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
+    return {**config, "settings": now}
+
+
 def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
     """Episodes that a folder's search was begun with, where these settings make it longer or have done so; else None.
 
@@ -152,16 +162,6 @@ def _is_longer(before: Any, now: Mapping[str, Any]) -> bool:
         return as_begun(before) == as_begun(now) and before["settings"]["episodes"] < now["settings"]["episodes"]
     except (TypeError, KeyError, ValueError):
         return False
-
-
-def _renamed(config: Any) -> Any:
-    """A `config.json` with fields as they are called now: in folders of version 0.1 the proxy has a `norm`."""
-    settings = config.get("settings") if isinstance(config, dict) else None
-    proxy = settings.get("proxy") if isinstance(settings, dict) else None
-    if not isinstance(settings, dict) or not isinstance(proxy, dict) or "norm" not in proxy:
-        return config
-    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
-    return {**config, "settings": now}
 
 
 class Log:

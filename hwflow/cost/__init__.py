@@ -121,7 +121,9 @@ def analyse(
     """
     from hwflow.cost import mid
 
-    chip = accelerator_of(accelerator).serving(layer)
+    described = accelerator_of(accelerator)
+    layer = described.typed(layer)
+    chip = described.serving(layer)
     with opened(store, None) as (cache, _):
         table = energy_sources.energy_table(chip, energy, engine=engine, store=cache)
     return mid.analyse(layer, chip, mapping, table)

@@ -125,11 +125,18 @@ class Fanout(NamedPart):
 
 
 class MacUnit(NamedPart):
-    """The arithmetic at the end of the hierarchy: one multiply-accumulate per cycle and instance."""
+    """The arithmetic at the end of the hierarchy: one multiply-accumulate per cycle and instance.
+
+    `arithmetic`: integer or floating-point multiplication, a shift by a power of two (shift1), two shifts and an addition
+    (shift2), or XNOR and popcount; `multiplier_bits` are then those of the activations. `energies`: the table of arithmetic
+    that prices it (`hwflow.hardware.arithmetic`).
+    """
 
     kind: Literal["mac"]
     multiplier_bits: Positive
     adder_bits: Positive
+    arithmetic: Literal["int", "fp", "shift1", "shift2", "xnor"] = "int"
+    energies: Literal["aladdin", "horowitz"] = "aladdin"
 
 
 Part = Annotated[Memory | Fanout | MacUnit, Field(discriminator="kind")]

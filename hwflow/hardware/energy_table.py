@@ -14,7 +14,9 @@ from typing import Any
 from hwflow.errors import InputError
 from hwflow.files import folder, read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
+from hwflow.hardware.arithmetic import is_plain, relative_energy
 from hwflow.hardware.dram_energies import derived_drams, dram_provenance
+from hwflow.hardware.part_energy import PartEnergy
 from hwflow.types import EnergyUnit
 
 RAM_ROWS = 64
@@ -22,22 +24,6 @@ RAM_ROWS = 64
 
 
 _DERIVED = "derived from"
-
-
-@dataclass(frozen=True)
-class PartEnergy:
-    """Energy per action of one instance, in the table's unit; `leak` is per cycle. A MAC unit has `compute` only.
-
-    `estimator` names what answered; `area_um2` is the area of one instance, or None where nothing is known of it.
-    """
-
-    read: float = 0.0
-    write: float = 0.0
-    update: float = 0.0
-    compute: float = 0.0
-    leak: float = 0.0
-    area_um2: float | None = None
-    estimator: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,8 @@ def part_key(part: Memory | MacUnit, accelerator: Accelerator) -> str:
     """What the energy of a part depends on, as text: two parts with the same key have the same energies."""
     process = f"technology={accelerator.technology_nm:g}nm cycle={accelerator.cycle_s:.6g}s"
     if isinstance(part, MacUnit):
-        return f"mac multiplier={part.multiplier_bits} adder={part.adder_bits} {process}"
+        kind = "" if is_plain(part) else f"{part.arithmetic} by {part.energies} "
+        return f"mac {kind}multiplier={part.multiplier_bits} adder={part.adder_bits} {process}"
     if part.kind == "dram":
         return f"dram type={part.dram_type} width={part.width_bits}"
     return f"{part.kind} depth={part.depth} width={part.width_bits} banks={part.banks} ports={part.ports} {process}"
@@ -82,6 +69,8 @@ def normalized(accelerator: Accelerator) -> EnergyTable:
         parts[memory.name] = PartEnergy(access, access, access, estimator="Eyeriss ISCA 2016 Table IV")
     mac = accelerator.mac
     parts[mac.name] = PartEnergy(compute=(mac.multiplier_bits / 16) ** 2, estimator="Eyeriss ISCA 2016 Table IV")
+    if not is_plain(mac):
+        parts[mac.name] = PartEnergy(compute=relative_energy(mac), estimator=f"{mac.energies}'s ratio to 16-bit integers")
     return EnergyTable("normalized", "normalized (Eyeriss ISCA 2016, Table IV; MAC = 1)", parts)
 
 
@@ -167,3 +156,19 @@ def _library() -> tuple[dict[str, PartEnergy], Mapping[str, Any]]:
         return {key: PartEnergy(**entry) for key, entry in content["parts"].items()}, dict(content["provenance"])
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no table of recorded energies: {error}.") from error
+
+
+__all__ = [
+    "RAM_ROWS",
+    "EnergyTable",
+    "PartEnergy",
+    "chip_area_um2",
+    "costed_parts",
+    "estimators_of",
+    "normalized",
+    "part_key",
+    "recorded",
+    "recorded_part",
+    "recorded_provenance",
+    "unrecorded",
+]

@@ -15,6 +15,8 @@ from typing import Any
 from hwflow.errors import InputError, ToolError, ToolMissing
 from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
+from hwflow.hardware.arithmetic import is_plain
+from hwflow.hardware.energy_fit import priced_unit
 from hwflow.hardware.energy_table import EnergyTable, PartEnergy, costed_parts, derived_part, estimators_of
 from hwflow.timeloop.accelergy_parts import COMPUTE, STORAGE, accelergy_files, entry_of
 from hwflow.timeloop.architecture import architecture_of
@@ -54,6 +56,8 @@ def characterise(
     except ToolError as error:
         raise ToolError(f"{error}{architecture.undefined()}") from error
     found = {name: _share(part, accelerator.sharers(name)) for name, part in found.items()}
+    if not is_plain(unit := accelerator.mac):
+        found[unit.name] = priced_unit(unit, found[unit.name], accelerator.cycle_s)
     versions = {"accelergy": engine.version("accelergy"), "engine": engine.name}
     return EnergyTable("pJ", f"accelergy ({estimators_of(found)})", found, versions)
 

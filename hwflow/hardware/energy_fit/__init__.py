@@ -23,6 +23,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
+from hwflow.hardware.arithmetic import REFERENCE, is_plain, priced
 from hwflow.hardware.energy_fit.points import component
 from hwflow.hardware.energy_fit.polynomials import Error, Model, OutOfRange, shipped
 from hwflow.hardware.energy_table import (
@@ -75,7 +76,17 @@ def completed(accelerator: Accelerator) -> EnergyTable:
 
 def fitted_part(part: Memory | MacUnit, accelerator: Accelerator) -> PartEnergy:
     """Energies and area of one part. Leakage is power times the chip's cycle. Raises as `fitted`."""
-    return derived_part(part) or _fitted(part, accelerator.technology_nm, accelerator.cycle_s)
+    if (derived := derived_part(part)) is not None:
+        return derived
+    technology, cycle_s = accelerator.technology_nm, accelerator.cycle_s
+    if isinstance(part, MacUnit) and not is_plain(part):
+        return priced_unit(part, _fitted(REFERENCE, technology, cycle_s), cycle_s)
+    return _fitted(part, technology, cycle_s)
+
+
+def priced_unit(unit: MacUnit, reference: PartEnergy, cycle_s: float) -> PartEnergy:
+    """Energies and area of arithmetic without models of its own, from those of `REFERENCE` at the chip's technology."""
+    return priced(unit, reference, _fitted(REFERENCE, 45.0, cycle_s))
 
 
 @functools.lru_cache(_KEPT)
@@ -106,4 +117,4 @@ def _provenance(errors: Mapping[str, Mapping[str, Error]]) -> dict[str, Any]:
     return {"fitted": {**shipped()[1], "held_out_errors": by_part}}
 
 
-__all__ = ["OutOfRange", "completed", "fitted", "fitted_part"]
+__all__ = ["OutOfRange", "completed", "fitted", "fitted_part", "priced_unit"]
