@@ -118,6 +118,14 @@ def prune(
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
     ] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            "--holdout",
+            metavar="train:SHARE|test:SHARE|DATA",
+            help="Images that the network has not seen, to compare plans on; by default a tenth of the training images.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of the fine-tuning.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", metavar="LR", help="Learning rate of the fine-tuning.")
@@ -213,6 +221,7 @@ def prune(
                 training=training,
                 output=output,
                 resume=resume,
+                holdout=holdout,
                 progress=bar,
                 notify=say,
             )

@@ -470,7 +470,7 @@ def told(model: nn.Module, data: Data, **more: Any) -> list[str]:
     """What a run says of the images that plans are judged on."""
     notes: list[str] = []
     short = replace(SETTINGS, episodes=3, tuning=replace(TUNING, epochs=1))
-    run(model, data, None, short, notify=notes.append, **more)
+    run(model, data, more.pop("output", None), short, notify=notes.append, **more)
     return [note for note in notes if "it is not known whether" in note]
 
 
@@ -484,6 +484,9 @@ def test_a_module_of_unknown_training_is_told_of(small: Small, digits: Data, tmp
     torch.save(small.state_dict(), tmp_path / "plain.pt")
     assert len(told(Small(), digits, weights=tmp_path / "plain.pt")) == 1
     assert told(small, digits, plan={"inner": 16}) == []
+    assert "--holdout (holdout=) names images that it has not seen, for instance test:0.3" in note
+    assert told(model, digits, holdout="test:0.5", output=tmp_path / "held") == []
+    assert json.loads((tmp_path / "held" / "config.json").read_text())["holdout"] == "test:0.5"
 
 
 def test_a_module_that_hwflow_trained_is_known(digits: Data, tmp_path: Path) -> None:

@@ -178,14 +178,15 @@ def _tell_of_training(task: Task) -> None:
     held-out samples are the same. Of other networks, and other data, nothing is known.
     """
     known, data = trained_on(task.model), task.data
-    if known == data.identity:
+    if known == data.identity or data.held is not None:
         return
     why = "it was trained on other data, or its files were moved since" if known else "hwflow did not train it"
     held = len(data.hold_out()[1])
     task.notify(
         f"plans are compared on {held:,} images held out of the training set of {data.name}, and it is not known whether "
         f"{task.name} was trained on them ({why}). If it was, accuracies of plans come out too high; those before and after, "
-        "on the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out."
+        "on the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out; --holdout "
+        "(holdout=) names images that it has not seen, for instance test:0.3, a part of the test set."
     )
 
 
