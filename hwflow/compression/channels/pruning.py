@@ -97,12 +97,16 @@ class ChannelPruning(Method):
     def _search(self, task: Task, splits: Splits) -> PlanComparison:
         asked = task.settings
         total, done = len(searches_of(asked)) * len(asked.seeds) * asked.episodes, 0
+        if asked.proxy.first:
+            env = PruningEnv(self._tables.at(asked.levels[0]), lambda _: 0.0, task.budgets, metric=asked.metric)
+            splits.search.race_against(uniform_plan(env))
         log = Log(task.folder.path / "log.jsonl")
 
         def told(by: str, seed: int, episode: Episode) -> None:
             nonlocal done
             done += 1
-            log.add({"by": by, "seed": seed, **asdict(episode)})
+            raced = {"samples": splits.search.samples_of(episode.plan)} if asked.proxy.first else {}
+            log.add({"by": by, "seed": seed, **asdict(episode), **raced})
             task.tell(f"{by}, seed {seed}: accuracy {episode.accuracy:.4f}", done, total)
 
         try:
