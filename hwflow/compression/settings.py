@@ -154,7 +154,7 @@ class Settings:
 
     def to_data(self) -> dict[str, Any]:
         """Plain data, for `config.json`."""
-        data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        data: dict[str, Any] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
         for name in _SINCE_0_1:
             if data[name] == Settings.__dataclass_fields__[name].default:

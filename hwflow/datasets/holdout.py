@@ -34,11 +34,12 @@ def with_holdout(data: Data, spec: str | Samples) -> Data:
                 f"--holdout {spec} holds {_shown(other)}; {data.name} has {_shown(data)}. Name images of the same kind."
             )
         return _named(data, other.test, spec)
-    whole: Samples = getattr(data, part)
+    whole = data.train if part == "train" else data.test
     count = _share(spec, text, len(whole))
     labels = whole.indices * 0 if whole.labels is None else whole.labels
     held, rest = stratified(labels, count, seed=0)
-    return replace(data, held=whole.subset(held), **{part: whole.subset(rest)})
+    left, found = whole.subset(rest), whole.subset(held)
+    return replace(data, held=found, train=left) if part == "train" else replace(data, held=found, test=left)
 
 
 def _named(data: Data, held: Samples, name: str) -> Data:
