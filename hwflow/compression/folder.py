@@ -123,13 +123,14 @@ class Folder:
 
 
 def _renamed(config: Any) -> Any:
-    """A `config.json` with fields as they are called now: in folders of version 0.1 the proxy has a `norm`."""
+    """A `config.json` with fields as they are called now: in folders of version 0.1 the criterion is the proxy's `norm`."""
     settings = config.get("settings") if isinstance(config, dict) else None
     proxy = settings.get("proxy") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(proxy, dict) or "norm" not in proxy:
         return config
-    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
-    return {**config, "settings": now}
+    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}}
+    named = {} if proxy["norm"] == "l1" else {"criterion": proxy["norm"]}  # l1, the default, is not written
+    return {**config, "settings": now | named}
 
 
 def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
