@@ -50,7 +50,7 @@ def fewer(data: Data, count: int = IMAGES) -> Data:
     """So many training images, each class with its share; the whole test set."""
     labels = data.train.labels
     assert labels is not None
-    _, chosen = stratified(labels, count, 0)
+    chosen, _ = stratified(labels, count, 0)
     return replace(data, name=f"{data.name}, {count:,} images", train=data.train.subset(chosen))
 
 
