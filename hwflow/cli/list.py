@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
-_LISTS = ("networks", "accelerators", "dataflows", "datasets", "methods")
+_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods")
 
 
 def listing(
     what: Annotated[
         str,
-        typer.Argument(metavar="networks|accelerators|dataflows|datasets|methods", help="What to list.", show_default=False),
+        typer.Argument(
+            metavar="networks|accelerators|pe-types|dataflows|datasets|methods", help="What to list.", show_default=False
+        ),
     ],
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """List the networks, accelerators, dataflows, data sets or compression methods that hwflow knows by name."""
+    """List the networks, accelerators, PE types, dataflows, data sets or compression methods that hwflow knows by name."""
     from hwflow.cli.arguments import chosen
     from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
@@ -26,8 +28,14 @@ def listing(
     chosen("--format", form, ("table", "json"))
     if what not in _LISTS:
         raise not_found("list", what, _LISTS)
-    lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
-    lists["methods"] = _methods
+    lists = {
+        "networks": _networks,
+        "accelerators": _accelerators,
+        "pe-types": _pe_types,
+        "dataflows": _dataflows,
+        "datasets": _datasets,
+        "methods": _methods,
+    }
     entries = lists[what]()
     if form == "json":
         deliver_text(json.dumps(entries, indent=2) + "\n")
@@ -49,6 +57,12 @@ def _accelerators() -> dict[str, str]:
     from hwflow.hardware.accelerator import presets
 
     return {name: _described(path) for name, path in presets().items()}
+
+
+def _pe_types() -> dict[str, str]:
+    from hwflow.hardware.pe_types import PE_TYPES
+
+    return {name: entry.description for name, entry in PE_TYPES.items()}
 
 
 def _dataflows() -> dict[str, str]:

@@ -24,7 +24,7 @@ from torch import nn
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.decision import Choice, Decision
-from hwflow.compression.folder import Folder
+from hwflow.compression.folder import Folder, as_begun
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.search.comparison import PlanComparison
 from hwflow.compression.settings import Settings
@@ -84,8 +84,8 @@ class Task:
 
     @property
     def identity(self) -> str:
-        """Tells this run with these weights from all others, for checkpoints."""
-        return key_of(self.config, digest(self.model))
+        """Tells this run with these weights from all others, for checkpoints; a longer search keeps that of the shorter one."""
+        return key_of(as_begun(self.config), digest(self.model))
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data
+from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data, prolonged
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.registry import method_named
@@ -84,13 +84,15 @@ def prune(
             peak_activation_bytes.
         budget: at most this share of the unpruned network's metric; or shares by metric, as `{"energy": 0.5, "latency": 0.6}`
             or `"energy=0.5,latency=0.6"`; None for AMC's soft budget.
-        seed: of the agent and of the random plans; several give the comparison its spread, the first one's plan is applied.
+        seed: of the searches; several give the comparison its spread, and the best plan of all is applied.
         plan: a plan to apply instead of a search: channels by group, a file or folder that holds one, or `"uniform"`.
         weights: a file, from `hwflow train`.
         training: how a network without weights is trained; by default `hwflow.training.default_recipe`.
         settings: everything else, and instead of `level`, `metric`, `budget` and `seed` where given.
         output: the folder to write; see `hwflow.compression.folder`. Without one nothing is kept but the store's answers.
-        resume: go on in a folder where the same run was interrupted; the result is that of an uninterrupted one.
+        resume: go on in a folder where the same run was interrupted; the result is that of an uninterrupted one. With more
+            episodes than the folder's run had, its search goes on, too, with the warm-up that it was begun with: the result is
+            that of an uninterrupted run with `begun_with=` the first number of episodes.
         store: for costs and for accuracies of plans, as in `hwflow.estimate`.
         progress: told what is done of the work at hand; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know.
@@ -114,6 +116,8 @@ def prune(
         shown(progress, f"{_name(model)} on {loaded.name}") as bar,
     ):
         folder = Folder(place)
+        if resume and plan is None and (first := prolonged(place, asked.to_data())):
+            asked = replace(asked, begun_with=first)
         config = _config(model, loaded, chip, asked, plan, weights, training)
         with folder.opened(config, resume=resume):
             for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
@@ -248,7 +252,8 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult,
         else choice_to_data(network, found.decisions or (), found.plan),
     )
     if comparison is not None:
-        folder.write("comparison.json", {"candidates": comparison.candidates, "refined": comparison.refined})
+        names = ("candidates", "refined", "finalists")
+        folder.write("comparison.json", {name: getattr(comparison, name) for name in names})
     parts = {**found.seconds, **(comparison.seconds if comparison else {})}
     folder.write("times.json", {"seconds": parts, "total": seconds, **_images(task, found)})
     if found.summary:

@@ -18,7 +18,7 @@ from hwflow.compression.channels.units import Columns, ColumnUnits, UnitSource
 from hwflow.compression.decision import Choice, Decision
 from hwflow.compression.folder import choice_to_data, plan_from_file
 from hwflow.compression.method import Compressed, Task
-from hwflow.compression.search.environment import unknown_metric, unreachable
+from hwflow.compression.search.plan_space import unknown_metric, unreachable
 from hwflow.cost.cost_grid import CostTable, Entry
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer

@@ -156,8 +156,7 @@ def compress_many(
         budgets: each is a share of `metric`, or a text such as `"energy=0.5,latency=0.6"` of several that hold together.
         seeds: of searches, orders of samples and fresh weights.
         settings: everything else, as in `hwflow.prune`; `changes` are fields of it with other values.
-        resume: go on in a folder of the same contest; finished runs are not repeated, failed ones are. Methods, seeds and
-        budgets
+        resume: go on in a folder of the same contest; finished runs are kept, failed ones repeated. Methods, seeds and budgets
             may be added.
 
     Raises:
