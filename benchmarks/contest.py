@@ -57,9 +57,9 @@ def fewer(data: Data, count: int = IMAGES) -> Data:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--base-epochs", type=int, default=20, help="of the unpruned network")
-    parser.add_argument("--episodes", type=int, default=40, help="plans of each search")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--base-epochs", type=int, default=12, help="of the unpruned network")
+    parser.add_argument("--episodes", type=int, default=30, help="plans of each search")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", default=list(BUDGETS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
