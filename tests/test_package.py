@@ -99,6 +99,7 @@ def test_no_imports_run_in_a_circle() -> None:
 
 _NOUNS = {
     "fine_tuning",
+    "gradual_settings",
     "settings",
     "mapping",
     "padding",
@@ -145,6 +146,8 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
     functions = {
         "analyse",
         "compare",
+        "compress",
+        "compress_many",
         "cost_table",
         "estimate",
         "estimate_many",

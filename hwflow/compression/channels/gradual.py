@@ -40,7 +40,7 @@ from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.search.comparison import shares_of
 from hwflow.errors import InputError
 from hwflow.network.replica import replica
-from hwflow.training.loop import History, fit
+from hwflow.training.loop import History
 from hwflow.training.recipe import Recipe
 from hwflow.training.score import reestimate_batchnorm, score
 
@@ -240,17 +240,7 @@ class GradualPruning(Method):
         plan = self._cut.plan(task)
         hook, recipe, model = self._hook(task, plan), self._recipe, replica(task.model)
         train, held = task.data.hold_out()
-        history = fit(
-            model,
-            train,
-            held,
-            recipe,
-            task=task.data.task,
-            teacher=task.model if recipe.distillation else None,
-            hooks=[hook],
-            checkpoint=task.folder.checkpoints / "preparation.pt",
-            progress=task.stage(f"training with {self.name}"),
-        )
+        history = task.train(model, f"training with {self.name}", hooks=[hook], recipe=recipe)
         small, hooks = self._cut.apply(model, hook.removed)
         task.tell("scoring the cut")
         cut = score(small, held, task=task.data.task, device=recipe.device, precision=recipe.precision)
