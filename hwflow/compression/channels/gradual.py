@@ -99,11 +99,6 @@ def _growing(*, pick: bool) -> Callable[[Setting], GrowingRegularization]:
         check_growth(growth, ramp, asked.interval, max(rest), momentum)
         pick_growth = 0.0
         if pick:
-            if picked < 2 * asked.interval:
-                raise InputError(
-                    f"greg2 shrinks all units in the first quarter of {len(rates)} steps, which is less than twice the "
-                    f"interval of {asked.interval} steps. Train for more epochs, or lower the interval."
-                )
             pick_growth = growth_for(pick_shrinkage(), rates[:picked], momentum, asked.interval)
         most = (1 - momentum) / max(rates)
         limit = most / 2 if asked.limit is None else asked.limit
@@ -131,7 +126,7 @@ def _ramp(rates: Sequence[float], asked: GradualSettings, given: Setting) -> int
 def _incremental(given: Setting) -> IncrementalRegularization:
     asked, steps = given.asked, len(given.rates)
     _check_descent(given.recipe)
-    limit = _INCREG_LIMIT if asked.limit is None else asked.limit
+    limit = min(_INCREG_LIMIT, (1 - given.recipe.momentum) / max(given.rates)) if asked.limit is None else asked.limit
     check_limit(limit, max(given.rates), given.recipe.momentum)
     longest = max((ramps_until_removed(given.counts[name], cut) for name, cut in given.cuts.items() if cut), default=1.0)
     ramp = asked.ramp_steps or int(_USED * steps / longest)
