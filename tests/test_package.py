@@ -99,7 +99,6 @@ def test_no_imports_run_in_a_circle() -> None:
 
 _NOUNS = {
     "fine_tuning",
-    "gradual_settings",
     "settings",
     "mapping",
     "padding",

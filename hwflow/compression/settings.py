@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
-from hwflow.compression.channels.gradual_settings import GradualSettings
+from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at

@@ -17,7 +17,7 @@ for _package in ("torch", "torch_pruning", "gymnasium"):
 from hwflow.compression.accuracy import ProxySettings  # noqa: E402
 from hwflow.compression.budget import Budget  # noqa: E402
 from hwflow.compression.channels.discovery import find_groups, rebuild  # noqa: E402
-from hwflow.compression.channels.gradual_settings import GradualSettings  # noqa: E402
+from hwflow.compression.channels.gradual_options import GradualSettings  # noqa: E402
 from hwflow.compression.channels.groups import Group, Grouping  # noqa: E402
 from hwflow.compression.channels.planned import Allocated  # noqa: E402
 from hwflow.compression.channels.surgery import prune_model, rank_channels  # noqa: E402

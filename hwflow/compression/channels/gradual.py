@@ -15,7 +15,7 @@ from torch import nn
 
 from hwflow.compression.channels.columns import ColumnCut, ColumnPlan
 from hwflow.compression.channels.discovery import rebuild
-from hwflow.compression.channels.gradual_settings import GradualSettings
+from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.planned import Allocated
 from hwflow.compression.channels.regularization import (
