@@ -45,6 +45,14 @@ class Activations:
         self._whole = np.array([size[held].sum() for held in largest])
         self._lost = np.array([lost[held].sum(axis=0) for held in largest])
 
+    @property
+    def sums(self) -> tuple[Floats, Floats] | None:
+        """Bits that exist at once, [sum], of the unpruned network, and what a unit less of each group takes off, [sum, group].
+
+        None where the network's data flow is not known.
+        """
+        return (self._whole.astype(np.float64), self._lost.astype(np.float64)) if self._known else None
+
     def peaks(self, plans: Sequence[Widths]) -> Floats:
         """Whole bytes of each plan, [plan]; NaN where the network's data flow is not known."""
         if not self._known:
@@ -91,6 +99,27 @@ class PlanCosts:
         """Rows whose size depends on a group."""
         return self._touched[group]
 
+    @property
+    def dependence(self) -> tuple[tuple[int, ...], ...]:
+        """For each row the groups that its size depends on."""
+        return self._depends
+
+    @property
+    def activations(self) -> Activations | None:
+        """What the activations of plans need."""
+        return self._activations
+
+    def width_sums(self, row: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The sums of widths that a row's sizes follow from, each as (group, factor on its removed units).
+
+        A layer that reads a concatenation depends on many groups, but only on the sum of their widths.
+        """
+        sizes: dict[str, list[tuple[int, int]]] = {}
+        for step in self._grouping.layer_steps:
+            if step.row == row:
+                sizes.setdefault(step.field, []).append((step.group, step.per_unit))
+        return tuple(dict.fromkeys(tuple(sorted(parts)) for parts in sizes.values()))
+
     def layers(self, widths: Widths) -> tuple[Layer, ...]:
         """The rows of the pruned network."""
         return tuple(self._grouping.network_for(self.plan(widths)).layers)
@@ -109,6 +138,13 @@ class PlanCosts:
     def rows(self, widths: Widths) -> Floats:
         """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
         return np.asarray(self._values_of([widths])[0])
+
+    def row(self, row: int, widths: Widths) -> Floats:
+        """One row of `rows`."""
+        pick, known = self._rows[row]
+        if pick(widths) not in known:
+            self._learn([widths], [row])
+        return np.asarray(self._values[known[pick(widths)]])
 
     def metric(self, totals: Floats, name: str) -> Any:
         """One metric from the totals of a network, or of each of several, [..., metric]."""
@@ -147,15 +183,15 @@ class PlanCosts:
         rows = self._rows
         places = [[known.get(pick(widths), -1) for pick, known in rows] for widths in plans]
         if any(-1 in found for found in places):
-            self._learn(plans)
+            self._learn(plans, range(len(rows)))
             places = [[known[pick(widths)] for pick, known in rows] for widths in plans]
         return np.asarray(self._values[places])
 
-    def _learn(self, plans: Sequence[Widths]) -> None:
-        """Cost the rows of plans that are not known yet, all at once."""
+    def _learn(self, plans: Sequence[Widths], rows: Iterable[int]) -> None:
+        """Cost rows of plans that are not known yet, all at once."""
         missing = {
             (r, pick(widths)): self._grouping.layer_for(r, widths)
-            for r, (pick, known) in enumerate(self._rows)
+            for r, (pick, known) in ((r, self._rows[r]) for r in rows)
             for widths in plans
             if pick(widths) not in known
         }

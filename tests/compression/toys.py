@@ -24,6 +24,7 @@ class ToyGroup:
     channels: int
     widths: tuple[int, ...]
     stream: bool = False
+    unit: int = 1
 
 
 class Chain:
@@ -72,10 +73,21 @@ def ragged(layer: Layer) -> Entry:
 class Held:
     """As `hwflow.compression.plan_costs.Activations`, for a chain: what each convolution reads and writes, in 16-bit words."""
 
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
     def peaks(self, plans: Sequence[Widths]) -> Floats:
         """The largest sum of each plan."""
         ends = np.pad(np.array(plans, dtype=np.float64), ((0, 0), (1, 1)), constant_values=((0, 0), (3, 10)))
         return np.asarray(2.0 * 64 * (ends[:, :-1] + ends[:, 1:]).max(axis=1))
+
+    @property
+    def sums(self) -> tuple[Floats, Floats]:
+        """The sums in bits of the whole chain, [row], and what a channel of each group takes off, [row, group]."""
+        groups = self._chain.groups
+        rows = [self._chain.layer_for(r, tuple(g.channels for g in groups)) for r in range(len(groups) + 1)]
+        lost = [[16.0 * 64 * (g in on) for g in range(len(groups))] for on in self._chain.dependence]
+        return np.array([16.0 * 64 * (row.C + row.M) for row in rows]), np.array(lost)
 
 
 class Blocks(Chain):
@@ -99,7 +111,7 @@ class Blocks(Chain):
 def chain_costs(channels: Sequence[int], price: Callable[[Layer], Entry] = plain) -> PlanCosts:
     """Costs of a chain's plans."""
     chain = Chain(channels)
-    return PlanCosts(chain, price, Held())  # type: ignore[arg-type]
+    return PlanCosts(chain, price, Held(chain))  # type: ignore[arg-type]
 
 
 def at_most(costs: PlanCosts, shares: Sequence[float]) -> Budget:

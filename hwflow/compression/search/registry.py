@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hwflow.compression.search.baselines import RandomSearcher, UniformSearcher
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.exact import ExactSearcher
 from hwflow.compression.search.searcher import Searcher
 from hwflow.compression.search.walks import DdpgSearcher
 from hwflow.errors import not_found
@@ -14,7 +15,12 @@ from hwflow.errors import not_found
 Make = Callable[[PruningEnv, Hyperparameters, int], Searcher]
 """A searcher for a problem, with the agent's settings, which others may ignore, and a seed."""
 
-SEARCHERS: dict[str, Make] = {"ddpg": DdpgSearcher, "random": RandomSearcher, "uniform": UniformSearcher}
+SEARCHERS: dict[str, Make] = {
+    "ddpg": DdpgSearcher,
+    "exact": ExactSearcher,
+    "random": RandomSearcher,
+    "uniform": UniformSearcher,
+}
 
 WITHOUT_EVALUATIONS: dict[str, bool] = {"uniform": False}
 """The searchers that propose one plan, for which no other is measured; whether they need the units' scores."""
