@@ -34,7 +34,7 @@ class _Growth(NamedTuple):
     factor: float
     turn: float
     group: int
-    index: int
+    place: int
 
 
 def project(space: PlanSpace, wishes: Sequence[float]) -> Widths:
@@ -84,8 +84,8 @@ def _scaled(space: PlanSpace, growths: Sequence[Sequence[_Growth]]) -> Widths:
 
     def at(count: int) -> Widths:
         plan = [group.widths[0] for group in groups]
-        for _, _, group, index in ordered[:count]:
-            plan[group] = groups[group].widths[index]
+        for _, _, group, place in ordered[:count]:
+            plan[group] = groups[group].widths[place]
         return tuple(plan)
 
     if not space.fits(at(0)):
@@ -118,7 +118,7 @@ def _above(
 
 
 def _with(plan: Widths, growth: _Growth, groups: Sequence[Group]) -> Widths:
-    return (*plan[: growth.group], groups[growth.group].widths[growth.index], *plan[growth.group + 1 :])
+    return (*plan[: growth.group], groups[growth.group].widths[growth.place], *plan[growth.group + 1 :])
 
 
 __all__ = ["AHEAD", "nearest", "project"]

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from hwflow.compression.search.baselines import RandomSearcher, UniformSearcher
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.evolution import EvolutionSearcher, ModelSearcher
 from hwflow.compression.search.exact import ExactSearcher
+from hwflow.compression.search.greedy import GreedySearcher
 from hwflow.compression.search.searcher import Searcher
 from hwflow.compression.search.walks import DdpgSearcher
 from hwflow.errors import not_found
@@ -17,7 +19,10 @@ Make = Callable[[PruningEnv, Hyperparameters, int], Searcher]
 
 SEARCHERS: dict[str, Make] = {
     "ddpg": DdpgSearcher,
+    "evolution": EvolutionSearcher,
     "exact": ExactSearcher,
+    "greedy": GreedySearcher,
+    "model": ModelSearcher,
     "random": RandomSearcher,
     "uniform": UniformSearcher,
 }
