@@ -127,6 +127,14 @@ def prune(
             help="Which channels of a group stay: the most important ones by this criterion.",
         ),
     ] = "l1",
+    reconstruct: Annotated[
+        str,
+        typer.Option(
+            "--reconstruct",
+            metavar="none|plan|search",
+            help="Refit layers whose inputs were cut by least squares: of the chosen plan, or of all plans searched, too.",
+        ),
+    ] = "none",
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
     ] = None,
@@ -206,6 +214,7 @@ def prune(
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
         criterion=criterion,
+        reconstruct=reconstruct,  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     method_named(method)  # an unknown one shows before the data are read

@@ -18,6 +18,7 @@ from hwflow.training.recipe import Recipe
 from hwflow.types import LevelName, Mapper, Objective
 
 Baselines = Literal["none", "quick", "all"]
+Reconstruct = Literal["none", "plan", "search"]
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
@@ -81,6 +82,9 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    reconstruct: Reconstruct = "none"
+    """What is refitted by least squares to the whole network's outputs after surgery: nothing, the chosen plan's network before
+    its fine-tuning (`plan`), or every network that a search measures, too (`search`)."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -100,6 +104,8 @@ class Settings:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
         criterion_named(self.criterion)
+        if self.reconstruct not in get_args(Reconstruct):
+            raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
 
     @property
     def mapping_objective(self) -> Objective:
@@ -121,7 +127,7 @@ class Settings:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
-        for name in ("method", "searcher", "baselines"):  # folders of version 0.1 have none of them, and can be continued
+        for name in ("method", "searcher", "criterion", "baselines", "reconstruct"):  # of version 0.1, which can be continued
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
         return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,38 @@ def test_a_run_leaves_everything(small: Small, digits: Data, tmp_path: Path) -> 
     assert f"the plan of {applied['by']}" in report
     assert f"Applied: the plan of {applied['by']}" in "".join(_page(result, SETTINGS).lines)
     assert by["agent"]["searched"] == max(entry["accuracy"] for entry in log if entry["by"] == "agent")
+
+
+def test_the_chosen_plans_network_is_refitted(small: Small, digits: Data, tmp_path: Path) -> None:
+    """What that brings is told, and the search is the same without it; where it refits all plans, accuracies are others."""
+    found = {}
+    for how in ("none", "plan", "search"):
+        result = run(small, digits, tmp_path / how, replace(SETTINGS, episodes=3, reconstruct=how))  # type: ignore[arg-type]
+        log = [json.loads(line) for line in (tmp_path / how / "log.jsonl").read_text().splitlines()]
+        found[how] = {json.dumps(entry["plan"]): entry["accuracy"] for entry in log}
+        expected = (
+            r"\d layers refitted, whose outputs were .* % \(mean square\) from .* without and .* with it, on held-out images"
+        )
+        assert bool(re.fullmatch(expected, result.summary.get("reconstruction", ""))) == (how != "none")
+        assert ("reconstruct" in json.loads((tmp_path / how / "config.json").read_text())["settings"]) == (how != "none")
+    assert found["none"] == found["plan"]
+    common = set(found["none"]) & set(found["search"])
+    assert common
+    assert any(found["none"][plan] != found["search"][plan] for plan in common)
+
+
+def test_a_network_of_streams_says_how_to_prune_them(digits: Data) -> None:
+    class Streams(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Conv2d(16, 4, 3, 1, 1, bias=False), nn.Conv2d(4, 16, 3, 1, 1, bias=False)
+            self.inner_norm, self.wide, self.head = nn.BatchNorm2d(4), nn.Identity(), nn.Linear(16, 10)
+
+    expected = (
+        r"nothing can be pruned of Streams: --streams \(streams=True\) offers the group stem, which additions tie together; in"
+    )
+    with pytest.raises(InputError, match=expected):
+        run(Streams(), digits, None)
 
 
 def test_the_pruned_network_comes_back(small: Small, digits: Data, tmp_path: Path) -> None:

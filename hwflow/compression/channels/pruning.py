@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hwflow.compression.accuracy import Proxy
 from hwflow.compression.channels.criteria import CRITERIA, scores
-from hwflow.compression.channels.discovery import find_groups, rebuild
+from hwflow.compression.channels.discovery import STREAM, find_groups, rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
@@ -22,6 +22,7 @@ from hwflow.compression.search.comparison import PlanComparison, Splits, compare
 from hwflow.compression.search.environment import PruningEnv, Scores
 from hwflow.compression.search.search import Episode
 from hwflow.errors import InputError
+from hwflow.network.replica import replica
 from hwflow.training.score import placed
 from hwflow.training.weights import trained_on
 
@@ -56,6 +57,7 @@ class ChannelPruning(Method):
                     task.data.task,
                     task.store,
                     task.settings.criterion,
+                    task.settings.reconstruct == "search",
                 )
                 for part in parts(len(held), task.settings.proxy.samples)
             )
@@ -65,6 +67,7 @@ class ChannelPruning(Method):
         assert plan is not None
         task.folder.write(PLAN, plan_to_data(grouping, plan))  # before the fine-tuning, which can take hours
         small = splits.search.pruned(plan)
+        refitted = _refit(task, splits.held_out, small, plan)
         return Compressed(
             model=small,
             plan=plan,
@@ -72,6 +75,7 @@ class ChannelPruning(Method):
             tuning=task.fine_tune(small),
             comparison=comparison,
             seconds={f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()},
+            summary=refitted,
         )
 
     def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
@@ -120,6 +124,25 @@ class ChannelPruning(Method):
             return scores(task.model, self._grouping, criterion, task.data.hold_out()[0], seed=task.recipe.seed)
 
 
+def _refit(task: Task, held_out: Proxy, small: nn.Module, plan: Choice) -> dict[str, str]:
+    """Reconstruct the pruned network where that was asked for; what that brought, for the report."""
+    if task.settings.reconstruct == "none":
+        return {}
+    task.tell("refitting layers whose inputs were cut")
+    before = held_out.judge(replica(small))
+    refits = held_out.reconstruct(small, plan).values()
+    after = held_out.judge(replica(small))
+    if not refits:
+        return {"reconstruction": "no layer whose inputs were cut is linear in its weights"}
+    count = "1 layer" if len(refits) == 1 else f"{len(refits)} layers"
+    error = [sum(errors) / len(refits) for errors in zip(*refits, strict=True)]
+    return {
+        "reconstruction": f"{count} refitted, whose outputs were {100 * error[0]:.1f} % (mean square) from those of the whole "
+        f"network and are {100 * error[1]:.1f} % now; accuracy before fine-tuning {100 * before:.2f} % without and "
+        f"{100 * after:.2f} % with it, on held-out images"
+    }
+
+
 def parts(held: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
     """Positions of the held-out samples for searches, for the choice among the best plans, and for what is reported.
 
@@ -146,8 +169,16 @@ def _grouping(task: Task) -> Grouping:
         name=task.name,
     )
     if not grouping.groups:
-        reasons = "; ".join(f"{group}: {why}" for group, why in list(grouping.left_out.items())[:3])
-        raise InputError(f"nothing can be pruned of {task.name}: {reasons or 'it has no layer with channels of its own'}.")
+        streams = [group for group, why in grouping.left_out.items() if why == STREAM]
+        others = [f"{group}: {why}" for group, why in grouping.left_out.items() if why != STREAM]
+        if streams:
+            count = "the group" if len(streams) == 1 else f"the {len(streams)} groups"
+            others = [
+                f"--streams (streams=True) offers {count} {', '.join(streams[:3])}, which additions tie together",
+                *others,
+            ]
+        reasons = "; ".join(others[:3]) or "it has no layer with channels of its own"
+        raise InputError(f"nothing can be pruned of {task.name}: {reasons}.")
     return grouping
 
 
