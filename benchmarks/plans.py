@@ -99,7 +99,9 @@ class Bed:
         judged = data.test.subset(range(JUDGED))
         proxy, judge = (Proxy(module, grouping, fit_on, part, PROXY, recipe, store=store) for part in (held, judged))
         importance = scores(module, grouping, "lamp")
-        return cls(PruningEnv(PlanTables(grouping, costs).at("mid"), proxy, budgets, scores=importance), judge)
+        tables = PlanTables(grouping, costs)
+        tables.fill("mid")
+        return cls(PruningEnv(tables.at("mid"), proxy, budgets, scores=importance), judge)
 
 
 def main() -> None:
