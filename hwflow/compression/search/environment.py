@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hwflow.compression.budget import Budget
-from hwflow.compression.channels.groups import Widths
 from hwflow.compression.decision import Choice
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.plan_space import PlanSpace
@@ -115,25 +114,6 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     def project(self, wishes: Sequence[float]) -> Choice:
         """The plan for shares that the groups shall keep; see `hwflow.compression.search.projection.project`."""
         return self.costs.plan(project(self.space, wishes))
-
-    @property
-    def limits(self) -> npt.NDArray[np.float64]:
-        """What no plan exceeds, in the units of each budget's metric."""
-        return self.space.limits
-
-    @property
-    def watched(self) -> tuple[str, ...]:
-        """The budgets' metrics, or the one that the reward weighs where there is no budget."""
-        return self.space.metrics
-
-    @property
-    def cheapest(self) -> Widths:
-        """A plan that is known to keep the budgets."""
-        return self.space.cheapest
-
-    def fits(self, widths: Widths) -> bool:
-        """Whether a plan, as a tuple, keeps all budgets."""
-        return self.space.fits(widths)
 
     def shares(self, plan: Choice) -> list[float]:
         """Of their channels that a plan's groups keep."""

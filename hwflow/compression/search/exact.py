@@ -130,7 +130,7 @@ def probes_around(problem: PruningEnv, base: Choice) -> list[Probe]:
 
 def _limited(problem: PruningEnv, share: float) -> PruningEnv:
     """The problem with a budget of the metric that its reward weighs, or with the least that is reachable."""
-    metric = problem.watched[0]
+    metric = problem.space.metrics[0]
     while True:
         try:
             return PruningEnv(problem.costs, problem.accuracy, [Budget(metric, min(share, 1.0))], scores=problem.scores)

@@ -23,7 +23,7 @@ shown: list[tuple[int, int]] = []
 
 @pytest.fixture(scope="module")
 def grouping() -> Grouping:
-    return find_groups(load_module("resnet20", num_classes=10, in_channels=3), (1, 3, 8, 8), streams=True, round_to=8)
+    return find_groups(load_module("resnet20", num_classes=10, in_channels=3), (1, 3, 8, 8), streams=True, round_to=2)
 
 
 @pytest.fixture
