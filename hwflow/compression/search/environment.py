@@ -74,7 +74,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self._limits = shares * self._whole
         floors = tuple(group.widths[0] for group in costs.groups)
         self._cheapest = costs.least(self._watched, self._limits, floors, range(len(floors)))
-        if not self._fits(self._cheapest):
+        if not self.fits(self._cheapest):
             raise InputError(_unreachable(self.budgets, self._values(self._cheapest) / self._whole))
         self._static = _features(costs)
         size = self._static.shape[1] + 3 * len(self._watched) + 1
@@ -148,7 +148,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     def affordable(self, plan: dict[str, int]) -> bool:
         """Whether a plan keeps all budgets."""
-        return self._fits(tuple(plan[group.name] for group in self.costs.groups))
+        return self.fits(tuple(plan[group.name] for group in self.costs.groups))
 
     def _cut(self, wanted: float) -> int:
         """The allowed width nearest to what is wanted, or the largest below it that leaves a completion within the budgets.
@@ -158,7 +158,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         group = self.costs.groups[len(self.decided)]
         widths, nearest = group.widths, group.widths.index(_nearest(group, wanted))
         for i in (*range(nearest, -1, -1), *range(nearest + 1, len(widths))):
-            if self._fits(self._completed(widths[i])):
+            if self.fits(self._completed(widths[i])):
                 return int(widths[i])
         raise AssertionError("no width of the group fits, though a completion was known")
 
@@ -166,7 +166,8 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         """The plan so far with one more width and the cheapest rest that is known; its own width of the completion fits."""
         return (*self.decided, width, *self._completion[len(self.decided) + 1 :])
 
-    def _fits(self, widths: Widths) -> bool:
+    def fits(self, widths: Widths) -> bool:
+        """Whether a plan, as a tuple, keeps all budgets."""
         return not self.budgets or bool((self._values(widths) <= self._limits).all())
 
     def _values(self, widths: Widths) -> npt.NDArray[np.float64]:
