@@ -83,7 +83,7 @@ def prune(
             peak_activation_bytes.
         budget: at most this share of the unpruned network's metric; or shares by metric, as `{"energy": 0.5, "latency": 0.6}`
             or `"energy=0.5,latency=0.6"`; None for AMC's soft budget.
-        seed: of the agent and of the random plans; several give the comparison its spread, the first one's plan is applied.
+        seed: of the searches; several give the comparison its spread, and the best plan of all is applied.
         plan: a plan to apply instead of a search: channels by group, a file or folder that holds one, or `"uniform"`.
         weights: a file, from `hwflow train`.
         training: how a network without weights is trained; by default `hwflow.training.default_recipe`.
@@ -204,7 +204,8 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult)
         else choice_to_data(network, found.decisions or (), found.plan),
     )
     if comparison is not None:
-        folder.write("comparison.json", {"candidates": comparison.candidates, "refined": comparison.refined})
+        names = ("candidates", "refined", "finalists")
+        folder.write("comparison.json", {name: getattr(comparison, name) for name in names})
         folder.write("times.json", {"seconds": {**found.seconds, **comparison.seconds}})
     if found.summary:
         folder.write("summary.json", dict(found.summary))

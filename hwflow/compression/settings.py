@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
+from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.search.ddpg import Hyperparameters
-from hwflow.compression.search.registry import SEARCHERS
+from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.training.recipe import Recipe
 from hwflow.types import LevelName, Mapper, Objective
+
+Baselines = Literal["none", "quick", "all"]
+Reconstruct = Literal["none", "plan", "search"]
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
@@ -31,7 +35,8 @@ class Settings:
     """The search's level, then those at which the best plans are cut to the budget and ranked again. The budget holds at the
     last one, which is taken to be the truest; a plan that is cut there can exceed it at those before."""
     keep: int = 8
-    """Plans that are taken to the next level."""
+    """The best plans of all searches and baselines that are taken to each next level, and of which the one that is applied is
+    chosen on samples that no search saw."""
     budgets: tuple[Budget, ...] = (Budget("energy", 0.5),)
     """What no plan exceeds; none for AMC's soft budget, which weighs `metric`."""
     metric: str = "energy"
@@ -51,9 +56,9 @@ class Settings:
     jobs: int = 1
     """Layers that are costed at once."""
     episodes: int = 300
-    """Plans that the agent tries, for each seed; as many are drawn at random."""
+    """Plans that a search tries, for each seed."""
     seeds: tuple[int, ...] = (0,)
-    """Of the agent and of the random plans; the first seed's best plan is applied."""
+    """Of the searches; the best plan of all seeds is applied."""
     round_to: int = 8
     """Channels kept are multiples of it, or all."""
     floor_ratio: float = 0.1
@@ -65,13 +70,21 @@ class Settings:
     method: str = "channels"
     """How the network is compressed, a name of `hwflow.compression.registry.METHODS`."""
     searcher: str = "ddpg"
-    """What proposes plans, a name of `hwflow.compression.search.registry.SEARCHERS`."""
+    """What proposes plans, a name of `hwflow.compression.search.registry.SEARCHERS`; `agent` is the same as `ddpg`."""
     agent: Hyperparameters = field(default_factory=Hyperparameters)
     """The agent's own settings; its warm-up is cut to a third of the episodes."""
     proxy: ProxySettings = field(default_factory=ProxySettings)
     """How plans are judged."""
     tuning: Recipe | None = None
     """Of the fine-tuning; by default `hwflow.compression.fine_tuning.default_tuning`."""
+    criterion: str = "l1"
+    """Which channels of a group stay: a name of `hwflow.compression.channels.criteria.CRITERIA`."""
+    baselines: Baselines = "quick"
+    """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
+    as many plans and seeds, too."""
+    reconstruct: Reconstruct = "none"
+    """What is refitted by least squares to the whole network's outputs after surgery: nothing, the chosen plan's network before
+    its fine-tuning (`plan`), or every network that a search measures, too (`search`)."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -84,11 +97,15 @@ class Settings:
             raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
         for seed in self.seeds:
             check_whole("a seed", seed, 2**63 - 1, 0)
-        if self.searcher not in SEARCHERS:
-            raise not_found("searcher", self.searcher, SEARCHERS)
+        object.__setattr__(self, "searcher", searcher_named(self.searcher))
+        if self.baselines not in get_args(Baselines):
+            raise not_found("set of baselines", self.baselines, get_args(Baselines))
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
+        criterion_named(self.criterion)
+        if self.reconstruct not in get_args(Reconstruct):
+            raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
 
     @property
     def mapping_objective(self) -> Objective:
@@ -110,7 +127,7 @@ class Settings:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
-        for name in ("method", "searcher"):  # folders of version 0.1 have neither field, and can be continued
+        for name in ("method", "searcher", "criterion", "baselines", "reconstruct"):  # of version 0.1, which can be continued
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
         return data

@@ -8,10 +8,10 @@ from typing import Any
 
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.ranked_cut import ranked_cut, values_of
 from hwflow.compression.search.searcher import Choice, Measured
 from hwflow.compression.search.walks import DdpgSearcher
 
-_RATIOS = 1000  # steps of the share that uniform pruning keeps
 _NEVER = 2**31
 
 
@@ -55,24 +55,32 @@ class UniformSearcher:
         """Nothing was remembered."""
 
 
-def uniform_plan(env: PruningEnv) -> Choice:
-    """The same share of channels kept of every group, the largest with which the budgets hold.
+class GlobalSearcher(UniformSearcher):
+    """Always proposes the cut of one ranking of all groups' units by their scores, as they are.
 
-    Where rounding keeps every such plan above the budget, the environment's walk with the least share cuts it.
+    Raises:
+        InputError: for a problem without scores.
     """
-    for step in range(_RATIOS, -1, -1):
-        plan = env.nearest(step / _RATIOS)
-        if env.affordable(plan):
-            return plan
-    return replay(env, env.nearest(0.0))
+
+    def __init__(self, problem: PruningEnv, settings: Hyperparameters, seed: int) -> None:
+        self._values = values_of(problem.costs.groups, problem.scores, "a global ranking")
+
+    @property
+    def identity(self) -> list[Any]:  # type: ignore[override]
+        """The scores."""
+        return [[float(value) for value in own] for own in self._values]
+
+    def ask(self, problem: PruningEnv) -> Choice:
+        """See `hwflow.compression.search.ranked_cut`."""
+        return ranked_cut(problem.space, self._values)
 
 
-def replay(env: PruningEnv, plan: Choice) -> Choice:
-    """A plan reduced by an environment to its budgets."""
-    env.reset()
-    for group in env.costs.groups:
-        env.decide(plan[group.name] / group.channels)
-    return env.costs.plan(env.decided)
+def uniform_plan(env: PruningEnv) -> Choice:
+    """The same share of every group's channels, the largest within the budgets; what rounding leaves of these is used up.
+
+    Without a budget that is the unpruned network.
+    """
+    return env.project([1.0] * len(env.costs.groups))
 
 
-__all__ = ["RandomSearcher", "UniformSearcher", "replay", "uniform_plan"]
+__all__ = ["GlobalSearcher", "RandomSearcher", "UniformSearcher", "uniform_plan"]

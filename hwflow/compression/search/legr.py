@@ -21,8 +21,10 @@ import numpy as np
 from hwflow.arrays import Floats
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.ranked_cut import ranked_cut, values_of
 from hwflow.compression.search.searcher import Choice, Measured
+from hwflow.compression.search.soft_budget import SHARES, limited
 from hwflow.errors import InputError
 from hwflow.files import parse_json, read_text, write_text
 
@@ -72,7 +74,7 @@ class AffineRanking:
 
     def plan(self, problem: PruningEnv) -> Choice:
         """The plan for any problem of these groups: whatever its budgets, metric, level and accelerator."""
-        return ranked_cut(problem, self.values(problem))
+        return ranked_cut(problem.space, self.values(problem))
 
     def save(self, path: Path) -> None:
         """As JSON."""
@@ -129,6 +131,7 @@ class LegrSearcher:
         self._population: list[tuple[Floats, Floats, float]] = []  # the oldest first
         self._best: tuple[Floats, Floats, float] | None = None
         self._count = 0
+        self._spaces: dict[float, PlanSpace] = {}  # by share, where there is no budget
 
     @property
     def identity(self) -> list[Any]:
@@ -143,10 +146,13 @@ class LegrSearcher:
         return AffineRanking(*(dict(zip(self._names, map(float, own), strict=True)) for own in (alpha, kappa)))
 
     def ask(self, problem: PruningEnv) -> Choice:
-        """The cut of the next ranking; where there is no budget, of the share of the metric that comes next."""
+        """The cut of the next ranking; without a budget, at several shares of the metric in turn."""
         alpha, kappa = self._asked = self._next()
         values = [a * own + k for a, own, k in zip(alpha, self._values, kappa, strict=True)]
-        return ranked_cut(problem, values)
+        share = SHARES[self._count % len(SHARES)]
+        if not problem.budgets and share not in self._spaces:
+            self._spaces[share] = limited(problem, share).space
+        return ranked_cut(problem.space if problem.budgets else self._spaces[share], values)
 
     def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
         """The ranking's fitness."""
@@ -159,10 +165,9 @@ class LegrSearcher:
 
     def state(self) -> dict[str, Any]:
         """The population and the generator."""
-        plain = [
-            [list(map(float, a)), list(map(float, k)), float(f)] for a, k, f in (*self._population, self._best) if a is not None
-        ]
-        return {"legr": json.dumps([plain[:-1], plain[-1:], self._count, self._generator.bit_generator.state])}
+        kept = [one for one in (*self._population, self._best) if one is not None]
+        plain = [[alpha.tolist(), kappa.tolist(), float(fitness)] for alpha, kappa, fitness in kept]
+        return {"legr": json.dumps([plain, self._count, self._generator.bit_generator.state])}
 
     def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
         """The same."""

@@ -121,7 +121,7 @@ class Planner:
         if len(widths) <= self._most:
             return widths
         places = {round(i * (len(widths) - 1) / (self._most - 2)) for i in range(self._most - 1)}
-        return tuple(sorted({widths[i] for i in places} | {self._problem.cheapest[group]}))
+        return tuple(sorted({widths[i] for i in places} | {self._problem.space.cheapest[group]}))
 
     def _near(self, group: int, width: int) -> tuple[int, ...]:
         """A width and its neighbours at one and more steps, which grow."""
@@ -165,7 +165,7 @@ class Planner:
         """Within all budgets, each lowered by a share."""
         constraints: list[Constraint] = []
         product = None
-        for budget, limit in zip(self._problem.budgets, self._problem.limits, strict=False):
+        for budget, limit in zip(self._problem.budgets, self._problem.space.limits, strict=False):
             most = float(limit) * (1 - tightened)
             if budget.metric == "edp":
                 product = most

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from hwflow.arrays import Floats, Places
 from hwflow.compression.channels.groups import Group, Widths
 from hwflow.compression.decision import Choice
-from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.environment import Scores
+from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.errors import InputError, not_found
 
 
-def values_of(groups: Sequence[Group], scores: Mapping[str, Sequence[float]] | None, purpose: str) -> list[Floats]:
+def values_of(groups: Sequence[Group], scores: Scores | None, purpose: str) -> list[Floats]:
     """The units' scores, group by group.
 
     Raises:
@@ -39,7 +40,7 @@ def values_of(groups: Sequence[Group], scores: Mapping[str, Sequence[float]] | N
     return found
 
 
-def ranked_cut(problem: PruningEnv, values: Sequence[Floats], *, fill: bool = True) -> Choice:
+def ranked_cut(space: PlanSpace, values: Sequence[Floats], *, fill: bool = True) -> Choice:
     """Remove the units with the least values until the budgets hold, and round every group down to a width that it can have.
 
     Where the cut is, is found by bisection; where costs do not fall with every unit, as those of ragged layers, the cut then
@@ -50,7 +51,7 @@ def ranked_cut(problem: PruningEnv, values: Sequence[Floats], *, fill: bool = Tr
         values: of each group's units, in any order; the least leave first. A group's least width stays.
         fill: afterwards give back what rounding and the cut leave over: steps of groups, the best units first, that still fit.
     """
-    groups = problem.costs.groups
+    groups = space.costs.groups
     rounded, kept_least = _rounding(tuple((group.widths, group.unit) for group in groups))
     ordered = [np.sort(own) for own in values]  # the least first
     removable = [len(own) - least for own, least in zip(ordered, kept_least, strict=True)]
@@ -66,13 +67,13 @@ def ranked_cut(problem: PruningEnv, values: Sequence[Floats], *, fill: bool = Tr
     low, high = 0, len(owner)
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if problem.fits(cut(middle)) else (middle + 1, high)
-    while not problem.fits(cut(low)):
+        low, high = (low, middle) if space.fits(cut(middle)) else (middle + 1, high)
+    while not space.fits(cut(low)):
         if low == len(owner):
-            return problem.costs.plan(problem.cheapest)  # a ragged floor, dearer than a plan that is known to fit
+            return space.costs.plan(space.cheapest)  # a ragged floor, dearer than a plan that is known to fit
         low += 1
     widths = cut(low)
-    return problem.costs.plan(_filled(problem, ordered, widths) if fill else widths)
+    return space.costs.plan(_filled(space, ordered, widths) if fill else widths)
 
 
 @functools.lru_cache(maxsize=8)
@@ -85,9 +86,9 @@ def _rounding(groups: tuple[tuple[tuple[int, ...], int], ...]) -> tuple[Places, 
     return table, tuple(widths[0] // unit for widths, unit in groups)
 
 
-def _filled(problem: PruningEnv, ordered: Sequence[Floats], widths: Widths) -> Widths:
+def _filled(space: PlanSpace, ordered: Sequence[Floats], widths: Widths) -> Widths:
     """Give back steps, of those that fit the one with the highest mean value first; values ascend."""
-    groups = problem.costs.groups
+    groups = space.costs.groups
     sums = [[0.0, *np.cumsum(own[::-1]).tolist()] for own in ordered]
 
     def step(g: int, place: int) -> tuple[float, int, int]:
@@ -100,7 +101,7 @@ def _filled(problem: PruningEnv, ordered: Sequence[Floats], widths: Widths) -> W
     while heap:
         _, g, place = heapq.heappop(heap)
         wider = (*widths[:g], groups[g].widths[place], *widths[g + 1 :])
-        if problem.fits(wider):
+        if space.fits(wider):
             widths = wider
             if place + 1 < len(groups[g].widths):
                 heapq.heappush(heap, step(g, place))

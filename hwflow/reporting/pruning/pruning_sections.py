@@ -10,7 +10,7 @@ from typing import Any
 
 from hwflow.reporting.estimates.layer_costs import Side, layer_costs
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
-from hwflow.reporting.page.palette import METHODS, parts
+from hwflow.reporting.page.palette import methods, parts
 from hwflow.reporting.page.values import capital, counted, listed, number, percent, spread
 from hwflow.reporting.pruning.run_records import Candidate, Choices, Comparison, CostRecord, Plan, Run, Times
 from hwflow.reporting.pruning.search_figures import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
@@ -20,13 +20,13 @@ _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
 def comparison(run: Run, found: Comparison) -> list[Block]:
-    """The agent's plan against those of the baselines; of several seeds the mean and the spread."""
+    """The search's plan against those of the baselines; of several seeds the mean and the spread."""
     settings, score = run.config.settings, accuracy_of(run)
     names = [name for name in compared(run) if any(name in c.shares for c in found.candidates)]
     budget = settings.budgets[0] if settings.budgets else None
     metric = budget.metric if budget else settings.metric
     several = len(settings.seeds) > 1
-    groups = [group for method in METHODS if (group := [c for c in found.candidates if c.by == method])]
+    groups = [[c for c in found.candidates if c.by == by] for by in methods(c.by for c in found.candidates)]
     spreads = "; means ± standard deviations over the seeds" if several else ""
     further = f" The refinement at {listed(settings.levels[1:])} comes after it." if settings.levels[1:] else ""
     blocks: list[Block] = [
@@ -53,6 +53,8 @@ def comparison(run: Run, found: Comparison) -> list[Block]:
                 folded=True,
             )
         )
+    if found.finalists:
+        blocks += _choice(found, score)
     if metric in names:
         blocks.append(cost_and_accuracy(found.candidates, metric, NAMES[metric], budget, score))
     return blocks
@@ -66,13 +68,40 @@ def search(run: Run) -> list[Block]:
     if any(e.reward != e.accuracy for e in episodes):
         shown = Choice("Show", {score: [curve], "reward": [learning_curve(episodes, "reward", "reward", "")]})
     first = run.config.settings.seeds[0]
-    drawn = sum(e.noise is None for e in episodes if (e.by, e.seed) == ("agent", first))
+    agents = [e for e in episodes if (e.by, e.seed) == ("agent", first)]
+    drawn = f"The agent draws its first {counted(sum(e.noise is None for e in agents), 'plan')} at random. " if agents else ""
     return [
         Text(
-            f"The agent draws its first {counted(drawn, 'plan')} at random. {capital(score)} is that of the pruned network on "
-            "the held-out samples for searches, before fine-tuning."
+            f"{drawn}{capital(score)} is that of the pruned network on the held-out samples for searches, before fine-tuning."
         ),
         shown,
+    ]
+
+
+def _choice(found: Comparison, score: str) -> list[Block]:
+    """Which plan was applied, and what it was chosen from."""
+    best = found.finalists[0]
+    rows: list[list[str | Cell]] = [
+        [
+            one.by,
+            "-" if one.seed is None else str(one.seed),
+            *(percent_cell(value, 2) for value in (one.searched, one.chosen, one.judged)),
+            "yes" if one is best else "",
+        ]
+        for one in found.finalists
+    ]
+    seed = "," if best.seed is None else f", seed {best.seed},"
+    return [
+        Text(
+            f"Applied: the plan of {best.by}{seed} the best of {counted(len(rows), 'plan')} on images that no search saw "
+            f"(choice split). On the held-out split, by which nothing was chosen, its {score} is {percent(best.judged, 2)}."
+        ),
+        Table(
+            "The best plans of all searches and baselines",
+            ["plan", "seed", "search split (%)", "choice split (%)", "held-out split (%)", "applied"],
+            rows,
+            left=frozenset({0, 1, 5}),
+        ),
     ]
 
 
@@ -178,7 +207,7 @@ def refinement(run: Run, found: Comparison) -> list[Block]:
     ]
     return [
         *blocks,
-        ranks(refined, levels, score),
+        ranks(refined, levels, score, found.finalists[0].plan if found.finalists else None),
         Table("Plans at each level", headings, lines, folded=True),
     ]
 

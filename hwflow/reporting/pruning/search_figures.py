@@ -8,12 +8,11 @@ from statistics import mean
 from typing import Any
 
 from hwflow.reporting.page.blocks import Figure, axis, label
-from hwflow.reporting.page.palette import METHODS
+from hwflow.reporting.page.palette import methods
 from hwflow.reporting.page.values import capital, number, percent
 from hwflow.reporting.pruning.run_records import BudgetRecord, Candidate, Episode, Ranked
 
-SEARCHES = ("agent", "random", "agent on MACs")
-KINDS = {"costs": "@part-3", "accuracy": "@part-5", "the agent": "@part-1"}
+KINDS = {"costs": "@part-3", "accuracy": "@part-5", "the searches": "@part-1"}
 """What time goes into, and its colour."""
 
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
@@ -23,8 +22,7 @@ def learning_curve(episodes: Sequence[Episode], field: str, title: str, unit: st
     """Every episode's accuracy or reward as a dot, the best so far as a line: of several seeds the mean, within their range."""
     factor = 100 if unit == "%" else 1
     data: list[dict[str, Any]] = []
-    for by in (name for name in SEARCHES if any(e.by == name for e in episodes)):
-        colour = METHODS[by]
+    for by, colour in reversed(methods(e.by for e in episodes).items()):
         seeds = sorted({e.seed for e in episodes if e.by == by})
         runs = [[e for e in episodes if e.by == by and e.seed == seed] for seed in seeds]
         best = [_best([getattr(e, field) for e in run]) for run in runs]
@@ -89,7 +87,7 @@ def cost_and_accuracy(
 ) -> Figure:
     """Where each plan of the comparison lies between cost and accuracy."""
     data: list[dict[str, Any]] = []
-    for by in (name for name in METHODS if any(c.by == name and metric in c.shares for c in candidates)):
+    for by, colour in methods(c.by for c in candidates if metric in c.shares).items():
         found = [c for c in candidates if c.by == by and metric in c.shares]
         data.append(
             {
@@ -104,7 +102,12 @@ def cost_and_accuracy(
                     for c in found
                 ],
                 "hoverinfo": "text",
-                "marker": {"color": METHODS[by], "size": 12, "symbol": _SYMBOLS[by], "line": {"width": 1, "color": "@panel"}},
+                "marker": {
+                    "color": colour,
+                    "size": 12,
+                    "symbol": _SYMBOLS.get(by, "star"),
+                    "line": {"width": 1, "color": "@panel"},
+                },
             }
         )
     layout: dict[str, Any] = {
@@ -124,11 +127,12 @@ def cost_and_accuracy(
 
 
 _SYMBOLS = {"unpruned": "square", "uniform": "diamond", "random": "triangle-up", "agent on MACs": "x", "agent": "circle"}
+"""Of the others: a star."""
 
 
-def ranks(refined: Sequence[Ranked], levels: Sequence[str], accuracy: str) -> Figure:
-    """How the best plans' ranks moved from level to level: one line a plan, the applied one's in colour."""
-    applied = _way(refined, levels)
+def ranks(refined: Sequence[Ranked], levels: Sequence[str], accuracy: str, plan: Mapping[str, int] | None) -> Figure:
+    """How the best plans' ranks moved from level to level: one line a plan, that of the applied `plan` in colour."""
+    applied = _way(refined, levels, plan)
     places = range(1, max(max(row.was, row.rank) for row in refined) + 1)
     data: list[dict[str, Any]] = []
     for row in refined:
@@ -205,15 +209,16 @@ def time_spent(seconds: Mapping[str, float]) -> Figure:
 
 
 def kind_of(part: str) -> str:
-    """What a part of the work is about: costs, accuracy, or the agent itself."""
+    """What a part of the work is about: costs, accuracy, or the searches themselves."""
     if part.startswith(("tables at ", "refining at ")):
         return "costs"
-    return "accuracy" if part in ("accuracy of plans", "judging") else "the agent"
+    return "accuracy" if part in ("accuracy of plans", "judging", "choosing") else "the searches"
 
 
-def _way(refined: Sequence[Ranked], levels: Sequence[str]) -> set[tuple[str, int]]:
-    """The applied plan's rank at each level, traced back from the last."""
-    way, rank = set(), 1
+def _way(refined: Sequence[Ranked], levels: Sequence[str], plan: Mapping[str, int] | None) -> set[tuple[str, int]]:
+    """The applied plan's rank at each level, traced back from the last; up to version 0.1 it was the first there."""
+    way = set()
+    rank = next((row.rank for row in refined if row.level == levels[-1] and row.plan == plan), 1)
     for level in reversed(levels[1:]):
         way.add((level, rank))
         rank = next((row.was for row in refined if row.level == level and row.rank == rank), rank)

@@ -35,8 +35,8 @@ def identity(env: PruningEnv) -> AffineRanking:
 def test_the_identity_cuts_the_global_ranking_of_scores() -> None:
     env = scored(0)
     values = [np.array(env.scores[g.name]) for g in env.costs.groups]  # type: ignore[index]
-    plan = ranked_cut(env, values, fill=False)
-    assert LegrSearcher(env, Hyperparameters(), 0).ask(env) == identity(env).plan(env) == ranked_cut(env, values)
+    plan = ranked_cut(env.space, values, fill=False)
+    assert LegrSearcher(env, Hyperparameters(), 0).ask(env) == identity(env).plan(env) == ranked_cut(env.space, values)
     thresholds = [v for v in np.sort(np.concatenate(values)) if v > 0]
     for threshold in thresholds:  # the first at which the budget holds
         kept = {g.name: max(int((own >= threshold).sum()) // 8 * 8, 8) for g, own in zip(env.costs.groups, values, strict=True)}
@@ -59,7 +59,7 @@ def test_what_a_smaller_budget_keeps_a_larger_one_keeps_too() -> None:
     plans = []
     for budget in (0.2, 0.3, 0.5, 0.8):
         env = scored(2, budget)
-        plans.append(ranked_cut(env, identity(env).values(env), fill=False))
+        plans.append(ranked_cut(env.space, identity(env).values(env), fill=False))
         filled = identity(env).plan(env)
         assert env.affordable(filled)
         assert all(filled[name] >= kept for name, kept in plans[-1].items())
@@ -89,7 +89,8 @@ class Linear:
         self.norms = [np.sort(numbers.chisquare(9, 16))[::-1] for _ in self.groups]
         self.scores = {g.name: own for g, own in zip(self.groups, self.norms, strict=True)}
         self.c, self.b = np.exp(numbers.normal(size=12)), np.exp(numbers.uniform(-1, 1, 12))
-        self.costs, self.limit = self, 8.0 * self.b.sum()
+        self.costs, self.space, self.budgets = self, self, ("half",)
+        self.limit = 8.0 * self.b.sum()
         self.lost = [np.concatenate([[own.sum()], own.sum() - np.cumsum(own)]) for own in self.norms]
         self.cheapest = (1,) * 12
 

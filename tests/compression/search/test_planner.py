@@ -98,7 +98,7 @@ def test_peaks_that_are_not_known_to_be_linear_are_refused() -> None:
         sums = None
 
         def __init__(self, held: Held) -> None:
-            self.peak_bytes = held.peak_bytes
+            self.peaks = held.peaks
 
     chain = Chain((16, 24))
     costs = PlanCosts(chain, plain, Unknown(Held(chain)))  # type: ignore[arg-type]
