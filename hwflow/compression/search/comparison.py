@@ -16,7 +16,7 @@ from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.environment import PruningEnv, Scores
 from hwflow.compression.search.refinement import Finalist, Found, Ranked, finalists, refined, shares_of, top
-from hwflow.compression.search.registry import SEARCHERS, WITHOUT_EVALUATIONS
+from hwflow.compression.search.registry import SCORED, SEARCHERS, WITHOUT_EVALUATIONS
 from hwflow.compression.search.search import Episode, best_of, explore
 from hwflow.compression.settings import Settings
 from hwflow.errors import InputError
@@ -145,6 +145,8 @@ def compare(
 
     tried: dict[str, dict[int, tuple[Episode, ...]]] = {}
     for by in searches_of(settings):
+        if scores is None and _searcher(by) in SCORED and by != title_of(settings.searcher):
+            continue
         walked = _macs_environment(costs, proxy, settings, scores) if by.endswith(_ON_MACS) else env
         if walked is not None:
             tried[by] = {seed: run(by, walked, seed) for seed in settings.seeds}

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 
 from hwflow.arrays import Floats
-from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.planner import Planned, Planner
 from hwflow.compression.search.searcher import Choice, Measured
 from hwflow.compression.search.sensitivity import AdditiveModel, importance_losses
+from hwflow.compression.search.soft_budget import SHARES, limited
 from hwflow.errors import InputError
 
-_SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2)  # budgets that are tried where none is given
 _FAR = 1e3  # times the largest loss: what keeps a group from other widths than its probe's
 
 
@@ -88,14 +87,14 @@ class ExactSearcher:
 
     def _plan(self, problem: PruningEnv, count: int, tried: list[Widths]) -> Planned:
         if count == 0:
-            return self._optimum(problem, self._direction, tried, _SHARES[0])
+            return self._optimum(problem, self._direction, tried, SHARES[0])
         probes = probes_around(problem, self._measured[0].choice)[: self._probes]
         if count <= len(probes):
             probe = probes[count - 1]
             losses = [loss.copy() for loss in self._direction]
             wanted = losses[probe.group]
             wanted += _FAR * (1 + wanted.max()) * np.abs(np.arange(len(wanted)) - probe.width)
-            return self._optimum(problem, losses, tried, _SHARES[count % len(_SHARES)])
+            return self._optimum(problem, losses, tried, SHARES[count % len(SHARES)])
         groups = problem.costs.groups
         places = [[g.widths.index(one.choice[g.name]) for g in groups] for one in self._measured]
         model = AdditiveModel(groups, self._direction, places, [one.accuracy for one in self._measured])
@@ -103,7 +102,7 @@ class ExactSearcher:
         losses = model.losses(np.random.default_rng([self._seed, count]) if explores else None)
         if problem.budgets:
             return self._optimum(problem, losses, tried, 1.0)
-        found = [self._optimum(problem, losses, tried, share) for share in _SHARES]
+        found = [self._optimum(problem, losses, tried, share) for share in SHARES]
         places = [[g.widths.index(plan.choice[g.name]) for g in groups] for plan in found]
         return max(zip(found, places, strict=True), key=lambda one: problem.worth(one[0].choice, model.accuracy(one[1])))[0]
 
@@ -111,7 +110,7 @@ class ExactSearcher:
         """The best new plan within the budgets; where there are none, within a share of what the reward weighs."""
         key = 1.0 if problem.budgets else share
         if key not in self._planners:
-            self._planners[key] = Planner(problem if problem.budgets else _limited(problem, share))
+            self._planners[key] = Planner(limited(problem, share))
         return self._planners[key].plan(losses, tried)
 
 
@@ -126,18 +125,6 @@ def probes_around(problem: PruningEnv, base: Choice) -> list[Probe]:
             if group.widths[width] != base[group.name] and probe not in found:
                 found.append(probe)
     return found
-
-
-def _limited(problem: PruningEnv, share: float) -> PruningEnv:
-    """The problem with a budget of the metric that its reward weighs, or with the least that is reachable."""
-    metric = problem.space.metrics[0]
-    while True:
-        try:
-            return PruningEnv(problem.costs, problem.accuracy, [Budget(metric, min(share, 1.0))], scores=problem.scores)
-        except InputError:
-            share *= 1.2
-            if share > 1.2:
-                raise
 
 
 __all__ = ["ExactSearcher", "Probe", "probes_around"]
