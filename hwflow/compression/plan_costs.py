@@ -139,12 +139,12 @@ class PlanCosts:
         """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
         return np.asarray(self._values_of([widths])[0])
 
-    def row(self, row: int, widths: Widths) -> Floats:
-        """One row of `rows`."""
+    def row_of(self, row: int, plans: Sequence[Widths]) -> Floats:
+        """One row of `rows` of several plans, [plan, metric]; what is not known yet is costed at once."""
         pick, known = self._rows[row]
-        if pick(widths) not in known:
-            self._learn([widths], [row])
-        return np.asarray(self._values[known[pick(widths)]])
+        if any(pick(widths) not in known for widths in plans):
+            self._learn(plans, [row])
+        return np.asarray(self._values[[known[pick(widths)] for widths in plans]])
 
     def metric(self, totals: Floats, name: str) -> Any:
         """One metric from the totals of a network, or of each of several, [..., metric]."""

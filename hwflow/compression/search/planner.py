@@ -31,7 +31,7 @@ GAP = 0.002
 _PRODUCT_GAP = 0.004  # where a budget of EDP is branched
 
 _SPLITS = 40  # intervals of energy that a budget of EDP is branched into, at most
-_ROUNDS = 6  # of local refinement
+_ROUNDS = 4  # of local refinement
 _SLACK = 1e-6  # by which a limit is lowered where a plan exceeds it by the solver's tolerance
 
 
@@ -124,10 +124,10 @@ class Planner:
         return tuple(sorted({widths[i] for i in places} | {self._problem.space.cheapest[group]}))
 
     def _near(self, group: int, width: int) -> tuple[int, ...]:
-        """A width and its neighbours at one and more steps, which grow."""
+        """A width, its neighbours, and the widths half way to the evenly spaced ones."""
         widths = self._problem.costs.groups[group].widths
         here, step = widths.index(width), max(1, len(widths) // self._most)
-        offsets = {0, 1, 2, step // 2, step}
+        offsets = {0, 1, step // 2}
         places = {here + sign * offset for offset in offsets for sign in (1, -1)}
         return tuple(widths[i] for i in sorted(places) if 0 <= i < len(widths))
 

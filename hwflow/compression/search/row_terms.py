@@ -90,7 +90,7 @@ def row_terms(costs: PlanCosts, candidates: Sequence[Sequence[int]], metrics: Se
     nodes: list[SumNode] = []
     for row, on in enumerate(costs.dependence if columns else ()):
         if not on:
-            fixed += costs.row(row, costs.full)[columns]
+            fixed += costs.row_of(row, [costs.full])[0, columns]
             continue
         names = on
         if len(on) > 2 and (split := _split(costs.width_sums(row))) is not None:
@@ -123,7 +123,7 @@ def _priced(
             f"a row depends on the groups {groups}, with {math.prod(sizes):,} combinations of widths; the exact planner takes "
             f"up to {_MOST:,}. Round the channels to larger multiples (--round-to), or use another search."
         )
-    values = np.empty((len(columns), *sizes))
+    plans = []
     for place in itertools.product(*map(range, sizes)):
         widths = list(costs.full)
         for name, choice, i in zip(names, choices, place, strict=True):
@@ -132,8 +132,8 @@ def _priced(
             else:
                 for group, _ in sums[name - count].parts:
                     widths[group] = choice[i][group]
-        values[(slice(None), *place)] = costs.row(row, tuple(widths))[list(columns)]
-    return values
+        plans.append(tuple(widths))
+    return np.asarray(costs.row_of(row, plans)[:, list(columns)].T.reshape(len(columns), *sizes))
 
 
 def _split(sizes: Sequence[Parts]) -> tuple[list[int], list[Parts]] | None:
