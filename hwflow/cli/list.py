@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
-_LISTS = ("networks", "accelerators", "dataflows", "datasets")
+_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods")
 
 
 def listing(
     what: Annotated[
         str,
-        typer.Argument(metavar="networks|accelerators|dataflows|datasets", help="What to list.", show_default=False),
+        typer.Argument(
+            metavar="networks|accelerators|pe-types|dataflows|datasets|methods", help="What to list.", show_default=False
+        ),
     ],
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """List the networks, accelerators, dataflows or data sets that hwflow knows by name."""
+    """List the networks, accelerators, PE types, dataflows, data sets or compression methods that hwflow knows by name."""
     from hwflow.cli.arguments import chosen
     from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
@@ -26,7 +28,14 @@ def listing(
     chosen("--format", form, ("table", "json"))
     if what not in _LISTS:
         raise not_found("list", what, _LISTS)
-    lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
+    lists = {
+        "networks": _networks,
+        "accelerators": _accelerators,
+        "pe-types": _pe_types,
+        "dataflows": _dataflows,
+        "datasets": _datasets,
+        "methods": _methods,
+    }
     entries = lists[what]()
     if form == "json":
         deliver_text(json.dumps(entries, indent=2) + "\n")
@@ -50,6 +59,12 @@ def _accelerators() -> dict[str, str]:
     return {name: _described(path) for name, path in presets().items()}
 
 
+def _pe_types() -> dict[str, str]:
+    from hwflow.hardware.pe_types import PE_TYPES
+
+    return {name: entry.description for name, entry in PE_TYPES.items()}
+
+
 def _dataflows() -> dict[str, str]:
     from hwflow.hardware.dataflow import dataflows
 
@@ -60,6 +75,13 @@ def _datasets() -> dict[str, str]:
     from hwflow.datasets import DATASETS
 
     return DATASETS
+
+
+def _methods() -> dict[str, str]:
+    from hwflow.pruning import METHODS
+
+    made = {name: method() for name, method in METHODS.items()}
+    return {name: f"{m.about}; needs {m.needs} of the chip{f' ({m.source})' if m.source else ''}" for name, m in made.items()}
 
 
 def _described(path: Path) -> str:

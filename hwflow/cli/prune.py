@@ -38,6 +38,7 @@ def prune(
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     level: Annotated[
         str | None, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed; by default mid.")
     ] = None,
@@ -185,7 +186,7 @@ def prune(
     budget, metric, level = budget or "0.5", metric or "energy", level or "mid"
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
-    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": _seeds(seed)[0]}
+    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": seeds_of(seed)[0]}
     if epochs is not None:
         tuning["epochs"] = epochs
     if learning_rate is not None:
@@ -206,7 +207,7 @@ def prune(
         searcher=searcher or "ddpg",
         baselines=baselines or "quick",  # type: ignore[arg-type]
         episodes=300 if episodes is None else episodes,
-        seeds=_seeds(seed),
+        seeds=seeds_of(seed),
         round_to=round_to,
         floor_ratio=floor,
         streams=streams,
@@ -218,8 +219,8 @@ def prune(
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     method_named(method)  # an unknown one shows before the data are read
-    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
-    if chip is None and (changes or any(backend_of(name).needs_chip for name in settings.levels)):
+    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    if chip is None and (changes or pe_type or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))
@@ -242,7 +243,7 @@ def prune(
         raise InterruptError(
             f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
         ) from None
-    deliver(_page(result, settings))
+    deliver(pruned_page(result, settings))
     remark(f"wrote {output}")
 
 
@@ -279,7 +280,8 @@ def _refuse_unused(
         raise InputError(f"{', '.join(given)} changes nothing beside --plan {plan}: no plan is searched. Leave it out.")
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def seeds_of(text: str) -> tuple[int, ...]:
+    """The value of --seed."""
     parts = args.listed("--seed", text)
     if not all(part.isdecimal() and len(part) <= _DIGITS for part in parts):
         raise InputError(f"--seed is {text!r}; it must be a whole number, or several with commas between them.")
@@ -296,7 +298,8 @@ def _found_by(settings: Settings) -> str:
     return f"search at {settings.levels[0]}" if settings.method == "channels" else f"method {settings.method}"
 
 
-def _page(result: PruneResult, settings: Settings) -> Page:
+def pruned_page(result: PruneResult, settings: Settings) -> Page:
+    """What a finished run shows."""
     from hwflow.cli.console import Page, Table, counted, number
     from hwflow.cost.backend import backend_of
 

@@ -139,11 +139,10 @@ class PlanCosts:
         """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
         return np.asarray(self._values_of([widths])[0])
 
-    def row_of(self, row: int, plans: Sequence[Widths]) -> Floats:
-        """One row of `rows` of several plans, [plan, metric]; what is not known yet is costed at once."""
+    def row(self, row: int, plans: Sequence[Widths]) -> Floats:
+        """One row of `rows` in each of several plans, [plan, metric]; what is not known yet is costed at once."""
+        self._learn((row, widths) for widths in plans)
         pick, known = self._rows[row]
-        if any(pick(widths) not in known for widths in plans):
-            self._learn(plans, [row])
         return np.asarray(self._values[[known[pick(widths)] for widths in plans]])
 
     def metric(self, totals: Floats, name: str) -> Any:
@@ -183,18 +182,17 @@ class PlanCosts:
         rows = self._rows
         places = [[known.get(pick(widths), -1) for pick, known in rows] for widths in plans]
         if any(-1 in found for found in places):
-            self._learn(plans, range(len(rows)))
+            self._learn((r, widths) for r in range(len(rows)) for widths in plans)
             places = [[known[pick(widths)] for pick, known in rows] for widths in plans]
         return np.asarray(self._values[places])
 
-    def _learn(self, plans: Sequence[Widths], rows: Iterable[int]) -> None:
-        """Cost rows of plans that are not known yet, all at once."""
-        missing = {
-            (r, pick(widths)): self._grouping.layer_for(r, widths)
-            for r, (pick, known) in ((r, self._rows[r]) for r in rows)
-            for widths in plans
-            if pick(widths) not in known
-        }
+    def _learn(self, wanted: Iterable[tuple[int, Widths]]) -> None:
+        """Cost rows of plans, each with its number, that are not known yet, all at once."""
+        missing: dict[tuple[int, Any], Layer] = {}
+        for r, widths in wanted:
+            pick, known = self._rows[r]
+            if (key := pick(widths)) not in known:
+                missing[r, key] = self._grouping.layer_for(r, widths)
         if self._fill is not None:
             self._fill(missing.values())
         while self._used + len(missing) > len(self._values):

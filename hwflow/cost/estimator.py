@@ -21,6 +21,7 @@ from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
+from hwflow.hardware.stored_bits import widened
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network
 from hwflow.progress import Progress
@@ -45,9 +46,17 @@ class Plan:
     accelerator: Accelerator | None
     chips: Mapping[Bits | None, Chip]
 
+    def __post_init__(self) -> None:
+        if self.accelerator is not None and self.accelerator.own_bits is not None:
+            object.__setattr__(self, "network", self.network.with_bits(*self.accelerator.own_bits))
+
     def chip(self, layer: Layer) -> Chip:
         """The accelerator at the layer's word widths, its constraints and its energies."""
-        return self.chips[layer.bits]
+        return self.chips[self.layer(layer).bits]
+
+    def layer(self, layer: Layer) -> Layer:
+        """A layer as the plan's accelerator runs it: at the widths of its PEs where it states none."""
+        return layer if self.accelerator is None else self.accelerator.typed(layer)
 
 
 def evaluate(
@@ -82,6 +91,7 @@ def best_mapping(
     from hwflow.cost.mid import MapResult
 
     plan = plan_for(Network(layer.name, (layer,)), accelerator, options, store)
+    layer = plan.layer(layer)
     found = _mappings({0: plan}, _Run(options, store, None, notify))[0, layer.key]
     cost = replace(found, layer=layer)
     return MapResult(mapping_of(cost, plan.chip(layer)), cost, bool(cost.proven_optimal), cost.bound)
@@ -132,7 +142,7 @@ def plan_for(network: Network, accelerator: Accelerator | None, options: CostOpt
             )
         return Plan(network, None, {})
     sized: dict[Bits | None, Accelerator] = {}
-    for layer in network:
+    for layer in map(accelerator.typed, network):
         if layer.bits not in sized:
             sized[layer.bits] = accelerator.serving(layer)
     tables = energy_sources.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
@@ -302,8 +312,11 @@ def _other_traffic_bytes(plan: Plan) -> float:
 
 
 def _area_um2(plan: Plan) -> float | None:
-    """The chip's area; where layers differ in word widths, of the chip that serves the widest."""
-    areas = [chip_area_um2(chip.accelerator, chip.table) for chip in plan.chips.values()]
+    """The chip's area; where layers differ in word widths, of the chip that serves the widest, its accumulators included."""
+    areas = []
+    for layer in plan.network if plan.accelerator else ():
+        chip = plan.chip(layer)
+        areas.append(chip_area_um2(chip.accelerator, widened(chip.table, chip.accelerator, layer)))
     known = [area for area in areas if area is not None]
     return max(known) if known and len(known) == len(areas) else None
 

@@ -38,7 +38,7 @@ def lower_bound(
     over the largest parallelism that divides (ragged: the fewest passes over the fan-outs), or those words over DRAM's
     bandwidth.
     """
-    layer, acc, table = nest.layer, nest.accelerator, nest.table
+    layer, acc, table, widths = nest.layer, nest.accelerator, nest.table, nest.memories.widths
     cycles = even_cycles(nest, constraints) if array is None else array.least
     cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):
@@ -48,10 +48,15 @@ def lower_bound(
         assert memory is not None
         part, block = table.parts[memory.name], memory.block_words * nest.levels[inner].cluster
         if not operands_travel(nest):
-            energy += layer.macs / shared / block * (part.update if tensor == "outputs" else part.read)
+            energy += layer.macs / shared / block * widths.share(inner, t) * (part.update if tensor == "outputs" else part.read)
         if memory is not acc.dram:
             dram = table.parts[acc.dram.name]
-            energy += _touched(nest, t) / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)
+            energy += (
+                _touched(nest, t)
+                / acc.dram.block_words
+                * widths.share(-1, t)
+                * (dram.update if tensor == "outputs" else dram.read)
+            )
     if array is not None:
         energy *= 1 - OMITTED
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
@@ -71,7 +76,9 @@ def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
 def streaming_cycles(nest: Nest) -> float:
     """Cycles that DRAM takes at least to move every word that the layer touches once."""
     bandwidth = nest.accelerator.words_per_cycle(nest.accelerator.dram)
-    return 0.0 if bandwidth is None else sum(_touched(nest, t) for t in range(len(TENSORS))) / bandwidth
+    if bandwidth is None:
+        return 0.0
+    return sum(_touched(nest, t) * nest.memories.widths.share(-1, t) for t in range(len(TENSORS))) / bandwidth
 
 
 def _touched(nest: Nest, t: int) -> int:

@@ -34,6 +34,19 @@ PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_
         (["estimate", "resnet18", "--level", "mid"], ["level mid needs an accelerator"]),
         (["estimate", "resnet18", "-a", "eyeriss", "--level", "med"], ["unknown level 'med'"]),
         (["estimate", "resnet18", "-a", "eyeriss", "--bits", "8"], ["--bits is '8'", "8,16"]),
+        (["estimate", "resnet18", "-a", "eyeriss", "--bits", "0,8"], ["--bits is '0,8'", "of at least 1"]),
+        (
+            ["estimate", "resnet18", "-a", "eyeriss", "-o", "never_written.xyz"],
+            [
+                "suffix .xyz says no format",
+                ".json, .csv, .md, .markdown, .html, .htm, .txt",
+                "--format (table, json, csv, markdown)",
+            ],
+        ),
+        (
+            ["map", "resnet18", "--layer", "conv1", "-a", "eyeriss", "-o", "never_written.xyz"],
+            ["suffix .xyz says no format", ".json, .md, .markdown, .txt"],
+        ),
         (["estimate", "resnet18", "--input", "3by224"], ["--input is '3by224'", "1x3x224x224"]),
         (["estimate", "resnet18", "--format", "yaml"], ["--format is 'yaml'; allowed: table, json, csv, markdown"]),
         (["estimate", "resnet18", "-a", "eyeriss", "--energy", "fited"], ["unknown energy 'fited'", "Did you mean 'fitted'"]),

@@ -295,6 +295,55 @@ def test_a_folder_is_not_overwritten(small: Small, digits: Data, tmp_path: Path)
         run(small, digits, tmp_path / "mine")
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of a finished run, without what differs between equal runs."""
+    files = {p.name: p for p in folder.iterdir() if p.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in ("times.json", "report.html")}
+
+
+def test_a_longer_search_goes_on_as_if_it_had_not_ended(small: Small, digits: Data, tmp_path: Path) -> None:
+    """Bit for bit the run that had the longer search's settings from the start, interrupted once more in between."""
+    folder = tmp_path / "run"
+    asked = replace(SETTINGS, episodes=3, tuning=replace(TUNING, epochs=1))
+    longer = replace(asked, episodes=5)
+    run(small, digits, folder, asked)
+    before = (folder / "log.jsonl").read_text().splitlines()
+    config = (folder / "config.json").read_bytes()
+    with pytest.raises(InputError, match=r": settings\.keep was 8, now is 3; settings\.episodes was 3, now is 5\. Ask"):
+        run(small, digits, folder, replace(longer, keep=3), resume=True)
+    assert (folder / "config.json").read_bytes() == config
+    assert (folder / "metrics.json").exists()
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, total: int, text: str) -> None:
+        if "accuracy" in text and done > total * 0.8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(small, digits, folder, longer, resume=True, progress=kill)
+    assert not (folder / "metrics.json").exists(), "the results of the shorter search are not those of this run"
+    run(small, digits, folder, longer, resume=True)
+    run(small, digits, tmp_path / "whole", replace(longer, begun_with=3))
+    assert contents(folder) == contents(tmp_path / "whole")
+    after = (folder / "log.jsonl").read_text().splitlines()
+    assert len(after) * 3 == len(before) * 5
+    assert set(before) < set(after)
+    with pytest.raises(InputError, match=r"settings\.episodes was 5, now is 3\. Ask"):
+        run(small, digits, folder, asked, resume=True)
+
+
+def test_the_warm_up_is_fitted_to_the_episodes_that_a_search_was_begun_with() -> None:
+    """Where it is shorter than a third of these anyway, a longer search is the one that a fresh run makes."""
+    short = Hyperparameters(warmup=2)
+    assert Settings(episodes=60, begun_with=12).learner.warmup == 4
+    assert Settings(episodes=60, begun_with=12, agent=short).learner == Settings(episodes=60, agent=short).learner
+    assert "begun_with" not in Settings(episodes=60).to_data()
+    with pytest.raises(InputError, match="begun_with"):
+        Settings(episodes=6, begun_with=7)
+
+
 def test_two_runs_do_not_share_a_folder(small: Small, digits: Data, tmp_path: Path) -> None:
     """The second is refused while the first one runs, and changes nothing of it; later it may go on."""
     refused: list[str] = []

@@ -31,11 +31,13 @@ class ChannelPruning(Method):
     """A search through plans (channels kept of each group), surgery, and fine-tuning; a plan can be given instead."""
 
     name = "channels"
+    about = "searches how many channels each group keeps, with a reinforcement-learning agent; also called agent"
+    source = "after AMC, He et al., ECCV 2018, arXiv:1802.03494"
     takes_plan = True
 
     def prepare(self, task: Task) -> None:
         """Find the groups, cost their widths, and refuse budgets that no plan reaches and plans that do not fit."""
-        self._grouping = _grouping(task)
+        self._grouping = grouping_of(task)
         self._tables = PlanTables(self._grouping, task.costs)
         self._given = self._given_plan(task)
 
@@ -155,7 +157,7 @@ def parts(held: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
     return drawn[:searched].sort().values, rest[:count].sort().values, rest[-count:].sort().values
 
 
-def _grouping(task: Task) -> Grouping:
+def grouping_of(task: Task) -> Grouping:
     """What can be pruned of the network, trained or not."""
     asked = task.settings
     task.tell("finding what can be pruned")
@@ -200,4 +202,4 @@ def _tell_of_training(task: Task) -> None:
     )
 
 
-__all__ = ["ChannelPruning", "parts"]
+__all__ = ["ChannelPruning", "grouping_of", "parts"]

@@ -53,7 +53,7 @@ def reconstruct(
 ) -> dict[str, Refit]:
     """Refit, in place, the layers of a pruned network whose inputs were cut; by name, how well that went.
 
-    Refitted are convolutions of two axes in one group, and linear layers: their outputs are linear in their weights. Others stay.
+    Refitted are convolutions of two axes in one group, and linear layers: their outputs are linear in their weights.
 
     Args:
         small: from `prune_model` with this plan and ranking.

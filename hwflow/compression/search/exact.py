@@ -3,7 +3,7 @@
 First comes the optimum of the importance that is removed. From then on, an `AdditiveModel` learns how the accuracy falls with
 the width of each group, from all that was measured, and the planner takes its optimum: that of its mean, which refines what is
 best, in turns with that of a sample of what the measurements leave possible (Thompson, Biometrika 25, 1933), which explores.
-So sensitivities are measured near the budget, where they are needed, and no plan exceeds it. This order is hwflow's own: setting
+So sensitivities are measured near the budget, where they are needed, and no plan exceeds it. This order is hwflow's own. To set
 one group after the other to other widths first, as sensitivities are usually measured, was worse up to 50 plans of ResNet-20.
 """
 

@@ -38,14 +38,14 @@ class PlanSpace:
         self.whole: Floats = self.values([costs.full])[0]
         for name, value in zip(self.metrics, self.whole, strict=True):
             if not (np.isfinite(value) and value > 0):
-                raise InputError(_unknown(name))
+                raise InputError(unknown_metric(name))
         shares = np.array([b.share for b in self.budgets]) if self.budgets else np.ones(1)
         self.limits: Floats = shares * self.whole
         self.cheapest: Widths = tuple(group.widths[0] for group in costs.groups)
         if not self.fits(self.cheapest):  # a ragged layer can be dearer with fewer channels
             self.cheapest = costs.least(self.metrics, self.limits, self.cheapest)
         if not self.fits(self.cheapest):
-            raise InputError(_unreachable(self.budgets, self.values([self.cheapest])[0] / self.whole))
+            raise InputError(unreachable(self.budgets, self.values([self.cheapest])[0] / self.whole))
 
     def values(self, plans: Sequence[Widths]) -> Floats:
         """What plans take of the watched metrics, [plan, metric]."""
@@ -63,7 +63,8 @@ class PlanSpace:
         return self.within([widths])[0]
 
 
-def _unknown(metric: str) -> str:
+def unknown_metric(metric: str) -> str:
+    """What an error says of a budget of a metric that the level does not know."""
     if metric == "peak_activation_bytes":
         return (
             f"{metric} is not known: which operator of this network reads what could not be followed, or the sizes of its "
@@ -75,7 +76,8 @@ def _unknown(metric: str) -> str:
     )
 
 
-def _unreachable(budgets: Sequence[Budget], least: Floats) -> str:
+def unreachable(budgets: Sequence[Budget], least: Sequence[float] | Floats) -> str:
+    """What an error says where a budget is below what the cheapest plan needs; `least` are its shares."""
     wanted = ", ".join(str(b) for b in budgets)
     reached = ", ".join(f"{b.metric}={np.ceil(value * 1e4) / 1e4:g}" for b, value in zip(budgets, least, strict=True))
     together = " together" if len(budgets) > 1 else ""
@@ -86,4 +88,4 @@ def _unreachable(budgets: Sequence[Budget], least: Floats) -> str:
     )
 
 
-__all__ = ["PlanSpace"]
+__all__ = ["PlanSpace", "unknown_metric", "unreachable"]

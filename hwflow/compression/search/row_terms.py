@@ -90,7 +90,7 @@ def row_terms(costs: PlanCosts, candidates: Sequence[Sequence[int]], metrics: Se
     nodes: list[SumNode] = []
     for row, on in enumerate(costs.dependence if columns else ()):
         if not on:
-            fixed += costs.row_of(row, [costs.full])[0, columns]
+            fixed += costs.row(row, [costs.full])[0, columns]
             continue
         names = on
         if len(on) > 2 and (split := _split(costs.width_sums(row))) is not None:
@@ -124,16 +124,16 @@ def _priced(
             f"up to {_MOST:,}. Round the channels to larger multiples (--round-to), or use another search."
         )
     plans = []
-    for place in itertools.product(*map(range, sizes)):
+    for picked in itertools.product(*choices):
         widths = list(costs.full)
-        for name, choice, i in zip(names, choices, place, strict=True):
+        for name, choice in zip(names, picked, strict=True):
             if name < count:
-                widths[name] = choice[i]
+                widths[name] = choice
             else:
                 for group, _ in sums[name - count].parts:
-                    widths[group] = choice[i][group]
+                    widths[group] = choice[group]
         plans.append(tuple(widths))
-    return np.asarray(costs.row_of(row, plans)[:, list(columns)].T.reshape(len(columns), *sizes))
+    return costs.row(row, plans)[:, list(columns)].T.reshape(len(columns), *sizes)
 
 
 def _split(sizes: Sequence[Parts]) -> tuple[list[int], list[Parts]] | None:

@@ -11,12 +11,11 @@ from typing import Any
 from hwflow.reporting.estimates.layer_costs import Side, layer_costs
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
 from hwflow.reporting.page.palette import methods, parts
+from hwflow.reporting.page.traces import LEGEND, bars, curve, lines_axis, upright
 from hwflow.reporting.page.values import capital, counted, listed, number, percent, spread
 from hwflow.reporting.pruning.run_records import Candidate, Choices, Comparison, CostRecord, Plan, Run, Times
 from hwflow.reporting.pruning.search_figures import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, compared, mark
-
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
 def comparison(run: Run, found: Comparison) -> list[Block]:
@@ -110,24 +109,23 @@ def channels(plan: Plan) -> list[Block]:
     groups = plan.groups
     names = [label(group.name) for group in groups]
     hints = [f"{label(g.name)}: {g.kept} of {g.channels} channels kept" for g in groups]
-    common: dict[str, Any] = {"type": "bar", "orientation": "h", "y": names, "hovertext": hints, "hoverinfo": "text"}
     inside: dict[str, Any] = {
         "text": [f"{g.kept} of {g.channels}" for g in groups],
         "textposition": "auto",
         "insidetextanchor": "end",
+        "insidetextfont": {"color": "@panel"},
     }
-    inside["insidetextfont"] = {"color": "@panel"}
     pale = {"color": "@before", "opacity": 0.45}
-    data: list[dict[str, Any]] = [
-        {**common, "name": "before", "x": [g.channels for g in groups], "marker": pale},
-        {**common, "name": "kept", "x": [g.kept for g in groups], "marker": {"color": "@after"}, **inside},
+    data = [
+        bars("before", [g.channels for g in groups], names, hints, pale, orientation="h"),
+        bars("kept", [g.kept for g in groups], names, hints, {"color": "@after"}, orientation="h", **inside),
     ]
     layout = {
         "barmode": "overlay",
         "bargap": 0.25,
         "xaxis": axis("channels"),
-        "yaxis": {"automargin": True, "categoryorder": "array", "categoryarray": names[::-1], "ticksuffix": "  "},
-        "legend": _LEGEND,
+        "yaxis": lines_axis(names),
+        "legend": LEGEND,
     }
     rows: list[list[str | Cell]] = [
         [g.name, ", ".join(g.producers), str(g.channels), str(g.kept), percent_cell(g.kept / g.channels)] for g in groups
@@ -225,14 +223,16 @@ def fine_tuning(run: Run) -> list[Block]:
     epochs, kept, score = run.tuning.epochs, run.tuning.kept, accuracy_of(run)
     if not epochs:
         return [Text("The pruned network was not fine-tuned.")]
-    common = {"type": "scatter", "mode": "lines+markers", "x": [e.number for e in epochs], "marker": {"size": 5}}
-    dotted = {"color": "@muted", "dash": "dot"}
-    shape = {"type": "line", "x0": kept, "x1": kept, "y0": 0, "y1": 1, "yref": "paper", "line": dotted}
-    layout = {"xaxis": axis("epoch"), "shapes": [shape], "legend": _LEGEND}
+    numbers = [e.number for e in epochs]
+    layout = {
+        "xaxis": axis("epoch"),
+        "shapes": [upright(kept, {"color": "@muted", "dash": "dot"}, yref="paper")],
+        "legend": LEGEND,
+    }
     held = [None if e.accuracy is None else 100 * e.accuracy for e in epochs]
     losses = [
-        {**common, "name": "training, distillation included", "y": [e.loss for e in epochs], "line": {"color": "@random"}},
-        {**common, "name": "held out", "y": [e.held_loss for e in epochs], "line": {"color": "@after"}},
+        curve("training, distillation included", numbers, [e.loss for e in epochs], {"color": "@random"}, 5),
+        curve("held out", numbers, [e.held_loss for e in epochs], {"color": "@after"}, 5),
     ]
     rows: list[list[str | Cell]] = [
         [str(e.number), *(Cell(number(v), v) for v in (e.loss, e.held_loss)), percent_cell(e.accuracy, 2)] for e in epochs
@@ -243,7 +243,7 @@ def fine_tuning(run: Run) -> list[Block]:
             [
                 Figure(
                     f"Held-out {score} by epoch",
-                    [{**common, "name": "held out", "y": held, "line": {"color": "@after"}}],
+                    [curve("held out", numbers, held, {"color": "@after"}, 5)],
                     {**layout, "yaxis": axis(f"{score} (%)"), "showlegend": False},
                     height=320,
                 ),
