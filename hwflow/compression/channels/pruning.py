@@ -36,7 +36,7 @@ class ChannelPruning(Method):
     takes_plan = True
 
     def prepare(self, task: Task) -> None:
-        """Find the groups, cost their widths, and refuse budgets that no plan reaches and plans that do not fit."""
+        """Find the groups, and refuse budgets that no plan reaches and plans that do not fit."""
         self._grouping = grouping_of(task)
         self._tables = PlanTables(self._grouping, task.costs)
         self._given = self._given_plan(task)
@@ -97,6 +97,7 @@ class ChannelPruning(Method):
     def _search(self, task: Task, splits: Splits) -> PlanComparison:
         asked = task.settings
         total, done = len(searches_of(asked)) * len(asked.seeds) * asked.episodes, 0
+        self._tables.fill(asked.levels[0])
         log = Log(task.folder.path / "log.jsonl")
 
         def told(by: str, seed: int, episode: Episode) -> None:
