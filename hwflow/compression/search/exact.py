@@ -18,8 +18,8 @@ from hwflow.arrays import Floats
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.planner import Planned, Planner
-from hwflow.compression.search.searcher import Choice, Measured
+from hwflow.compression.search.planner import MOST, Planned, Planner
+from hwflow.compression.search.searcher import Choice, Measured, Outcome
 from hwflow.compression.search.sensitivity import AdditiveModel, importance_losses
 from hwflow.compression.search.soft_budget import SHARES, limited
 from hwflow.errors import InputError
@@ -45,6 +45,8 @@ class ExactSearcher:
         self._planners: dict[float, Planner] = {}
         self._direction = importance_losses(problem.costs.groups, problem.scores)
         self.planned: Planned | None = None
+        self._every = all(len(group.widths) <= MOST for group in problem.costs.groups)
+        self._solved, self._gap = 0, 0.0  # solutions, and the largest of their gaps
 
     @property
     def identity(self) -> list[Any]:
@@ -60,6 +62,7 @@ class ExactSearcher:
             if not tried:
                 raise
             return max(self._measured, key=lambda one: problem.worth(one.choice, one.accuracy)).choice
+        self._solved, self._gap = self._solved + 1, max(self._gap, self.planned.gap)
         return self.planned.choice
 
     def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
@@ -67,12 +70,21 @@ class ExactSearcher:
         self._measured.append(Measured(choice, accuracy))
 
     def state(self) -> dict[str, Any]:
-        """Everything follows from the plans measured."""
-        return {}
+        """All else follows from the plans measured."""
+        return {"solved": self._solved, "gap": self._gap}
 
     def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
-        """What was measured."""
-        self._measured = list(measured)
+        """What was measured, and how well it was solved."""
+        self._measured, self._solved, self._gap = list(measured), state["solved"], state["gap"]
+
+    def outcome(self) -> Outcome:
+        """How far the plans may be from the optima of the losses that they were planned on."""
+        over = "all widths" if self._every else f"{MOST} widths a group and their neighbours"
+        note = (
+            f"{self._solved} plans were optimal for what was known of the groups' losses, with a gap of at most "
+            f"{100 * self._gap:.2f} % over {over}"
+        )
+        return Outcome(note, {"solved": self._solved, "gap": self._gap, "every_width": self._every})
 
     def _plan(self, problem: PruningEnv, tried: list[Widths]) -> Planned:
         count = len(self._measured)

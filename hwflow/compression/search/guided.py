@@ -8,7 +8,7 @@ from typing import Any
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.exact import ExactSearcher
-from hwflow.compression.search.searcher import Choice, Measured
+from hwflow.compression.search.searcher import Choice, Measured, Outcome
 from hwflow.compression.search.walks import DdpgSearcher, steps_to
 
 
@@ -37,10 +37,18 @@ class GuidedSearcher(DdpgSearcher):
         super().tell(choice, accuracy, reward)
         self._guide.tell(choice, accuracy, reward)
 
+    def state(self) -> dict[str, Any]:
+        """Of both."""
+        return {"agent": super().state(), "guide": self._guide.state()}
+
+    def outcome(self) -> Outcome:
+        """The guide's."""
+        return self._guide.outcome()
+
     def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
         """Both go on."""
-        super().restore(state, measured)
-        self._guide.restore({}, measured)
+        super().restore(state["agent"], measured)
+        self._guide.restore(state["guide"], measured)
 
 
 __all__ = ["GuidedSearcher"]

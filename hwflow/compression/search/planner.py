@@ -28,6 +28,9 @@ from hwflow.metrics import ADDITIVE
 GAP = 0.002
 """Share of the loss at which the solver may stop."""
 
+MOST = 16
+"""Widths of a group that are considered at once."""
+
 _PRODUCT_GAP = 0.004  # where a budget of EDP is branched
 
 _SPLITS = 40  # intervals of energy that a budget of EDP is branched into, at most
@@ -78,7 +81,7 @@ class Planner:
         InputError: for a budget that cannot be expressed.
     """
 
-    def __init__(self, problem: PruningEnv, *, most: int = 16, gap: float = GAP) -> None:
+    def __init__(self, problem: PruningEnv, *, most: int = MOST, gap: float = GAP) -> None:
         self._problem, self._most, self._gap = problem, most, gap
         self._terms: dict[tuple[tuple[int, ...], ...], RowTerms] = {}
         peaks = [b for b in problem.budgets if b.metric == "peak_activation_bytes"]
@@ -219,4 +222,4 @@ def _within_product(programme: IntegerProgramme, constraints: list[Constraint], 
     return best._replace(bound=min([best.value * (1 - _PRODUCT_GAP), *(node[0].bound for node in open_)]))
 
 
-__all__ = ["GAP", "Planned", "Planner"]
+__all__ = ["GAP", "MOST", "Planned", "Planner"]
