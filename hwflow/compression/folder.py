@@ -4,6 +4,7 @@ config.json      the inputs and settings of the run: a continued run must have t
 log.jsonl        every plan that was tried, one JSON object a line
 plan.json        the groups and the channels that were kept; of other methods than `channels`, the decisions and what was chosen
 comparison.json  the baselines and the refinement over levels, where a plan was searched
+searches.json    what searches found out beside their plans, where they did: LeGR's ranking, the exact planner's gap
 times.json       wall-clock seconds by part; the one file that differs between equal runs, apart from the report that shows it
 summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
