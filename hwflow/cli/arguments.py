@@ -104,7 +104,7 @@ FormatOption = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), otherwise a table."
+        "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), .txt (a table)."
     ),
 ]
 HtmlOption = Annotated[
@@ -166,7 +166,9 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
             say(f"{network.name}: {note}")
     if bits is None:
         return network
-    weights, activations = _whole("--bits", bits, bits.split(","), 2, "two whole numbers such as 8,16: weights, activations")
+    weights, activations = _whole(
+        "--bits", bits, bits.split(","), 2, "two whole numbers of at least 1, such as 8,16: weights, activations"
+    )
     return network.with_bits(weights, activations)
 
 

@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
-_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets")
+_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods")
 
 
 def listing(
     what: Annotated[
         str,
-        typer.Argument(metavar="networks|accelerators|pe-types|dataflows|datasets", help="What to list.", show_default=False),
+        typer.Argument(
+            metavar="networks|accelerators|pe-types|dataflows|datasets|methods", help="What to list.", show_default=False
+        ),
     ],
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """List the networks, accelerators, PE types, dataflows or data sets that hwflow knows by name."""
+    """List the networks, accelerators, PE types, dataflows, data sets or compression methods that hwflow knows by name."""
     from hwflow.cli.arguments import chosen
     from hwflow.cli.console import deliver_text
     from hwflow.errors import not_found
@@ -32,6 +34,7 @@ def listing(
         "pe-types": _pe_types,
         "dataflows": _dataflows,
         "datasets": _datasets,
+        "methods": _methods,
     }
     entries = lists[what]()
     if form == "json":
@@ -72,6 +75,13 @@ def _datasets() -> dict[str, str]:
     from hwflow.datasets import DATASETS
 
     return DATASETS
+
+
+def _methods() -> dict[str, str]:
+    from hwflow.pruning import METHODS
+
+    made = {name: method() for name, method in METHODS.items()}
+    return {name: f"{m.about}; needs {m.needs} of the chip{f' ({m.source})' if m.source else ''}" for name, m in made.items()}
 
 
 def _described(path: Path) -> str:

@@ -15,11 +15,15 @@ from hwflow.errors import InputError
 from hwflow.files import folder, read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
 from hwflow.hardware.arithmetic import is_plain, relative_energy
+from hwflow.hardware.dram_energies import derived_drams, dram_provenance
 from hwflow.hardware.part_energy import PartEnergy
 from hwflow.types import EnergyUnit
 
 RAM_ROWS = 64
 """Register files of at least so many rows are costed as RAM: CACTI models arrays from this depth on."""
+
+
+_DERIVED = "derived from"
 
 
 @dataclass(frozen=True)
@@ -78,16 +82,32 @@ def recorded(accelerator: Accelerator) -> EnergyTable | None:
         if found is None:
             return None
         parts[part.name] = found
-    return EnergyTable("pJ", f"recorded (Accelergy: {estimators_of(parts)})", parts, recorded_provenance())
+    provenance = {**recorded_provenance(), **derived_provenance(accelerator)}
+    return EnergyTable("pJ", f"recorded ({estimators_text(parts)})", parts, provenance)
 
 
 def recorded_part(part: Memory | MacUnit, accelerator: Accelerator) -> PartEnergy | None:
-    """What was recorded of one part, or None.
+    """What was recorded of one part, or derived of a DRAM that Accelergy does not know; or None.
 
     Entries are found by what a part *is* (`part_key`), not by its name: a variant that only changes the number of PEs or a
     bandwidth keeps recorded energies, and one that changes a memory's size does not.
     """
-    return _library()[0].get(part_key(part, accelerator))
+    return derived_part(part) or _library()[0].get(part_key(part, accelerator))
+
+
+def derived_part(part: Memory | MacUnit) -> PartEnergy | None:
+    """Energy of one access of a DRAM whose energy per bit is derived from currents, in pJ; None for all other parts."""
+    memory = derived_drams().get(part.dram_type or "") if isinstance(part, Memory) else None
+    if memory is None or not isinstance(part, Memory):
+        return None
+    read, write = (memory["pj_per_bit"][way] * part.width_bits for way in ("read", "write"))
+    return PartEnergy(read, write, write, estimator=f"{part.dram_type} {_DERIVED} {memory['basis']}")
+
+
+def derived_provenance(accelerator: Accelerator) -> dict[str, Any]:
+    """Where the energies of the chip's DRAM are derived from, as an entry `dram`; nothing where they are Accelergy's."""
+    kind = accelerator.dram.dram_type
+    return {"dram": dram_provenance(kind)} if kind in derived_drams() else {}
 
 
 def recorded_provenance() -> Mapping[str, Any]:
@@ -103,6 +123,13 @@ def unrecorded(accelerator: Accelerator) -> list[str]:
 def estimators_of(parts: Mapping[str, PartEnergy]) -> str:
     """The estimators that answered for any of the parts, each once, joined by "+"."""
     return "+".join(sorted({name for part in parts.values() for name in part.estimator.split("+")}))
+
+
+def estimators_text(parts: Mapping[str, PartEnergy]) -> str:
+    """Who answered, for a source: Accelergy's estimators, and the DRAM whose energies are not Accelergy's."""
+    derived = {name: part for name, part in parts.items() if f" {_DERIVED} " in part.estimator}
+    text = f"Accelergy: {estimators_of({name: part for name, part in parts.items() if name not in derived})}"
+    return "; ".join([text, *(f"{name}: {part.estimator}" for name, part in derived.items())])
 
 
 def chip_area_um2(accelerator: Accelerator, table: EnergyTable) -> float | None:

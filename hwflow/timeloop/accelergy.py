@@ -17,7 +17,7 @@ from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
 from hwflow.hardware.arithmetic import is_plain
 from hwflow.hardware.energy_fit import priced_unit
-from hwflow.hardware.energy_table import EnergyTable, PartEnergy, costed_parts, estimators_of
+from hwflow.hardware.energy_table import EnergyTable, PartEnergy, costed_parts, derived_part, estimators_of
 from hwflow.timeloop.accelergy_parts import COMPUTE, STORAGE, accelergy_files, entry_of
 from hwflow.timeloop.architecture import architecture_of
 from hwflow.timeloop.engine import Engine
@@ -37,10 +37,16 @@ def characterise(
         limit_s: wall-clock limit in seconds.
 
     Raises:
+        InputError: the DRAM is one whose energies Accelergy does not know, but hwflow derives.
         ToolMissing: Accelergy is not here.
         ToolError: it failed (no plug-in answers for a part), wrote rubbish, or a dummy answered; naming the part.
     """
     what = f"Accelergy on accelerator {accelerator.name}"
+    if derived_part(accelerator.dram):
+        raise InputError(
+            f"Accelergy's CACTI plug-in has no energies of {accelerator.dram.dram_type} (accelerator {accelerator.name}, "
+            f"{accelerator.dram.name}.dram_type). Use --energy auto or fitted, which derive them from currents."
+        )
     architecture, parts = architecture_of(accelerator), costed_parts(accelerator)
     files = architecture.accelergy_files()
     try:
