@@ -34,11 +34,11 @@ def lower_bound(
     larger than `OMITTED` allows; otherwise it holds for perfect ones only.
 
     Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
-    of that where operands travel between MACs); every word that the layer touches moved once from or to DRAM. Cycles: MACs
-    over the largest parallelism that divides (ragged: the fewest passes over the fan-outs), or those words over DRAM's
-    bandwidth.
+    of that where operands travel between MACs); every word that the layer touches moved once from or to the outermost memory
+    that keeps its tensor. Cycles: MACs over the largest parallelism that divides (ragged: the fewest passes over the fan-outs),
+    or the words that DRAM keeps over its bandwidth.
     """
-    layer, acc, table = nest.layer, nest.accelerator, nest.table
+    layer, table = nest.layer, nest.table
     cycles = even_cycles(nest, constraints) if array is None else array.least
     cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):
@@ -49,9 +49,10 @@ def lower_bound(
         part, block = table.parts[memory.name], memory.block_words * nest.levels[inner].cluster
         if not operands_travel(nest):
             energy += layer.macs / shared / block * (part.update if tensor == "outputs" else part.read)
-        if memory is not acc.dram:
-            dram = table.parts[acc.dram.name]
-            energy += _touched(nest, t) / acc.dram.block_words * (dram.update if tensor == "outputs" else dram.read)
+        outer = nest.levels[int(np.flatnonzero(nest.keep[:, t])[-1])].memory
+        if outer is not None and outer is not memory:
+            store = table.parts[outer.name]
+            energy += _touched(nest, t) / outer.block_words * (store.update if tensor == "outputs" else store.read)
     if array is not None:
         energy *= 1 - OMITTED
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
@@ -69,9 +70,9 @@ def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
 
 
 def streaming_cycles(nest: Nest) -> float:
-    """Cycles that DRAM takes at least to move every word that the layer touches once."""
+    """Cycles that DRAM takes at least to move once every word that the layer touches of the tensors that it keeps."""
     bandwidth = nest.accelerator.words_per_cycle(nest.accelerator.dram)
-    return 0.0 if bandwidth is None else sum(_touched(nest, t) for t in range(len(TENSORS))) / bandwidth
+    return 0.0 if bandwidth is None else sum(_touched(nest, int(t)) for t in np.flatnonzero(nest.keep[-1])) / bandwidth
 
 
 def _touched(nest: Nest, t: int) -> int:
