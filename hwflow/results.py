@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hwflow import display
 from hwflow.layers import Layer
 from hwflow.metrics import TOTALS
+from hwflow.occupancy import Occupancy, OperatorCost
 from hwflow.text import csv_of
 from hwflow.types import EnergyUnit, LevelName, Tensor
 
@@ -133,6 +134,8 @@ class NetworkCost:
     Attributes:
         peak_activation_bytes: The most memory that activations take at once, batch included, at the word widths of chip and
             layers; None if it is not known which operator reads what.
+        operators: with a price beside the rows, in order of execution; they are in the totals.
+        occupancy: what stays on the chip, where that was asked for; else everything goes through DRAM.
     """
 
     network: str
@@ -150,6 +153,8 @@ class NetworkCost:
     chip: Any = field(default=None, compare=False, repr=False)
     tables: tuple[Any, ...] = field(default=(), compare=False, repr=False)
     peak_activation_bytes: int | None = None
+    operators: tuple[OperatorCost, ...] = ()
+    occupancy: Occupancy | None = None
 
     def __repr__(self) -> str:
         return f"<NetworkCost {_line(self)}>"
@@ -196,6 +201,9 @@ class NetworkCost:
     def _sum(self, values: list[Any]) -> Any:
         return None if any(v is None for v in values) else sum(values)
 
+    def _of_operators(self, unit: EnergyUnit) -> list[Any]:
+        return [operator.energy if operator.energy_unit == unit else None for operator in self.operators]
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates."""
@@ -214,22 +222,22 @@ class NetworkCost:
     @property
     def energy_pj(self) -> float | None:
         """Picojoule; None in normalised units."""
-        return self._sum([r.energy_pj for r in self.rows])  # type: ignore[no-any-return]
+        return self._sum([r.energy_pj for r in self.rows] + self._of_operators("pJ"))  # type: ignore[no-any-return]
 
     @property
     def energy_normalized(self) -> float | None:
         """Units of one 16-bit multiply-accumulate; None where energies are in picojoule."""
-        return self._sum([r.energy_normalized for r in self.rows])  # type: ignore[no-any-return]
+        return self._sum([r.energy_normalized for r in self.rows] + self._of_operators("normalized"))  # type: ignore[no-any-return]
 
     @property
     def cycles(self) -> int | None:
-        """Clock cycles, layers one after the other."""
-        return self._sum([r.cycles for r in self.rows])  # type: ignore[no-any-return]
+        """Clock cycles, layers and other operators one after the other."""
+        return self._sum([r.cycles for r in (*self.rows, *self.operators)])  # type: ignore[no-any-return]
 
     @property
     def latency_s(self) -> float | None:
         """Seconds."""
-        return self._sum([r.latency_s for r in self.rows])  # type: ignore[no-any-return]
+        return self._sum([r.latency_s for r in (*self.rows, *self.operators)])  # type: ignore[no-any-return]
 
     @property
     def per_image(self) -> dict[str, float | None] | None:
@@ -254,7 +262,7 @@ class NetworkCost:
     @property
     def dram_bytes(self) -> float:
         """Bytes read from and written to DRAM."""
-        return sum(r.dram_bytes for r in self.rows)
+        return sum(r.dram_bytes for r in (*self.rows, *self.operators))
 
     @property
     def utilization(self) -> float | None:
@@ -270,7 +278,7 @@ class NetworkCost:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the command line (reference/result.md in the documentation)."""
-        return {
+        content = {
             "network": self.network,
             "accelerator": self.accelerator,
             "level": self.level,
@@ -280,6 +288,11 @@ class NetworkCost:
             "not_counted": dict(self.not_counted),
             "provenance": dict(self.provenance),
         }
+        if self.operators:
+            content["operators"] = [operator.row() for operator in self.operators]
+        if self.occupancy is not None:
+            content["occupancy"] = self.occupancy.to_dict()
+        return content
 
     def to_json(self) -> str:
         """One JSON object, with a final newline."""

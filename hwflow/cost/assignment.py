@@ -7,9 +7,9 @@ other tensors leave which stay meanwhile. The operations run one after the other
 `solve` walks over the operations and holds, for every set of tensors that may lie in the memories at a time, the cheapest way
 there (for EDP, a product of two sums, every pair of energy and cycles that no other pair equals or undercuts in both). It is
 exact: what happens from an operation on depends on the past through that set alone, and the objective grows with each of the
-two sums, so a way that is dropped has another one, with the same set, whose every completion costs no more. (Dynamic programming;
-R. Bellman, Dynamic Programming, 1957.) Two more kinds of ways are dropped: where a completion cannot fit, and where energy and
-cycles so far together with the least of each operation to come do not undercut what leaving everything in DRAM costs.
+two sums, so a way that is dropped has another one, with the same set, whose every completion costs no more. (This is
+dynamic programming; R. Bellman, Dynamic Programming, 1957.) Also dropped are ways that do not fit, and those whose energy and
+cycles so far, with the least of each operation to come, exceed what leaving everything in DRAM costs.
 
 A price may be a lower bound instead of the value. If all that the best choice consists of is exact, no other choice costs less,
 since its own price, or the bound in its place, is higher already; what is not exact is named, to be computed before the next

@@ -18,6 +18,8 @@ from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.loopnest.nest import Batch, Keeps, Nest, Verdict
 from hwflow.mapper import padding, search
+from hwflow.mapper.array_utilization import array_utilization
+from hwflow.mapper.bounds import lower_bound
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.types import Objective
@@ -109,6 +111,23 @@ def map_layer(
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound)
+
+
+def least(
+    layer: Layer,
+    accelerator: Accelerator,
+    constraints: Sequence[LevelConstraint],
+    table: EnergyTable,
+    *,
+    ragged: bool = True,
+    resident: Sequence[Tensor] = (),
+) -> tuple[float, float]:
+    """Energy, in the table's unit, and cycles that no mapping of those that `map_layer` searches undercuts."""
+    nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
+    constraints = _holding(constraints, layer, resident)
+    array = array_utilization(nest, constraints) if ragged else None
+    energy, cycles = (lower_bound(nest, constraints, objective, array=array) for objective in ("energy", "latency"))
+    return energy, cycles
 
 
 def _keeps(accelerator: Accelerator, resident: Sequence[Tensor]) -> Keeps | None:

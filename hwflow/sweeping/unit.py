@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hwflow.cost.backend import backend_of
-from hwflow.cost.estimator import Plan, carry_out, plan_for
+from hwflow.cost.estimator import carry_out
 from hwflow.cost.options import CostOptions
+from hwflow.cost.plan import Plan, plan_for
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer

@@ -1,0 +1,211 @@
+"""The network as a whole on its chip: which tensors stay, what its layers and other operators cost then, and why.
+
+Prices that the best choice does not need are not computed: `hwflow.cost.assignment` names those that it does, until all are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hwflow.cost import coarse, residency
+from hwflow.cost.assignment import Ask, Assignment, Price, Problem, ask_of, left, solve
+from hwflow.cost.chip import Chip
+from hwflow.cost.options import CostOptions
+from hwflow.cost.plan import Plan
+from hwflow.cost.residency import Homes
+from hwflow.cost.tensor_lives import Lives
+from hwflow.cost.variant_prices import Answer, Searched, VariantPrices
+from hwflow.errors import InputError
+from hwflow.layers import Bits, Layer, Tensor
+from hwflow.occupancy import Occupancy, OperationTiles, OperatorCost, TensorStay
+from hwflow.results import LayerCost
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A layer as it runs: on the chip with the room that others leave, and what the search found."""
+
+    layer: Layer
+    chip: Chip
+    answer: Answer
+
+    @property
+    def cost(self) -> LayerCost:
+        """Of the layer."""
+        assert self.answer.cost is not None
+        return self.answer.cost
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network's layers as they run, by their place among its rows; operators with a price; what lies where."""
+
+    placed: Mapping[int, Placed]
+    operators: tuple[OperatorCost, ...]
+    occupancy: Occupancy
+
+
+def choose(plan: Plan, options: CostOptions, search: Searched) -> Chosen:
+    """The choice of least objective.
+
+    Raises:
+        InputError: where it is not known which operator of the network reads what.
+        HwflowError: where a layer cannot be mapped with everything in DRAM, or a search fails.
+    """
+    network, accelerator = plan.network, plan.accelerator
+    assert accelerator is not None
+    if network.graph is None:
+        raise InputError(
+            f"network {network.name}: it is not known which operator reads what, so what stays on the chip cannot be chosen "
+            "(activations is 'resident'). Use 'dram', or give the model as one whose inputs and outputs are plain tensors."
+        )
+    homes = residency.homes_of(accelerator) if options.activations == "resident" else residency.Homes((), "not asked for")
+    lives = Lives.of(network, network.graph, homes, [coarse.bits_of(layer, accelerator) for layer in network])
+    case = _Case(lives, plan.chips, homes, VariantPrices(homes, options, search))
+    problem = lives.problem
+    case.learn(problem, [ask_of(problem, step, frozenset()) for step in range(len(problem.steps))])
+    while True:
+        found = solve(problem, case, options.objective)
+        if not found.unknown:
+            return case.chosen(problem, found)
+        case.learn(problem, found.unknown)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Prices of a network's operations (`hwflow.cost.assignment.Prices`)."""
+
+    lives: Lives
+    chips: Mapping[Bits | None, Chip]
+    homes: Homes
+    variants: VariantPrices
+
+    def price(self, ask: Ask) -> Price | None:
+        layer = self.lives.layer_of(ask.step)
+        if layer is None:
+            return Price(0.0, 0.0)
+        resident = self._resident(ask)
+        price = self.variants.price(layer, self.chips[layer.bits], resident, ask.room)
+        move = self._move(ask.step, resident)
+        if price is None or move is None:
+            return price
+        return price._replace(energy=price.energy + move.energy, cycles=price.cycles + move.cycles)
+
+    def least(self, step: int) -> Price:
+        layer = self.lives.layer_of(step)
+        if layer is None:
+            return Price(0.0, 0.0)
+        problem = self.lives.problem
+        own = [role for tensor, role in self.lives.operands(step) if tensor in problem.candidates]
+        some = [(), *((role,) for role in own), *([tuple(own)] if len(own) > 1 else [])]
+        bounds = [self.variants.least(layer, self.chips[layer.bits], resident) for resident in some]
+        return Price(min(energy for energy, _ in bounds), min(cycles for _, cycles in bounds))
+
+    def learn(self, problem: Problem, asks: list[Ask] | tuple[Ask, ...]) -> None:
+        """Have searched what is asked of layers."""
+        wanted = []
+        for ask in asks:
+            layer = self.lives.layer_of(ask.step)
+            if layer is not None:
+                wanted.append((layer, self.chips[layer.bits], self._resident(ask), ask.room))
+        self.variants.learn(wanted)
+
+    def _resident(self, ask: Ask) -> tuple[Tensor, ...]:
+        """The tensors of a layer that stay."""
+        roles = dict(self.lives.operands(ask.step))
+        tensors = self.lives.problem.steps[ask.step].tensors
+        return tuple(roles[tensor] for tensor, stays in zip(tensors, ask.stays, strict=True) if stays)
+
+    def _move(self, step: int, resident: tuple[Tensor, ...]) -> residency.Move | None:
+        tensor = self.lives.moved(step)
+        layer = self.lives.layer_of(step)
+        if tensor is None or layer is None or "outputs" not in resident:
+            return None
+        return residency.move_of(self.lives.bits[tensor], self.chips[layer.bits], self.homes)
+
+    # The answer ------------------------------------------------------------------------------------------------------
+
+    def chosen(self, problem: Problem, found: Assignment) -> Chosen:
+        """The layers, the moves and the memories of a choice all of whose prices are known."""
+        placed: dict[int, Placed] = {}
+        operators, tiles = [], []
+        energy = cycles = 0.0
+        for step, operation in enumerate(self.lives.graph.operations):
+            layer, ask, name = self.lives.layer_of(step), ask_of(problem, step, found.stays), self.lives.name_of(step)
+            plain = self.price(ask_of(problem, step, frozenset()))
+            assert plain is not None
+            energy, cycles = energy + plain.energy, cycles + plain.cycles
+            if layer is None:
+                tiles.append(OperationTiles(name))
+                continue
+            resident, chip = self._resident(ask), self.chips[layer.bits]
+            answer = self.variants.best(layer, resident, ask.room)
+            seen = residency.resident_chip(chip, self.homes, resident, ask.room)
+            assert answer is not None
+            assert seen is not None
+            placed[operation.row] = Placed(layer, seen, answer)
+            tiles.append(OperationTiles(name, self._own_tiles(answer, resident)))
+            if move := self._move(step, resident):
+                operators.append(residency.move_cost(name, move, chip, self.homes))
+        return Chosen(
+            placed,
+            tuple(operators),
+            Occupancy(
+                {memory.name: size // 8 for memory, size in zip(self.homes.memories, self.homes.sizes, strict=True)},
+                tuple(tiles),
+                self._stays(problem, found),
+                found.proven,
+                energy,
+                cycles,
+            ),
+        )
+
+    def _own_tiles(self, answer: Answer, resident: tuple[Tensor, ...]) -> dict[str, int]:
+        return {
+            memory.name: sum(bits for tensor, bits in tile.items() if tensor not in resident) // 8
+            for memory, tile in zip(self.homes.memories, answer.tiles, strict=True)
+        }
+
+    def _stays(self, problem: Problem, found: Assignment) -> tuple[TensorStay, ...]:
+        lives, result = self.lives, []
+        for tensor, (first, last) in sorted(enumerate(lives.spans), key=lambda item: (item[1], item[0])):
+            if last < first:
+                continue
+            stays = tensor in found.stays
+            result.append(
+                TensorStay(
+                    name="input" if tensor in lives.graph.inputs else lives.name_of(first),
+                    size_bytes=self._size(lives.bits[tensor]),
+                    first=first,
+                    last=last,
+                    memory=self.homes.memories[0].name if stays else None,
+                    reason="" if stays else self._why_not(problem, found, tensor),
+                )
+            )
+        return tuple(result)
+
+    def _size(self, bits: int) -> int:
+        """In bytes, in whole rows of the memory in which tensors stay if there is one."""
+        return -(-(self.homes.rows(bits, 0) if self.homes.memories else bits) // 8)
+
+    def _why_not(self, problem: Problem, found: Assignment, tensor: int) -> str:
+        """Why a tensor does not stay beside those that do."""
+        lives = self.lives
+        if tensor in lives.reasons:
+            return lives.reasons[tensor]
+        for step in range(lives.spans[tensor][0], lives.spans[tensor][1] + 1):
+            for with_it, told in ((frozenset({tensor}), ""), (found.stays | {tensor}, self._beside(found, step))):
+                if left(problem, step, with_it) is None:
+                    return f"no room for it{told} while {lives.name_of(step)} runs"
+                if self.price(ask_of(problem, step, with_it)) is None:
+                    rest = told.replace(" beside", " and")
+                    return f"{lives.name_of(step)} cannot run in the room that is left beside it{rest}"
+        return "DRAM costs less, or as much"
+
+    def _beside(self, found: Assignment, step: int) -> str:
+        alive = [t for t in sorted(found.stays) if t in self.lives.problem.steps[step].held]
+        return f" beside {', '.join(self.lives.name_of(self.lives.spans[t][0]) for t in alive)}" if alive else ""
+
+
+__all__ = ["Chosen", "Placed", "choose"]
