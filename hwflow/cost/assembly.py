@@ -44,7 +44,7 @@ def assemble(
         rows=tuple(rows),
         params_other=network.params_other,
         params_by_kind=network.params_by_kind,
-        not_counted=network.not_counted,
+        not_counted={} if chosen and options.operators == "all" else network.not_counted,
         other_traffic_bytes=None if backend.maps else _other_traffic_bytes(plan),
         mac_units=accelerator.mac_units if accelerator else None,
         area_um2=_area_um2(plan),

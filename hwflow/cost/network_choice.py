@@ -5,19 +5,21 @@ Prices that the best choice does not need are not computed: `hwflow.cost.assignm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hwflow.cost import coarse, residency
 from hwflow.cost.assignment import Ask, Assignment, Price, Problem, ask_of, left, solve
 from hwflow.cost.chip import Chip
+from hwflow.cost.operators import Share, check_priced, fusions, operations_of, operator_cost
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
 from hwflow.cost.residency import Homes
 from hwflow.cost.tensor_lives import Lives
 from hwflow.cost.variant_prices import Answer, Searched, VariantPrices
 from hwflow.errors import InputError
-from hwflow.layers import Bits, Layer, Tensor
+from hwflow.layers import Layer, Tensor
 from hwflow.occupancy import Occupancy, OperationTiles, OperatorCost, TensorStay
 from hwflow.results import LayerCost
 
@@ -60,9 +62,12 @@ def choose(plan: Plan, options: CostOptions, search: Searched) -> Chosen:
             f"network {network.name}: it is not known which operator reads what, so what stays on the chip cannot be chosen "
             "(activations is 'resident'). Use 'dram', or give the model as one whose inputs and outputs are plain tensors."
         )
-    homes = residency.homes_of(accelerator) if options.activations == "resident" else residency.Homes((), "not asked for")
-    lives = Lives.of(network, network.graph, homes, [coarse.bits_of(layer, accelerator) for layer in network])
-    case = _Case(lives, plan.chips, homes, VariantPrices(homes, options, search))
+    if options.operators == "all":
+        check_priced(network, accelerator.name, accelerator.vector_unit)
+    homes = residency.homes_of(accelerator)
+    widths = [coarse.bits_of(layer, accelerator) for layer in network]
+    lives = Lives.of(network, network.graph, homes, widths, asked=options.activations == "resident")
+    case = _Case(lives, plan, homes, VariantPrices(homes, options, search))
     problem = lives.problem
     case.learn(problem, [ask_of(problem, step, frozenset()) for step in range(len(problem.steps))])
     while True:
@@ -77,29 +82,28 @@ class _Case:
     """Prices of a network's operations (`hwflow.cost.assignment.Prices`)."""
 
     lives: Lives
-    chips: Mapping[Bits | None, Chip]
+    plan: Plan
     homes: Homes
     variants: VariantPrices
 
     def price(self, ask: Ask) -> Price | None:
         layer = self.lives.layer_of(ask.step)
         if layer is None:
-            return Price(0.0, 0.0)
+            return self._operator_price(ask)
         resident = self._resident(ask)
-        price = self.variants.price(layer, self.chips[layer.bits], resident, ask.room)
+        price = self.variants.price(layer, self.plan.chip(layer), resident, ask.room)
         move = self._move(ask.step, resident)
         if price is None or move is None:
             return price
         return price._replace(energy=price.energy + move.energy, cycles=price.cycles + move.cycles)
 
     def least(self, step: int) -> Price:
-        layer = self.lives.layer_of(step)
+        layer, problem = self.lives.layer_of(step), self.lives.problem
         if layer is None:
-            return Price(0.0, 0.0)
-        problem = self.lives.problem
+            return self._operator_price(Ask(step, (True,) * len(problem.steps[step].tensors), ()))
         own = [role for tensor, role in self.lives.operands(step) if tensor in problem.candidates]
         some = [(), *((role,) for role in own), *([tuple(own)] if len(own) > 1 else [])]
-        bounds = [self.variants.least(layer, self.chips[layer.bits], resident) for resident in some]
+        bounds = [self.variants.least(layer, self.plan.chip(layer), resident) for resident in some]
         return Price(min(energy for energy, _ in bounds), min(cycles for _, cycles in bounds))
 
     def learn(self, problem: Problem, asks: list[Ask] | tuple[Ask, ...]) -> None:
@@ -108,7 +112,7 @@ class _Case:
         for ask in asks:
             layer = self.lives.layer_of(ask.step)
             if layer is not None:
-                wanted.append((layer, self.chips[layer.bits], self._resident(ask), ask.room))
+                wanted.append((layer, self.plan.chip(layer), self._resident(ask), ask.room))
         self.variants.learn(wanted)
 
     def _resident(self, ask: Ask) -> tuple[Tensor, ...]:
@@ -122,7 +126,46 @@ class _Case:
         layer = self.lives.layer_of(step)
         if tensor is None or layer is None or "outputs" not in resident:
             return None
-        return residency.move_of(self.lives.bits[tensor], self.chips[layer.bits], self.homes)
+        return residency.move_of(self.lives.bits[tensor], self.plan.chip(layer), self.homes)
+
+    @cached_property
+    def _fusions(self) -> dict[int, str]:
+        return fusions(self.lives.graph, self.plan.network)
+
+    def _operator_price(self, ask: Ask) -> Price:
+        cost = self._operator_cost(ask.step, dict(zip(self.lives.problem.steps[ask.step].tensors, ask.stays, strict=True)))
+        return Price(0.0, 0.0) if cost is None else Price(cost.energy, cost.cycles)
+
+    def _operator_cost(self, step: int, stays: Mapping[int, bool]) -> OperatorCost | None:
+        """Of an operation that is no layer; None where it has no price."""
+        if self.variants.options.operators == "mac":
+            return None
+        operation = self.lives.graph.operations[step]
+        op, note = self.plan.network.other[operation.row], self._fusions.get(step, "")
+        reads = self._shares(operation.reads, op.words_in, stays)
+        writes = self._shares(operation.writes, op.words_out, stays)
+        count = operations_of(op, len(operation.reads))
+        return operator_cost(op, count, reads, writes, self._chip_at(step), self.homes, note=note)
+
+    def _shares(self, tensors: Sequence[int], words: int, stays: Mapping[int, bool]) -> list[Share]:
+        """What an operator moves of each tensor, by their sizes; what it reads beyond them are constants, from DRAM."""
+        total = sum(self.lives.graph.words[tensor] for tensor in tensors)
+        shares = [
+            Share(
+                -(-self.lives.bits[t] * min(words, total) // total) if total else 0,
+                stays.get(t, False),
+            )
+            for t in tensors
+        ]
+        if words > total:
+            width = max((self.lives.widths[t] for t in tensors), default=self.lives.widths[0])
+            shares.append(Share((words - total) * width, stays=False))
+        return shares
+
+    def _chip_at(self, step: int) -> Chip:
+        """The chip at the word widths of the layer before, whose results an operator usually reads."""
+        layers = (self.lives.layer_of(s) for s in range(step, -1, -1))
+        return self.plan.chip(next((layer for layer in layers if layer), self.plan.network.layers[0]))
 
     # The answer ------------------------------------------------------------------------------------------------------
 
@@ -138,8 +181,10 @@ class _Case:
             energy, cycles = energy + plain.energy, cycles + plain.cycles
             if layer is None:
                 tiles.append(OperationTiles(name))
+                stays = dict(zip(problem.steps[step].tensors, ask.stays, strict=True))
+                operators += [cost] if (cost := self._operator_cost(step, stays)) else []
                 continue
-            resident, chip = self._resident(ask), self.chips[layer.bits]
+            resident, chip = self._resident(ask), self.plan.chip(layer)
             answer = self.variants.best(layer, resident, ask.room)
             seen = residency.resident_chip(chip, self.homes, resident, ask.room)
             assert answer is not None

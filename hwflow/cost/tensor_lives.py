@@ -32,6 +32,7 @@ class Lives:
         homes: where tensors can stay.
         bits: of the words of each tensor, all together, [tensor].
         widths: bits of one word, [tensor].
+        asked: whether anything is to stay.
     """
 
     network: Network
@@ -39,12 +40,13 @@ class Lives:
     homes: Homes
     bits: tuple[int, ...]
     widths: tuple[int, ...]
+    asked: bool
 
     @classmethod
-    def of(cls, network: Network, graph: Graph, homes: Homes, widths: Sequence[Bits]) -> Lives:
+    def of(cls, network: Network, graph: Graph, homes: Homes, widths: Sequence[Bits], *, asked: bool = True) -> Lives:
         """`widths`: the word widths of the network's layers."""
         each = graph.widths(widths)
-        return cls(network, graph, homes, tuple(n * w for n, w in zip(graph.words, each, strict=True)), each)
+        return cls(network, graph, homes, tuple(n * w for n, w in zip(graph.words, each, strict=True)), each, asked)
 
     def layer_of(self, step: int) -> Layer | None:
         """The layer that an operation is, if it is one."""
@@ -86,6 +88,8 @@ class Lives:
                 for tensor in operation.writes:
                     found.setdefault(tensor, f"written by {layer.name}, which has several results")
         for tensor in range(len(self.bits)):
+            if not self.asked:
+                found.setdefault(tensor, "everything goes through DRAM")
             if not self.homes.memories:
                 found.setdefault(tensor, self.homes.why)
             for memory, size, bits in zip(self.homes.memories, self.homes.sizes, self._whole(tensor), strict=True):

@@ -22,7 +22,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from hwflow import display
 from hwflow.errors import InputError, not_found, shown
 from hwflow.files import folder, parse_yaml, read_text, read_yaml
-from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat
+from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat, VectorUnit
 from hwflow.hardware.storage_level import Level, LevelConstraint, with_fanout
 from hwflow.hardware.word_widths import misfit_text, set_word_widths
 from hwflow.layers import TENSORS, Bits, Layer
@@ -45,6 +45,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     clock_mhz: PositiveFloat
     dataflow: str = "flexible"
     hierarchy: tuple[Part, ...]
+    vector_unit: VectorUnit | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
     _origin: Accelerator | None = PrivateAttr(default=None)
@@ -302,8 +303,8 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that can change a result: two accelerators with the same one are the same chip."""
-        content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow"})
+        """Hash of everything that can change the cost of a layer: two accelerators with the same one are the same chip to it."""
+        content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow", "vector_unit"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -319,7 +320,11 @@ def _preset(path: Path) -> Accelerator:
 
 
 def _flat(accelerator: Accelerator) -> dict[str, Any]:
-    content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy"})
+    content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy", "vector_unit"})
+    unit = accelerator.vector_unit
+    content |= {
+        f"vector_unit.{field}": value for field, value in (unit.model_dump().items() if unit else ()) if value is not None
+    }
     for part in accelerator.model_dump(mode="json")["hierarchy"]:
         content |= {f"{part['name']}.{field}": value for field, value in part.items() if field != "name" and value is not None}
     return content
@@ -360,6 +365,11 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
             raise not_found(f"field of {where}", path, fields, hint, spellings=_paths(content))
         content[head] = value
         return
+    if head == "vector_unit":
+        if rest not in VectorUnit.model_fields:
+            raise not_found(f"field of {where}", path, [f"vector_unit.{f}" for f in VectorUnit.model_fields])
+        content["vector_unit"] = {**(content.get("vector_unit") or {}), rest: value}
+        return
     for part in content["hierarchy"]:
         if part["name"] == head:
             models: dict[str, type[NamedPart]] = {"fanout": Fanout, "mac": MacUnit}
@@ -379,14 +389,14 @@ def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
 
 
 def _parts(content: dict[str, Any]) -> list[str]:
-    return [p["name"] for p in content["hierarchy"]]
+    return [*(p["name"] for p in content["hierarchy"]), "vector_unit"]
 
 
 def _paths(content: dict[str, Any]) -> list[str]:
     return [f"{p['name']}.{f}" for p in content["hierarchy"] for f in p if f not in ("name", "kind", "role")]
 
 
-_FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit) for name in model.model_fields)
+_FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit, VectorUnit) for name in model.model_fields)
 
 
 def _validated(content: dict[str, Any], where: str) -> Accelerator:
