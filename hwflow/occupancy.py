@@ -58,6 +58,7 @@ class TensorStay:
         size_bytes: as it lies in the memory, in whole rows of it.
         first, last: places of these operations in the order of execution.
         memory: where it stays between them, or None: it goes through DRAM.
+        written: the memory in which the first one writes it, from where it is moved, if that is another.
         reason: why it does not stay.
     """
 
@@ -66,7 +67,12 @@ class TensorStay:
     first: int
     last: int
     memory: str | None
+    written: str | None = None
     reason: str = ""
+
+    def place(self, operation: int) -> str | None:
+        """The memory in which it is while an operation between its first and its last one runs."""
+        return self.written if self.written and operation == self.first else self.memory
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,8 @@ class Occupancy:
 
     def used_bytes(self, memory: str, place: int) -> int:
         """What an operation and the tensors that stay meanwhile take of a memory."""
-        stays = sum(t.size_bytes for t in self.stayed if t.memory == memory and t.first <= place <= t.last)
-        return stays + self.operations[place].tile_bytes.get(memory, 0)
+        held = sum(t.size_bytes for t in self.stayed if t.first <= place <= t.last and t.place(place) == memory)
+        return held + self.operations[place].tile_bytes.get(memory, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """The object under `occupancy` in JSON."""

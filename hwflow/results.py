@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow import display
-from hwflow.layers import Layer
+from hwflow.layers import TENSORS, Layer
 from hwflow.metrics import TOTALS
 from hwflow.occupancy import Occupancy, OperatorCost
 from hwflow.text import csv_of
@@ -73,6 +73,12 @@ class LayerCost:
     def energy_normalized(self) -> float | None:
         """Units of one 16-bit multiply-accumulate, or None where the energies are in picojoule."""
         return self.energy if self.energy_unit == "normalized" else None
+
+    @property
+    def resident(self) -> tuple[Tensor, ...]:
+        """The tensors that stay on the chip: DRAM does not keep them in the mapping."""
+        bypassed = self.mapping[0].get("bypass", ()) if self.mapping else ()
+        return tuple(tensor for tensor in TENSORS if tensor.capitalize() in bypassed)
 
     def row(self) -> dict[str, Any]:
         """The row of the JSON contract (reference/result.md in the documentation)."""

@@ -225,6 +225,7 @@ class _Case:
                     first=first,
                     last=last,
                     memory=self.homes.memories[0].name if stays else None,
+                    written=self.homes.memories[-1].name if stays and self._move(first, ("outputs",)) else None,
                     reason="" if stays else self._why_not(problem, found, tensor),
                 )
             )

@@ -303,7 +303,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that can change the cost of a layer: two accelerators with the same one are the same chip to it."""
+        """Hash of everything that can change the cost of a layer: to layers, chips with the same one are the same."""
         content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow", "vector_unit"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -321,10 +321,8 @@ def _preset(path: Path) -> Accelerator:
 
 def _flat(accelerator: Accelerator) -> dict[str, Any]:
     content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy", "vector_unit"})
-    unit = accelerator.vector_unit
-    content |= {
-        f"vector_unit.{field}": value for field, value in (unit.model_dump().items() if unit else ()) if value is not None
-    }
+    unit = accelerator.vector_unit.model_dump(exclude_none=True) if accelerator.vector_unit else {}
+    content |= {f"vector_unit.{field}": value for field, value in unit.items()}
     for part in accelerator.model_dump(mode="json")["hierarchy"]:
         content |= {f"{part['name']}.{field}": value for field, value in part.items() if field != "name" and value is not None}
     return content

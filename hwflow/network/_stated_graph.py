@@ -35,7 +35,8 @@ def stated_graph(layers: Sequence[Layer], layer_inputs: Inputs, other: Sequence[
     for i, given in enumerate(other_inputs):
         if given is None:
             raise InputError(
-                f"other[{i}].inputs is missing ({other[i].name}): where an entry of the list says what it reads, every operator must."
+                f"other[{i}].inputs is missing ({other[i].name}): where an entry of the list says what it reads, every "
+                "operator must."
             )
     asked = [*reads, *(list(given or ()) for given in other_inputs)]
     for i, given in enumerate(asked):
@@ -80,8 +81,8 @@ def _stuck(
             missing = [name for name in asked[offset + at[part]] if name not in made]
             waits.append(f"{part}[{at[part]}] ({rows[at[part]].name}) waits for {', '.join(missing)}")
     return (
-        f"no order of execution: {', and '.join(waits)}. Entries may not read in a circle, and layers and operators stand each in "
-        "the order in which they run."
+        f"no order of execution: {', and '.join(waits)}. Entries may not read in a circle, and layers and operators stand each "
+        "in the order in which they run."
     )
 
 

@@ -236,6 +236,7 @@ def _known(location: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
+_COUNTS = ("params_other", "params_unread", "words_in", "words_out", "params", "window")
 _RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
     (lambda at: at[-1] in ("strides", "dilations"), "two whole numbers of at least 1, [width, height]"),
     (lambda at: at[-1] == "layers", "a list of at least one layer"),
@@ -245,10 +246,7 @@ _RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
     (lambda at: at[-1] == "bits", "a mapping of weights, inputs and outputs to widths in bits"),
     (lambda at: at[-1] == "shared", "true or false"),
     (lambda at: "inputs" in at and "bits" not in at, "a list of names of layers and operators, or of input, the network's own"),
-    (
-        lambda at: at[-1] in ("params_other", "params_unread", "words_in", "words_out", "params", "window"),
-        "a whole number of at least 0",
-    ),
+    (lambda at: at[-1] in _COUNTS, "a whole number of at least 0"),
     (lambda at: len(at) == 2 and isinstance(at[-1], int), "a mapping of fields, such as {name: conv1, C: 3, M: 64, ...}"),
 )
 
