@@ -212,9 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other mappings")
     parser.add_argument("--draws", type=int, default=1, help="random mappings for each layer, accelerator and dataflow")
     parser.add_argument("--resident", action="store_true", help="mappings whose inputs or outputs bypass DRAM instead")
-    parser.add_argument(
-        "--record", type=Path, help="write every third triple (sixth of resident ones) and its numbers to this file"
-    )
+    parser.add_argument("--record", type=Path, help="write every third triple (sixth of resident ones) with its numbers")
     parser.add_argument("--tool", default="", help="what the record says of the tool: its commit and date")
     options = parser.parse_args(arguments)
     try:

@@ -117,7 +117,8 @@ def solve(problem: Problem, prices: Prices, objective: Objective) -> Assignment:
     alive = [frozenset(step.held) & problem.candidates for step in steps]
     least = [prices.least(s) for s in range(len(steps))]
     later = [(sum(p.energy for p in least[s:]), sum(p.cycles for p in least[s:])) for s in range(len(steps) + 1)]
-    limit = value_of(*_all_in_dram(problem, price), objective)
+    by_dram = _all_in_dram(problem, price)
+    limit = value_of(by_dram.energy, by_dram.cycles, objective)
     ways: dict[frozenset[int], list[_Way]] = {frozenset(): [_Way(0.0, 0.0, frozenset())]}
     seen: frozenset[int] = frozenset()
     dropped = math.inf
@@ -141,7 +142,7 @@ def solve(problem: Problem, prices: Prices, objective: Objective) -> Assignment:
             ways, worst = _best(ways, *later[s + 1], objective)
             dropped = min(dropped, worst)
     best = min(
-        (way for some in ways.values() for way in some),
+        (way for some in [*ways.values(), [by_dram]] for way in some),
         key=lambda w: (value_of(w.energy, w.cycles, objective), len(w.chosen), sorted(w.chosen)),
     )
     asks = (ask_of(problem, s, best.chosen) for s in range(len(steps)))
@@ -172,10 +173,10 @@ def ask_of(problem: Problem, step: int, stays: frozenset[int]) -> Ask:
     return Ask(step, tuple(t in stays for t in problem.steps[step].tensors), room)
 
 
-def _all_in_dram(problem: Problem, price: Callable[[Ask], Price | None]) -> tuple[float, float]:
+def _all_in_dram(problem: Problem, price: Callable[[Ask], Price | None]) -> _Way:
     found = [price(ask_of(problem, s, frozenset())) for s in range(len(problem.steps))]
     assert None not in found, "an operation that cannot run at all"
-    return sum(p.energy for p in found if p), sum(p.cycles for p in found if p)
+    return _Way(sum(p.energy for p in found if p), sum(p.cycles for p in found if p), frozenset())
 
 
 def _subsets(held: frozenset[int], new: Sequence[int]) -> list[frozenset[int]]:

@@ -52,39 +52,45 @@ def choose(plan: Plan, options: CostOptions, search: Searched) -> Chosen:
     """The choice of least objective.
 
     Raises:
-        InputError: where it is not known which operator of the network reads what.
+        InputError: where it is not known which operator of the network reads what, or an operator has no price.
         HwflowError: where a layer cannot be mapped with everything in DRAM, or a search fails.
     """
-    network, accelerator = plan.network, plan.accelerator
-    assert accelerator is not None
-    if network.graph is None:
-        raise InputError(
-            f"network {network.name}: it is not known which operator reads what, so what stays on the chip cannot be chosen "
-            "(activations is 'resident'). Use 'dram', or give the model as one whose inputs and outputs are plain tensors."
-        )
-    if options.operators == "all":
-        check_priced(network, accelerator.name, accelerator.vector_unit)
-    homes = residency.homes_of(accelerator)
-    widths = [coarse.bits_of(layer, accelerator) for layer in network]
-    lives = Lives.of(network, network.graph, homes, widths, asked=options.activations == "resident")
-    case = _Case(lives, plan, homes, VariantPrices(homes, options, search))
-    problem = lives.problem
-    case.learn(problem, [ask_of(problem, step, frozenset()) for step in range(len(problem.steps))])
+    case = Case.of(plan, options, search)
+    problem = case.lives.problem
+    case.learn([ask_of(problem, step, frozenset()) for step in range(len(problem.steps))])
     while True:
         found = solve(problem, case, options.objective)
         if not found.unknown:
-            return case.chosen(problem, found)
-        case.learn(problem, found.unknown)
+            return case.chosen(found)
+        case.learn(found.unknown)
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """Prices of a network's operations (`hwflow.cost.assignment.Prices`)."""
 
     lives: Lives
     plan: Plan
     homes: Homes
     variants: VariantPrices
+
+    @classmethod
+    def of(cls, plan: Plan, options: CostOptions, search: Searched) -> Case:
+        """That of a network on a chip; see `choose` for what it raises."""
+        network, accelerator = plan.network, plan.accelerator
+        assert accelerator is not None
+        if network.graph is None:
+            raise InputError(
+                f"network {network.name}: it is not known which operator reads what, so neither what stays on the chip "
+                "(activations 'resident') nor what operators move (operators 'all') can be told. Use 'dram' and 'mac', or "
+                "state `inputs` in the layer list."
+            )
+        if options.operators == "all":
+            check_priced(network, accelerator.name, accelerator.vector_unit)
+        homes = residency.homes_of(accelerator)
+        widths = [coarse.bits_of(layer, accelerator) for layer in network]
+        lives = Lives.of(network, network.graph, homes, widths, asked=options.activations == "resident")
+        return cls(lives, plan, homes, VariantPrices(homes, options, search))
 
     def price(self, ask: Ask) -> Price | None:
         layer = self.lives.layer_of(ask.step)
@@ -106,7 +112,7 @@ class _Case:
         bounds = [self.variants.least(layer, self.plan.chip(layer), resident) for resident in some]
         return Price(min(energy for energy, _ in bounds), min(cycles for _, cycles in bounds))
 
-    def learn(self, problem: Problem, asks: list[Ask] | tuple[Ask, ...]) -> None:
+    def learn(self, asks: Sequence[Ask]) -> None:
         """Have searched what is asked of layers."""
         wanted = []
         for ask in asks:
@@ -169,8 +175,9 @@ class _Case:
 
     # The answer ------------------------------------------------------------------------------------------------------
 
-    def chosen(self, problem: Problem, found: Assignment) -> Chosen:
+    def chosen(self, found: Assignment) -> Chosen:
         """The layers, the moves and the memories of a choice all of whose prices are known."""
+        problem = self.lives.problem
         placed: dict[int, Placed] = {}
         operators, tiles = [], []
         energy = cycles = 0.0
