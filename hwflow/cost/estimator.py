@@ -18,10 +18,11 @@ from hwflow.cost.levels import MAPPER, mapping_of
 from hwflow.cost.network_choice import choose
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import LayerKey, Plan, plan_for
+from hwflow.cost.residency import homes_of
 from hwflow.cost.serialization import cost_from_data, cost_to_data, is_cost, stored_key
-from hwflow.errors import HwflowError, NotMappable, ToolError
+from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.layers import Layer
+from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.network import Network
 from hwflow.progress import Progress
 from hwflow.results import LayerCost, NetworkCost
@@ -58,15 +59,35 @@ def carry_out(
 
 
 def best_mapping(
-    layer: Layer, accelerator: Accelerator, options: CostOptions, store: Store | None, notify: Callable[[str], None]
+    layer: Layer,
+    accelerator: Accelerator,
+    options: CostOptions,
+    store: Store | None,
+    notify: Callable[[str], None],
+    resident: Sequence[Tensor] = (),
 ) -> MapResult:
-    """mid's best mapping of one layer."""
+    """mid's best mapping of one layer, whose `resident` tensors stay on the chip.
+
+    Raises:
+        InputError: where no memory of the chip can hold them.
+    """
+    plan = plan_for(Network(layer.name, (layer,)), accelerator, options, store)
+    if resident:
+        if unknown := [tensor for tensor in resident if tensor not in ("inputs", "outputs")]:
+            raise not_found("resident tensor", str(unknown[0]), ("inputs", "outputs"))
+        if why := homes_of(accelerator).why:
+            raise InputError(f"resident is {', '.join(resident)}, and nothing can stay: {why}.")
+        kept = tuple(tensor for tensor in TENSORS if tensor in resident)
+        plan = replace(plan, chips={bits: replace(chip, resident=kept) for bits, chip in plan.chips.items()})
+    found = _mappings({0: plan}, _Run(options, store, None, notify))[0, layer.key]
+    return map_result(replace(found, layer=layer), plan.chip(layer))
+
+
+def map_result(cost: LayerCost, chip: Chip) -> MapResult:
+    """A row of mid's as the result of a search."""
     from hwflow.cost.mid import MapResult
 
-    plan = plan_for(Network(layer.name, (layer,)), accelerator, options, store)
-    found = _mappings({0: plan}, _Run(options, store, None, notify))[0, layer.key]
-    cost = replace(found, layer=layer)
-    return MapResult(mapping_of(cost, plan.chip(layer)), cost, bool(cost.proven_optimal), cost.bound)
+    return MapResult(mapping_of(cost, chip), cost, bool(cost.proven_optimal), cost.bound)
 
 
 def mapped_plan(
