@@ -197,7 +197,7 @@ class Case:
             assert answer is not None
             assert seen is not None
             placed[operation.row] = Placed(layer, seen, answer)
-            tiles.append(OperationTiles(name, self._own_tiles(answer, resident)))
+            tiles.append(OperationTiles(name, self._own_tiles(step, answer, resident)))
             if move := self._move(step, resident):
                 operators.append(residency.move_cost(name, move, chip, self.homes))
         return Chosen(
@@ -213,9 +213,11 @@ class Case:
             ),
         )
 
-    def _own_tiles(self, answer: Answer, resident: tuple[Tensor, ...]) -> dict[str, int]:
+    def _own_tiles(self, step: int, answer: Answer, resident: tuple[Tensor, ...]) -> dict[str, int]:
+        """What a layer takes of the memories beside the tensors that stay: of those that it reads only the padding."""
+        sizes = {role: self.lives.bits[tensor] for tensor, role in self.lives.operands(step) if role in resident}
         return {
-            memory.name: sum(bits for tensor, bits in tile.items() if tensor not in resident) // 8
+            memory.name: sum(max(0, bits - sizes.get(tensor, 0)) for tensor, bits in tile.items()) // 8
             for memory, tile in zip(self.homes.memories, answer.tiles, strict=True)
         }
 
