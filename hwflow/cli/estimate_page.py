@@ -150,6 +150,8 @@ def _in_general(reason: str) -> str:
     """A reason without the sizes and operations that it names, which JSON has."""
     if "cannot run in the room" in reason:
         return "a layer that reads or writes it cannot run in the room left beside it"
+    if "product of two activations" in reason:
+        return "an operand of a product of two activations, which comes from DRAM"
     return re.split(r" \(| beside | while ", reason)[0]
 
 
