@@ -99,6 +99,14 @@ def prune(
     exclude: Annotated[
         str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
     ] = None,
+    criterion: Annotated[
+        str,
+        typer.Option(
+            "--criterion",
+            metavar="l1|l2|fpgm|taylor|bn_scale|lamp|random",
+            help="Which channels of a group stay: the most important ones by this criterion.",
+        ),
+    ] = "l1",
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
     ] = None,
@@ -175,6 +183,7 @@ def prune(
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
+        criterion=criterion,
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     method_named(method)  # an unknown one shows before the data are read

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.channels.surgery import Norm, prune_model, rank_channels
+from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.datasets.data import Task
 from hwflow.datasets.samples import Samples
 from hwflow.errors import InputError, check_whole, is_number
@@ -23,7 +23,7 @@ from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.loop import fit
 from hwflow.training.recipe import Recipe
-from hwflow.training.score import reestimate_batchnorm, score
+from hwflow.training.score import placed, reestimate_batchnorm, score
 
 VERSION = "accuracy-1"
 """Raised whenever the same plan would be given another accuracy."""
@@ -49,8 +49,6 @@ class ProxySettings:
     """Training samples of such an epoch."""
     learning_rate: float = 0.01
     """Of such an epoch."""
-    norm: Norm = "l1"
-    """What makes a channel important; see `hwflow.compression.channels.surgery.rank_channels`."""
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("batches", 0), ("batch_size", 2), ("epochs", 0), ("tuned_on", 1)):
@@ -67,6 +65,7 @@ class Proxy:
         fit_on: samples for the normalisation's statistics and for training steps.
         held: samples that accuracy is measured on.
         recipe: device, precision and seed, resolved; of training steps also momentum and the like.
+        criterion: what makes a channel important, a name of `hwflow.compression.channels.criteria.CRITERIA`.
         measured, seconds: plans that this object has measured, and how long that took.
     """
 
@@ -78,11 +77,13 @@ class Proxy:
     recipe: Recipe
     task: Task = "classification"
     store: Store | None = None
+    criterion: str = "l1"
     measured: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        self._ranking = rank_channels(self.model, self.grouping, self.settings.norm)
+        with placed(self.model, self.recipe.device):
+            self._ranking = rank_channels(self.model, self.grouping, self.criterion, self.fit_on, seed=self.recipe.seed)
         self._known: dict[tuple[int, ...], float] = {}
         used = self.recipe
         recipe = asdict(self._tuning()) if self.settings.epochs else [used.device, used.precision, used.seed]
@@ -93,7 +94,7 @@ class Proxy:
             self.model, self.held.subset(range(min(8, len(self.held)))), task=self.task, device=used.device, precision="float32"
         )
         behaviour = [digest(self.model), told.loss]
-        self._identity = [VERSION, behaviour, groups, data, asdict(self.settings), recipe, machine]
+        self._identity = [VERSION, behaviour, groups, data, asdict(self.settings), self.criterion, recipe, machine]
 
     def __call__(self, plan: Mapping[str, int]) -> float:
         """Accuracy in [0, 1] (mean intersection over union in segmentation) of the network pruned to a plan, untuned."""

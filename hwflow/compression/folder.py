@@ -76,7 +76,7 @@ class Folder:
         if file.exists() and not self._untouched():  # where nothing was done, nothing is lost
             if not resume:
                 raise InputError(f"{self.path} holds a pruning run already: --resume continues it; or name another folder.")
-            if changed := differences(read_json(file), config):
+            if changed := differences(_renamed(read_json(file)), config):
                 raise InputError(
                     f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}"
                     f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
@@ -108,6 +108,16 @@ class Folder:
     def write(self, name: str, content: Any) -> None:
         """One JSON file, whole or not at all."""
         write_json(self.path / name, content)
+
+
+def _renamed(config: Any) -> Any:
+    """A `config.json` with fields as they are called now: in folders of version 0.1 the proxy has a `norm`."""
+    settings = config.get("settings") if isinstance(config, dict) else None
+    proxy = settings.get("proxy") if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(proxy, dict) or "norm" not in proxy:
+        return config
+    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
+    return {**config, "settings": now}
 
 
 class Log:

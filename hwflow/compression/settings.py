@@ -8,6 +8,7 @@ from typing import Any
 
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
+from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import SEARCHERS
 from hwflow.cost.backend import backend_of, used_at
@@ -72,6 +73,8 @@ class Settings:
     """How plans are judged."""
     tuning: Recipe | None = None
     """Of the fine-tuning; by default `hwflow.compression.fine_tuning.default_tuning`."""
+    criterion: str = "l1"
+    """Which channels of a group stay: a name of `hwflow.compression.channels.criteria.CRITERIA`."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -89,6 +92,7 @@ class Settings:
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
+        criterion_named(self.criterion)
 
     @property
     def mapping_objective(self) -> Objective:

@@ -53,6 +53,7 @@ class ChannelPruning(Method):
                 task.recipe,
                 task.data.task,
                 task.store,
+                task.settings.criterion,
             )
             for part in (searched, evaluated)
         )

@@ -1,44 +1,39 @@
-"""Pruned copies of a model: the ranking of channels by importance, and tensors cut to those that are kept.
-
-The importance of a channel is the magnitude of all parameters that are coupled with it (Fang et al., "DepGraph", CVPR 2023,
-arXiv:2301.12900, section 3.3), without the normalisation used there, which does not change the order. For a single convolution
-it is the norm of its filters (Li et al., ICLR 2017, arXiv:1608.08710).
-"""
+"""Pruned copies of a model: the ranking of channels by importance, and tensors cut to those that are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
-from hwflow.compression.channels.groups import Group, Grouping, Slot
-from hwflow.errors import InputError, not_found
+from hwflow.compression.channels.criteria import Criterion, scores
+from hwflow.compression.channels.grouped_tensors import check_grouped, tensors_of
+from hwflow.compression.channels.groups import Group, Grouping
+from hwflow.datasets.samples import Samples
+from hwflow.errors import InputError
 from hwflow.network.from_torch import unwrapped
 from hwflow.network.replica import replica
 
-Norm = Literal["l1", "l2"]
 Ranking = Mapping[str, Sequence[int]]
 """For each group its units, the most important first."""
 
 
-def rank_channels(model: nn.Module, grouping: Grouping, norm: Norm = "l1") -> dict[str, tuple[int, ...]]:
-    """Order every group's units by the magnitude of their weights, summed over all coupled layers; equal ones keep their order.
+def rank_channels(
+    model: nn.Module, grouping: Grouping, criterion: str | Criterion = "l1", samples: Samples | None = None, *, seed: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Order every group's units by importance; equally important ones keep their order.
 
-    Weights are those of convolutions and linear layers, on the side of their outputs and of their inputs, and the scales of
-    normalisations: the sum of absolute values (`l1`) or of squares (`l2`).
-
-    Raises:
-        InputError: for an unknown norm, or where the model is not the one that was grouped.
+    Args:
+        criterion: as for `hwflow.compression.channels.criteria.scores`, whose other arguments and errors these are, too.
     """
-    if norm not in get_args(Norm):
-        raise not_found("norm", norm, get_args(Norm))
-    model = unwrapped(model)
-    tensors = _tensors(model)
-    for slot in (slot for group in grouping.groups for slot in group.slots):
-        _check(model, tensors, slot)
-    return {group.name: _ranked(group, tensors, 1 if norm == "l1" else 2) for group in grouping.groups}
+    found = scores(model, grouping, criterion, samples, seed=seed)
+    return {name: _ranked(values) for name, values in found.items()}
+
+
+def _ranked(values: Sequence[float]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(values)), key=lambda unit: -values[unit]))
 
 
 def prune_model(model: nn.Module, grouping: Grouping, plan: Mapping[str, int], *, ranking: Ranking | None = None) -> nn.Module:
@@ -50,7 +45,7 @@ def prune_model(model: nn.Module, grouping: Grouping, plan: Mapping[str, int], *
     Args:
         grouping: of this model, from `find_groups`.
         plan: channels to keep by group; groups left out keep all.
-        ranking: from `rank_channels`, worked out once for many plans; by default of this model's `l1` norms.
+        ranking: from `rank_channels`, worked out once for many plans; by default of this model by `l1`.
 
     Raises:
         InputError: for an unknown group, a width that it cannot have, a ranking that does not rank all units of a group, or a
@@ -72,14 +67,13 @@ def prune_model(model: nn.Module, grouping: Grouping, plan: Mapping[str, int], *
 
 def shrunk(model: nn.Module, cuts: Iterable[tuple[Group, Collection[int]]]) -> nn.Module:
     """A copy without the given units of each group."""
-    tensors = _tensors(model)
+    cuts = [(group, units) for group, units in cuts if units]
+    tensors = tensors_of(model)
+    check_grouped(model, tensors, (group for group, _ in cuts))
     removed: dict[str, dict[int, set[int]]] = {}
     numbers: dict[tuple[str, str], int] = {}
     for group, units in cuts:
-        if not units:
-            continue
         for slot in group.slots:
-            _check(model, tensors, slot)
             each = len(slot.positions) // group.units
             gone = removed.setdefault(slot.tensor, {}).setdefault(slot.axis, set())
             gone.update(p for u in units for p in slot.positions[u * each : (u + 1) * each])
@@ -106,30 +100,4 @@ def _cut(tensor: torch.Tensor, removed: Mapping[int, set[int]]) -> torch.Tensor:
     return nn.Parameter(data, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
 
 
-def _ranked(group: Group, tensors: Mapping[str, torch.Tensor], power: int) -> tuple[int, ...]:
-    total = torch.zeros(group.units, dtype=torch.float64)
-    for slot in group.slots:
-        if slot.weighs:
-            values = tensors[slot.tensor].detach()
-            others = [axis for axis in range(values.dim()) if axis != slot.axis]
-            sums = values.abs().pow(power).double()
-            sums = sums.sum(others) if others else sums
-            total += sums.cpu()[torch.tensor(slot.positions)].view(group.units, -1).sum(1)
-    return tuple(torch.sort(total, descending=True, stable=True).indices.tolist())
-
-
-def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def _check(model: nn.Module, tensors: Mapping[str, torch.Tensor], slot: Slot) -> None:
-    name, axis, size = slot[:3]
-    if name not in tensors or tensors[name].dim() <= axis or tensors[name].shape[axis] != size:
-        found = f"is {tuple(tensors[name].shape)}" if name in tensors else "does not exist"
-        raise InputError(
-            f"this {type(model).__name__} is not the model that was grouped: its {name!r} {found}; expected were {size} "
-            f"elements along axis {axis}. Call find_groups on it."
-        )
-
-
-__all__ = ["Norm", "Ranking", "prune_model", "rank_channels", "shrunk"]
+__all__ = ["Ranking", "prune_model", "rank_channels", "shrunk"]

@@ -8,7 +8,7 @@ construction, for any metric (a wider layer may be cheaper, and EDP is not a sum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -23,6 +23,8 @@ from hwflow.metrics import ADDITIVE
 
 Observation = npt.NDArray[np.float32]
 Accuracy = Callable[[dict[str, int]], float]
+Scores = Mapping[str, Sequence[float]]
+"""Of each group's units, in their order; higher is more important."""
 
 _PICO = 1e12
 
@@ -41,6 +43,8 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         accuracy: of a finished plan (channels by group), in [0, 1].
         budgets: each holds for every plan; none for a soft budget.
         metric: what the reward weighs where there is no budget.
+        scores: importance of each group's units, for searchers that use it, as `hwflow.compression.channels.criteria.scores`
+            gives it.
 
     Raises:
         InputError: where a budget lies below what the groups' least widths reach, with the least that is reachable; and for a
@@ -49,8 +53,16 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (gymnasium's own declaration)
 
-    def __init__(self, costs: PlanCosts, accuracy: Accuracy, budgets: Sequence[Budget] = (), *, metric: str = "energy") -> None:
-        self.costs, self.budgets, self.accuracy = costs, tuple(budgets), accuracy
+    def __init__(
+        self,
+        costs: PlanCosts,
+        accuracy: Accuracy,
+        budgets: Sequence[Budget] = (),
+        *,
+        metric: str = "energy",
+        scores: Scores | None = None,
+    ) -> None:
+        self.costs, self.budgets, self.accuracy, self.scores = costs, tuple(budgets), accuracy, scores
         self._watched = tuple(b.metric for b in self.budgets) or (metric,)
         self._full = costs.full
         whole = costs.totals(self._full)
