@@ -54,7 +54,18 @@ ALLOWED = {
     "cost": {"layers", "hardware", "mapping", "occupancy", "results", "loopnest", "mapper", "timeloop", "network", "store"},
     "compression": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
     "pruning": {"compression"},
-    "sweeping": {"layers", "hardware", "results", "network", "store", "reporting", "cost", "compression", "pruning"},
+    "sweeping": {
+        "layers",
+        "hardware",
+        "occupancy",
+        "results",
+        "network",
+        "store",
+        "reporting",
+        "cost",
+        "compression",
+        "pruning",
+    },
 }
 ALLOWED["cli"] = set(ALLOWED)
 """What a part may import, besides itself and the base."""

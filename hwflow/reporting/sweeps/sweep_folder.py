@@ -20,7 +20,8 @@ from hwflow.reporting.pruning.run_records import Known, LayerRecord, Record, ada
 from hwflow.results import LevelName, in_order
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
-_OPTIONS = ("energy", "objective", "mapper", "effort")  # of the sweep file, which `hwflow estimate` takes by the same names
+_OPTIONS = ("energy", "objective", "mapper", "effort", "activations", "operators")
+"""Of the sweep file, which `hwflow estimate` takes by the same names."""
 _PART = "energy_"
 _NO_PARTS = ("energy_pj", "energy_normalized", "energy_source")
 
