@@ -13,7 +13,7 @@ span, padding included: the layer holds that while it runs, the operations betwe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ from hwflow.cost.assignment import Room
 from hwflow.cost.chip import Chip
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory
-from hwflow.layers import DIMS, TENSORS, Layer, Tensor
-from hwflow.mapping import Mapping
+from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
+from hwflow.mapping import Mapping as LayerMapping
 from hwflow.occupancy import OperatorCost
 
 
@@ -92,7 +92,7 @@ def resident_chip(chip: Chip, homes: Homes, resident: Sequence[Tensor], room: Ro
     return replace(chip, accelerator=smaller, constraints=constraints, resident=tuple(resident))
 
 
-def tiles_of(layer: Layer, chip: Chip, mapping: Mapping, homes: Homes) -> tuple[dict[Tensor, int], ...]:
+def tiles_of(layer: Layer, chip: Chip, mapping: LayerMapping, homes: Homes) -> tuple[dict[Tensor, int], ...]:
     """Bits that each tensor's tile takes of each memory while a layer runs, double buffers included, in whole rows together.
 
     Tiles are taken at the bounds of their loops, those of ragged mappings at full passes.
@@ -110,7 +110,20 @@ def tiles_of(layer: Layer, chip: Chip, mapping: Mapping, homes: Homes) -> tuple[
     return tuple(found.get(memory.name, {}) for memory in homes.memories)
 
 
-def _hull(layer: Layer, tensor: Tensor, extents: dict[str, int]) -> int:
+def least_room(layer: Layer, chip: Chip, homes: Homes, resident: Sequence[Tensor]) -> Room:
+    """Bits of each memory that any mapping takes: a tensor that stays is held whole, of all others a word."""
+    found = []
+    for place, memory in enumerate(homes.memories):
+        part = chip.accelerator[memory.name]
+        assert isinstance(part, Memory)
+        whole = {d for t in resident if homes.place(t) == place for d in layer.relevant(t)}
+        extents = {d: n if d in whole else 1 for d, n in layer.dims.items()}
+        bits = sum(math.ceil(_hull(layer, t, extents) * part.buffering) * part.word_bits for t in part.keeps)
+        found.append(homes.rows(bits, place))
+    return tuple(found)
+
+
+def _hull(layer: Layer, tensor: Tensor, extents: Mapping[Dim, int]) -> int:
     axes = layer.projections[tensor]
     return math.prod(1 + sum(term.coefficient * (extents[term.dim] - 1) for term in axis) for axis in axes)
 
@@ -160,4 +173,4 @@ def move_cost(name: str, move: Move, chip: Chip, homes: Homes) -> OperatorCost:
     )
 
 
-__all__ = ["Homes", "Move", "homes_of", "move_cost", "move_of", "pace", "resident_chip", "tiles_of"]
+__all__ = ["Homes", "Move", "homes_of", "least_room", "move_cost", "move_of", "pace", "resident_chip", "tiles_of"]

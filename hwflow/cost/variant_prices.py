@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hwflow.cost.assignment import Price, Room, value_of
 from hwflow.cost.chip import Chip
 from hwflow.cost.options import CostOptions
-from hwflow.cost.residency import Homes, resident_chip, tiles_of
+from hwflow.cost.residency import Homes, least_room, resident_chip, tiles_of
 from hwflow.errors import HwflowError, NotMappable
 from hwflow.layers import Layer, Tensor
 from hwflow.mapping import Mapping as LayerMapping
@@ -54,6 +54,7 @@ class VariantPrices:
     search: Searched
     _answers: dict[Variant, list[Answer]] = field(default_factory=dict)
     _least: dict[Variant, tuple[float, float]] = field(default_factory=dict)
+    _rooms: dict[Variant, Room] = field(default_factory=dict)
 
     def best(self, layer: Layer, resident: tuple[Tensor, ...], room: Room) -> Answer | None:
         """The best mapping known that fits."""
@@ -67,6 +68,8 @@ class VariantPrices:
         best = self.best(layer, resident, room)
         if any(answer.cost is None or answer.fits(room) for answer in larger):
             return None if best is None else self._price(best)
+        if resident and not _within(self._room_of(layer, chip, resident), room):
+            return None
         energy, cycles = self.least(layer, chip, resident)
         if larger and self.options.objective != "edp":
             above = [self._price(a) for a in (self.best(layer, resident, answer.room) for answer in larger) if a is not None]
@@ -85,6 +88,12 @@ class VariantPrices:
             own = (layer, chip.accelerator, chip.constraints, chip.table)
             self._least[variant] = mid.least(*own, ragged=self.options.ragged, resident=resident)
         return self._least[variant]
+
+    def _room_of(self, layer: Layer, chip: Chip, resident: tuple[Tensor, ...]) -> Room:
+        variant = Variant(layer.key, resident)
+        if variant not in self._rooms:
+            self._rooms[variant] = least_room(layer, chip, self.homes, resident)
+        return self._rooms[variant]
 
     def learn(self, asked: Sequence[tuple[Layer, Chip, tuple[Tensor, ...], Room]]) -> None:
         """Search what is asked: a variant that has not been searched with all that the memories have, others as asked.
