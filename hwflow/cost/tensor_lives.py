@@ -75,6 +75,13 @@ class Lives:
             found[tensor] = "an input of the network, which comes from DRAM"
         for tensor in self.graph.outputs:
             found.setdefault(tensor, "a result of the network, which goes to DRAM")
+        read = {tensor for operation in self.graph.operations for tensor in operation.reads}
+        written = {tensor for operation in self.graph.operations for tensor in operation.writes}
+        for tensor in range(len(self.bits)):
+            if tensor not in written:  # in layer lists: what is not listed makes a tensor smaller
+                found.setdefault(tensor, "written by an operator that is not listed")
+            elif tensor not in read:
+                found.setdefault(tensor, "read by no operator that is listed")
         for step, operation in enumerate(self.graph.operations):
             layer = self.layer_of(step)
             if layer is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,20 @@ def test_what_stays_is_told_with_reasons(block: Network) -> None:
     content = cost.to_dict()["occupancy"]
     assert content["proven_optimal"] is True
     assert content["memories_bytes"] == {"global_buffer": 108 * 1024}
+
+
+def test_what_something_unlisted_reads_or_writes_goes_through_dram(tmp_path: Path) -> None:
+    """A pooling that the list leaves out reads what a writes and writes what b reads."""
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "layers:\n  - {name: a, C: 2, M: 4, P: 8, Q: 8, R: 1, S: 1}\n  - {name: b, C: 4, M: 4, P: 4, Q: 4, R: 1, S: 1}\n"
+        "  - {name: c, C: 4, M: 4, P: 4, Q: 4, R: 1, S: 1}\n"
+    )
+    told = hwflow.estimate(path, "eyeriss", activations="resident").occupancy
+    assert told is not None
+    assert [t.name for t in told.stayed] == ["b"]
+    reasons = {t.reason for t in told.spilled}
+    assert {"written by an operator that is not listed", "read by no operator that is listed"} <= reasons
 
 
 def test_a_tensor_moves_between_two_buffers(block: Network) -> None:
