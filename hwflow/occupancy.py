@@ -95,7 +95,8 @@ class Occupancy:
         operations: in order of execution.
         tensors: all tensors between operations, by the place of the one that writes them.
         proven: whether no other choice of what stays costs less, with the mappings that the search finds.
-        dram: the objective's sums with everything through DRAM: energy and cycles.
+        dram_energy, dram_cycles: of the network with everything through DRAM.
+        why: why there is no memory in which tensors can stay, if there is none.
     """
 
     memories: Mapping[str, int]
@@ -104,6 +105,7 @@ class Occupancy:
     proven: bool
     dram_energy: float
     dram_cycles: float
+    why: str = ""
 
     @property
     def stayed(self) -> tuple[TensorStay, ...]:

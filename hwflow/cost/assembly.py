@@ -112,8 +112,8 @@ def _assumption(options: CostOptions, chosen: Chosen | None) -> str:
         return ASSUMPTION
     occupancy = chosen.occupancy
     count, stayed = len(occupancy.tensors), len(occupancy.stayed)
-    if not occupancy.memories:
-        return f"{ASSUMPTION}: {occupancy.tensors[0].reason}" if count else ASSUMPTION
+    if occupancy.why:
+        return f"nothing can stay on the chip ({occupancy.why}): {ASSUMPTION}"
     if not stayed:
         return f"nothing stays on the chip: {ASSUMPTION}"
     proof = "" if occupancy.proven else " (not proven to be the best choice)"

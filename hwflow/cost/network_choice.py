@@ -210,6 +210,7 @@ class Case:
                 found.proven,
                 energy,
                 cycles,
+                self.homes.why,
             ),
         )
 

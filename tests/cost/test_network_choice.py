@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +195,42 @@ def test_what_cannot_be_chosen_is_refused(block: Network) -> None:
         hwflow.estimate(block, "eyeriss", level="coarse", activations="resident")
     with pytest.raises(InputError, match=r"unknown activations 'chip'"):
         hwflow.estimate(block, "eyeriss", activations="chip")  # type: ignore[arg-type]
+
+
+def test_a_chip_without_a_memory_for_tensors_says_so(block: Network) -> None:
+    dram = {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "LPDDR4", "word_bits": 16, "width_bits": 64}
+    spad = {"name": "spad", "kind": "sram", "role": "spad", "size_words": 64, "word_bits": 16, "width_bits": 16}
+    parts = [dram, spad | {"keeps": ["inputs"]}, {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 16}]
+    chip = hwflow.Accelerator.from_dict({"name": "chip", "technology_nm": 65, "clock_mhz": 200, "hierarchy": parts})
+    cost = hwflow.estimate(block, chip, activations="resident", energy="normalized")
+    assert cost.rows == hwflow.estimate(block, chip, energy="normalized").rows
+    assert str(cost.provenance["assumption"]).startswith(
+        "nothing can stay on the chip (no memory on chip keeps outputs): totals assume that every layer reads"
+    )
+
+
+def test_where_fine_cannot_answer_mid_chooses_for_the_whole_network(block: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.defpath)
+    told: list[str] = []
+    cost = hwflow.estimate(block, "eyeriss", level="fine", activations="resident", engine="native", notify=told.append)
+    below = hwflow.estimate(block, "eyeriss", activations="resident")
+    assert (cost.level, len(told)) == ("mid", 1)
+    assert cost.occupancy == below.occupancy
+    assert {row.note.split(":")[0] for row in cost.rows} == {"answered at mid instead of fine"}
+    assert [replace(row, note="") for row in cost.rows] == list(below.rows)
+
+
+@pytest.mark.timeloop
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="no Timeloop on PATH")
+def test_timeloop_confirms_what_stays(block: Network) -> None:
+    for name, sizes in {"eyeriss": {"global_buffer.size_kib": 4}, "shidiannao_like": {}}.items():
+        chip = hwflow.Accelerator.load(name).with_(sizes)
+        fine = hwflow.estimate(block, chip, level="fine", activations="resident", fallback="none")
+        mid = hwflow.estimate(block, chip, activations="resident")
+        assert (fine.level, fine.cycles, fine.occupancy) == ("fine", mid.cycles, mid.occupancy)
+        assert fine.energy_pj == pytest.approx(mid.energy_pj, rel=1e-3)
+        assert {row.resident for row in fine.rows} >= {("inputs", "outputs")}
 
 
 def test_two_runs_give_the_same(block: Network) -> None:
