@@ -207,6 +207,10 @@ class NetworkCost:
     def _sum(self, values: list[Any]) -> Any:
         return None if any(v is None for v in values) else sum(values)
 
+    @property
+    def _parts(self) -> tuple[LayerCost | OperatorCost, ...]:
+        return (*self.rows, *self.operators)
+
     def _of_operators(self, unit: EnergyUnit) -> list[Any]:
         return [operator.energy if operator.energy_unit == unit else None for operator in self.operators]
 
@@ -238,12 +242,12 @@ class NetworkCost:
     @property
     def cycles(self) -> int | None:
         """Clock cycles, layers and other operators one after the other."""
-        return self._sum([r.cycles for r in (*self.rows, *self.operators)])  # type: ignore[no-any-return]
+        return self._sum([r.cycles for r in self._parts])  # type: ignore[no-any-return]
 
     @property
     def latency_s(self) -> float | None:
         """Seconds."""
-        return self._sum([r.latency_s for r in (*self.rows, *self.operators)])  # type: ignore[no-any-return]
+        return self._sum([r.latency_s for r in self._parts])  # type: ignore[no-any-return]
 
     @property
     def per_image(self) -> dict[str, float | None] | None:
@@ -268,7 +272,7 @@ class NetworkCost:
     @property
     def dram_bytes(self) -> float:
         """Bytes read from and written to DRAM."""
-        return sum(r.dram_bytes for r in (*self.rows, *self.operators))
+        return sum(r.dram_bytes for r in self._parts)
 
     @property
     def utilization(self) -> float | None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from hwflow import display
 from hwflow.cost.backend import backend_of, check_used
@@ -223,9 +223,9 @@ def _ratio(value: float, base: float) -> float | None:
     return value / base if base else None
 
 
-def _beside(cost: NetworkCost, field: str) -> float:
+def _beside(cost: NetworkCost, field: Literal["energy", "latency_s"]) -> float:
     """Of all operators beside the layers."""
-    return sum(getattr(operator, field) for operator in cost.operators)
+    return sum(float(getattr(operator, field)) for operator in cost.operators)
 
 
 def _filled(values: Sequence[float | None]) -> list[float]:

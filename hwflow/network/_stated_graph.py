@@ -25,7 +25,7 @@ def stated_graph(layers: Sequence[Layer], layer_inputs: Inputs, other: Sequence[
         InputError: where an entry reads what nothing writes or does not say what it reads, a name stands twice, or each of two
             entries waits for the other.
     """
-    names = [entry.name for entry in (*layers, *other)]
+    names = [*(layer.name for layer in layers), *(op.name for op in other)]
     for name in (*names, INPUT):
         if names.count(name) > (name != INPUT):
             why = "means the network's own input" if name == INPUT else "stands twice"

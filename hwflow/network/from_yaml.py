@@ -112,11 +112,12 @@ def read(path: str | Path) -> Network:
         raise InputError(f"{path}: {listed(wrong)}.")
     layers = tuple(_layer(spec) for spec in file.layers)
     other = tuple(OtherOp(**spec.model_dump(exclude={"inputs"})) for spec in file.other)
-    stated = [spec.inputs for spec in (*file.layers, *file.other)]
+    reads = [layer.inputs for layer in file.layers]
+    others = [op.inputs for op in file.other]
     graph = _chain(layers, other)
-    if any(inputs is not None for inputs in stated):
+    if any(inputs is not None for inputs in (*reads, *others)):
         try:
-            graph = stated_graph(layers, stated[: len(layers)], other, stated[len(layers) :])
+            graph = stated_graph(layers, reads, other, others)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
     return Network(file.name or path.stem, layers, other, file.params_unread, graph=graph)

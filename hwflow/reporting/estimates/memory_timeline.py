@@ -39,7 +39,7 @@ def operators_table(operators: Sequence[OperatorRecord]) -> Table:
     energies = {key: _energy(some) for key, some in groups.items()}
     divisor, letter = prefix([energy for energy, _ in energies.values()])
     unit = next(unit for _, unit in energies.values())
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             kind,
             how or "-",
@@ -114,7 +114,7 @@ def _lies(tensor: StayRecord, memory: str, place: int) -> bool:
 
 def _tensors(occupancy: OccupancyRecord) -> Table:
     names = [operation.name for operation in occupancy.operations]
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             tensor.name,
             Cell(number(tensor.size_bytes / _KIB), tensor.size_bytes),

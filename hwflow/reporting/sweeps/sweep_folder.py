@@ -16,7 +16,8 @@ from hwflow.files import checked, read_yaml
 from hwflow.metrics import SWEPT
 from hwflow.optional import needed
 from hwflow.reporting.estimates.layer_rows import energy_of
-from hwflow.reporting.pruning.run_records import Known, LayerRecord, Record, adapter
+from hwflow.reporting.pruning.cost_details import Known, Record
+from hwflow.reporting.pruning.run_records import LayerRecord, adapter
 from hwflow.results import LevelName, in_order
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
