@@ -72,16 +72,24 @@ fuzz-guided: $(DEV)  ## the same parsers under atheris, guided by coverage, SECO
 	$(PIP) install "atheris>=3"
 	$(BIN)/python -m tests.fuzz.guided --seconds $(SECONDS)
 
-# What needs no extra but onnx. Warnings of old packages are not ours.
+# What needs no extra but onnx, and meets libraries; loopnest and mapper need NumPy only, and are used by cost. Warnings of old
+# packages are not ours.
 NEED_MORE := $(addprefix tests/network/test_,branches.py callables.py graph.py inputs.py load.py parameters.py torch.py zoo.py) \
     $(addprefix tests/cli/test_,doctor.py errors.py output.py)
 OLDEST_TESTS := $(filter-out $(NEED_MORE),$(wildcard tests/network/test_*.py tests/cli/test_*.py)) tests/cost tests/hardware \
-    tests/loopnest tests/mapper tests/store tests/timeloop $(addprefix tests/test_,layers.py mapping.py)
-oldest: $(DEV)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
+    tests/mapper/test_search.py tests/store tests/timeloop $(addprefix tests/test_,layers.py mapping.py)
+OLDEST := $(VENV)/oldest/.made
+$(OLDEST): $(DEV)
 	$(PYTHON) -m venv --clear $(VENV)/oldest
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --extra onnx --python $(VENV)/oldest/bin/python pyproject.toml \
 	    --output-file $(VENV)/oldest.txt
 	$(VENV)/oldest/bin/python -m pip install --quiet --requirement $(VENV)/oldest.txt --editable . pytest pytest-xdist hypothesis
+	@touch $@
+
+.PHONY: oldest-install
+oldest-install: $(OLDEST)
+
+oldest: $(OLDEST)  ## the quick tests that need no PyTorch, with the oldest versions that pyproject.toml allows
 	$(VENV)/oldest/bin/python -m pytest -n auto -W default -m "not slow and not timeloop" $(OLDEST_TESTS)
 
 bench: $(DEV)  ## how fast the levels answer, and how good mappings are; says what is left out, and how to have it

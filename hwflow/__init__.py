@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hwflow.layers import Bits, Layer
     from hwflow.mapping import Mapping
     from hwflow.network import Network, zoo
-    from hwflow.pruning import Budget, PruneResult, load_pruned, prune
+    from hwflow.pruning import Budget, Contest, PruneResult, compress, compress_many, load_compressed, load_pruned, prune
     from hwflow.results import LayerCost, NetworkCost
     from hwflow.store import Store
     from hwflow.sweeping import sweep
@@ -78,7 +78,16 @@ _HOME = {
     "hwflow.layers": ("Bits", "Layer"),
     "hwflow.mapping": ("Mapping",),
     "hwflow.network": ("Network", "zoo"),
-    "hwflow.pruning": ("Budget", "PruneResult", "load_pruned", "prune"),
+    "hwflow.pruning": (
+        "Budget",
+        "Contest",
+        "PruneResult",
+        "compress",
+        "compress_many",
+        "load_compressed",
+        "load_pruned",
+        "prune",
+    ),
     "hwflow.results": ("LayerCost", "NetworkCost"),
     "hwflow.store": ("Store",),
     "hwflow.sweeping": ("sweep",),
@@ -92,6 +101,7 @@ __all__ = [
     "Bits",
     "Budget",
     "Comparison",
+    "Contest",
     "CostOptions",
     "CostTable",
     "Data",
@@ -115,11 +125,14 @@ __all__ = [
     "ToolMissing",
     "analyse",
     "compare",
+    "compress",
+    "compress_many",
     "cost_table",
     "estimate",
     "estimate_many",
     "from_datasets",
     "from_timeloop",
+    "load_compressed",
     "load_data",
     "load_dataflow",
     "load_pruned",

@@ -26,6 +26,20 @@ Accesses = Mapping[str, Mapping[Tensor, Mapping[str, float]]]
 """accesses[level][tensor] = {"reads", "fills", "updates"}: words, per instance."""
 
 
+COMPUTE, ARRAY = "compute", "array utilization"
+_WELL_USED = 0.5  # utilization from which on "compute" alone says what limits a layer
+
+
+def limit_of(bound_by: str | None, utilization: float | None) -> str | None:
+    """What limits a layer's latency: a memory, the MAC units, or the share of those that its mapping occupies; None if unknown.
+
+    A layer that is bound by compute takes MACs / (MAC units x utilization) cycles: below a half, more of the latency is
+    explained by idle MAC units than by the number of MACs.
+    """
+    idle = bound_by == COMPUTE and utilization is not None and utilization < _WELL_USED
+    return ARRAY if idle else bound_by
+
+
 @dataclass(frozen=True)
 class LayerCost:
     """Cost of one layer on one accelerator. None means: this level does not know.
@@ -63,6 +77,11 @@ class LayerCost:
     note: str = ""
     proven_optimal: bool | None = field(default=None, compare=False)
     bound: float | None = field(default=None, compare=False)
+
+    @property
+    def limited_by(self) -> str | None:
+        """`bound_by`, or "array utilization" where that explains more of the latency than the number of MACs does."""
+        return limit_of(self.bound_by, self.utilization)
 
     @property
     def energy_pj(self) -> float | None:
@@ -367,7 +386,7 @@ def _html(cost: NetworkCost) -> str:
             display.figure_text(row.cycles, digits=0),
             display.figure_text(row.utilization, 100, 1),
             display.figure_text(row.dram_bytes, 1e-3, 1),
-            row.bound_by or "-",
+            row.limited_by or "-",
         ]
         for row in cost.rows
     ]

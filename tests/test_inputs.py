@@ -206,3 +206,9 @@ def test_lines_for_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     with lines("training") as tell:
         tell(3, 1200, "epoch 1")
     assert capsys.readouterr().err == "hwflow: training\nhwflow: training, 3 of 1,200, epoch 1 (0 s)\n"
+
+
+def test_an_entry_that_is_no_pair_is_named() -> None:
+    for wrong in ((("resnet20",),), ("resnet20",), (("resnet20", "eyeriss", 1),)):
+        with pytest.raises(InputError, match=r"pairs\[0\] is .*; it must be \(network, accelerator\), with None for no acc"):
+            hwflow.estimate_many(wrong)  # type: ignore[arg-type]

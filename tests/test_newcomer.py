@@ -139,7 +139,7 @@ import hwflow
 network, history = hwflow.train("resnet20", "digits", epochs=1)
 result = hwflow.prune(network, "digits", "eyeriss", budget=0.6, episodes=4, epochs=1, output="runs/python-prune")
 print(result, result.plan)
-print(type(result.plot()).__name__, type(hwflow.load_pruned("runs/python-prune")).__name__)
+print(type(result.plot()).__name__, type(hwflow.load_pruned("runs/python-prune", network)).__name__)
 """
 
 
@@ -211,5 +211,5 @@ def test_training_and_pruning_on_the_command_line(desk: Path, capsys: pytest.Cap
 def test_training_and_pruning_in_python(desk: Path) -> None:
     pytest.importorskip("plotly")
     said = run(PRUNING, desk)
-    assert "<PruneResult ResNet" in said
+    assert "<PruneResult CifarResNet" in said
     assert "Figure" in said

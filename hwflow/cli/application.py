@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from hwflow.cli.cache import cache
 from hwflow.cli.compare import compare
+from hwflow.cli.compress import compress
 from hwflow.cli.doctor import examine
 from hwflow.cli.estimate import estimate
 from hwflow.cli.list import listing
@@ -68,6 +69,7 @@ app.command("map")(show_mapping)
 app.command("render")(render)
 app.command("train")(train)
 app.command("prune")(prune)
+app.command("compress")(compress)
 app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)

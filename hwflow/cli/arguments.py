@@ -52,6 +52,14 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: global_buffer.size_kib=64. Repeatable."),
 ]
+PeTypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pe-type",
+        metavar="NAME",
+        help="Processing elements of a type ('hwflow list pe-types'); as --set pe_type=NAME.",
+    ),
+]
 BatchOption = Annotated[int | None, typer.Option("--batch", metavar="N", help="Batch size.")]
 BitsOption = Annotated[str | None, typer.Option("--bits", metavar="W,A", help="Word widths of weights and activations.")]
 InputOption = Annotated[
@@ -110,7 +118,7 @@ FormatOption = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), otherwise a table."
+        "-o", "--output", metavar="FILE", help="Write to FILE: .json, .csv, .md (Markdown), .html (a page), .txt (a table)."
     ),
 ]
 HtmlOption = Annotated[
@@ -172,7 +180,9 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
             say(f"{network.name}: {note}")
     if bits is None:
         return network
-    weights, activations = _whole("--bits", bits, bits.split(","), 2, "two whole numbers such as 8,16: weights, activations")
+    weights, activations = _whole(
+        "--bits", bits, bits.split(","), 2, "two whole numbers of at least 1, such as 8,16: weights, activations"
+    )
     return network.with_bits(weights, activations)
 
 
@@ -183,6 +193,11 @@ def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
     accelerator = accelerator_of(spec)
     _tell_remarks(accelerator)
     return accelerator.with_(_fields(changes)) if changes else accelerator
+
+
+def with_pe_type(changes: Sequence[str] | None, pe_type: str | None) -> Sequence[str] | None:
+    """The fields of `--set`, with that of `--pe-type`."""
+    return changes if pe_type is None else [f"pe_type={pe_type}", *(changes or ())]
 
 
 def _tell_remarks(chip: Accelerator) -> None:
@@ -204,7 +219,7 @@ def load_chip(
     if spec is not None:
         raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
     if changes:
-        raise InputError("--set changes no Timeloop files; change the value in them.")
+        raise InputError("--set and --pe-type change no Timeloop files; change the value in them.")
     from hwflow.timeloop.importer.importer import from_timeloop
 
     chip = from_timeloop(list(files), constraints=list(constraints or ()))

@@ -35,6 +35,7 @@ def compare(
         str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
     ] = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
     input_shape: args.InputOption = None,
@@ -63,7 +64,7 @@ def compare(
 
     shape = form_of(form, output, args.COST_FORMS)
     net = args.load_network(network, input_shape, batch, bits)
-    chips = args.load_chips(accelerator, changes, timeloop_arch, timeloop_constraints)
+    chips = args.load_chips(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     named = args.listed("--levels", levels)
     options = hwflow.CostOptions(
         objective=objective,  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ def estimate(
     ] = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
     input_shape: args.InputOption = None,
@@ -49,10 +50,10 @@ def estimate(
     from hwflow.cli.output import Answer, form_of, write_page
 
     shape = form_of(form, output, args.COST_FORMS)
-    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
+    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     asked = level or ("mid" if chip else "coarse")
     if chip is None:
-        _needs_no_accelerator({"--dataflow": dataflow, "--set": changes}, energy)
+        _needs_no_accelerator({"--dataflow": dataflow, "--set": changes, "--pe-type": pe_type}, energy)
     net = args.load_network(network, input_shape, batch, bits)
     options = hwflow.CostOptions(
         level=asked,

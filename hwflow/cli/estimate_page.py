@@ -92,7 +92,12 @@ def whose_energies(sources: Iterable[str]) -> str:
 
 def _row(row: LayerCost, marked: bool, kept: bool) -> list[str]:
     cells = [row.layer.name, shape_text(row.layer), number(row.layer.macs / 1e6), number(millions(row.energy))]
-    cells += [number(row.cycles, 0), number(percent(row.utilization), 1), number(row.dram_bytes / 1e3, 1), row.bound_by or "-"]
+    cells += [
+        number(row.cycles, 0),
+        number(percent(row.utilization), 1),
+        number(row.dram_bytes / 1e3, 1),
+        row.limited_by or "-",
+    ]
     cells += [", ".join(row.resident) or "-"] if kept else []
     return [*cells, row.level + (" *" if row.note else "")] if marked else cells
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-_LISTS = ("networks", "accelerators", "dataflows", "datasets")
+_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods")
 _OPERATIONS = "operations"
 
 
@@ -16,7 +16,7 @@ def listing(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="networks|accelerators|dataflows|datasets|operations",
+            metavar="networks|accelerators|pe-types|dataflows|datasets|methods|operations",
             help="What to list; operations are those of NETWORK, in the order of execution that hwflow assumes.",
             show_default=False,
         ),
@@ -27,7 +27,8 @@ def listing(
     ] = None,
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """List the networks, accelerators, dataflows or data sets that hwflow knows by name, or the operations of a network."""
+    """List what hwflow knows by name (networks, accelerators, PE types, dataflows, data sets, compression methods), or the
+    operations of a network."""
     from hwflow.cli.arguments import chosen, load_network
     from hwflow.cli.console import deliver_text
     from hwflow.cli.operation_order import operations_text
@@ -45,7 +46,14 @@ def listing(
     if network is not None:
         deliver_text(operations_text(load_network(network, None, None, None), form))
         return
-    lists = {"networks": _networks, "accelerators": _accelerators, "dataflows": _dataflows, "datasets": _datasets}
+    lists = {
+        "networks": _networks,
+        "accelerators": _accelerators,
+        "pe-types": _pe_types,
+        "dataflows": _dataflows,
+        "datasets": _datasets,
+        "methods": _methods,
+    }
     entries = lists[what]()
     if form == "json":
         deliver_text(json.dumps(entries, indent=2) + "\n")
@@ -69,6 +77,12 @@ def _accelerators() -> dict[str, str]:
     return {name: _described(path) for name, path in presets().items()}
 
 
+def _pe_types() -> dict[str, str]:
+    from hwflow.hardware.pe_types import PE_TYPES
+
+    return {name: entry.description for name, entry in PE_TYPES.items()}
+
+
 def _dataflows() -> dict[str, str]:
     from hwflow.hardware.dataflow import dataflows
 
@@ -79,6 +93,13 @@ def _datasets() -> dict[str, str]:
     from hwflow.datasets import DATASETS
 
     return DATASETS
+
+
+def _methods() -> dict[str, str]:
+    from hwflow.pruning import METHODS
+
+    made = {name: method() for name, method in METHODS.items()}
+    return {name: f"{m.about}; needs {m.needs} of the chip{f' ({m.source})' if m.source else ''}" for name, m in made.items()}
 
 
 def _described(path: Path) -> str:

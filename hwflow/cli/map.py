@@ -28,6 +28,7 @@ def show_mapping(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
     input_shape: args.InputOption = None,
@@ -51,13 +52,14 @@ def show_mapping(
     from hwflow import cost
     from hwflow.cli.console import interruptible, progress, remark, say
     from hwflow.cli.mapping_page import map_object, map_page
-    from hwflow.cli.output import SUFFIXES, Answer, form_of
+    from hwflow.cli.output import Answer, form_of
     from hwflow.cost.utilization import shares
     from hwflow.hardware.dataflow import constrain
 
-    answered = output if output is not None and output.suffix.lower() in SUFFIXES else None
+    mapping = output is not None and output.suffix.lower() in (".yaml", ".yml")
+    answered = None if mapping else output
     shape = form_of(form, answered, ("table", "json", "markdown"))
-    chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
+    chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     net = args.load_network(network, input_shape, batch, bits)
     found_layer = net[layer]
 
@@ -86,7 +88,8 @@ def show_mapping(
     flow = dataflow or chip.dataflow
     texts: Texts = {"json": lambda: map_object(found, chip.label, objective, flow, parts, beside)}
     Answer(lambda: map_page(found, chip.label, objective, flow, parts, beside), texts).give(shape, answered)
-    if output is not None and answered is None:
+    if mapping:
+        assert output is not None
         found.mapping.to_timeloop(output)
         remark(f"wrote {output}")
 

@@ -37,7 +37,8 @@ def map_page(
     if neighbours:
         tables.append(_beside(neighbours, cost, objective))
     lines = [
-        f"{number(cost.cycles, 0)} cycles, bound by {cost.bound_by}; utilisation {number(100 * (cost.utilization or 0), 1)} %; "
+        f"{number(cost.cycles, 0)} cycles, bound by {cost.limited_by}; utilisation "
+        f"{number(100 * (cost.utilization or 0), 1)} %; "
         f"DRAM {number(cost.dram_bytes / 1e3, 1)} kB.",
         *(f"{share.name}: {share.used:,} of {share.available:,}; {share.why}." for share in shares if share.why),
         *_oddities(neighbours, cost, objective),

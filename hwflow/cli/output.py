@@ -59,15 +59,21 @@ def form_of(form: str | None, output: Path | None, allowed: tuple[Form, ...]) ->
     """The form of an answer: `--format`, else what the suffix of `-o FILE` says, else a table.
 
     Raises:
-        InputError: where the two contradict each other, or the command does not give that form.
+        InputError: where the two contradict each other, the command does not give that form, or the suffix means nothing and
+            there is no `--format`.
     """
     named = tuple(name for name in allowed if name != "html")
     if form is not None and form not in named:
         page = " A page is written by -o FILE.html." if form == "html" and "html" in allowed else ""
         raise InputError(f"--format is {form!r}; allowed: {', '.join(named)}.{page}")
     meant = SUFFIXES.get(output.suffix.lower()) if output is not None else None
+    endings = ", ".join(suffix for suffix, name in SUFFIXES.items() if name in allowed)
+    if meant is None and form is None and output is not None and output.suffix:
+        raise InputError(
+            f"-o {output}: the suffix {output.suffix} says no format; end the name in {endings}, or give --format "
+            f"({', '.join(named)})."
+        )
     if meant is not None and meant not in allowed:
-        endings = ", ".join(suffix for suffix, name in SUFFIXES.items() if name in allowed)
         raise InputError(f"-o {output}: this command writes no {meant}; its files end in {endings}.")
     if form is not None and meant is not None and form != meant:
         raise InputError(f"--format {form} contradicts -o {output}, whose suffix means {meant}; leave out one of the two.")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
 
+SEARCHES = ("agent", "random", "uniform")
+"""The names of `hwflow.compression.search.registry.SEARCHERS` as users are told of them, which needs no torch."""
+
 
 def prune(
     network: Annotated[
@@ -35,6 +38,7 @@ def prune(
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     level: Annotated[
         str | None, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed; by default mid.")
     ] = None,
@@ -46,7 +50,11 @@ def prune(
     ] = None,
     keep: Annotated[
         int | None,
-        typer.Option("--keep", metavar="K", help="Plans that are ranked again at the next of several --levels; by default 8."),
+        typer.Option(
+            "--keep",
+            metavar="K",
+            help="Best plans that the last choice is among, and that go on to the next level; by default 8.",
+        ),
     ] = None,
     metric: Annotated[
         str | None,
@@ -75,7 +83,20 @@ def prune(
     ] = "channels",
     searcher: Annotated[
         str | None,
-        typer.Option("--searcher", metavar="ddpg|random|uniform", help="What proposes plans; by default ddpg, the agent."),
+        typer.Option(
+            "--search",
+            "--searcher",
+            metavar="NAME",
+            help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent (DDPG).",
+        ),
+    ] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(
+            "--baselines",
+            metavar="none|quick|all",
+            help="What the search is compared with: quick (the default), plans that need no search; all, other searchers, too.",
+        ),
     ] = None,
     episodes: Annotated[
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
@@ -107,6 +128,14 @@ def prune(
             help="Which channels of a group stay: the most important ones by this criterion.",
         ),
     ] = "l1",
+    reconstruct: Annotated[
+        str,
+        typer.Option(
+            "--reconstruct",
+            metavar="none|plan|search",
+            help="Refit layers whose inputs were cut by least squares: of the chosen plan, or of all plans searched, too.",
+        ),
+    ] = "none",
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
     ] = None,
@@ -128,7 +157,7 @@ def prune(
     """Compress a network to a budget of energy or latency, fine-tune it, and cost the result.
 
     By default a reinforcement-learning agent chooses the channels that are kept. The folder holds the plan, the compressed
-    network, the comparison with uniform, random and MAC-driven pruning, and a report.
+    network, the comparison with baselines, and a report. What is applied is the best plan known, of all seeds and baselines.
     """
     from hwflow import pruning
     from hwflow.cli.console import InterruptError, deliver, progress, remark, say
@@ -150,13 +179,14 @@ def prune(
         keep=keep,
         plan=plan,
         searcher=searcher,
+        baselines=baselines,
         episodes=episodes,
         samples=samples,
     )
     budget, metric, level = budget or "0.5", metric or "energy", level or "mid"
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
-    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": _seeds(seed)[0]}
+    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": seeds_of(seed)[0]}
     if epochs is not None:
         tuning["epochs"] = epochs
     if learning_rate is not None:
@@ -175,8 +205,9 @@ def prune(
         jobs=args.cores(jobs, mapper),
         method=method,
         searcher=searcher or "ddpg",
+        baselines=baselines or "quick",  # type: ignore[arg-type]
         episodes=300 if episodes is None else episodes,
-        seeds=_seeds(seed),
+        seeds=seeds_of(seed),
         round_to=round_to,
         floor_ratio=floor,
         streams=streams,
@@ -184,11 +215,12 @@ def prune(
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
         criterion=criterion,
+        reconstruct=reconstruct,  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     method_named(method)  # an unknown one shows before the data are read
-    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
-    if chip is None and (changes or any(backend_of(name).needs_chip for name in settings.levels)):
+    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    if chip is None and (changes or pe_type or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))
@@ -211,7 +243,7 @@ def prune(
         raise InterruptError(
             f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
         ) from None
-    deliver(_page(result, settings))
+    deliver(pruned_page(result, settings))
     remark(f"wrote {output}")
 
 
@@ -224,6 +256,7 @@ def _refuse_unused(
     keep: int | None,
     plan: str | None,
     searcher: str | None,
+    baselines: str | None,
     episodes: int | None,
     samples: int | None,
 ) -> None:
@@ -232,12 +265,11 @@ def _refuse_unused(
         raise InputError(f"--metric {metric} changes nothing beside --budget {budget}, which names its metrics; leave it out.")
     if level is not None and levels is not None:
         raise InputError(f"--level {level} changes nothing beside --levels {levels}, which names all levels; leave it out.")
-    if keep is not None and len(args.listed("--levels", levels or "mid")) < 2:
-        raise InputError(f"--keep {keep} changes nothing without a second level to go on to; name both: --levels coarse,mid.")
     if plan is None:
         return
     searched: dict[str, int | str | None] = {
-        "--searcher": searcher,
+        "--search": searcher,
+        "--baselines": baselines,
         "--episodes": episodes,
         "--samples": samples,
         "--keep": keep,
@@ -248,7 +280,8 @@ def _refuse_unused(
         raise InputError(f"{', '.join(given)} changes nothing beside --plan {plan}: no plan is searched. Leave it out.")
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def seeds_of(text: str) -> tuple[int, ...]:
+    """The value of --seed."""
     parts = args.listed("--seed", text)
     if not all(part.isdecimal() and len(part) <= _DIGITS for part in parts):
         raise InputError(f"--seed is {text!r}; it must be a whole number, or several with commas between them.")
@@ -265,7 +298,8 @@ def _found_by(settings: Settings) -> str:
     return f"search at {settings.levels[0]}" if settings.method == "channels" else f"method {settings.method}"
 
 
-def _page(result: PruneResult, settings: Settings) -> Page:
+def pruned_page(result: PruneResult, settings: Settings) -> Page:
+    """What a finished run shows."""
     from hwflow.cli.console import Page, Table, counted, number
     from hwflow.cost.backend import backend_of
 
@@ -297,7 +331,12 @@ def _page(result: PruneResult, settings: Settings) -> Page:
     lines += [f"{heading}: {text}." for heading, text in result.summary.items()]
     lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
     if result.contest is not None:
-        seconds = result.contest.seconds
+        seconds, applied = result.contest.seconds, result.contest.applied
+        lines.append(
+            f"Applied: the plan of {applied.by}{'' if applied.seed is None else f', seed {applied.seed}'}, the best of "
+            f"{counted(len(result.contest.finalists), 'plan')} on images that no search saw; "
+            f"{number(100 * applied.judged, 2)} % on the held-out split, by which nothing was chosen."
+        )
         lines.append("Time: " + ", ".join(f"{name} {number(s, 1)} s" for name, s in seconds.items()) + ".")
     budget = ", ".join(map(str, settings.budgets)) or f"none, weighing {settings.metric}"
     chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)

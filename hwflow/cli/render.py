@@ -19,6 +19,7 @@ def render(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
     input_shape: args.InputOption = None,
@@ -34,7 +35,7 @@ def render(
     from hwflow.cost.timeloop_input import write_inputs
     from hwflow.store import Store
 
-    chip = args.load_needed_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
+    chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     net = args.load_network(network, input_shape, batch, bits)
     options = CostOptions(
         dataflow=dataflow,

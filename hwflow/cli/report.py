@@ -13,7 +13,7 @@ def report(
         Path,
         typer.Argument(
             metavar="DIR|FILE.json",
-            help="A folder that 'hwflow prune' or 'hwflow sweep' wrote, or a file of 'hwflow estimate|compare --format json'.",
+            help="What 'hwflow prune', 'compress' or 'sweep' wrote, or a file of 'hwflow estimate|compare --format json'.",
             show_default=False,
         ),
     ],

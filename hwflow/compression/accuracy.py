@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.channels.reconstruction import Refit, reconstruct
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.datasets.data import Task
 from hwflow.datasets.samples import Samples
@@ -66,6 +67,7 @@ class Proxy:
         held: samples that accuracy is measured on.
         recipe: device, precision and seed, resolved; of training steps also momentum and the like.
         criterion: what makes a channel important, a name of `hwflow.compression.channels.criteria.CRITERIA`.
+        reconstructed: whether what reads channels that were cut is refitted before the measurement.
         measured, seconds: plans that this object has measured, and how long that took.
     """
 
@@ -78,6 +80,7 @@ class Proxy:
     task: Task = "classification"
     store: Store | None = None
     criterion: str = "l1"
+    reconstructed: bool = False
     measured: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
 
@@ -94,7 +97,17 @@ class Proxy:
             self.model, self.held.subset(range(min(8, len(self.held)))), task=self.task, device=used.device, precision="float32"
         )
         behaviour = [digest(self.model), told.loss]
-        self._identity = [VERSION, behaviour, groups, data, asdict(self.settings), self.criterion, recipe, machine]
+        self._identity = [
+            VERSION,
+            behaviour,
+            groups,
+            data,
+            asdict(self.settings),
+            self.criterion,
+            self.reconstructed,
+            recipe,
+            machine,
+        ]
 
     def __call__(self, plan: Mapping[str, int]) -> float:
         """Accuracy in [0, 1] (mean intersection over union in segmentation) of the network pruned to a plan, untuned."""
@@ -113,13 +126,16 @@ class Proxy:
         """The network pruned to a plan, by this proxy's ranking of channels."""
         return prune_model(self.model, self.grouping, plan, ranking=self._ranking)
 
-    def _measure(self, plan: Mapping[str, int]) -> float:
-        start = time.perf_counter()
+    def reconstruct(self, model: nn.Module, plan: Mapping[str, int]) -> dict[str, Refit]:
+        """Refit a network pruned to a plan, in place, on training samples; see `hwflow.compression.channels.reconstruction`."""
+        recipe = self.recipe
+        return reconstruct(
+            model, self.model, self.grouping, plan, self._ranking, self.fit_on, seed=recipe.seed, device=recipe.device
+        )
+
+    def judge(self, model: nn.Module) -> float:
+        """Accuracy on the held-out samples after statistics were re-estimated, in place, as plans are measured."""
         settings, recipe = self.settings, self.recipe
-        model = self.pruned(plan)
-        if settings.epochs:
-            tuned_on = self.fit_on.subset(range(min(settings.tuned_on, len(self.fit_on))))
-            fit(model, tuned_on, self.held, self._tuning(), task=self.task)
         if settings.batches:
             reestimate_batchnorm(
                 model,
@@ -130,17 +146,27 @@ class Proxy:
                 device=recipe.device,
                 precision=recipe.precision,
             )
-        found = score(
+        return score(
             model,
             self.held,
             task=self.task,
             batch_size=settings.batch_size,
             device=recipe.device,
             precision=recipe.precision,
-        )
+        ).accuracy
+
+    def _measure(self, plan: Mapping[str, int]) -> float:
+        start = time.perf_counter()
+        model = self.pruned(plan)
+        if self.reconstructed:
+            self.reconstruct(model, plan)
+        if self.settings.epochs:
+            tuned_on = self.fit_on.subset(range(min(self.settings.tuned_on, len(self.fit_on))))
+            fit(model, tuned_on, self.held, self._tuning(), task=self.task)
+        accuracy = self.judge(model)
         self.measured += 1
         self.seconds += time.perf_counter() - start
-        return found.accuracy
+        return accuracy
 
     def _tuning(self) -> Recipe:
         """Without a teacher or early stopping, so that no epoch is chosen on the samples that accuracy is measured on."""

@@ -34,7 +34,7 @@ from hwflow.files import parse_json, read_text, write_text
 from hwflow.network import Network
 from hwflow.run_folder import differences, held
 
-CONFIG, PLAN = "config.json", "plan.json"
+CONFIG, PLAN, LOG = "config.json", "plan.json", "log.jsonl"
 
 _FORMAT = 1
 _LOCK = ".lock"
@@ -76,7 +76,12 @@ class Folder:
         if file.exists() and not self._untouched():  # where nothing was done, nothing is lost
             if not resume:
                 raise InputError(f"{self.path} holds a pruning run already: --resume continues it; or name another folder.")
-            if changed := differences(_renamed(read_json(file)), config):
+            before = _renamed(read_json(file))
+            if _is_longer(before, config) and (self.path / LOG).exists():
+                self._prolong(config)
+                return
+            if changed := differences(before, config):
+                changed = [text for text in changed if "begun_with" not in text] or changed  # which nobody asked for
                 raise InputError(
                     f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}"
                     f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
@@ -90,6 +95,13 @@ class Folder:
             self.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise HwflowError(f"cannot make the folder {self.checkpoints}: {error.strerror or error}.") from error
+
+    def _prolong(self, config: Mapping[str, Any]) -> None:
+        """Make this the folder of a longer search: what follows from the shorter one's plan goes, its checkpoints stay."""
+        self._tidy()
+        for stale in (self.checkpoints / "tuning.pt", self.path / "metrics.json"):
+            stale.unlink(missing_ok=True)
+        write_json(self.path / CONFIG, config)
 
     def _untouched(self) -> bool:
         """Whether the run in this folder ended before it did any work, for instance because its budget cannot be reached."""
@@ -118,6 +130,36 @@ def _renamed(config: Any) -> Any:
         return config
     now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
     return {**config, "settings": now}
+
+
+def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
+    """Episodes that a folder's search was begun with, where these settings make it longer or have done so; else None.
+
+    Args:
+        settings: as in `config.json`.
+    """
+    file = folder / CONFIG
+    content = read_json(file) if file.exists() else None
+    before = content.get("settings") if isinstance(content, dict) else None
+    known, first = (before.get(name) if isinstance(before, dict) else None for name in ("episodes", "begun_with"))
+    if not isinstance(known, int) or settings["episodes"] < known:
+        return None
+    return first or (known if settings["episodes"] > known else None)
+
+
+def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's `config.json` with the episodes that its search was begun with."""
+    settings = dict(config["settings"])
+    settings["episodes"] = settings.pop("begun_with", settings["episodes"])
+    return {**config, "settings": settings}
+
+
+def _is_longer(before: Any, now: Mapping[str, Any]) -> bool:
+    """Whether two runs differ in nothing but the number of episodes, of which the second one has more."""
+    try:
+        return as_begun(before) == as_begun(now) and before["settings"]["episodes"] < now["settings"]["episodes"]
+    except (TypeError, KeyError, ValueError):
+        return False
 
 
 class Log:

@@ -24,7 +24,7 @@ from torch import nn
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.decision import Choice, Decision
-from hwflow.compression.folder import Folder
+from hwflow.compression.folder import Folder, as_begun
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.search.comparison import PlanComparison
 from hwflow.compression.settings import Settings
@@ -84,8 +84,8 @@ class Task:
 
     @property
     def identity(self) -> str:
-        """Tells this run with these weights from all others, for checkpoints."""
-        return key_of(self.config, digest(self.model))
+        """Tells this run with these weights from all others, for checkpoints; a longer search keeps that of the shorter one."""
+        return key_of(as_begun(self.config), digest(self.model))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -150,6 +150,8 @@ class Compressed:
         comparison: the search that found the plan, and its baselines; None where there was none.
         seconds: wall clock by part of the work that came before the search.
         summary: what else a reader of the report should know, by heading.
+        trained: images that were trained on before the fine-tuning, each counted as often as it was.
+        evaluated: plans whose accuracy was measured, besides those of `comparison`.
     """
 
     model: nn.Module
@@ -162,6 +164,8 @@ class Compressed:
     comparison: PlanComparison | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     summary: Mapping[str, str] = field(default_factory=dict)
+    trained: int = 0
+    evaluated: int = 0
 
     def network(self, input_shape: tuple[int, ...], name: str) -> Network:
         """What is costed: the rows of the model, with their word widths and as they run.
@@ -190,6 +194,12 @@ class Method(Protocol):
     """A way to compress a network; equal tasks give equal networks, interrupted or not."""
 
     name: str
+    about: str = ""
+    """What it does, in a line."""
+    source: str = ""
+    """Where it was published."""
+    needs: str = "nothing"
+    """What the accelerator must have for its result to be worth what it is said to cost."""
     takes_plan: bool = False
     """Whether a plan can be given instead of being chosen by the method."""
 

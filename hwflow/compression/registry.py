@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from hwflow.compression.allocation import ALLOCATIONS
+from hwflow.compression.channels.gradual import PREPARATIONS, GradualPruning
+from hwflow.compression.channels.planned import AllocatedOneShot, FromScratch, OneShot
 from hwflow.compression.channels.pruning import ChannelPruning
 from hwflow.compression.method import Method
 from hwflow.errors import not_found
 
-METHODS: dict[str, Callable[[], Method]] = {"channels": ChannelPruning}
+METHODS: dict[str, Callable[[], Method]] = {
+    "channels": ChannelPruning,
+    "l1": OneShot,
+    **{name: partial(AllocatedOneShot, name) for name in ALLOCATIONS if name != "uniform"},
+    **{name: partial(GradualPruning, name) for name in PREPARATIONS},
+    "scratch": FromScratch,
+}
 
 
 def method_named(name: str) -> Method:

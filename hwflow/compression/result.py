@@ -122,3 +122,7 @@ def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_imp
     small = method_named(origin.settings.method).rebuild(model, (1, *origin.input_shape), plan_from_file(place))
     load_weights(place / "model.pt", small)
     return small.eval()
+
+
+load_compressed = load_pruned
+"""The same, of a run of any method."""

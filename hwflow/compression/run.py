@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,9 +16,9 @@ from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data
+from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data, prolonged
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.method import Compressed, Task
+from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.settings import Settings, changed, settings_of
@@ -32,7 +33,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
-from hwflow.progress import Shown, headed, shown
+from hwflow.progress import Progress, Shown, headed, shown
 from hwflow.reporting import write_report
 from hwflow.results import NetworkCost
 from hwflow.store import Store, key_of
@@ -83,13 +84,15 @@ def prune(
             peak_activation_bytes.
         budget: at most this share of the unpruned network's metric; or shares by metric, as `{"energy": 0.5, "latency": 0.6}`
             or `"energy=0.5,latency=0.6"`; None for AMC's soft budget.
-        seed: of the agent and of the random plans; several give the comparison its spread, the first one's plan is applied.
+        seed: of the searches; several give the comparison its spread, and the best plan of all is applied.
         plan: a plan to apply instead of a search: channels by group, a file or folder that holds one, or `"uniform"`.
         weights: a file, from `hwflow train`.
         training: how a network without weights is trained; by default `hwflow.training.default_recipe`.
         settings: everything else, and instead of `level`, `metric`, `budget` and `seed` where given.
         output: the folder to write; see `hwflow.compression.folder`. Without one nothing is kept but the store's answers.
-        resume: go on in a folder where the same run was interrupted; the result is that of an uninterrupted one.
+        resume: go on in a folder where the same run was interrupted; the result is that of an uninterrupted one. With more
+            episodes than the folder's run had, its search goes on, too, with the warm-up that it was begun with: the result is
+            that of an uninterrupted run with `begun_with=` the first number of episodes.
         store: for costs and for accuracies of plans, as in `hwflow.estimate`.
         progress: told what is done of the work at hand; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know.
@@ -105,44 +108,89 @@ def prune(
     loaded = load_data(data) if isinstance(data, str) else data
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
-    if asked.objective is not None and asked.objective not in get_args(Objective):
-        raise not_found("objective", asked.objective, get_args(Objective))
-    method = method_named(asked.method)
-    if plan is not None and not method.takes_plan:
-        raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
-    chip = None if accelerator is None else accelerator_of(accelerator)
-    if chip is None and (free := [level for level in asked.levels if not backend_of(level).needs_chip]):
-        own = {name: getattr(asked, name) for name in ("dataflow", "energy", "mapper", "engine", "effort")}
-        check_used(CostOptions(**own), free)
+    method = _method(asked, plan)
+    chip = _chip(accelerator, asked)
     with (
         _place(output) as place,
         opened(store, notify) as (cache, tell),
         shown(progress, f"{_name(model)} on {loaded.name}") as bar,
     ):
         folder = Folder(place)
+        if resume and plan is None and (first := prolonged(place, asked.to_data())):
+            asked = replace(asked, begun_with=first)
         config = _config(model, loaded, chip, asked, plan, weights, training)
         with folder.opened(config, resume=resume):
             for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
                 samples.check()
-            whole = _with_weights(model, loaded, weights)
-            task = Task(
-                model=whole,
-                name=_name(model),
-                data=loaded,
-                costs=LevelCosts(chip, asked, store=cache or False, notify=tell, progress=headed(bar, "costing")),
-                recipe=(asked.tuning or default_tuning(loaded, whole)).resolved(),
-                settings=asked,
-                plan=plan,
-                folder=folder,
-                config=config,
-                store=cache,
-                progress=bar,
-                notify=tell,
-            )
+            task = _task(model, loaded, chip, asked, plan, weights, folder, config, cache, bar, tell)
             method.prepare(task)
             if isinstance(model, str) and weights is None:
                 _train(model, task, training)
-            return _finish(task, method.compress(task))
+            start = time.monotonic()
+            found = method.compress(task)
+            return _finish(task, found, time.monotonic() - start)
+
+
+def check(
+    model: str | nn.Module,
+    data: Data,
+    accelerator: AcceleratorLike | None,
+    settings: Settings,
+    *,
+    store: Store | bool = True,
+    notify: Notify | None = None,
+) -> None:
+    """Raise what `prune` would raise before it trains: a budget out of reach, a plan that does not fit, too few epochs."""
+    method, chip = _method(settings, None), _chip(accelerator, settings)
+    with _place(None) as place, opened(store, notify) as (cache, tell):
+        method.prepare(_task(model, data, chip, settings, None, None, Folder(place), {}, cache, None, tell))
+
+
+def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Method:
+    if asked.objective is not None and asked.objective not in get_args(Objective):
+        raise not_found("objective", asked.objective, get_args(Objective))
+    method = method_named(asked.method)
+    if plan is not None and not method.takes_plan:
+        raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
+    return method
+
+
+def _chip(accelerator: AcceleratorLike | None, asked: Settings) -> Accelerator | None:
+    chip = None if accelerator is None else accelerator_of(accelerator)
+    if chip is None and (free := [level for level in asked.levels if not backend_of(level).needs_chip]):
+        own = {name: getattr(asked, name) for name in ("dataflow", "energy", "mapper", "engine", "effort")}
+        check_used(CostOptions(**own), free)
+    return chip
+
+
+def _task(
+    model: str | nn.Module,
+    data: Data,
+    chip: Accelerator | None,
+    asked: Settings,
+    plan: str | Path | Mapping[str, int] | None,
+    weights: str | Path | None,
+    folder: Folder,
+    config: Mapping[str, Any],
+    store: Store | None,
+    progress: Progress | None,
+    notify: Notify,
+) -> Task:
+    whole = _with_weights(model, data, weights)
+    return Task(
+        model=whole,
+        name=_name(model),
+        data=data,
+        costs=LevelCosts(chip, asked, store=store or False, notify=notify, progress=headed(progress, "costing")),
+        recipe=(asked.tuning or default_tuning(data, whole)).resolved(),
+        settings=asked,
+        plan=plan,
+        folder=folder,
+        config=config,
+        store=store,
+        progress=progress,
+        notify=notify,
+    )
 
 
 def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> nn.Module:
@@ -163,7 +211,7 @@ def _train(model: str, task: Task, recipe: Recipe | None) -> None:
     load_weights(file, task.model)
 
 
-def _finish(task: Task, found: Compressed) -> PruneResult:
+def _finish(task: Task, found: Compressed, seconds: float) -> PruneResult:
     """Scores on the test set and costs at every level, before and after; then everything is written."""
     whole, data, recipe = task.model, task.data, task.recipe
     network, small = (n.network(task.input_shape, task.name) for n in (Compressed(whole, {}), found))
@@ -190,11 +238,11 @@ def _finish(task: Task, found: Compressed) -> PruneResult:
         remapped,
         dict(found.summary),
     )
-    _write(task, found, network, result)
+    _write(task, found, network, result, seconds)
     return result
 
 
-def _write(task: Task, found: Compressed, network: Network, result: PruneResult) -> None:
+def _write(task: Task, found: Compressed, network: Network, result: PruneResult, seconds: float) -> None:
     """Write the results; `metrics.json` is the last file before the report, and marks the run as complete."""
     folder, comparison = task.folder, found.comparison
     folder.write(
@@ -204,8 +252,10 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult)
         else choice_to_data(network, found.decisions or (), found.plan),
     )
     if comparison is not None:
-        folder.write("comparison.json", {"candidates": comparison.candidates, "refined": comparison.refined})
-        folder.write("times.json", {"seconds": {**found.seconds, **comparison.seconds}})
+        names = ("candidates", "refined", "finalists")
+        folder.write("comparison.json", {name: getattr(comparison, name) for name in names})
+    parts = {**found.seconds, **(comparison.seconds if comparison else {})}
+    folder.write("times.json", {"seconds": parts, "total": seconds, **_images(task, found)})
     if found.summary:
         folder.write("summary.json", dict(found.summary))
     folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})
@@ -225,6 +275,17 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult)
         write_report(folder.path)
     except MissingDependency as error:
         task.notify(f"report.html was not written: {error}")
+
+
+def _images(task: Task, found: Compressed) -> dict[str, int]:
+    """How many images were trained on, and how many were looked at to measure plans, each as often as it was."""
+    proxy, plans = task.settings.proxy, found.evaluated
+    if found.comparison is not None:
+        plans += sum(candidate.evaluations for candidate in found.comparison.candidates)
+    train, held = task.data.hold_out()
+    each = min(proxy.samples, len(held)) + proxy.batches * min(proxy.batch_size, len(train)) + proxy.epochs * proxy.tuned_on
+    epochs = len(found.tuning.epochs) if found.tuning else 0
+    return {"images_trained": found.trained + epochs * len(train), "images_evaluated": plans * each}
 
 
 def _module(model: str | nn.Module, data: Data) -> nn.Module:

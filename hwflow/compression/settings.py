@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
+from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.search.ddpg import Hyperparameters
-from hwflow.compression.search.registry import SEARCHERS
+from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.training.recipe import Recipe
 from hwflow.types import LevelName, Mapper, Objective
 
+Reconstruct = Literal["none", "plan", "search"]
+Baselines = Literal["none", "quick", "all"]
+
+_SINCE_0_1 = ("method", "searcher", "begun_with", "reconstruct", "baselines", "allocate")  # left out where they are the default
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
@@ -32,7 +37,8 @@ class Settings:
     """The search's level, then those at which the best plans are cut to the budget and ranked again. The budget holds at the
     last one, which is taken to be the truest; a plan that is cut there can exceed it at those before."""
     keep: int = 8
-    """Plans that are taken to the next level."""
+    """The best plans of all searches and baselines that are taken to each next level, and of which the one that is applied is
+    chosen on samples that no search saw."""
     budgets: tuple[Budget, ...] = (Budget("energy", 0.5),)
     """What no plan exceeds; none for AMC's soft budget, which weighs `metric`."""
     metric: str = "energy"
@@ -52,9 +58,9 @@ class Settings:
     jobs: int = 1
     """Layers that are costed at once."""
     episodes: int = 300
-    """Plans that the agent tries, for each seed; as many are drawn at random."""
+    """Plans that a search tries, for each seed."""
     seeds: tuple[int, ...] = (0,)
-    """Of the agent and of the random plans; the first seed's best plan is applied."""
+    """Of the searches; the best plan of all seeds is applied."""
     round_to: int = 8
     """Channels kept are multiples of it, or all."""
     floor_ratio: float = 0.1
@@ -66,15 +72,28 @@ class Settings:
     method: str = "channels"
     """How the network is compressed, a name of `hwflow.compression.registry.METHODS`."""
     searcher: str = "ddpg"
-    """What proposes plans, a name of `hwflow.compression.search.registry.SEARCHERS`."""
+    """What proposes plans, a name of `hwflow.compression.search.registry.SEARCHERS`; `agent` is the same as `ddpg`."""
     agent: Hyperparameters = field(default_factory=Hyperparameters)
     """The agent's own settings; its warm-up is cut to a third of the episodes."""
     proxy: ProxySettings = field(default_factory=ProxySettings)
     """How plans are judged."""
     tuning: Recipe | None = None
     """Of the fine-tuning; by default `hwflow.compression.fine_tuning.default_tuning`."""
+    allocate: str = "uniform"
+    """What chooses how many channels each group keeps, with methods that do not search: a name of
+    `hwflow.compression.allocation.ALLOCATIONS`, or a plan's file or folder."""
+    gradual: GradualSettings = field(default_factory=GradualSettings)
+    """Of methods that prune while training."""
     criterion: str = "l1"
     """Which channels of a group stay: a name of `hwflow.compression.channels.criteria.CRITERIA`."""
+    begun_with: int | None = None
+    """Episodes that the search was begun with, where a resumed run asks for more: the agent's warm-up is fitted to these."""
+    reconstruct: Reconstruct = "none"
+    """What is refitted by least squares to the whole network's outputs after surgery: nothing, the chosen plan's network before
+    its fine-tuning (`plan`), or every network that a search measures, too (`search`)."""
+    baselines: Baselines = "quick"
+    """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
+    as many plans and seeds, too."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -83,16 +102,21 @@ class Settings:
             backend_of(level)
         for name, most in (("keep", _MOST), ("episodes", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
             check_whole(name, getattr(self, name), most)
+        if self.begun_with is not None:
+            check_whole("begun_with", self.begun_with, self.episodes)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"seeds is {self.seeds!r}; give each seed once, and at least one.")
         for seed in self.seeds:
             check_whole("a seed", seed, 2**63 - 1, 0)
-        if self.searcher not in SEARCHERS:
-            raise not_found("searcher", self.searcher, SEARCHERS)
+        object.__setattr__(self, "searcher", searcher_named(self.searcher))
+        if self.baselines not in get_args(Baselines):
+            raise not_found("set of baselines", self.baselines, get_args(Baselines))
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
         criterion_named(self.criterion)
+        if self.reconstruct not in get_args(Reconstruct):
+            raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
 
     @property
     def mapping_objective(self) -> Objective:
@@ -106,22 +130,30 @@ class Settings:
         return CostOptions(level=level, fallback="none", **used_at(level, **shared))
 
     @property
+    def first_episodes(self) -> int:
+        """Episodes that the search was begun with."""
+        return self.begun_with or self.episodes
+
+    @property
     def learner(self) -> Hyperparameters:
-        """The agent's settings, its warm-up fitted to the number of episodes."""
-        return replace(self.agent, warmup=min(self.agent.warmup, self.episodes // 3))
+        """The agent's settings, its warm-up fitted to the number of episodes that the search was begun with."""
+        return replace(self.agent, warmup=min(self.agent.warmup, self.first_episodes // 3))
 
     def to_data(self) -> dict[str, Any]:
         """Plain data, for `config.json`."""
         data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
-        for name in ("method", "searcher"):  # folders of version 0.1 have neither field, and can be continued
+        for name in _SINCE_0_1:
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
+        if self.gradual == GradualSettings():
+            del data["gradual"]
         return data
 
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
-    """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), or `samples` of the proxy.
+    """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
+    gradual methods' settings (`ramp_steps`), or `samples` of the proxy.
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -131,12 +163,16 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     """
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
+    gradual = {n: v for n, v in changes.items() if n in GradualSettings.__dataclass_fields__}
     for name in changes:
-        if name not in own and name not in recipe and name != "samples":
-            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, "samples"}
+        if name not in own and name not in recipe and name not in gradual and name != "samples":
+            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, *GradualSettings.__dataclass_fields__}
+            known.add("samples")
             raise not_found("setting of prune", name, known)
     if "samples" in changes:
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
+    if gradual:
+        own["gradual"] = replace(own.get("gradual", settings.gradual), **gradual)
     if recipe:
         own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
     return replace(settings, **own) if own else settings

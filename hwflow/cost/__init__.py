@@ -21,6 +21,7 @@ from hwflow.cost.options import CostArguments, CostOptions, check_each_alone, op
 from hwflow.cost.plan import plan_for
 from hwflow.cost.session import HwflowWarning, Notify, opened
 from hwflow.errors import InputError
+from hwflow.errors import shown as shown_value
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.progress import Shown, shown
@@ -90,9 +91,18 @@ def estimate_many(
     notify: Notify | None = None,
     **given: Unpack[CostArguments],
 ) -> list[NetworkCost]:
-    """`estimate` for several pairs of network and accelerator; layers that they share are computed once."""
+    """`estimate` for several pairs of network and accelerator; layers that they share are computed once.
+
+    Raises:
+        InputError: as `estimate`, and for an entry of `pairs` that is no pair.
+    """
     asked = options_of(options, given)
     check_used(asked)
+    for position, pair in enumerate(pairs):
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise InputError(
+                f"pairs[{position}] is {shown_value(pair)}; it must be (network, accelerator), with None for no accelerator."
+            )
     known = [(network_of(net), None if chip is None else accelerator_of(chip)) for net, chip in pairs]
     with opened(store, notify) as (cache, tell), shown(progress, f"{len(known)} networks at {asked.level}") as bar:
         return evaluate(known, asked, cache, bar, tell)
@@ -115,7 +125,9 @@ def analyse(
     """
     from hwflow.cost import mid
 
-    chip = accelerator_of(accelerator).serving(layer)
+    described = accelerator_of(accelerator)
+    layer = described.typed(layer)
+    chip = described.serving(layer)
     with opened(store, None) as (cache, _):
         table = energy_sources.energy_table(chip, energy, engine=engine, store=cache)
     return mid.analyse(layer, chip, mapping, table)

@@ -12,6 +12,7 @@ from hwflow.cost.network_choice import Chosen
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
+from hwflow.hardware.stored_bits import widened
 from hwflow.results import LayerCost, NetworkCost
 
 ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
@@ -64,8 +65,11 @@ def _other_traffic_bytes(plan: Plan) -> float:
 
 
 def _area_um2(plan: Plan) -> float | None:
-    """The chip's area; where layers differ in word widths, of the chip that serves the widest."""
-    areas = [chip_area_um2(chip.accelerator, chip.table) for chip in plan.chips.values()]
+    """The chip's area; where layers differ in word widths, of the chip that serves the widest, its accumulators included."""
+    areas = []
+    for layer in plan.network if plan.accelerator else ():
+        chip = plan.chip(layer)
+        areas.append(chip_area_um2(chip.accelerator, widened(chip.table, chip.accelerator, layer)))
     known = [area for area in areas if area is not None]
     return max(known) if known and len(known) == len(areas) else None
 

@@ -26,7 +26,7 @@ from hwflow.network import Network, OtherOp
 from hwflow.results import LayerCost
 from hwflow.types import EnergyUnit
 
-VERSION = "coarse-1"
+VERSION = "coarse-2"
 """Changes whenever a number that coarse answers can change."""
 
 NORMALIZED_SOURCE = "normalized (Eyeriss ISCA 2016, Table IV; MAC = 1)"
@@ -65,7 +65,7 @@ def analyse(layer: Layer, accelerator: Accelerator | None = None, table: EnergyT
         unit, source = table.unit, table.source
     found: dict[str, Any] = {"cycles": None, "latency_s": None, "bound_by": None, "utilization": None}
     if accelerator is not None:
-        compute, transfer = math.ceil(layer.macs / accelerator.mac_units), _transfer_cycles(sizes, words, accelerator)
+        compute, transfer = math.ceil(layer.macs / accelerator.mac_units), _transfer_cycles(sizes, accelerator)
         cycles = max(compute, transfer)
         found = {
             "cycles": cycles,
@@ -107,10 +107,10 @@ def other_traffic_bytes(operators: Iterable[OtherOp], bits: int) -> float:
     return sum(op.words_in + op.words_out for op in operators) * bits / 8
 
 
-def _transfer_cycles(sizes: dict[Tensor, float], words: dict[Tensor, int], accelerator: Accelerator) -> int:
+def _transfer_cycles(sizes: dict[Tensor, float], accelerator: Accelerator) -> int:
     """Cycles that DRAM needs for the compulsory traffic; 0 where it has no bandwidth stated."""
     dram = accelerator.dram
-    bounds = [0.0]
+    words, bounds = {t: size * 8 / dram.word_bits for t, size in sizes.items()}, [0.0]
     if dram.bandwidth_gb_s is not None:
         bounds.append(sum(sizes.values()) / (dram.bandwidth_gb_s * 1e9 * accelerator.cycle_s))
     if dram.read_words_per_cycle is not None:

@@ -207,6 +207,7 @@ class CostTable:
             InputError: for a layer with word widths that the network does not have.
             NotMappable, ToolMissing, ToolError: as `cost_table`.
         """
+        layer = self._plan.layer(layer)
         family, shape = _family(layer), (layer.G, layer.C, layer.M)
         if shape not in self._known[family]:
             self.fill([layer])
@@ -222,7 +223,8 @@ class CostTable:
     def fill(self, layers: Iterable[Layer] | None = None, *, progress: Shown = None) -> None:
         """Compute what is not known of these layers, by default of all grids, `jobs` at once."""
         missing: dict[tuple[_Family, _Shape], Layer] = {}
-        for layer in itertools.chain.from_iterable(map(self._grid, self._layers)) if layers is None else layers:
+        wanted = itertools.chain.from_iterable(map(self._grid, self._layers)) if layers is None else layers
+        for layer in map(self._plan.layer, wanted):
             family, shape = _family(layer), (layer.G, layer.C, layer.M)
             if self.accelerator is not None and layer.bits not in self._plan.chips:
                 raise InputError(f"layer {layer.name!r} has bits={layer.bits}; no layer of {self.network.name} has these.")

@@ -72,6 +72,7 @@ def best_mapping(
         InputError: where no memory of the chip can hold them.
     """
     plan = plan_for(Network(layer.name, (layer,)), accelerator, options, store)
+    layer = plan.layer(layer)
     if resident:
         if unknown := [tensor for tensor in resident if tensor not in ("inputs", "outputs")]:
             raise not_found("resident tensor", str(unknown[0]), ("inputs", "outputs"))

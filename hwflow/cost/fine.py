@@ -6,13 +6,19 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from hwflow.errors import ToolError
+import numpy as np
+
+from hwflow.cost.mid import overflow
+from hwflow.errors import NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
-from hwflow.layers import Layer
+from hwflow.hardware.stored_bits import moved_bytes, packs, stored_bits, widened
+from hwflow.layers import TENSORS, Layer
 from hwflow.loopnest.nest import Nest
 from hwflow.loopnest.tiles import unreached
 from hwflow.mapping import Mapping
@@ -24,6 +30,9 @@ from hwflow.timeloop.stats import Stats, read_mapping, read_stats
 
 MODEL = "fine/1"
 """Version of how output becomes a `LayerCost`; raised whenever the same output would give other numbers."""
+
+PACKED = "Timeloop's counts; accesses, bandwidth and room by the bits of each tensor"
+"""What rows say where a memory keeps tensors of several widths, for each of which Timeloop takes the memory's word."""
 
 JUDGE_LIMIT_S = 300.0
 SEARCH_LIMIT_S = 3600.0
@@ -53,6 +62,11 @@ def judge(
     """
     mapping.check(layer, accelerator)
     check(layer, accelerator, table, mapping)
+    if packs(accelerator, layer):  # Timeloop is given room for all as words
+        nest = _nest(layer, accelerator, table, mapping)
+        verdict = nest.evaluate(nest.batch_of(mapping))
+        if not verdict.fits[0]:
+            raise NotMappable(overflow(nest, verdict))
     files = files or render(layer, accelerator, (), table, mapping=mapping)
     stats, seconds = run_timeloop(
         files, engine, limit_s, lambda folder: _own(read_stats(folder, "timeloop-model"), layer, mapping), layer.name
@@ -118,7 +132,7 @@ def check(layer: Layer, accelerator: Accelerator, table: EnergyTable, mapping: M
             f"{problem}, and timeloop-mapper stops at an assertion (tiling.cpp) with the first mapping that does not write "
             "them. Use --level mid, which counts them as written."
         )
-    nest = Nest(layer, accelerator, table, tuple(m.keeps for m in reversed(mapping.levels)))
+    nest = _nest(layer, accelerator, table, mapping)
     if found := nest.short_of_updates(mapping):
         name, updates, share = found
         raise ToolError(
@@ -147,8 +161,15 @@ def _label(tool: str, engine: Engine) -> str:
     return f"{tool} ({engine.name}, {engine.version(tool)[:12]})"
 
 
-def key(files: dict[str, str], table: EnergyTable, engine: Engine) -> str:
-    """What a fine result depends on, as a hash: the rendered input (settings included), the tool, the energies' source.
+def key(
+    files: dict[str, str],
+    table: EnergyTable,
+    engine: Engine,
+    layer: Layer | None = None,
+    accelerator: Accelerator | None = None,
+) -> str:
+    """What a fine result depends on, as a hash: the rendered input (settings included), the tool, the energies' source; and the
+    widths of the layer's tensors in the accelerator where Timeloop is not told of them.
 
     `files` come from `render`. Names of layers and networks are no part of it: equal work has equal keys.
 
@@ -156,7 +177,9 @@ def key(files: dict[str, str], table: EnergyTable, engine: Engine) -> str:
         ToolMissing: where the tool cannot be identified because it is not here.
     """
     tool = command(files)[0]
-    content = [MODEL, engine.name, tool, engine.version(tool), table.unit, table.source, sorted(files.items())]
+    content: list[Any] = [MODEL, engine.name, tool, engine.version(tool), table.unit, table.source, sorted(files.items())]
+    if layer is not None and accelerator is not None and packs(accelerator, layer):
+        content.append([stored_bits(memory, layer) for memory in accelerator.memories])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -172,8 +195,9 @@ def layer_cost(
         }
         for name in memories
     }
-    dram = accelerator.dram
-    words = sum(sum(counts.values()) for counts in accesses[dram.name].values())
+    wide = packs(accelerator, layer)
+    if wide:
+        stats = repriced(stats, layer, accelerator, mapping, table)
     return LayerCost(
         layer=layer,
         level="fine",
@@ -186,14 +210,52 @@ def layer_cost(
         latency_s=stats.cycles * accelerator.cycle_s,
         bound_by=_bound_by(stats, memories, accelerator.mac.name),
         utilization=layer.macs / (stats.cycles * accelerator.mac_units),
-        dram_bytes=words * dram.word_bits / 8,
+        dram_bytes=moved_bytes(accelerator.dram, layer, accesses[accelerator.dram.name]),
         seconds=seconds,
         accesses=accesses,
         utilized_instances={
             name: max((t.instances for t in stats.levels[name].tensors.values()), default=0.0) for name in memories
         },
         mapping=tuple(mapping.directives()),
+        note=PACKED if wide else "",
     )
+
+
+def repriced(stats: Stats, layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable) -> Stats:
+    """Timeloop's statistics with the energies and cycles that its counts mean at the widths of the layer's tensors.
+
+    Raises:
+        ToolError: where the same arithmetic, with a word for every element, does not give Timeloop's own numbers again.
+    """
+    counts = np.zeros((3, len(accelerator.levels), len(TENSORS), 1))
+    places = {level.name: k for k, level in enumerate(reversed(accelerator.levels)) if level.memory is not None}
+    for name, k in places.items():
+        for tensor, t in stats.levels[name].tensors.items() if name in stats.levels else ():
+            counts[:, k, TENSORS.index(tensor), 0] = t.reads, t.fills, t.updates
+    plain = _nest(layer.with_(bits=None), accelerator, widened(table, accelerator, layer), mapping)
+    packed = _nest(layer, accelerator, table, mapping)
+    batch = packed.batch_of(mapping)
+    before, after = (nest.priced(batch, *counts) for nest in (plain, packed))
+    levels = {}
+    for name, level in stats.levels.items():
+        if name not in places:
+            levels[name] = level
+            continue
+        k = places[name]
+        energy = float(before.level_energy[k, 0])
+        if not math.isclose(energy, level.energy, rel_tol=1e-3, abs_tol=0.05) or before.level_cycles[k, 0] != level.cycles:
+            raise ToolError(
+                f"Timeloop's counts of {name} give {energy:g} and {before.level_cycles[k, 0]:.0f} cycles with a word for every "
+                f"element, and Timeloop itself says {level.energy:g} and {level.cycles}: its numbers are not used for tensors "
+                "of several widths. Use --level mid."
+            )
+        levels[name] = replace(level, cycles=int(after.level_cycles[k, 0]), repriced=float(after.level_energy[k, 0]))
+    energy = sum(level.energy for level in levels.values())
+    return replace(stats, cycles=int(after.cycles[0]), energy=energy, levels=levels)
+
+
+def _nest(layer: Layer, accelerator: Accelerator, table: EnergyTable, mapping: Mapping) -> Nest:
+    return Nest(layer, accelerator, table, tuple(m.keeps for m in reversed(mapping.levels)))
 
 
 def _bound_by(stats: Stats, memories: list[str], mac: str) -> str:

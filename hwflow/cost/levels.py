@@ -182,7 +182,8 @@ class Fine:
         assert self.engine is not None
         mapping = None if before is None else mapping_of(before, chip)
         files = input_of(layer, chip, options, mapping)
-        return FineJob(fine.key(files, chip.table, self.engine), layer, chip.portable, mapping, files, options, self.engine)
+        key = fine.key(files, chip.table, self.engine, layer, chip.accelerator)
+        return FineJob(key, layer, chip.portable, mapping, files, options, self.engine)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.stored_bits import moved_bytes
 from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.loopnest.nest import Batch, Keeps, Nest, Verdict
 from hwflow.mapper import padding, search
@@ -24,7 +25,7 @@ from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.types import Objective
 
-VERSION = "mid-6"
+VERSION = "mid-7"
 """Changes whenever a number that mid answers can change; part of every cache key."""
 
 
@@ -74,7 +75,7 @@ def analyse(layer: Layer, accelerator: Accelerator, mapping: Mapping, table: Ene
     batch = nest.batch_of(mapping)
     verdict = nest.evaluate(batch)
     if not verdict.fits[0]:
-        raise NotMappable(_overflow(nest, verdict))
+        raise NotMappable(overflow(nest, verdict))
     return _cost(nest, batch, verdict, mapping, time.perf_counter() - start)
 
 
@@ -179,7 +180,6 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
     cycles = int(verdict.cycles[0])
     slowest = int(np.flatnonzero(verdict.level_cycles[:, 0] == cycles)[-1])  # the outermost, as at fine
     bound_by = "compute" if verdict.compute_cycles[0] >= cycles else nest.levels[slowest].name
-    dram = accesses[acc.dram.name].values()
     return LayerCost(
         layer=layer,
         level="mid",
@@ -192,7 +192,7 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
         latency_s=cycles * acc.cycle_s,
         bound_by=bound_by,
         utilization=layer.macs / (cycles * acc.mac_units),
-        dram_bytes=sum(a["reads"] + a["fills"] + a["updates"] for a in dram) * acc.dram.word_bits / 8,
+        dram_bytes=moved_bytes(acc.dram, layer, accesses[acc.dram.name]),
         seconds=seconds,
         accesses=accesses,
         utilized_instances={lv.name: float(verdict.instances[k, 0]) for k, lv in enumerate(nest.levels)},
@@ -200,16 +200,20 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
     )
 
 
-def _overflow(nest: Nest, verdict: Verdict) -> str:
+def overflow(nest: Nest, verdict: Verdict) -> str:
+    """Why the mapping of a verdict does not fit."""
     for k, level in reversed(list(enumerate(nest.levels))):
         memory = level.memory
         if memory is not None and memory.words is not None:
-            room, need = int(memory.words // memory.buffering), int(verdict.tiles[k, :, 0].sum())
-            if need > room:
-                parts = ", ".join(f"{t} {int(n)}" for t, n in zip(TENSORS, verdict.tiles[k, :, 0], strict=True) if n)
+            widths = nest.memories.widths.sums[k, :, 0] if nest.memories.widths.packed else np.ones(len(TENSORS))
+            unit = "bits" if nest.memories.widths.packed else "words"
+            room = int(memory.words // memory.buffering) * (memory.word_bits if unit == "bits" else 1)
+            tiles = [int(n) for n in verdict.tiles[k, :, 0] * widths]
+            if sum(tiles) > room:
+                parts = ", ".join(f"{t} {n}" for t, n in zip(TENSORS, tiles, strict=True) if n)
                 return (
-                    f"layer {nest.layer.name}: the mapping needs {need} words in {memory.name} ({parts}), which has {room}. "
-                    f"Make its tiles smaller, or {memory.name} larger."
+                    f"layer {nest.layer.name}: the mapping needs {sum(tiles)} {unit} in {memory.name} ({parts}), which has "
+                    f"{room}. Make its tiles smaller, or {memory.name} larger."
                 )
     return (
         f"layer {nest.layer.name}: a full pass of the mapping's ragged loops needs more words than a memory of "
@@ -222,11 +226,17 @@ def _too_small(nest: Nest) -> str:
     for k, level in enumerate(nest.levels):
         memory = level.memory
         if memory is not None and memory.words is not None:
-            room, need = int(memory.words // memory.buffering), int(nest.keep[k].sum())
+            words, tensors = int(memory.words // memory.buffering), int(nest.keep[k].sum())
+            room, need = words * memory.word_bits, int(nest.memories.widths.sums[k, nest.keep[k], 0].sum())
+            if need > room and tensors > words:
+                return (
+                    f"layer {nest.layer.name} has no mapping on {nest.accelerator.name}: {memory.name} holds {words} word(s), "
+                    f"but keeps {tensors} tensors. Make {memory.name} larger."
+                )
             if need > room:
                 return (
-                    f"layer {nest.layer.name} has no mapping on {nest.accelerator.name}: {memory.name} holds {room} word(s), "
-                    f"but keeps {need} tensors. Make {memory.name} larger."
+                    f"layer {nest.layer.name} has no mapping on {nest.accelerator.name}: {memory.name} holds {room} bits, but "
+                    f"an element of each tensor that it keeps needs {need}. Make {memory.name} larger."
                 )
     return (
         f"layer {nest.layer.name} ({nest.layer}) has no mapping on {nest.accelerator.name} within the constraints of the "

@@ -28,9 +28,17 @@ class Plan:
     accelerator: Accelerator | None
     chips: Mapping[Bits | None, Chip]
 
+    def __post_init__(self) -> None:
+        if self.accelerator is not None and self.accelerator.own_bits is not None:
+            object.__setattr__(self, "network", self.network.with_bits(*self.accelerator.own_bits))
+
     def chip(self, layer: Layer) -> Chip:
         """The accelerator at the layer's word widths, its constraints and its energies."""
-        return self.chips[layer.bits]
+        return self.chips[self.layer(layer).bits]
+
+    def layer(self, layer: Layer) -> Layer:
+        """A layer as the plan's accelerator runs it: at the widths of its PEs where it states none."""
+        return layer if self.accelerator is None else self.accelerator.typed(layer)
 
 
 def plan_for(network: Network, accelerator: Accelerator | None, options: CostOptions, store: Store | None) -> Plan:
@@ -48,7 +56,7 @@ def plan_for(network: Network, accelerator: Accelerator | None, options: CostOpt
             )
         return Plan(network, None, {})
     sized: dict[Bits | None, Accelerator] = {}
-    for layer in network:
+    for layer in map(accelerator.typed, network):
         if layer.bits not in sized:
             sized[layer.bits] = accelerator.serving(layer)
     tables = energy_sources.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)

@@ -21,6 +21,7 @@ from hwflow.cost.assignment import Room
 from hwflow.cost.chip import Chip
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory
+from hwflow.hardware.stored_bits import stored_bits
 from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import Mapping as LayerMapping
 from hwflow.occupancy import OperatorCost
@@ -105,7 +106,9 @@ def tiles_of(layer: Layer, chip: Chip, mapping: LayerMapping, homes: Homes) -> t
         part = chip.accelerator[mapped.level] if mapped.keeps else None
         if isinstance(part, Memory):
             found[mapped.level] = {
-                t: math.ceil(_hull(layer, t, extents) * part.buffering) * part.word_bits for t in TENSORS if t in mapped.keeps
+                t: math.ceil(_hull(layer, t, extents) * part.buffering * _width(part, layer, t))
+                for t in TENSORS
+                if t in mapped.keeps
             }
     return tuple(found.get(memory.name, {}) for memory in homes.memories)
 
@@ -118,9 +121,14 @@ def least_room(layer: Layer, chip: Chip, homes: Homes, resident: Sequence[Tensor
         assert isinstance(part, Memory)
         whole = {d for t in resident if homes.place(t) == place for d in layer.relevant(t)}
         extents = {d: n if d in whole else 1 for d, n in layer.dims.items()}
-        bits = sum(math.ceil(_hull(layer, t, extents) * part.buffering) * part.word_bits for t in part.keeps)
+        bits = sum(math.ceil(_hull(layer, t, extents) * part.buffering * _width(part, layer, t)) for t in part.keeps)
         found.append(homes.rows(bits, place))
     return tuple(found)
+
+
+def _width(memory: Memory, layer: Layer, tensor: Tensor) -> int:
+    """Bits that are set aside for an element: outputs are sums before they are complete."""
+    return stored_bits(memory, layer).sums[TENSORS.index(tensor)]
 
 
 def _hull(layer: Layer, tensor: Tensor, extents: Mapping[Dim, int]) -> int:

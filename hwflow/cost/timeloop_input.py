@@ -47,7 +47,7 @@ def write_inputs(
     written: dict[Path, list[str]] = {}
     folders: dict[tuple[object, ...], Path] = {}
     names = _FolderNames()
-    for layer in network:
+    for layer in plan.network:
         if layer.key in folders:
             written[folders[layer.key]].append(layer.name)
             continue

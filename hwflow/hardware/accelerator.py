@@ -20,9 +20,12 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from hwflow import display
-from hwflow.errors import InputError, not_found, shown
+from hwflow.errors import InputError, not_found
 from hwflow.files import folder, parse_yaml, read_text, read_yaml
-from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart, Part, PositiveFloat, VectorUnit
+from hwflow.hardware.arithmetic import check_operands, is_plain
+from hwflow.hardware.components import Fanout, MacUnit, Memory, Part, PositiveFloat, VectorUnit
+from hwflow.hardware.fields import assign, assigned_order
+from hwflow.hardware.pe_types import PE_TYPES, PeTypeName, pe_type
 from hwflow.hardware.storage_level import Level, LevelConstraint, with_fanout
 from hwflow.hardware.word_widths import misfit_text, set_word_widths
 from hwflow.layers import TENSORS, Bits, Layer
@@ -44,6 +47,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     technology_nm: PositiveFloat
     clock_mhz: PositiveFloat
     dataflow: str = "flexible"
+    pe_type: PeTypeName | None = None
     hierarchy: tuple[Part, ...]
     vector_unit: VectorUnit | None = None
     sources: dict[str, str] = Field(default_factory=dict)
@@ -88,10 +92,15 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
 
     @classmethod
     def load(cls, spec: str | Path) -> Accelerator:
-        """A preset by name, or a description from a YAML file (a path, or a name that ends in .yaml or .yml)."""
+        """A preset by name, or a description from a YAML file (a path, or a name that ends in .yaml or .yml).
+
+        The name of a PE type (`hwflow list pe-types`) stands for Eyeriss with such PEs.
+        """
         text = str(spec)
         if text in presets():
             return _preset(presets()[text])
+        if text in PE_TYPES:
+            return cls.load("eyeriss").with_({"pe_type": text})
         if text.endswith((".yaml", ".yml")) or "/" in text:
             content = read_text(text, "accelerator")
             if re.search(r"^arch(itecture)?\s*:", content, re.MULTILINE):
@@ -112,10 +121,13 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
         return _validated(dict(content), where)
 
     def with_(self, changes: Mapping[str, Any]) -> Accelerator:
-        """A variant: `{"pe_array.rows": 16, "global_buffer.size_kib": 64, "clock_mhz": 500}`."""
+        """A variant: `{"pe_array.rows": 16, "global_buffer.size_kib": 64, "clock_mhz": 500}`.
+
+        `pe_type` changes arithmetic and words of all parts (`hwflow.hardware.pe_types`), before anything else is changed.
+        """
         content = self.model_dump(exclude_none=True)
-        for path, value in changes.items():
-            _assign(content, path, value, f"accelerator {self.name}")
+        for path in assigned_order(changes):
+            assign(content, path, changes[path], f"accelerator {self.name}", Accelerator.model_fields)
         variant = _validated(content, f"accelerator {self.name}")
         if self.name not in presets():  # what a preset was is known by its name
             variant._origin = self._origin or self
@@ -124,11 +136,13 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     def with_bits(self, bits: Bits) -> Accelerator:
         """Word widths for these tensors: each memory takes the largest of what it keeps, sizes in bytes stay as they are.
 
-        The multiplier takes the wider operand; the adder keeps its own width unless outputs need more. So do accumulators:
-        memories for outputs alone whose words are wider than the multiplier's operands hold sums that no narrower word could.
+        The multiplier takes the wider operand; the adder keeps its own width unless outputs need more, and so do memories for
+        outputs alone, which hold sums. How narrower elements of a layer lie in a memory's words is said in
+        `hwflow.hardware.stored_bits`.
         """
+        check_operands(self.mac, bits)
         content = self.model_dump(exclude_none=True)
-        if misfits := set_word_widths(content["hierarchy"], bits, self.mac.multiplier_bits):
+        if misfits := set_word_widths(content["hierarchy"], bits):
             common = math.gcd(*(memory.width_bits for memory in self.memories))
             raise InputError(f"accelerator {self.name}: {misfit_text(misfits, common)}")
         return _validated(content, f"accelerator {self.name}")
@@ -146,6 +160,18 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
         except InputError as error:
             raise InputError(f"layer {layer.name}: {error}") from None
 
+    @property
+    def own_bits(self) -> tuple[int, int] | None:
+        """Bits of weights and activations at which layers run that state none, where the PEs are of a type."""
+        return None if self.pe_type is None else (pe_type(self.pe_type).weights, pe_type(self.pe_type).activations)
+
+    def typed(self, layer: Layer) -> Layer:
+        """A layer at `own_bits` where it states none."""
+        if self.own_bits is None or layer.bits is not None:
+            return layer
+        weights, activations = self.own_bits
+        return layer.with_(bits=Bits(weights, activations, activations))
+
     def differences(self, other: Accelerator) -> dict[str, Any]:
         """The fields in which this chip differs from `other`, by the names that `with_` takes, with this chip's values."""
         mine, theirs = _flat(self), _flat(other)
@@ -161,7 +187,11 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
             origin = Accelerator.load(self.name)
         if origin is None:
             return {}
-        found = self.differences(origin)
+        if self.pe_type != origin.pe_type and self.pe_type is not None:
+            typed = origin.with_({"pe_type": self.pe_type})
+            found = {"pe_type": self.pe_type} | self.differences(typed)
+        else:
+            found = self.differences(origin)
         for one, other in (("size_kib", "size_words"), ("size_words", "size_kib")):  # two ways to say one thing
             for path in [p for p in found if p.endswith(f".{one}") and found[p] is None]:
                 if found.get(f"{path.removesuffix(one)}{other}") is not None:
@@ -305,6 +335,11 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     def fingerprint(self) -> str:
         """Hash of everything that can change the cost of a layer: to layers, chips with the same one are the same."""
         content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow", "vector_unit"})
+        if content["pe_type"] is None:  # chips from before there were types keep their fingerprints
+            del content["pe_type"]
+        mac = content["hierarchy"][-1]
+        if is_plain(self.mac):
+            del mac["arithmetic"], mac["energies"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -344,54 +379,13 @@ def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
         else:
             flat[key] = value
     draft = base.model_dump(exclude_none=True)
-    for path, value in flat.items():
-        _assign(draft, path, value, where)
+    for path in assigned_order(flat):
+        assign(draft, path, flat[path], where, Accelerator.model_fields)
     sources = renamed.pop("sources", {})
     if not isinstance(sources, Mapping):
         raise InputError(f"{where}: sources is {sources!r}; it must be a mapping of fields to texts.")
     draft["sources"] = {**base.sources, **sources}
     return _validated({**draft, **renamed}, where)
-
-
-def _assign(content: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set one field, named as users name it, in the plain content of an accelerator."""
-    head, _, rest = path.partition(".")
-    if not rest:
-        fields = [f for f in Accelerator.model_fields if f not in ("hierarchy", "sources")]
-        if head not in fields:
-            hint = f"Fields of a part are written part.field; the parts are {', '.join(_parts(content))}."
-            raise not_found(f"field of {where}", path, fields, hint, spellings=_paths(content))
-        content[head] = value
-        return
-    if head == "vector_unit":
-        if rest not in VectorUnit.model_fields:
-            raise not_found(f"field of {where}", path, [f"vector_unit.{f}" for f in VectorUnit.model_fields])
-        content["vector_unit"] = {**(content.get("vector_unit") or {}), rest: value}
-        return
-    for part in content["hierarchy"]:
-        if part["name"] == head:
-            models: dict[str, type[NamedPart]] = {"fanout": Fanout, "mac": MacUnit}
-            model = models.get(part["kind"], Memory)
-            allowed = [f for f in model.model_fields if f not in ("name", "kind")]
-            if rest not in allowed:
-                raise not_found(f"field of {where}", path, [f"{head}.{f}" for f in allowed])
-            if value is None:
-                part.pop(rest, None)
-                return
-            if rest in ("size_kib", "size_words"):  # two ways to say one thing: the last one holds
-                part.pop("size_kib", None)
-                part.pop("size_words", None)
-            part[rest] = value
-            return
-    raise not_found(f"part in field {shown(path)} of {where}", head, _parts(content))
-
-
-def _parts(content: dict[str, Any]) -> list[str]:
-    return [*(p["name"] for p in content["hierarchy"]), "vector_unit"]
-
-
-def _paths(content: dict[str, Any]) -> list[str]:
-    return [f"{p['name']}.{f}" for p in content["hierarchy"] for f in p if f not in ("name", "kind", "role")]
 
 
 _FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit, VectorUnit) for name in model.model_fields)

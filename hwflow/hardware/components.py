@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from hwflow.layers import TENSORS, Dim, Tensor
 from hwflow.validation import Strict
 
+DramType = Literal["DDR3", "DDR4", "DDR5", "LPDDR", "LPDDR4", "LPDDR5", "LPDDR5X", "GDDR5", "GDDR6", "HBM2", "HBM3"]
+DRAM_TYPES: tuple[DramType, ...] = get_args(DramType)
+
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("a number is needed, not yes or no")
     return value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
 
 
 Positive = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**40)]
@@ -49,7 +56,7 @@ class Memory(NamedPart):
     write_words_per_cycle: PositiveFloat | None = None
     bandwidth_gb_s: PositiveFloat | None = None
     buffering: Annotated[PositiveFloat, Field(ge=1)] = 1.0
-    dram_type: Literal["DDR3", "DDR4", "LPDDR", "LPDDR4", "GDDR5", "HBM2"] | None = None
+    dram_type: Annotated[DramType | None, BeforeValidator(_upper)] = None
 
     @model_validator(mode="after")
     def _check(self) -> Memory:
@@ -118,11 +125,18 @@ class Fanout(NamedPart):
 
 
 class MacUnit(NamedPart):
-    """The arithmetic at the end of the hierarchy: one multiply-accumulate per cycle and instance."""
+    """The arithmetic at the end of the hierarchy: one multiply-accumulate per cycle and instance.
+
+    `arithmetic`: integer or floating-point multiplication, a shift by a power of two (shift1), two shifts and an addition
+    (shift2), or XNOR and popcount; `multiplier_bits` are then those of the activations. `energies`: the table of arithmetic
+    that prices it (`hwflow.hardware.arithmetic`).
+    """
 
     kind: Literal["mac"]
     multiplier_bits: Positive
     adder_bits: Positive
+    arithmetic: Literal["int", "fp", "shift1", "shift2", "xnor"] = "int"
+    energies: Literal["aladdin", "horowitz"] = "aladdin"
 
 
 class VectorUnit(Strict):

@@ -14,26 +14,16 @@ from typing import Any
 from hwflow.errors import InputError
 from hwflow.files import folder, read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
+from hwflow.hardware.arithmetic import is_plain, relative_energy
+from hwflow.hardware.dram_energies import derived_drams, dram_provenance
+from hwflow.hardware.part_energy import PartEnergy
 from hwflow.types import EnergyUnit
 
 RAM_ROWS = 64
 """Register files of at least so many rows are costed as RAM: CACTI models arrays from this depth on."""
 
 
-@dataclass(frozen=True)
-class PartEnergy:
-    """Energy per action of one instance, in the table's unit; `leak` is per cycle. A MAC unit has `compute` only.
-
-    `estimator` names what answered; `area_um2` is the area of one instance, or None where nothing is known of it.
-    """
-
-    read: float = 0.0
-    write: float = 0.0
-    update: float = 0.0
-    compute: float = 0.0
-    leak: float = 0.0
-    area_um2: float | None = None
-    estimator: str = ""
+_DERIVED = "derived from"
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,8 @@ def part_key(part: Memory | MacUnit, accelerator: Accelerator) -> str:
     """What the energy of a part depends on, as text: two parts with the same key have the same energies."""
     process = f"technology={accelerator.technology_nm:g}nm cycle={accelerator.cycle_s:.6g}s"
     if isinstance(part, MacUnit):
-        return f"mac multiplier={part.multiplier_bits} adder={part.adder_bits} {process}"
+        kind = "" if is_plain(part) else f"{part.arithmetic} by {part.energies} "
+        return f"mac {kind}multiplier={part.multiplier_bits} adder={part.adder_bits} {process}"
     if part.kind == "dram":
         return f"dram type={part.dram_type} width={part.width_bits}"
     return f"{part.kind} depth={part.depth} width={part.width_bits} banks={part.banks} ports={part.ports} {process}"
@@ -78,6 +69,8 @@ def normalized(accelerator: Accelerator) -> EnergyTable:
         parts[memory.name] = PartEnergy(access, access, access, estimator="Eyeriss ISCA 2016 Table IV")
     mac = accelerator.mac
     parts[mac.name] = PartEnergy(compute=(mac.multiplier_bits / 16) ** 2, estimator="Eyeriss ISCA 2016 Table IV")
+    if not is_plain(mac):
+        parts[mac.name] = PartEnergy(compute=relative_energy(mac), estimator=f"{mac.energies}'s ratio to 16-bit integers")
     return EnergyTable("normalized", "normalized (Eyeriss ISCA 2016, Table IV; MAC = 1)", parts)
 
 
@@ -89,16 +82,32 @@ def recorded(accelerator: Accelerator) -> EnergyTable | None:
         if found is None:
             return None
         parts[part.name] = found
-    return EnergyTable("pJ", f"recorded (Accelergy: {estimators_of(parts)})", parts, recorded_provenance())
+    provenance = {**recorded_provenance(), **derived_provenance(accelerator)}
+    return EnergyTable("pJ", f"recorded ({estimators_text(parts)})", parts, provenance)
 
 
 def recorded_part(part: Memory | MacUnit, accelerator: Accelerator) -> PartEnergy | None:
-    """What was recorded of one part, or None.
+    """What was recorded of one part, or derived of a DRAM that Accelergy does not know; or None.
 
     Entries are found by what a part *is* (`part_key`), not by its name: a variant that only changes the number of PEs or a
     bandwidth keeps recorded energies, and one that changes a memory's size does not.
     """
-    return _library()[0].get(part_key(part, accelerator))
+    return derived_part(part) or _library()[0].get(part_key(part, accelerator))
+
+
+def derived_part(part: Memory | MacUnit) -> PartEnergy | None:
+    """Energy of one access of a DRAM whose energy per bit is derived from currents, in pJ; None for all other parts."""
+    memory = derived_drams().get(part.dram_type or "") if isinstance(part, Memory) else None
+    if memory is None or not isinstance(part, Memory):
+        return None
+    read, write = (memory["pj_per_bit"][way] * part.width_bits for way in ("read", "write"))
+    return PartEnergy(read, write, write, estimator=f"{part.dram_type} {_DERIVED} {memory['basis']}")
+
+
+def derived_provenance(accelerator: Accelerator) -> dict[str, Any]:
+    """Where the energies of the chip's DRAM are derived from, as an entry `dram`; nothing where they are Accelergy's."""
+    kind = accelerator.dram.dram_type
+    return {"dram": dram_provenance(kind)} if kind in derived_drams() else {}
 
 
 def recorded_provenance() -> Mapping[str, Any]:
@@ -114,6 +123,13 @@ def unrecorded(accelerator: Accelerator) -> list[str]:
 def estimators_of(parts: Mapping[str, PartEnergy]) -> str:
     """The estimators that answered for any of the parts, each once, joined by "+"."""
     return "+".join(sorted({name for part in parts.values() for name in part.estimator.split("+")}))
+
+
+def estimators_text(parts: Mapping[str, PartEnergy]) -> str:
+    """Who answered, for a source: Accelergy's estimators, and the DRAM whose energies are not Accelergy's."""
+    derived = {name: part for name, part in parts.items() if f" {_DERIVED} " in part.estimator}
+    text = f"Accelergy: {estimators_of({name: part for name, part in parts.items() if name not in derived})}"
+    return "; ".join([text, *(f"{name}: {part.estimator}" for name, part in derived.items())])
 
 
 def chip_area_um2(accelerator: Accelerator, table: EnergyTable) -> float | None:
@@ -140,3 +156,19 @@ def _library() -> tuple[dict[str, PartEnergy], Mapping[str, Any]]:
         return {key: PartEnergy(**entry) for key, entry in content["parts"].items()}, dict(content["provenance"])
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no table of recorded energies: {error}.") from error
+
+
+__all__ = [
+    "RAM_ROWS",
+    "EnergyTable",
+    "PartEnergy",
+    "chip_area_um2",
+    "costed_parts",
+    "estimators_of",
+    "normalized",
+    "part_key",
+    "recorded",
+    "recorded_part",
+    "recorded_provenance",
+    "unrecorded",
+]

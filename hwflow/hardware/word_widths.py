@@ -11,32 +11,34 @@ _WIDEST = 64
 """Bits: words of more are no values of a layer's."""
 
 
-def set_word_widths(hierarchy: Sequence[dict[str, Any]], bits: Bits, operand_bits: int) -> dict[str, int]:
+def set_word_widths(hierarchy: Sequence[dict[str, Any]], bits: Bits) -> dict[str, int]:
     """Change the words of plain parts, outermost first; sizes in bytes stay as they are.
 
-    Args:
-        operand_bits: of the multiplier as it was described: wider words of a memory for outputs alone hold sums.
+    A memory for outputs alone holds sums, so its word never becomes narrower (see `hwflow.hardware.stored_bits`).
 
     Returns:
-        The fields of memories that the words do not fill, each with the width asked for; nothing where all of them fit.
+        The fields of memories that some words do not fill, each with the width asked for; nothing where all of them fit.
     """
     width = dict(zip(TENSORS, bits, strict=True))
     misfits: dict[str, int] = {}
     for part in hierarchy:
         if part["kind"] == "mac":
-            part["multiplier_bits"] = max(bits.weights, bits.inputs)
+            shifts = part.get("arithmetic", "int") in ("shift1", "shift2")  # weights are codes, which say by how much
+            part["multiplier_bits"] = bits.inputs if shifts else max(bits.weights, bits.inputs)
             part["adder_bits"] = max(part["adder_bits"], bits.outputs) if bits.outputs else part["adder_bits"]
         elif part["kind"] != "fanout":
-            old, new = part["word_bits"], max(width[t] for t in part["keeps"])
-            if set(part["keeps"]) == {"outputs"} and old > operand_bits:
-                new = max(old, new)
-            if part["width_bits"] % new:
-                misfits[f"{part['name']}.width_bits (={part['width_bits']})"] = new
+            old, row = part["word_bits"], part["width_bits"]
+            asked = {width[t] for t in part["keeps"]}
+            if set(part["keeps"]) == {"outputs"}:
+                asked = {max(old, bits.outputs)}
+            wrong = [n for n in sorted(asked, reverse=True) if row % n]
+            if wrong:
+                misfits[f"{part['name']}.width_bits (={row})"] = wrong[0]
                 continue
-            part["word_bits"] = new
+            part["word_bits"] = new = max(asked)
             if "size_words" in part:
                 total = part["size_words"] * old
-                part["size_words"] = total // part["width_bits"] * (part["width_bits"] // new)
+                part["size_words"] = total // row * (row // new)
             for field in ("read_words_per_cycle", "write_words_per_cycle"):
                 if field in part:
                     part[field] *= old / new

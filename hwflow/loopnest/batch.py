@@ -21,7 +21,7 @@ class Batch:
         temporal: loop bounds, [level, dimension, batch].
         spatial: loop bounds over the fan-out below the level, [level, dimension, batch].
         order: the dimension of the p-th temporal loop of a level, counted from the innermost, [level, p, batch].
-        spatial_order: dimensions of the spatial loops, outermost first, the same for all mappings, one tuple a level.
+        spatial_order: dimensions of the spatial loops, outermost first, the same for all mappings; one tuple per level.
         temporal_last, spatial_last: their residuals, or None where all loops of all mappings are perfect.
     """
 
@@ -44,7 +44,7 @@ class Batch:
 
     @property
     def ragged(self) -> Bools:
-        """Which mappings have a ragged loop, [batch]."""
+        """Which mappings have a ragged loop (an imperfect factor), [batch]."""
         if self.temporal_last is None or self.spatial_last is None:
             return np.zeros(self.size, dtype=np.bool_)
         return np.asarray(
@@ -52,9 +52,9 @@ class Batch:
         )
 
     def with_residuals(self, sizes: Ints) -> tuple[Batch, Bools]:
-        """The same bounds as loops over `sizes`, ragged where they don't divide; and for which mappings they are such, [batch].
+        """The same bounds as loops over `sizes`, ragged where they do not divide; and for which mappings that is valid.
 
-        They are not where a dimension's bounds multiply to less than its size, or its outermost loop is longer than it need be.
+        It is not where a dimension's bounds multiply to less than its size, or its outermost loop is longer than necessary.
         """
         levels = self.temporal.shape[0]
         temporal, spatial = np.ones_like(self.temporal), np.ones_like(self.spatial)
@@ -70,10 +70,10 @@ class Batch:
 
 
 def residuals(bounds: Ints, size: int) -> Ints:
-    """The residuals with which loops of one dimension walk over `size`: its digits, [loop, batch], the innermost loop first.
+    """The residuals with which the loops of one dimension cover `size`: its digits, [loop, batch], innermost loop first.
 
-    Bounds of 1 have the residual 1. Where the bounds' product is less than `size`, or the outermost loop is longer than it
-    need be, no residuals do, and the outermost one's is not its bound.
+    Bounds of 1 have the residual 1. Where the bounds' product is less than `size`, or the outermost loop is longer than
+    necessary, there are no valid residuals, and the outermost loop's residual differs from its bound.
     """
     left = np.full(bounds.shape[1], size - 1, dtype=np.int64)
     result = np.empty_like(bounds)

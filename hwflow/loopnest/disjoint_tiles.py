@@ -1,9 +1,9 @@
 """Imperfect factors (ragged loops) of a tensor without sliding windows, whose tiles are equal or disjoint.
 
-Deliveries then depend only on whether a loop of one of the tensor's dimensions has stepped, and neighbours never hold what an
-instance needs next. Timeloop's walk (see `hwflow.loopnest.imperfect_factors`) reduces to a sum with one term for each loop and
-each set of dimensions in their last pass (derived here; a test compares it with the walk). This holds for boundaries above a
-memory; the arithmetic requests its operands whether they are new or not.
+Deliveries then depend only on whether a loop of one of the tensor's dimensions has advanced, and neighbours never hold the tile
+that an instance needs next. Timeloop's walk (see `hwflow.loopnest.imperfect_factors`) reduces to a sum with one term for each
+loop and each set of dimensions in their last pass (hwflow's own derivation; a test compares it with the walk). This holds for
+boundaries above a memory; MAC units read their operands whether these are new or not.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from hwflow.loopnest.iterations import Crossing, Nesting, Step, terms
 
 
 class _Pass(NamedTuple):
-    """What one pass through some loops reads and delivers if its first tile is held already; that tile; whether it ends with
-    another one. Both are (reads, delivered)."""
+    """Words that one pass through some loops reads and delivers if its first tile is already held, the words of that tile, both
+    as (reads, delivered), and whether the pass ends with another tile."""
 
     rest: tuple[float, float]
     first: tuple[float, float]
@@ -25,7 +25,7 @@ class _Pass(NamedTuple):
 
 
 class DisjointWalk:
-    """One tensor's way through a nest, as seen from one boundary above a memory."""
+    """The walk of one tensor through a loop nest, at one boundary above a memory."""
 
     def __init__(self, nesting: Nesting, coefficients: Ints, level: int) -> None:
         assert level > 0
@@ -41,7 +41,7 @@ class DisjointWalk:
         return Crossing(rest[0] + first[0], rest[1] + first[1], 0.0)
 
     def run(self, i: int, last: int) -> _Pass:
-        """Loop `i`, with the ragged dimensions in the bits of `last` in their last pass."""
+        """Loop `i`; the bits of `last` are the ragged dimensions in their last pass."""
         found = self.known.get((i, last))
         if found is None:
             step = self.nesting.steps[i]
@@ -55,7 +55,7 @@ class DisjointWalk:
         return found
 
     def loop(self, i: int, step: Step, last: int) -> _Pass:
-        """A temporal loop further out: all passes but the first deliver their first tile if something has moved."""
+        """An outer temporal loop: all passes but the first deliver their first tile if something has moved."""
         first, reads, delivered, moves = (0.0, 0.0), 0.0, 0.0, False
         for at, weight in self.nesting.iterations(step, i, self.nesting.is_last(step, last)):
             inner = self.run(i - 1, self.nesting.entered(step, last, at))

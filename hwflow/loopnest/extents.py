@@ -22,8 +22,8 @@ class Passes:
         outer, spread: extents of the largest tile of a level, with and without its temporal loops.
         inner: average extents of the tile below a level.
         temporal, spatial: average loop bounds.
-        instances: average number of instances at work, [level, batch]; Timeloop cuts it off to a whole number.
-        iterations: of the innermost loop, as the first instance runs them, [batch].
+        instances: average number of active instances, [level, batch]; Timeloop truncates it to a whole number.
+        iterations: iterations of the innermost loop in the first instance, [batch].
         computes: multiply-accumulates as Timeloop counts them, with whole instances, [batch].
     """
 
@@ -38,16 +38,16 @@ class Passes:
 
     @classmethod
     def of(cls, batch: Batch, sizes: Ints) -> Passes:
-        """`sizes`: of the layer's dimensions."""
+        """`sizes`: the sizes of the layer's dimensions."""
         assert batch.temporal_last is not None
         assert batch.spatial_last is not None
         shape = batch.temporal.shape
         levels, size = shape[0], shape[2]
         spread, outer = _largest_tiles(batch)
-        before = np.ones(shape[1:], dtype=np.int64)  # iterations of the loops outside
+        before = np.ones(shape[1:], dtype=np.int64)  # iterations of the outer loops
         inner, temporal, spatial = np.empty(shape), np.empty(shape), np.empty(shape)
         instances, product = np.empty((levels, size)), np.ones(size)
-        # Of the first instance: iterations that are not the last of the dimension, and whether the last is among them.
+        # For the first instance: iterations that are not the last of the dimension, and whether it runs the last one.
         others, last = np.zeros(shape[1:], dtype=np.int64), np.ones(shape[1:], dtype=np.bool_)
         for k in reversed(range(levels)):
             instances[k] = product
@@ -68,7 +68,7 @@ class Passes:
             spatial[k] = before / after
             inner[k] = sizes[:, None] / before
             if k == 0:
-                # Each instance of a fan-out above the arithmetic counts for itself; Timeloop multiplies their average.
+                # Each instance of a fan-out above the MAC units counts separately; Timeloop multiplies their average.
                 fan = bound.prod(axis=0)
                 together = (others * bound + np.where(last, rest, 0)).prod(axis=0)
                 computes = np.where(fan > 1, np.floor(wide * fan) * (together / fan), np.floor(wide) * iterations)
@@ -79,7 +79,7 @@ class Passes:
 
 
 def _largest_tiles(batch: Batch) -> tuple[Ints, Ints]:
-    """Full tiles, but of a dimension none of whose loops lies further out, what the whole layer has of it."""
+    """Extents of full tiles; for a dimension without any outer loop, the size of the whole layer."""
     assert batch.temporal_last is not None
     assert batch.spatial_last is not None
     shape = batch.temporal.shape

@@ -3,13 +3,13 @@
 Timeloop runs the first two iterations of a temporal loop and weighs the second with the number of the remaining ones; where a
 loop of the same dimension inside is ragged, and all of that dimension's loops outside are in their last pass, it runs the last
 one too (`NestAnalysis::ComputeTemporalWorkingSet`). There tiles are smaller, fewer instances work, and the jump to the last
-iteration makes it forget what a tile held, which changes what the next steps cost. No closed form is known for tensors with
+iteration makes it forget what a tile held, which changes the cost of the next steps. No closed form is known for tensors with
 sliding windows, so this is a walk. But what a loop's body delivers depends only on which dimensions are in their last pass and
 on what was held before, relative to where the body starts: a few states, each of which is walked once.
 
 Two more of Timeloop's rules are followed. Directly above a storage boundary the smaller delta of a last iteration is not
-used if there are three iterations or more: the one before it counts twice. And of a fan-out only the first instance is walked,
-the others are taken to be like it, so that a ragged loop inside a spatial loop of the same dimension never shows.
+used if there are three iterations or more: the one before it counts twice. And only the first instance of a fan-out is walked;
+the others are assumed equal, so a ragged loop inside a spatial loop of the same dimension has no effect.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from hwflow.arrays import Bools, Ints
 from hwflow.loopnest.iterations import Crossing, Nesting, Step, Vector, terms
 
 Box = tuple[Vector, Vector]
-"""Lowest corner and the corner just outside the highest."""
+"""The lowest corner, and the corner just beyond the highest."""
 
 
 class _Fan(NamedTuple):
-    """Where each instance's tile lies relative to the first one's, in the order of the mesh, as one number an instance; how
-    many places differ; how far they reach along each axis, and what a word along it counts in these numbers."""
+    """Positions of the instances' tiles relative to the first one's, in mesh order and encoded as one number each; the number
+    of different positions; their extent along each axis, and the value of one word along it in this encoding."""
 
     places: Ints
     distinct: int
@@ -38,7 +38,7 @@ class _Fan(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """What an instance, and its neighbours, received last; positions as seen from where the walk stands."""
+    """What an instance and its neighbours received last; positions are relative to the walk's current position."""
 
     tile: Box | None = None
     motion: Vector | None = None
@@ -47,7 +47,7 @@ class _Held(NamedTuple):
     spread: Vector = ()
 
     def seen_from(self, move: Vector, times: int) -> _Held:
-        """The same after the walk has moved on by `times` this `move`."""
+        """The same after the walk has advanced by `times` this `move`."""
         if not times or not any(move) or (self.tile is None and not self.origin):
             return self
         shift = tuple(x * times for x in move)
@@ -56,7 +56,7 @@ class _Held(NamedTuple):
 
 
 class Walk:
-    """One tensor's way through a nest, as seen from one boundary."""
+    """The walk of one tensor through a loop nest, at one boundary."""
 
     def __init__(self, nesting: Nesting, coefficients: Ints, level: int) -> None:
         self.nesting, self.level = nesting, level
@@ -87,7 +87,7 @@ class Walk:
         return found
 
     def loop(self, i: int, step: Step, last: int, held: _Held) -> tuple[_Held, Crossing]:
-        """A temporal loop further out."""
+        """An outer temporal loop."""
         reads = delivered = links = 0.0
         before = 0
         for at, weight in self.nesting.iterations(step, i, self.nesting.is_last(step, last)):
@@ -100,7 +100,7 @@ class Walk:
     def count(self, i: int, step: Step, last: int, held: _Held) -> tuple[_Held, Crossing]:
         """The temporal loop directly above the tile."""
         final = self.nesting.is_last(step, last)
-        if i == 0:  # the arithmetic: every iteration asks for its operands
+        if i == 0:  # MAC units read their operands in every iteration
             times = float(step.residual if final else step.bound)
             return held, Crossing(times, times, 0.0)
         deltas: list[tuple[int, int]] = []
@@ -118,7 +118,7 @@ class Walk:
     # At the boundary -------------------------------------------------------------------------------------------------
 
     def visit(self, last: int, held: _Held) -> tuple[_Held, tuple[Box, ...]]:
-        """The tile below, at the place where the walk stands: what of it is new, by Timeloop's rules of reuse."""
+        """The tile below at the walk's current position: which part is new by Timeloop's rules of reuse."""
         origin = (0,) * len(self.coefficients)
         tile: Box = (origin, self.nesting.sides(self.coefficients, self.below, last))
         if held.tile is None:
@@ -130,7 +130,7 @@ class Walk:
         return held._replace(tile=tile, motion=next_motion), delta
 
     def spread(self, i: int, last: int, held: _Held) -> tuple[_Held, Crossing]:
-        """The fan-out: the first instance's delta, its copies, and what their neighbours have."""
+        """The fan-out: the first instance's delta, its copies, and what neighbours hold."""
         loops = range(i, self.below, -1)
         ends, inside = self.nesting.ends(loops, last), last
         for j in loops:
@@ -151,7 +151,7 @@ class Walk:
         return held._replace(delta=delta, origin=(0,) * len(self.coefficients), spread=ends), crossed
 
     def fan(self, i: int, ends: Vector) -> _Fan:
-        """Where the instances' tiles lie, with `ends` of each spatial loop from `i` inwards."""
+        """Positions of the instances' tiles, with the `ends` of each spatial loop from `i` inwards."""
         if ends not in self.fans:
             inner = range(i, self.below, -1)
             moves = [self.moves[j] for j in inner]
@@ -159,7 +159,7 @@ class Walk:
                 sum(m[a] * (self.nesting.steps[j].bound - 1) for m, j in zip(moves, inner, strict=True))
                 for a in range(len(moves[0]))
             ]
-            # Sums and differences of two places and an anchor stay apart in this radix.
+            # In this radix, sums and differences of two positions and an anchor stay distinct.
             weights = [1]
             for s in span[:-1]:
                 weights.append(weights[-1] * (4 * s + 1))
@@ -175,7 +175,7 @@ class Walk:
         return self.fans[ends]
 
     def taken(self, fan: _Fan, delta: tuple[Box, ...], held: _Held) -> Bools | None:
-        """Which instances find exactly their delta at the neighbour before or after them, as it was a step ago; None: none."""
+        """Which instances find exactly their delta at the previous or next neighbour, as of one step ago; None if none does."""
         (anchor, shape), (old_anchor, old_shape) = _normal(delta), _normal(held.delta)
         apart = _minus(_plus(old_anchor, held.origin), anchor)
         if shape != old_shape or any(abs(x) > s for x, s in zip(apart, fan.span, strict=True)):
@@ -200,13 +200,13 @@ def _plus(a: Vector, b: Vector) -> Vector:
 
 
 def _centre_step(old_low: int, old_high: int, low: int, high: int) -> int:
-    """How far the centre moves, to the nearest whole number, halves away from zero."""
+    """The motion of the centre, rounded to a whole number, halves away from zero."""
     twice = low + high - old_low - old_high
     return (abs(twice) + 1) // 2 * (1 if twice > 0 else -1)
 
 
 def _cut(a: Box, b: Box) -> tuple[Box, ...]:
-    """What of a is not in b, as boxes."""
+    """The part of a outside b, as boxes."""
     if any(a1 <= b0 or b1 <= a0 for a0, a1, b0, b1 in zip(*a, *b, strict=True)):
         return (a,)
     low, high, parts = list(a[0]), list(a[1]), []
@@ -231,6 +231,6 @@ def _size(boxes: tuple[Box, ...]) -> int:
 
 
 def _normal(boxes: tuple[Box, ...]) -> tuple[Vector, tuple[Box, ...]]:
-    """A set of boxes as a place and a shape."""
+    """A set of boxes as a position and a shape."""
     anchor = tuple(map(min, *(low for low, _ in boxes))) if len(boxes) > 1 else boxes[0][0]
     return anchor, tuple((_minus(low, anchor), _minus(high, anchor)) for low, high in boxes)

@@ -10,7 +10,7 @@ from hwflow.layers import DIMS
 
 Vector = tuple[int, ...]
 Coefficients = list[list[tuple[int, int]]]
-"""For each axis of a tensor the dimensions that move along it, and by how many words."""
+"""For each axis of a tensor, the dimensions that move along it and by how many words."""
 
 
 class Step(NamedTuple):
@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """Words between a level and what lies below it: read above, delivered from above, and handed on by neighbours."""
+    """Words between a level and the level below: read above, delivered from above, and forwarded by neighbours."""
 
     reads: float
     delivered: float
@@ -32,7 +32,7 @@ class Crossing(NamedTuple):
 
 
 class Nesting:
-    """The loops of one mapping, innermost first, with what they span; shared by the walks of all tensors."""
+    """The loops of one mapping, innermost first, with their extents; shared by the walks of all tensors."""
 
     def __init__(self, steps: Sequence[Sequence[Step]]) -> None:
         """`steps`: for each level, the innermost first, its loops (spatial before temporal), bounds above 1 only."""
@@ -63,13 +63,13 @@ class Nesting:
         self.all_last = (1 << len(ragged)) - 1
 
     def counted(self, level: int) -> int:
-        """The loop that delivers to what lies below `level`: its outermost spatial one, or else its innermost temporal one."""
+        """The loop that delivers to the level below `level`: its outermost spatial loop, or else its innermost temporal one."""
         first = self.top[level - 1] + 1 if level else 0
         spatial = sum(s.spatial and s.level == level for s in self.steps)
         return first + max(spatial - 1, 0)
 
     def iterations(self, step: Step, i: int, last: bool) -> list[tuple[int, int]]:
-        """The iterations that Timeloop runs, with their weights."""
+        """The iterations that Timeloop simulates, with their weights."""
         end = step.residual if last else step.bound
         if end == 1:
             return [(0, 1)]
@@ -91,15 +91,15 @@ class Nesting:
         return bool(last & self.bit.get(step.dim, 0))
 
     def entered(self, step: Step, last: int, at: int) -> int:
-        """Which ragged dimensions are in their last pass, as bits, inside iteration `at` of a loop around which `last` are."""
+        """Ragged dimensions in their last pass, as bits, inside iteration `at` of a loop; `last`: those outside the loop."""
         return last & ~self.bit.get(step.dim, 0) if at + 1 < step.residual else last
 
     def ends(self, inner: Sequence[int], last: int) -> Vector:
-        """How far some loops run."""
+        """The number of iterations of each of some loops."""
         return tuple(s.residual if self.is_last(s, last) else s.bound for s in (self.steps[j] for j in inner))
 
     def sides(self, coefficients: Coefficients, i: int, last: int) -> Vector:
-        """Words along each axis of the tile that loop `i` and those inside it span."""
+        """Words along each axis of the tile that loop `i` and the loops inside it span."""
         full, rest, bit = self.full[i], self.last[i], self.bit
         sides = []
         for axis in coefficients:
@@ -111,5 +111,5 @@ class Nesting:
 
 
 def terms(coefficients: Ints) -> Coefficients:
-    """A projection, [axis, dimension], without what is zero."""
+    """The non-zero terms of a projection, [axis, dimension]."""
     return [[(d, int(c)) for d, c in enumerate(row) if c] for row in coefficients]

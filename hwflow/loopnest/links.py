@@ -4,8 +4,8 @@ After Timeloop's `NestAnalysis::ComputeNetworkLinkTransfers`: at a time step an 
 mesh if that neighbour received exactly the same set of words one step before. It is used at the steps where it lowers the reads
 of the level above.
 
-A place in a tensor is one number here, its coordinates being the digits of a system wide enough for all differences: a motion
-is a number, too, and places and motions are added as numbers.
+A position in a tensor is encoded as one number whose digits are the coordinates, in a radix wide enough for all differences.
+Motions are encoded alike, so positions and motions are added as numbers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _NOWHERE = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Handed:
-    """The mappings in which links save reads, and per instance of the level the reads above, the words delivered from above and
-    the words handed on, each [mapping]."""
+    """The mappings in which links save reads, with the reads above, the words delivered from above and the words forwarded, per
+    instance of the level, each [mapping]."""
 
     index: Places
     reads: Floats
@@ -37,10 +37,10 @@ class Handed:
 
 
 def transfers(shape: Shape, nest: Spans, level: int, index: Places) -> Handed:
-    """What the instances below `level` hand on, for those of the mappings `index` in which that saves reads.
+    """What the instances below `level` forward, for those of the mappings `index` in which forwarding saves reads.
 
-    A step that moves nothing empties what the neighbours received last, so the innermost loop must move the tile. Below level 0
-    is the arithmetic, which keeps nothing and asks for its operands at every step: there every step delivers a whole "tile".
+    A step without motion clears what the neighbours received last, so the innermost loop must move the tile. Below level 0 are
+    the MAC units, which keep nothing and read their operands at every step: there every step delivers a whole "tile".
 
     Args:
         index: mappings without ragged loops.
@@ -58,7 +58,7 @@ def transfers(shape: Shape, nest: Spans, level: int, index: Places) -> Handed:
     over = np.maximum(sides - shape.coefficients[:, first] * shift[index], 0).prod(axis=0)
     partial = tile if memoryless else tile - over
 
-    # Timeloop walks two steps of each loop: when one steps, those inside have moved the tile by one step each.
+    # Timeloop simulates two steps of each loop: when one advances, the loops inside have moved the tile by one step each.
     loops = nest.loops[level:]
     dims, bounds, steps = (np.concatenate([getattr(a, f) for a in loops])[:, index] for f in ("dims", "bounds", "steps"))
     active = bounds > 1
@@ -68,9 +68,9 @@ def transfers(shape: Shape, nest: Spans, level: int, index: Places) -> Handed:
     further = active & (np.arange(len(active))[:, None] > row)
     times = np.where(further, (bounds - 1) * (bounds.prod(axis=0) / bounds.cumprod(axis=0, dtype=np.float64)), 0.0)
     moved = tile if memoryless else np.where(jump == 0, 0.0, np.where(jump == start, partial, tile))
-    # Steps of the first loop follow the very first tile, or a step of a loop further out, or one another.
+    # A step of the first loop follows the very first tile, a step of an outer loop, or another step of its own.
     total = tile + again * partial + (times * (moved + again * partial)).sum(axis=0)
-    like = moved == partial  # the neighbours have received just as much
+    like = moved == partial  # the neighbours have received equally many words
     words = np.where(like, times * moved, 0.0)
     words[row, np.arange(index.size)] = again * partial * ((partial == tile) + np.where(like, times, 0.0).sum(axis=0))
 
@@ -86,16 +86,16 @@ def transfers(shape: Shape, nest: Spans, level: int, index: Places) -> Handed:
 
 
 def _digits(shape: Shape, nest: Spans) -> Ints:
-    """What a step of one along each dimension adds to a place, [dimension]."""
+    """What a step of one along each dimension adds to a position, [dimension]."""
     reach = 2 * shape.sides(nest.outer[-1].max(axis=1)) - 1
     return np.asarray(np.r_[1, np.cumprod(reach[:-1])] @ shape.coefficients)
 
 
 class _Mesh:
-    """Where the instances of a fan-out have their tiles, [instance, mapping], in the order of the mesh."""
+    """Positions of the tiles of a fan-out's instances, [instance, mapping], in mesh order."""
 
     def __init__(self, spatial: Ints, order: tuple[int, ...], shifts: Ints) -> None:
-        """`shifts`: how far neighbours along a dimension are apart, [dimension, mapping]."""
+        """`shifts`: distance between neighbours along a dimension, [dimension, mapping]."""
         self.count: Ints = spatial.prod(axis=0)
         left = np.broadcast_to(np.arange(self.count.max())[:, None], (int(self.count.max()), len(self.count)))
         self.exists: Bools = left < self.count
@@ -107,9 +107,9 @@ class _Mesh:
         self.apart = np.where(self.exists[1:], np.diff(self.places, axis=0), _NOWHERE)
 
     def linked(self, motions: Ints, words: Floats) -> tuple[Places, Floats, Ints, Ints]:
-        """Where neighbours have received what others want, when all tiles move by `motions` and `words` go to each instance,
-        both [loop, mapping]: which mapping, how many words, how many different tiles are left to read, and how many
-        instances take theirs from a neighbour, the one before or after them on the mesh, [case]."""
+        """The cases in which neighbours hold what other instances need when all tiles move by `motions` and each instance
+        receives `words`, both [loop, mapping]: the mapping, the words, the number of different tiles still to be read, and how
+        many instances are served by the previous or next neighbour on the mesh, [case]."""
         near = ((self.apart == motions[:, None]) | (self.apart == -motions[:, None])).any(axis=1)
         row, column = np.nonzero((words > 0) & near)
         motion, apart, places = motions[row, column], self.apart[:, column], self.places[:, column]

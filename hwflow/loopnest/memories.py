@@ -7,12 +7,64 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwflow.arrays import Floats
+from hwflow.arrays import Floats, Ints
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.stored_bits import moved_bits, packed, stored_bits
+from hwflow.layers import TENSORS, Layer
 
 Column = Floats
 """One number for each level, from the innermost outwards, [level, 1]."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bits of a layer's elements in each memory, [level, tensor, 1]; see `hwflow.hardware.stored_bits.StoredBits`.
+
+    Attributes:
+        word, row: bits of a memory's word and of an access, [level, 1, 1].
+        packed: whether any element is no word.
+    """
+
+    own: Ints
+    sums: Ints
+    word: Ints
+    row: Ints
+    packed: bool
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, layer: Layer) -> Widths:
+        """Those of a layer in the memories of the chip that serves it."""
+        rows, some = [], False
+        for level in reversed(accelerator.levels):
+            memory = level.memory
+            if memory is None:
+                rows.append([1] * (2 * len(TENSORS) + 2))
+                continue
+            stored = stored_bits(memory, layer)
+            some = some or packed(memory, stored)
+            rows.append([*stored.own, *stored.sums, memory.word_bits, memory.width_bits])
+        columns = np.array(rows, dtype=np.int64)[:, :, None]
+        own, sums, word, row = np.split(columns, [len(TENSORS), 2 * len(TENSORS), -1], axis=1)
+        return cls(own, sums, word, row, some)
+
+    def words(self, reads: Floats, fills: Floats, updates: Floats) -> tuple[Floats, Floats, Floats]:
+        """Elements that are read, filled and updated, [level, tensor, batch], as words of the memories."""
+        read, filled, updated = moved_bits(self.own, self.sums, reads, fills, updates)
+        return read / self.word, filled / self.word, updated / self.word
+
+    def accesses(self, reads: Floats, fills: Floats, updates: Floats) -> tuple[Floats, Floats, Floats]:
+        """The same as whole accesses."""
+        read, filled, updated = moved_bits(self.own, self.sums, reads, fills, updates)
+        return np.ceil(read / self.row), np.ceil(filled / self.row), np.ceil(updated / self.row)
+
+    def share(self, level: int, tensor: int) -> float:
+        """A complete element as a share of the memory's word."""
+        return float(self.own[level, tensor, 0] / self.word[level, 0, 0])
+
+    def growth(self, level: int, tensor: int) -> float:
+        """How many times as wide as a complete element a partial sum is."""
+        return float(self.sums[level, tensor, 0] / self.own[level, tensor, 0])
 
 
 @dataclass(frozen=True)
@@ -23,7 +75,8 @@ class Memories:
         read, write, update, leak: energies of an access, and of an instance in a cycle.
         block: words an access.
         groups: how many groups of instances share their accesses, or infinity; `grouped`: whether any do.
-        room: words of an instance for tiles.
+        room: bits of an instance for tiles.
+        widths: of the layer's elements.
         fanout: instances below one.
         limits: words in a cycle that an instance reads, that it writes, and of both together.
     """
@@ -36,12 +89,13 @@ class Memories:
     groups: Column
     grouped: bool
     room: Column
+    widths: Widths
     fanout: Column
     limits: tuple[Column, Column, Column]
 
     @classmethod
-    def of(cls, accelerator: Accelerator, table: EnergyTable) -> Memories:
-        """Those of an accelerator, with the energies of a table."""
+    def of(cls, accelerator: Accelerator, table: EnergyTable, layer: Layer) -> Memories:
+        """Those of the chip that serves a layer, with the energies of a table."""
         rows = []
         for level in reversed(accelerator.levels):
             energies, block, groups, room = (0.0, 0.0, 0.0, 0.0), 1, math.inf, math.inf
@@ -53,7 +107,7 @@ class Memories:
                 if level.cluster > 1:
                     groups = level.instances // level.cluster
                 if memory.words is not None:
-                    room = int(memory.words // memory.buffering)
+                    room = int(memory.words // memory.buffering) * memory.word_bits
                 given = memory.read_words_per_cycle, memory.write_words_per_cycle, accelerator.words_per_cycle(memory)
                 limits = tuple(math.inf if limit is None else limit for limit in given)
             rows.append((*energies, block, groups, room, level.fanout, *limits))
@@ -61,4 +115,5 @@ class Memories:
             :, :, None
         ]
         grouped = bool(np.isfinite(groups).any())
-        return cls(read, write, update, leak, block, groups, grouped, room, fanout, (reads, writes, both))
+        widths = Widths.of(accelerator, layer)
+        return cls(read, write, update, leak, block, groups, grouped, room, widths, fanout, (reads, writes, both))

@@ -36,6 +36,7 @@ import numpy as np
 from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.stored_bits import widened
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
 from hwflow.loopnest import links
 from hwflow.loopnest.batch import Batch
@@ -93,7 +94,8 @@ class Nest:
 
     def __init__(self, layer: Layer, accelerator: Accelerator, table: EnergyTable, keeps: Keeps | None = None) -> None:
         accelerator.check()
-        self.layer, self.accelerator, self.table = layer, accelerator, table
+        self.layer, self.accelerator = layer, accelerator
+        self.table = table = widened(table, accelerator, layer)
         self.levels = accelerator.levels[::-1]
         self.sizes = np.array([layer.dims[d] for d in DIMS], dtype=np.int64)
         kept = keeps or tuple(lv.memory.keeps if lv.memory else () for lv in self.levels)
@@ -101,7 +103,7 @@ class Nest:
         self.shapes = [Shape(layer, t) for t in TENSORS]
         self.compute_energy = table.parts[accelerator.mac.name].compute
         self.mac_energy = layer.macs * self.compute_energy
-        self.memories = Memories.of(accelerator, table)
+        self.memories = Memories.of(accelerator, table, layer)
         self.gaps = unreached(layer) > 0
 
     # From and to mappings --------------------------------------------------------------------------------------------
@@ -160,7 +162,8 @@ class Nest:
             partition = self._partitions(projection, footprints, nest) if t == OUTPUTS else None
             for k in kept:
                 tiles[k, t] = footprints[k]
-                padded[k] += footprints[k] if nest.passes is None else projection.words(nest.outer[k])
+                full = footprints[k] if nest.passes is None else projection.words(nest.outer[k])
+                padded[k] += full * self.memories.widths.sums[k, t]
                 content, peer, arriving = traffic.content[k], traffic.peer[k], traffic.arriving[k] + traffic.peer[k]
                 if partition is None:
                     reads[k, t] = _round(content + peer)
@@ -172,6 +175,11 @@ class Nest:
                     reads[k, t] = np.maximum(_round(content + peer - partition[k]), 0)
                     fills[k, t] = np.maximum(_round(arriving - partition[k]), 0) if k != outermost else _round(peer)
         return self._cost(_Counts(reads, fills, updates, tiles, padded), nest)
+
+    def priced(self, batch: Batch, reads: Floats, fills: Floats, updates: Floats) -> Verdict:
+        """The verdict on mappings whose counts are known, in words per instance, [level, tensor, batch]."""
+        tiles = np.zeros(reads.shape, dtype=np.int64)
+        return self._cost(_Counts(reads, fills, updates, tiles, tiles.sum(axis=1)), Spans(batch, self.sizes, exact=True))
 
     def short_of_updates(self, mapping: Mapping) -> tuple[str, int, int] | None:
         """The innermost memory that a mapping updates less often than its share of the outputs has words, where Timeloop stops:
@@ -240,17 +248,21 @@ class Nest:
 
     def _cost(self, counts: _Counts, nest: Spans) -> Verdict:
         reads, fills, updates, memory = counts.reads, counts.fills, counts.updates, self.memories
-        block, compute_cycles = memory.block[:, :, None], nest.compute_cycles
+        compute_cycles, widths = nest.compute_cycles, memory.widths
         fits = (nest.fan <= memory.fanout).all(axis=0) & (counts.padded <= memory.room).all(axis=0)
-        per_instance = (
-            np.ceil(reads / block).sum(axis=1) * memory.read
-            + np.ceil(fills / block).sum(axis=1) * memory.write
-            + np.ceil(updates / block).sum(axis=1) * memory.update
-        )
+        if widths.packed:
+            read, filled, updated = widths.accesses(reads, fills, updates)
+        else:
+            read, filled, updated = (np.ceil(words / memory.block[:, :, None]) for words in (reads, fills, updates))
+        per_instance = read.sum(axis=1) * memory.read + filled.sum(axis=1) * memory.write + updated.sum(axis=1) * memory.update
         if memory.grouped:  # whose accesses the instances at work in one array share
             per_instance *= np.minimum(nest.most, memory.groups) / nest.most
-        read_demand = (nest.shared(reads) / compute_cycles).sum(axis=1)
-        write_demand = (nest.shared(fills + updates) / compute_cycles).sum(axis=1)
+        if widths.packed:
+            read, filled, updated = widths.words(nest.shared(reads), nest.shared(fills), nest.shared(updates))
+            written = filled + updated
+        else:
+            read, written = nest.shared(reads), nest.shared(fills + updates)
+        read_demand, write_demand = ((words / compute_cycles).sum(axis=1) for words in (read, written))
         slowdown = np.ones(per_instance.shape)
         for limit, demand in zip(memory.limits, (read_demand, write_demand, read_demand + write_demand), strict=True):
             np.minimum(slowdown, np.divide(limit, demand, out=np.ones(demand.shape), where=demand > limit), out=slowdown)
@@ -284,7 +296,7 @@ Keeps = tuple[tuple[Tensor, ...], ...]
 
 @dataclass(frozen=True)
 class _Counts:
-    """What each memory sees of each tensor, [level, tensor, batch]; `padded`: words of all its full tiles, [level, batch]."""
+    """What each memory sees of each tensor, [level, tensor, batch]; `padded`: bits of all its full tiles, [level, batch]."""
 
     reads: Floats
     fills: Floats

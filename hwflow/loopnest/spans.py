@@ -18,7 +18,7 @@ class LevelLoops:
     """The temporal loops of one level in their order, the innermost first: dimension, bound and step, each [p, batch]."""
 
     def __init__(self, batch: Batch, level: int, spread: Ints, bounds: Extents) -> None:
-        """`spread`: what one step of a loop moves by, and `bounds`, both [dimension, batch]."""
+        """`spread`: how far one step of a loop moves, and `bounds`, both [dimension, batch]."""
         order, column = batch.order[level].astype(np.intp), np.arange(batch.size)
         picked = bounds[order, column]
         used = (picked > 1).any(axis=1).nonzero()[0]
@@ -31,16 +31,16 @@ class Spans:
 
     Attributes:
         inner, spread, outer: full extents below a level's spatial loops, with these, and with the temporal ones.
-        fan, most: instances of a level's fan-out, and of the level, in a full pass.
+        fan, most: active instances of a level's fan-out, and of the level, in a full pass.
         spreads: whether any mapping uses a level's fan-out.
         tiles, unions: the largest extents ever held, in one instance and by all of a fan-out together.
         below, across, loops: average extents below a level, average spatial bounds, and temporal loops with average bounds.
-        instances, at_work: instances as Timeloop counts them, and as energies are multiplied with.
-        cut_off: the fractions of instances at work that Timeloop does not count.
+        instances, at_work: active instances as Timeloop counts them, and as it multiplies energies by them.
+        cut_off: the fractions of active instances that Timeloop truncates.
     """
 
     def __init__(self, batch: Batch, sizes: Ints, *, exact: bool) -> None:
-        """`exact`: with Timeloop's whole instances, not with their average."""
+        """`exact`: with whole instances, as in Timeloop, instead of their average."""
         count = batch.temporal.shape[0]
         self.batch, self.exact = batch, exact
         self.inner: list[Ints] = [np.ones(batch.temporal.shape[1:], dtype=np.int64)]
@@ -90,7 +90,7 @@ class Spans:
         return self._innermost[level]
 
     def shared(self, words: Floats) -> Floats:
-        """Words an instance, [level, tensor, batch], averaged over all that work in a full pass."""
+        """Words per instance, [level, tensor, batch], averaged over all that are active in a full pass."""
         if self.passes is None:
             return words
         mean = words / (self.most / self.at_work)[:, None]

@@ -34,7 +34,7 @@ class Shape:
             for term in axis:
                 self.coefficients[a, DIMS.index(term.dim)] = term.coefficient
         self.relevant: Bools = np.asarray(self.coefficients.any(axis=0))
-        # along which tiles overlap: only one of several loops moves a window by less than its side
+        # axes along which tiles overlap: only one of several loops moves a window by less than its side
         used = (self.coefficients != 0) & np.array([layer.dims[d] > 1 for d in DIMS])
         self.windows = [a for a in range(len(axes)) if np.count_nonzero(used[a]) > 1]
         in_window = self.coefficients[self.windows].any(axis=0) if self.windows else np.zeros(len(DIMS), dtype=np.bool_)
@@ -47,15 +47,15 @@ class Shape:
         return np.asarray(1 + self.coefficients @ (extents - 1))
 
     def words(self, extents: Ints) -> Ints:
-        """Words of the tile that spans `extents`, [batch]."""
+        """Number of words in the tile that spans `extents`, [batch]."""
         return np.asarray(self.sides(extents).prod(axis=0))
 
     def distinct(self, spatial: Extents, inner: Ints) -> npt.NDArray[Any]:
         """How many different tiles the instances of a fan-out hold, [batch].
 
-        Along an axis with one spatial loop that is its bound. With two, tiles coincide where a i + b j repeats: with a = g a',
-        b = g b', gcd(a', b') = 1, that is f1 f2 - max(0, f1 - b') max(0, f2 - a') different sums (ours; counted by the
-        representatives that no other pair precedes).
+        Along an axis with one spatial loop this is the loop's bound. With two loops, tiles coincide where a i + b j repeats.
+        With a = g a', b = g b' and gcd(a', b') = 1 there are f1 f2 - max(0, f1 - b') max(0, f2 - a') different sums; this
+        formula is hwflow's own, obtained by counting one representative of each sum.
         """
         result: npt.NDArray[Any] = np.ones(spatial.shape[1], dtype=np.int64)
         for d in self.apart:
@@ -71,7 +71,7 @@ class Shape:
     def delivered(
         self, below: Sequence[Extents], loops: Sequence[LevelLoops], boundaries: Collection[int]
     ) -> dict[int, Floats]:
-        """For some boundaries, words delivered to one instance below, over the temporal loops of all levels above, [batch].
+        """Words delivered to one instance below some boundaries, over the temporal loops of all levels above, [batch].
 
         `below`: extents of the tile below each boundary; `loops`: of the level above it.
         """
@@ -82,7 +82,7 @@ class Shape:
         for k in reversed(range(len(loops))):
             for dim, bound in zip(loops[k].dims[::-1], loops[k].bounds[::-1], strict=True):
                 product = product * bound
-                times = np.where(self.relevant[dim] & (bound > 1), product, times)  # if no relevant loop is further in
+                times = np.where(self.relevant[dim] & (bound > 1), product, times)  # if no relevant loop is inside
             if k in boundaries:
                 result[k] = self.sides(below[k]).prod(axis=0) * times
         return result

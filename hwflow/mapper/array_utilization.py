@@ -90,7 +90,7 @@ def _waits(nest: Nest, k: int, factors: Ints) -> Floats:
     limits = [memory.read_words_per_cycle, memory.write_words_per_cycle, nest.accelerator.words_per_cycle(memory)]
     for t in range(len(TENSORS)):
         if nest.keep[k, t] and not nest.keep[:k, t].any():
-            asked = nest.shapes[t].distinct(factors.T, np.ones_like(factors.T))
+            asked = nest.shapes[t].distinct(factors.T, np.ones_like(factors.T)) * nest.memories.widths.share(k, t)
             for limit in (limits[1 if t == OUTPUTS else 0], limits[2]):
                 if limit is not None:
                     wait = np.maximum(wait, asked / limit)

@@ -7,8 +7,8 @@ class per stationary tensor represents all orders. Partial mappings with the sam
 Padded layers can be searched together. The words and the parallel work that padding adds are subtracted, so that scores are
 those of the layer and can be compared.
 
-Timeloop's finer rules (rounding, windows that land where they were, links) are left to the exact analysis of the mappings that
-remain.
+Timeloop's finer rules (rounding, windows that return to an earlier position, links) are left to the exact analysis of the
+mappings that remain.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from hwflow.mapper.remaining_cost import RemainingCost
 from hwflow.mapper.spatial import SLACK, SpatialLoops
 from hwflow.mapper.temporal import TemporalLoops
 
-_LAST = 4  # in the last stage, so many times as many as are wanted are compared for dominance
+_LAST = 4  # last stage: candidates compared for dominance, as a multiple of those wanted
 
 
 class Explored(NamedTuple):
     """What a search found.
 
     Attributes:
-        tilings: complete ones, the best.
-        dropped: the least score of any partial one that was dropped for want of width.
-        level, prefix: all partial mappings below a level that are worth anything, for another search to begin with.
+        tilings: the best complete tilings.
+        dropped: the lowest score among partial tilings that were dropped because the beam was full.
+        level, prefix: all partial mappings below a level that were not ruled out, from which another search can start.
     """
 
     tilings: Partial
@@ -52,9 +52,9 @@ class Beam:
     """The stages of one layer on one accelerator, under a dataflow's constraints.
 
     Attributes:
-        cost: what partial mappings can still cost.
-        spatial, temporal: the loops of each level, the innermost first; None where it can have none. The outermost memory's
-            temporal loops are what is left.
+        cost: lower bounds on the cost of completing partial mappings.
+        spatial, temporal: the loops of each level, innermost first; None where a level can have none. The outermost memory's
+            temporal loops are the remaining factors.
     """
 
     cost: RemainingCost
@@ -83,17 +83,17 @@ class Beam:
 
     @property
     def facts(self) -> LayerFacts:
-        """Of the layer on the chip."""
+        """Of the layer on the accelerator."""
         return self.cost.facts
 
     def explore(self, width: int, final: int, cut: float = math.inf, *, after: Explored | None = None) -> Explored:
         """The best complete tilings.
 
-        Partial ones that can't come below `cut` are dropped, too, and not counted as dropped for want of width.
+        Partial tilings whose bound is not below `cut` are also dropped; they do not count towards `Explored.dropped`.
 
         Args:
-            width: partial mappings kept at a stage; `final`: tilings at the end.
-            after: an earlier search, whose prefix is taken over.
+            width: partial mappings kept per stage; `final`: tilings kept at the end.
+            after: an earlier search, whose prefix is reused.
         """
         first, state = (after.level, after.prefix) if after is not None else (0, self._start())
         level, prefix = first, state
@@ -113,7 +113,7 @@ class Beam:
                 kept, compared = (final, final * _LAST) if k == last else (width, width * SLACK)
                 state, lost = loops.enlarge(state, kept, compared, cut)
                 dropped = min(dropped, lost)
-            else:  # its tile is what lies below
+            else:  # its tile is that of the level below
                 fits = self.facts.levels[k].fits[state.place].nonzero()[0]
                 state = begin_transfers(self.facts, state.take(fits), k)
             if cut == dropped == math.inf:
@@ -127,12 +127,12 @@ class Beam:
         return self.cost.score(tilings)
 
     def loops_of(self, tilings: Partial) -> tuple[Ints, Ints]:
-        """Bounds of the temporal and of the spatial loops, [level, dimension, mapping]."""
+        """Bounds of the temporal and the spatial loops, [level, dimension, mapping]."""
         temporal, spatial = np.moveaxis(self.facts.tiles.lattice.tiles[:, tilings.history[:2]], 0, 2)
         return temporal, spatial
 
     def _start(self) -> Partial:
-        """Nothing mapped: the arithmetic, which asks for its operands at every iteration."""
+        """The empty mapping: the MAC units, which read their operands in every iteration."""
         tiles, prices, count = self.facts.tiles, self.facts.prices, len(self.spatial)
         number = len(prices.transfers)
         slides = prices.of[tiles.windowed] if tiles.slides else slice(0, 0)

@@ -38,7 +38,7 @@ def lower_bound(
     that keeps its tensor. Cycles: MACs over the largest parallelism that divides (ragged: the fewest passes over the fan-outs),
     or the words that DRAM keeps over its bandwidth.
     """
-    layer, table = nest.layer, nest.table
+    layer, table, widths = nest.layer, nest.table, nest.memories.widths
     cycles = even_cycles(nest, constraints) if array is None else array.least
     cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):
@@ -48,11 +48,17 @@ def lower_bound(
         assert memory is not None
         part, block = table.parts[memory.name], memory.block_words * nest.levels[inner].cluster
         if not operands_travel(nest):
-            energy += layer.macs / shared / block * (part.update if tensor == "outputs" else part.read)
-        outer = nest.levels[int(np.flatnonzero(nest.keep[:, t])[-1])].memory
+            energy += layer.macs / shared / block * widths.share(inner, t) * (part.update if tensor == "outputs" else part.read)
+        outermost = int(np.flatnonzero(nest.keep[:, t])[-1])
+        outer = nest.levels[outermost].memory
         if outer is not None and outer is not memory:
             store = table.parts[outer.name]
-            energy += _touched(nest, t) / outer.block_words * (store.update if tensor == "outputs" else store.read)
+            energy += (
+                _touched(nest, t)
+                / outer.block_words
+                * widths.share(outermost, t)
+                * (store.update if tensor == "outputs" else store.read)
+            )
     if array is not None:
         energy *= 1 - OMITTED
     return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
@@ -72,7 +78,10 @@ def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
 def streaming_cycles(nest: Nest) -> float:
     """Cycles that DRAM takes at least to move once every word that the layer touches of the tensors that it keeps."""
     bandwidth = nest.accelerator.words_per_cycle(nest.accelerator.dram)
-    return 0.0 if bandwidth is None else sum(_touched(nest, int(t)) for t in np.flatnonzero(nest.keep[-1])) / bandwidth
+    if bandwidth is None:
+        return 0.0
+    kept = [int(t) for t in np.flatnonzero(nest.keep[-1])]
+    return sum(_touched(nest, t) * nest.memories.widths.share(-1, t) for t in kept) / bandwidth
 
 
 def _touched(nest: Nest, t: int) -> int:

@@ -30,11 +30,11 @@ class LayerFacts:
         sound: bool = False,
         padded: Sequence[tuple[int, ...]] = (),
     ) -> LayerFacts:
-        """The facts of a layer.
+        """The facts of a layer on an accelerator.
 
         Args:
-            sound: whether scores are bounds for every mapping, Timeloop's finer rules included.
-            padded: sizes to take instead of the layer's, one or several.
+            sound: whether scores are lower bounds for every mapping under Timeloop's finer rules.
+            padded: sizes of one or several padded layers to use instead of the layer's own.
         """
         tiles = tile_tables(nest, sound=sound, padded=padded)
         return cls(nest, tiles, level_tiles(nest, constraints, tiles, padded), transfer_prices(nest))

@@ -85,10 +85,11 @@ def _fits(nest: Nest, tables: TileTables) -> list[Bools]:
     fits = np.ones(tables.lattice.size, dtype=np.bool_)
     result: list[Bools] = []
     for k in reversed(range(len(nest.levels))):
-        memory = nest.levels[k].memory
-        if memory is not None and memory.words is not None:
-            capacity = int(memory.words // memory.buffering)
-            fits = fits & (tables.volume[nest.keep[k]].sum(axis=0) <= capacity)
+        room = nest.memories.room[k, 0]
+        if np.isfinite(room):
+            kept = nest.keep[k]
+            bits = tables.volume[kept] * nest.memories.widths.sums[k, kept]
+            fits = fits & (bits.sum(axis=0) <= room)
         result.append(fits)
     return result[::-1]
 

@@ -32,26 +32,26 @@ from hwflow.mapper.tile_lattice import divisors, together
 from hwflow.types import Objective
 
 Judged = tuple[Batch, Verdict]
-"""A mapping, as a batch of one, and its exact verdict."""
-_TRIES, _FEWER = 3, 2  # padded layers that are searched, a unit of effort: of rough sizes, and of others
-_JUDGED = 2  # mappings that are judged exactly, a unit of effort
-_FULLER = 0.99  # cycles below this share of the perfect mapping's are worth a search of themselves
-_APART = 2.5  # sizes of which no two neighbouring divisors are further apart offer tiles enough
-_FAST, _TILED = 1.5, 0.1  # powers of cycles and of tiles that rank padded layers, beside their waste
-_TILES = 20_000  # that the padded layers have together, a unit of effort, or else the best of them alone: more take too long
-_LARGEST = 1 << 16  # tiles of a padded layer, and half of those of all together: bounds the memory at any effort
+"""A mapping, as a batch of one, with its exact verdict."""
+_TRIES, _FEWER = 3, 2  # padded layers searched per unit of effort: of sizes with few divisors, and of others
+_JUDGED = 2  # mappings evaluated exactly, per unit of effort
+_FULLER = 0.99  # a search of its own pays where padding takes less than this share of the perfect mapping's cycles
+_APART = 2.5  # sizes whose neighbouring divisors differ by at most this factor have enough tiles
+_FAST, _TILED = 1.5, 0.1  # exponents of cycles and of tiles in the ranking of padded layers, beside their waste
+_TILES = 20_000  # tiles of all padded layers together, per unit of effort; with more, only the best layer is searched
+_LARGEST = 1 << 16  # tiles of one padded layer, and half of those of all together: bounds memory use at any effort
 
 
 def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
-    """The best mapping found, ragged or not, or None where not even the smallest tiles fit; with a bound that holds for both
-    kinds.
+    """The best mapping found, with perfect or imperfect factors, and a bound that holds for both; None where not even the
+    smallest tiles fit.
 
-    What promises most comes first; what follows is looked for only where it could be better.
+    The most promising search comes first; the others follow only where they could improve on its result.
     """
     array = array_utilization(nest, constraints)
 
     def ragged(perfect: Verdict | None) -> Judged | None:
-        """The best mapping by way of padded layers that is better than a perfect one."""
+        """The best mapping from padded layers that is better than the perfect one; None where there is none."""
         limit = math.inf if perfect is None else value(perfect, objective)
         padded = _paddings(nest, array, objective, perfect, effort)
         return _best(nest, constraints, objective, effort, padded, limit) if padded else None
@@ -79,7 +79,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
 
 
 def trimmed(batch: Batch, sizes: Ints) -> Batch:
-    """The mappings with the least bounds that cover `sizes` in as many passes of the loops outside."""
+    """The mappings with the smallest bounds that cover `sizes` in the same number of passes of the outer loops."""
     temporal, spatial = batch.temporal.copy(), batch.spatial.copy()
     loops = [(bounds, np.asarray((bounds > 1).any(axis=2))) for bounds in (spatial, temporal)]
     for d, size in enumerate(sizes):
@@ -101,7 +101,7 @@ def _best(
     padded: Sequence[tuple[int, ...]],
     limit: float,
 ) -> Judged | None:
-    """The best mapping by way of padded layers, as a batch of one, and its exact verdict; None where none is below `limit`."""
+    """The best mapping from padded layers, as a batch of one, with its exact verdict; None where none is below `limit`."""
     batch = narrow(nest, constraints, objective, padded[: together(padded)], effort=effort, cut=limit)
     if batch is None:
         return None
@@ -125,11 +125,11 @@ def _best(
 def _paddings(
     nest: Nest, array: ArrayUtilization, objective: Objective, perfect: Verdict | None, effort: int
 ) -> list[tuple[int, ...]]:
-    """Sizes that promise most: few cycles, little waste, and many tiles to choose from (ours, by what layers of random widths
-    on the presets gained).
+    """The most promising sizes to pad to: few cycles, little waste, and many tiles to choose from. The ranking is hwflow's own,
+    chosen by the gains on layers of random widths on the presets.
 
-    Where the best perfect mapping is given only fuller fan-outs can pay, and these only if it was the arithmetic that took so
-    long.
+    Where the best perfect mapping is known, padding can pay only by a higher array utilization, and only if compute cycles
+    limited that mapping.
     """
     limit = math.inf
     if perfect is not None:
@@ -159,14 +159,14 @@ def _paddings(
 
 
 def _tiles(sizes: Iterable[int]) -> int:
-    """How many tiles a layer has."""
+    """The number of tiles of a layer."""
     return math.prod(len(divisors(n)) for n in sizes)
 
 
 @functools.cache
 def _smooth(n: int, small: bool) -> int:
-    """n, or where its divisors lie far apart a number little larger that has so many more that tiles fit better (ours);
-    `small`: the same for the odd numbers up to 7."""
+    """n, or where its divisors are far apart a slightly larger number with enough more divisors that tiles fit better (hwflow's
+    own heuristic); `small`: the same for the odd numbers up to 7."""
     if small and n in (3, 5, 7):
         return n + 1
     if all(b <= _APART * a for a, b in itertools.pairwise(divisors(n))):

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.mapper.layer_facts import LayerFacts
 
-_SAME = 2  # partial mappings of one tile that a full beam prefers
-_ODD = 0x3C79AC492BA7B653  # random: the base in which columns are numbers, modulo 2**64
+_SAME = 2  # partial mappings of one tile that a full beam keeps first
+_ODD = 0x3C79AC492BA7B653  # random base of the hash of columns, modulo 2**64
 
 
 class Partial(NamedTuple):
@@ -20,11 +20,11 @@ class Partial(NamedTuple):
 
     Attributes:
         place: the tile so far.
-        score: what the objective can still be at least.
-        words, cast: words that a transfer brings to an instance of its lower level, and how many instances share one,
+        score: lower bound on the objective.
+        words, cast: words that a transfer moves to an instance of its lower level, and how many instances share each,
             [transfer, mapping]; words is 0 before the tile is known.
-        waits: whether no relevant loop has come yet, [transfer, mapping].
-        since: the tile around which a transfer of the tensor with sliding windows began, [its transfer, mapping].
+        waits: whether no relevant loop has been placed yet, [transfer, mapping].
+        since: the tile around which each transfer of the tensor with sliding windows began, [transfer, mapping].
         parallel: product of the spatial loops up to a level's fan-out, [level, mapping].
         history: temporal bounds, spatial bounds and class of each level, [3, level, mapping].
     """
@@ -50,24 +50,24 @@ class Partial(NamedTuple):
         return Partial._make(field.take(index, axis=-1) for field in self)
 
     def bare(self) -> Partial:
-        """The same without history, until `remember`: while there are far more than will be kept."""
+        """The same without history, until `remember`: saves memory while there are many more than will be kept."""
         return self._replace(history=np.arange(self.size)[None])
 
     def remember(self, old: Partial) -> tuple[Partial, Places]:
-        """With the history of those of `old` that they came from, and by what their tiles have grown since."""
+        """With the history of their predecessors in `old`, and the factors by which their tiles have grown since."""
         origin = self.history[0]
         return self._replace(history=old.history.take(origin, axis=-1)), self.place - old.place[origin]
 
 
 def concatenate(parts: list[Partial]) -> Partial:
-    """All partial mappings of several."""
+    """The partial mappings of all arguments together."""
     if len(parts) == 1:
         return parts[0]
     return Partial._make(np.concatenate(fields, axis=-1) for fields in zip(*parts, strict=True))
 
 
 def begin_transfers(facts: LayerFacts, state: Partial, k: int) -> Partial:
-    """The transfers of the tensors that level k keeps begin: their words are known from the tile."""
+    """Start the transfers of the tensors that level k keeps: the tile determines their words."""
     tiles, prices = facts.tiles, facts.prices
     begun = [p for p, t in enumerate(prices.transfers) if t.low == k]
     if not begun:
@@ -84,7 +84,7 @@ def begin_transfers(facts: LayerFacts, state: Partial, k: int) -> Partial:
 
 
 def keep_best(facts: LayerFacts, state: Partial, k: int, width: int) -> tuple[Places, float]:
-    """Which partial mappings to keep, whose loops have come to level k, and the best score that is left out."""
+    """Which partial mappings with loops up to level k to keep, and the best score that is left out."""
     tiles, prices = facts.tiles, facts.prices
     memory = [
         state.place,
@@ -100,12 +100,13 @@ def keep_best(facts: LayerFacts, state: Partial, k: int, width: int) -> tuple[Pl
 def select(state: Partial, memory: list[npt.NDArray[Any]], layer: Places, width: int) -> tuple[Places, float]:
     """The `width` best partial mappings, and the best score that was left out.
 
-    One of which another with the same future has moved no more words of any tensor is no loss. If there are still too
-    many, the best two of every tile go first: bounds that are loose are so for whole tiles; and layers have equal shares.
+    A partial mapping is dominated, and dropped without loss, if another one with the same possible completions has moved no
+    more words of any tensor. If too many remain, the best two of every tile are kept first, because loose bounds are loose
+    for whole tiles; padded layers get equal shares of the width.
 
     Args:
-        memory: what of the past beside the words decides the future, arrays [..., mapping].
-        layer: which one is mapped, [mapping].
+        memory: what determines the possible completions beside the words, arrays [..., mapping].
+        layer: index of the layer that is mapped, [mapping].
     """
     future = hashed(memory)
     place, ranked = ranks(future, state.score)
@@ -123,16 +124,16 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], layer: Places, width:
 
 
 def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
-    """A number for each column of some fields, [..., column]: the same for equal columns, and else hardly ever."""
+    """A hash of each column of some fields, [..., column]."""
     size = fields[0].shape[-1]
     rows = [np.ascontiguousarray(f).reshape(math.prod(f.shape[:-1]), size) for f in fields]
     bits = np.concatenate([f.view(np.int64) if f.dtype == np.float64 else f.astype(np.int64) for f in rows])
-    bits ^= bits >> 32  # whole numbers as floats have their digits at the upper end
+    bits ^= bits >> 32  # floats that hold whole numbers have their digits in the upper bits
     return np.asarray(np.multiply.accumulate(np.full(len(bits), _ODD)) @ bits)
 
 
 def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
-    """The rank of each within its group by score, and all sorted by group and score."""
+    """The rank of each element by score within its group, and the order that sorts by group and score."""
     ranked = np.lexsort((scores, group))
     begins = np.ones(len(ranked), dtype=np.bool_)
     begins[1:] = group[ranked[1:]] != group[ranked[:-1]]

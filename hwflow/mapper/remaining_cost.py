@@ -17,9 +17,9 @@ from hwflow.mapper.tile_lattice import least_of_multiples
 
 
 class Waiting(NamedTuple):
-    """What transfers of a tensor cost that no relevant loop has stepped yet, as if it were not stationary, [resource, mapping].
+    """Costs of a tensor's transfers that no relevant loop has advanced yet, as if it were not stationary, [resource, mapping].
 
-    `row`: of the transfer's beginnings in `Partial.since`, or -1 where no window slides.
+    `row`: the row of `Partial.since` with the tiles at which the transfer began, or -1 where no window slides.
     """
 
     tensor: int
@@ -29,12 +29,12 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True)
 class RemainingCost:
-    """What partial mappings can still cost: no completion costs less, but for Timeloop's finer rules, and with `sound` for all.
+    """Lower bounds on the cost of completing partial mappings: without Timeloop's finer rules, or with `sound` under all rules.
 
     Attributes:
         objective: energy, latency or edp.
-        growth: how much more parallel the fan-outs above a level make a mapping with this tile at most, [level][tile].
-        later: for each level what the transfers that begin there or above cost at least around a tile, [resource, tile].
+        growth: the largest factor by which the fan-outs above a level can increase parallelism around a tile, [level][tile].
+        later: for each level a lower bound on the cost of the transfers that begin there or above, [resource, tile].
     """
 
     facts: LayerFacts
@@ -44,12 +44,12 @@ class RemainingCost:
 
     @classmethod
     def of(cls, facts: LayerFacts, objective: str) -> RemainingCost:
-        """The tables of a layer's costs to come."""
+        """The bounds for one layer."""
         return cls(facts, objective, _growth(facts), _later(facts))
 
     def opened(self, k: int, places: Places) -> Floats:
-        """What the transfers that begin at level k or above cost at least around some tiles of its room, by the tensor that the
-        loops right outside leave alone, [tensor, resource, tile]."""
+        """Lower bounds on the cost of the transfers that begin at level k or above around some of its tiles, by the tensor that
+        the loops directly outside keep stationary, [tensor, resource, tile]."""
         opened = np.repeat(self.later[k + 1].take(places, axis=1)[None], len(TENSORS), axis=0)
         if any(t.low == k for t in self.facts.prices.transfers):
             which, begun = begun_at(self.facts, k, places)
@@ -57,8 +57,8 @@ class RemainingCost:
         return opened
 
     def uses(self, state: Partial, k: int) -> tuple[Floats, list[Waiting]]:
-        """Per resource, what the transfers from below level k cost: closed ones, [resource, mapping], the elided first writes
-        subtracted, and those that wait."""
+        """Costs per resource of the transfers that began below level k: the finished ones, [resource, mapping], less the elided
+        first writes, and the waiting ones."""
         tiles, prices = self.facts.tiles, self.facts.prices
         cast = state.cast * prices.future[k]
         asked = state.words / cast
@@ -66,7 +66,7 @@ class RemainingCost:
         words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
         sums = prices.of[OUTPUTS]
         closed = self._paid(slice(0, sums.start), words_closed, asked_closed)
-        shared = np.multiply.accumulate(cast[sums][::-1])[::-1]  # instances that share a word with those above, [transfer, ...]
+        shared = np.multiply.accumulate(cast[sums][::-1])[::-1]  # instances that share a word
         whole = tiles.final[state.place]
         above, beyond = whole * shared, np.concatenate([whole * shared[1:], whole[None]])
         low, high, spared_low, spared_high = (
@@ -74,7 +74,7 @@ class RemainingCost:
         )
         into = low * words_closed[sums] - spared_low * above
         out_of = high * asked_closed[sums] - spared_high * beyond
-        # the fan-outs still to come are taken at their widest, which may spare more reads than there are
+        # fan-outs above count as fully used, which may subtract too many reads
         least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[sums])
         begun = [t.low <= k for t in prices.transfers[sums]]
         closed += np.where(waits[sums], into + out_of, least)[:, begun].sum(axis=1)
@@ -92,7 +92,7 @@ class RemainingCost:
         return closed, waiting
 
     def _paid(self, which: slice, words: Floats, asked: Floats) -> Floats:
-        """What some transfers cost, [resource, mapping]."""
+        """Costs of some transfers, [resource, mapping]."""
         paid = np.einsum("rp,pn->rn", self.facts.prices.low[:, which], words[which])
         return np.asarray(paid + np.einsum("rp,pn->rn", self.facts.prices.high[:, which], asked[which]))
 
@@ -101,14 +101,14 @@ class RemainingCost:
         return self.partial_score(state, len(self.facts.levels) - 1)
 
     def partial_score(self, state: Partial, k: int) -> Floats:
-        """The objective that a partial mapping can still reach, [mapping]; boundary k is crossed, level k has no loops yet."""
+        """A lower bound on the objective of completions, [mapping]; loops below boundary k are fixed, level k has none yet."""
         closed, waiting = self.uses(state, k)
         later = self.later[k].take(state.place, axis=1)
         total = np.maximum(self.settled(state, closed, waiting) + later, later)
         return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
 
     def settled(self, state: Partial, closed: Floats, waiting: list[Waiting]) -> Floats:
-        """What the transfers begun so far cost at least, whatever tensor the loops to come leave alone, [resource, mapping]."""
+        """Lower bounds on the cost of the transfers begun so far, for any later stationary tensor, [resource, mapping]."""
         tiles = self.facts.tiles
         total, saved = closed.copy(), np.zeros_like(closed)
         for t in {w.tensor for w in waiting}:
@@ -125,9 +125,9 @@ class RemainingCost:
     def objective_of(
         self, total: Floats, parallel: Floats, k: int, growth: Floats | float, of: Places | slice = slice(None)
     ) -> Floats:
-        """The objective from the use of the resources and the parallelism up to fan-out k, which can still grow.
+        """The objective for given use of the resources and parallelism up to fan-out k, which fan-outs above can increase.
 
-        `of`: whose parallelism, where it is that of fewer mappings.
+        `of`: indices of the mappings whose parallelism is used, where these are fewer.
         """
         prices, mac_energy = self.facts.prices, self.facts.nest.mac_energy
         cycles = (self.facts.tiles.macs / parallel[k])[of] / growth
@@ -139,7 +139,7 @@ class RemainingCost:
             if self.objective == "latency":
                 return np.asarray(cycles)
         energy = total[0] + mac_energy
-        alike, others = prices.leaks[k]  # instances that are in use leak
+        alike, others = prices.leaks[k]  # active instances leak
         if alike:
             energy = energy + alike * cycles
         for m, leak in others:
@@ -153,7 +153,7 @@ class RemainingCost:
 
 
 def _growth(facts: LayerFacts) -> tuple[Floats, ...]:
-    """Only for tiles that mappings can have at a level or below."""
+    """Only for tiles that mappings can have at this level or below."""
     tiles, lattice = facts.tiles, facts.tiles.lattice
     result = [np.ones(lattice.size)]
     for k in reversed(range(1, len(facts.levels))):
@@ -161,7 +161,7 @@ def _growth(facts: LayerFacts) -> tuple[Floats, ...]:
         if over is not None:
             below = facts.levels[k - 1]
             own, left = below.spans.nonzero()[0], lattice.rest[over]
-            room = lattice.origin[left] + lattice.share(below.reach)[left]  # what the fan-out leaves to the levels below
+            room = lattice.origin[left] + lattice.share(below.reach)[left]  # parallelism left to the levels below the fan-out
             widest = np.ones(len(own))
             np.maximum.at(widest, np.searchsorted(own, room), tiles.span[over])
             growth = growth.copy()
@@ -171,7 +171,7 @@ def _growth(facts: LayerFacts) -> tuple[Floats, ...]:
 
 
 def _later(facts: LayerFacts) -> tuple[Floats, ...]:
-    """The least over all multiples of a tile: the loops above make it one of these."""
+    """The minimum over all multiples of a tile, since the loops above turn it into one of these."""
     size = facts.tiles.lattice.size
     total = np.zeros((len(facts.prices.levels), size))
     later = [total]
@@ -193,12 +193,12 @@ def _later(facts: LayerFacts) -> tuple[Floats, ...]:
 
 
 def begun_at(facts: LayerFacts, k: int, places: Places) -> tuple[Places, Floats]:
-    """Resources that the transfers that begin at level k use, and how much at least around some tiles of its room, [stationary
-    tensor, resource, tile]."""
+    """The resources used by the transfers that begin at level k, and lower bounds on that use around some of its tiles,
+    [stationary tensor, resource, tile]."""
     tiles, prices = facts.tiles, facts.prices
     begun = [p for p, t in enumerate(prices.transfers) if t.low == k]
     which = np.flatnonzero((prices.low[:, begun] + prices.high[:, begun]).any(axis=1))
-    moving = np.zeros((len(which), len(places)))  # if its tensor is not the stationary one
+    moving = np.zeros((len(which), len(places)))  # if another tensor is stationary
     saved = np.zeros((len(TENSORS), *moving.shape))
     copies = math.prod(level.fanout for level in facts.nest.levels[k + 1 :])
     inside = tiles.macs / tiles.span[places]
@@ -220,15 +220,15 @@ def begun_at(facts: LayerFacts, k: int, places: Places) -> tuple[Places, Floats]
 
 
 def _peaks(facts: LayerFacts, k: int) -> Places:
-    """The tiles of level k's room that no multiple beats."""
+    """The tiles of level k that no multiple of them dominates."""
     flags = np.zeros(facts.tiles.lattice.size, dtype=np.bool_)
     flags[facts.levels[k].room] = True
     return (flags & ~beaten(facts, k).any(axis=0)).nonzero()[0]
 
 
 def beaten(facts: LayerFacts, k: int) -> Bools:
-    """For which tiles a multiple along a dimension fits level k and makes no transfer that begins there dearer, [dimension,
-    tile]: that is so unless a step of the dimension skips words."""
+    """For which tiles a multiple along a dimension fits level k without making any transfer that begins there more expensive,
+    [dimension, tile]: all, unless a step of the dimension skips words."""
     lattice, level = facts.tiles.lattice, facts.levels[k]
     flags = np.zeros(lattice.size, dtype=np.bool_)
     flags[level.room] = True

@@ -25,7 +25,7 @@ class Transfer:
 class Resource:
     """What is counted: energy (level -1), or the words that a memory's bandwidth limits.
 
-    `low`, `high`: price of a word that a transfer brings to its lower and asks of its upper level, [transfer];
+    `low`, `high`: price of an element that a transfer brings to its lower and asks of its upper level, [transfer];
     `spared_low`, `spared_high`: the same for the first write of each partial sum, which needs no read.
     """
 
@@ -49,8 +49,8 @@ def transfers_of(nest: Nest) -> list[Transfer]:
 
 
 def resources_of(nest: Nest, transfers: list[Transfer]) -> list[Resource]:
-    """Energy first, then every bandwidth that can bind; register files are wide enough for what lies below them."""
-    table, number = nest.table, len(transfers)
+    """Energy first, then every bandwidth that can bind; register files are wide enough for words of what lies below them."""
+    table, number, widths = nest.table, len(transfers), nest.memories.widths
     energy = Resource(-1, 1.0, *(np.zeros(number) for _ in range(4)))
     result = [energy]
     for k, level in enumerate(nest.levels):
@@ -59,27 +59,32 @@ def resources_of(nest: Nest, transfers: list[Transfer]) -> list[Resource]:
             continue
         part, block = table.parts[memory.name], memory.block_words * level.cluster
         reads, writes = (Resource(k, 1.0, *(np.zeros(number) for _ in range(4))) for _ in range(2))
+        wide = False
         for p, transfer in enumerate(transfers):
             sums = transfer.tensor == OUTPUTS
+            own = widths.share(k, transfer.tensor)
+            partial = own * widths.growth(k, transfer.tensor)  # of sums that are read or filled; others are as wide either way
             if transfer.high == k:
-                energy.high[p] += (part.read + (part.update if sums else 0.0)) / block
-                reads.high[p] = 1.0
-                if sums:
-                    energy.spared_high[p] += part.read / block
-                    reads.spared_high[p] = writes.high[p] = 1.0
+                energy.high[p] += (part.read + (part.update if sums else 0.0)) * partial / block
+                reads.high[p] = partial
+                if sums:  # of a complete one the update alone is paid, at its own width
+                    energy.spared_high[p] += (part.read * partial + part.update * (partial - own)) / block
+                    reads.spared_high[p] = writes.high[p] = partial
+                    writes.spared_high[p] = partial - own
             if transfer.low == k:
-                energy.low[p] += part.write / block
-                writes.low[p] = 1.0
+                energy.low[p] += part.write * partial / block
+                writes.low[p] = partial
                 if sums:
-                    energy.spared_low[p] += part.write / block
-                    writes.spared_low[p] = 1.0
+                    energy.spared_low[p] += part.write * partial / block
+                    writes.spared_low[p] = partial
+            wide = wide or (k in (transfer.high, transfer.low) and partial > 1.0)
         both = Resource(k, 1.0, *(a + b for a, b in zip(prices(reads), prices(writes), strict=True)))
         for limit, resource in (
             (memory.read_words_per_cycle, reads),
             (memory.write_words_per_cycle, writes),
             (nest.accelerator.words_per_cycle(memory), both),
         ):
-            if limit is not None and memory.kind != "regfile":
+            if limit is not None and (memory.kind != "regfile" or wide):
                 result.append(replace(resource, limit=float(limit)))
     return result
 

@@ -1,7 +1,7 @@
 """Mapping search: tilings from a beam search, then exact analysis of the best ones in every loop order that matters.
 
 `hwflow.mapper.beam` finds the best tilings under a model that leaves out Timeloop's finer rules; here they become mappings,
-each with the loop orders of its classes, and `hwflow.loopnest.nest` judges them. Nothing is random: equal arguments give
+each with the loop orders of its classes, and `hwflow.loopnest.nest` evaluates them. Nothing is random: equal arguments give
 equal results.
 """
 
@@ -24,20 +24,20 @@ from hwflow.mapper.bounds import lower_bound, operands_travel
 from hwflow.mapper.partial_mapping import Partial, concatenate, hashed, ranks
 from hwflow.types import Objective
 
-_WIDTH = 3000  # partial mappings kept at a stage, a unit of effort
-_NARROW = 32  # the same in the search that finds out how good mappings are
-_FEW = 4  # tilings of a narrow search that become mappings, a unit of effort
-_NEAR = 1.02  # tilings worse than this factor times the best are not looked at: the finer rules seldom turn so much
-_SPARE = 4  # so many times as many, of all padded layers together, are found before the best of each are chosen
+_WIDTH = 3000  # partial mappings kept per stage and unit of effort
+_NARROW = 32  # the same in the first, narrow search
+_FEW = 4  # tilings of a narrow search that become mappings, per unit of effort
+_NEAR = 1.02  # tilings worse than the best by this factor are ignored: the finer rules seldom change the order by as much
+_SPARE = 4  # tilings of all padded layers together, as a multiple of this, before the best of each are chosen
 _FINAL = 24  # tilings that become mappings, a unit of effort
-_MOST = 24_000  # partial mappings kept at any effort: bounds the memory
-_CHUNK = 32768  # mappings judged in one call: bounds the memory at any effort
-_LINKED = 1  # mappings whose link transfers are compared, a unit of effort: they rarely decide
+_MOST = 24_000  # partial mappings kept at any effort: bounds memory use
+_CHUNK = 32768  # mappings evaluated per call: bounds memory use at any effort
+_LINKED = 1  # mappings whose link transfers are compared, per unit of effort: they rarely decide
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best mapping, as a batch of one, its exact verdict, and what is proven of it."""
+    """The best mapping, as a batch of one, with its exact verdict and what is proven about it."""
 
     batch: Batch
     verdict: Verdict
@@ -46,10 +46,11 @@ class Found:
 
 
 class Glance(NamedTuple):
-    """What a narrow search for perfect factors has found.
+    """Result of a narrow search for perfect factors.
 
     Attributes:
-        beam, explored: to go on from; `verdict`: on its best mapping, links perhaps left out, or None where it has none.
+        beam, explored: state from which a wider search continues.
+        verdict: of its best mapping, possibly without links, or None where it found none.
     """
 
     beam: Beam
@@ -58,7 +59,7 @@ class Glance(NamedTuple):
 
 
 def glance(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Glance:
-    """A quick look at how good mappings with perfect factors are."""
+    """A narrow search for mappings with perfect factors, to learn how good they can be."""
     beam = Beam.of(nest, constraints, objective)
     explored = beam.explore(_NARROW, 1)
     found = _judged(nest, beam, explored.tilings, constraints, objective, effort, hasty=True)
@@ -75,10 +76,9 @@ def search(
     limit: float = math.inf,
     first: Glance | None = None,
 ) -> Found | None:
-    """The best mapping found whose loops divide, or None where none promises less than `limit`; equal arguments give the equal
-    result.
+    """The best mapping found with perfect factors, or None where no bound is below `limit`; deterministic.
 
-    By example: a 1x1 layer with C = M = 2 and P = 4 (16 MACs) on one MAC unit, with a buffer of 6 words below DRAM; what counts
+    Example: a 1x1 layer with C = M = 2 and P = 4 (16 MACs) on one MAC unit, with a buffer of 6 words below DRAM; what counts
     are the words that cross between the two. The beam begins with one partial mapping, the empty one. At the buffer it is
     extended to every tile that fits: C2 M1 P1 (2 weights, 2 inputs, 1 output), C1 M2 P1 and C1 M1 P2 of 5 words, and smaller
     ones; the next larger have 8. DRAM's loops around C2 M1 P1 are M2 and P4, 8 iterations. If they leave the weights alone (P
@@ -89,8 +89,8 @@ def search(
     each in every order of loops that keeps their tensor still, and the exact analysis decides between these: 28 words.
 
     Args:
-        proof: with effort above 1, time is spent on a bound that is worth more; it is one for such mappings only.
-        first: a glance to go on from.
+        proof: with effort above 1, spend time on a tighter bound, which holds for perfect factors only.
+        first: a glance to continue from.
     """
     best: tuple[Batch, Verdict] | None = None
     score = math.inf
@@ -117,7 +117,7 @@ def search(
 
 
 def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -> Sequence[LevelConstraint]:
-    """The constraints, with the innermost fan-out's loops so that neighbours share tensor `linked`, if that is one."""
+    """The constraints, with the innermost fan-out's loops such that neighbours share tensor `linked`, if one is given."""
     if linked < 0:
         return constraints
     *outer, inner = constraints
@@ -135,9 +135,9 @@ def _judged(
     *,
     hasty: bool = False,
 ) -> tuple[Batch, Verdict] | None:
-    """The best mapping of some tilings, as a batch of one, and its exact verdict; None where there are none that fit.
+    """The best mapping of some tilings, as a batch of one, with its exact verdict; None where none fits.
 
-    `hasty`: links between instances may be left out, unless much depends on them.
+    `hasty`: links between instances may be omitted, unless they can decide.
     """
     if state.size == 0:
         return None
@@ -150,16 +150,15 @@ def _judged(
 
 
 def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, value: float, width: int) -> float:
-    """What no tiling undercuts, as far as a beam of this width can tell: at most `value`, less rounding.
+    """A lower bound for all tilings, as tight as a beam of this width can prove: at most `value`, minus rounding.
 
-    Branch and bound: all partial mappings that could come below `value` are followed, under scores that allow for Timeloop's
-    finer rules; the least score of those that the beam has to drop is the bound.
+    Branch and bound: all partial mappings whose bound is below `value` are extended, under scores that are sound for Timeloop's
+    finer rules; the lowest score among those that the beam must drop is the bound.
     """
     beam = Beam.of(nest, constraints, objective, sound=True)
     tiles = beam.facts.tiles
     if tiles.windowed == OUTPUTS or operands_travel(nest) or not tiles.lattice.complete:
-        # Neither the elided first writes of overlapping partial sums nor links between MACs have a bound here, nor tiles that
-        # are not looked at.
+        # Not bounded here: elided first writes of overlapping partial sums, links between MACs, tiles outside a coarse lattice.
         return 0.0
     cut = value * (1 - 1e-9)
     found = beam.explore(width, 1, cut)
@@ -167,8 +166,8 @@ def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Object
 
 
 def _wider(beam: Beam, narrowly: Explored, first: Partial, effort: int, limit: float) -> Partial:
-    """The best tilings below `limit` that can come near the `first` ones, which a narrow search has found; none where that has
-    left nothing out that could."""
+    """The best tilings below `limit` that can compete with `first`, the result of a narrow search; none where that search
+    dropped nothing that could."""
     cut = min(limit, float(min(beam.score(first), default=math.inf))) * _NEAR
     if narrowly.dropped >= cut:
         return first.take(slice(0))
@@ -176,15 +175,16 @@ def _wider(beam: Beam, narrowly: Explored, first: Partial, effort: int, limit: f
 
 
 def _linkable(beam: Beam, batch: Batch) -> bool:
-    """Whether neighbours could hand tiles on: only along a window, or below the innermost memory."""
+    """Whether neighbours could forward tiles: only along a window, or below the innermost memory."""
     dims = [d for window in beam.facts.tiles.windows for d in window.dims]
     return bool((batch.spatial[:, dims] > 1).any() or (batch.spatial[0] > 1).any())
 
 
 def _ordered(beam: Beam, state: Partial, constraints: Sequence[LevelConstraint]) -> Batch:
-    """Every tiling in the orders that can matter, as mappings.
+    """Every tiling in all loop orders that can matter, as mappings.
 
-    The outermost memory's loops take all orders: no class was chosen for them. Those of the next one in keep their class.
+    The outermost memory's loops take all orders, since the beam chose no class for them. Those of the next memory keep their
+    class.
     """
     forced = [tuple(DIMS.index(d) for d in c.innermost) for c in reversed(constraints)]
     spatial_order = tuple(tuple(DIMS.index(d) for d in c.spatial) if c.level.fanout > 1 else () for c in reversed(constraints))
@@ -207,7 +207,7 @@ def _ordered(beam: Beam, state: Partial, constraints: Sequence[LevelConstraint])
             for o in dict.fromkeys(itertools.chain.from_iterable(by_class))
         ]
     )
-    # each mapping once
+    # without duplicates
     i, o, m = np.indices((len(inner), len(outer), state.size)).reshape(3, -1)
     parts = hashed([state.history[:2], order])[m], _number(inner)[i, m], _number(outer)[o, m]
     index = np.sort(np.unique(hashed(list(parts)), return_index=True)[1])
@@ -218,12 +218,12 @@ def _ordered(beam: Beam, state: Partial, constraints: Sequence[LevelConstraint])
 
 
 def _orders(beam: Beam, t: int) -> list[tuple[int, ...]]:
-    """Loop orders, innermost first, that keep tensor t stationary: they differ in the loop along which a window slides."""
+    """Loop orders, innermost first, that keep tensor t stationary; they differ in the loop along which a window slides."""
     tiles = beam.facts.tiles
     own = [int(d) for d in np.flatnonzero(~tiles.relevant[t] & (tiles.sizes > 1))]
     rest = [d for d in range(len(DIMS)) if d not in own]
     sliding = [d for window in tiles.windows for d in window.dims if tiles.sizes[d] > 1]
-    # after a window's loop the one that can undo its motion comes next
+    # directly outside a window's loop comes the one that can undo its motion
     orders = []
     leads = [d for d in sliding if d in (rest if t == tiles.windowed else own)] or [-1]
     for lead in leads:
@@ -237,7 +237,7 @@ def _orders(beam: Beam, t: int) -> list[tuple[int, ...]]:
 
 
 def _canonical(order: Ints, bounds: Ints, forced: tuple[int, ...]) -> Ints:
-    """A level's orders with forced innermost loops first and loops of bound 1 last, [p, mapping]."""
+    """A level's orders in a canonical form: forced innermost loops first, loops of bound 1 last, [p, mapping]."""
     column = np.arange(order.shape[1])
     trivial = bounds[order, column] == 1
     rank = np.arange(len(DIMS))[:, None] + np.where(trivial, 100 + order, 0)
@@ -247,7 +247,7 @@ def _canonical(order: Ints, bounds: Ints, forced: tuple[int, ...]) -> Ints:
 
 
 def _number(orders: Ints) -> Ints:
-    """A number for each order, [..., p, mapping], that tells it from others, [..., mapping]."""
+    """A number that identifies each order, [..., p, mapping], as [..., mapping]."""
     return np.asarray(np.tensordot(len(DIMS) ** np.arange(len(DIMS)), orders, (0, -2)))
 
 
@@ -257,7 +257,7 @@ def value(verdict: Verdict, objective: Objective) -> float:
 
 
 def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
-    """The objective, and the tie-breaker between equal values."""
+    """The objective and a tie-breaker between equal values."""
     if objective == "energy":
         return verdict.energy, verdict.cycles
     if objective == "latency":
@@ -266,7 +266,7 @@ def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
 
 
 def _best(nest: Nest, batch: Batch, objective: Objective, count: int, *, with_links: bool = False) -> tuple[Batch, Verdict]:
-    """The best `count` of the mappings that fit, and the verdict on them."""
+    """The best `count` of the mappings that fit, with their verdict."""
     firsts, seconds = np.full(batch.size, np.inf), np.full(batch.size, np.inf)
     for start in range(0, batch.size, _CHUNK):
         index = np.arange(start, min(start + _CHUNK, batch.size))
@@ -288,8 +288,8 @@ def narrow(
     effort: int,
     cut: float,
 ) -> Batch | None:
-    """What a narrow search of padded layers thinks best of each below `cut`, in every order that can matter, not judged; None
-    where that is nothing."""
+    """The mappings of each padded layer that a narrow search ranks best below `cut`, in all orders that can matter and not yet
+    evaluated; None where there are none."""
     beam = Beam.of(nest, constraints, objective, padded=padded)
     few, width = _FEW * effort, effort * len(padded)
     state = beam.explore(min(_NARROW * width, _MOST), min(_SPARE * few * len(padded), 512), cut).tilings

@@ -13,16 +13,16 @@ from hwflow.mapper.partial_mapping import Partial, concatenate, keep_best
 from hwflow.mapper.remaining_cost import RemainingCost
 from hwflow.mapper.tile_tables import TileTables
 
-_SCORED = 1 << 16  # about so many candidates are scored in one go: bounds the memory
+_SCORED = 1 << 16  # candidates scored per batch, approximately: bounds memory use
 SLACK = 12
-"""So many times the beam's width are compared for dominance."""
+"""Candidates compared for dominance, as a multiple of the beam's width."""
 
 
 @dataclass(frozen=True)
 class SpatialLoops:
-    """Spreads partial mappings over the fan-out below level k, which spans the tiles `spread`.
+    """Extends partial mappings by spatial loops over the fan-out below level k; `spread` are the tiles that these loops span.
 
-    `linked`: the tensor that MACs right below a fan-out hand on to one another, while it stays, as if they kept it; -1: none.
+    `linked`: the tensor that neighbouring MACs below the fan-out forward to each other while it is stationary; -1 for none.
     """
 
     cost: RemainingCost
@@ -39,7 +39,7 @@ class SpatialLoops:
         return self.cost.facts.tiles
 
     def enlarge(self, state: Partial, width: int, cut: float) -> tuple[Partial, float]:
-        """The best partial mappings after all spatial mappings, and the least score of those that the beam dropped."""
+        """The best partial mappings after this fan-out, and the lowest score among those that the beam dropped."""
         cost, tiles, level, k = self.cost, self._tiles, self._facts.levels[self.k], self.k
         masks = tiles.lattice.masks
         steps = self.spread - tiles.lattice.origin[self.spread]
@@ -52,7 +52,7 @@ class SpatialLoops:
             wider = block.place[rows] + steps[columns]
             fits = (level.fits[wider] & level.from_here[wider]).nonzero()[0]
             rows, columns = rows[fits], columns[fits]
-            if math.isfinite(cut) and k and not tiles.sound:  # most are too dear even if all of the fan-out shared every word
+            if math.isfinite(cut) and k and not tiles.sound:  # most exceed the cut even if the whole fan-out shared every word
                 over, reached = self.spread[columns], block.place[rows] + steps[columns]
                 least = cost.settled(block, *cost.uses(block, k - 1)).take(rows, axis=1) + cost.later[k].take(reached, axis=1)
                 growth = tiles.span[over] * cost.growth[k][reached]
@@ -77,7 +77,7 @@ class SpatialLoops:
         return new.take(index), min(dropped, lost)
 
     def _wider(self, old: Partial, over: Places) -> Partial:
-        """The mappings with loops spread over the fan-out."""
+        """The mappings with these spatial loops added."""
         tiles, prices, k = self._tiles, self._facts.prices, self.k
         words, cast, waits, parallel = old.words.copy(), old.cast.copy(), old.waits.copy(), old.parallel.copy()
         parallel[k] = tiles.span[over] * (parallel[k - 1] if k else 1.0)
@@ -98,7 +98,7 @@ class SpatialLoops:
         )
 
     def _multicast(self, t: int, place: Places, over: Places) -> Floats:
-        """How many instances share each word of tensor t, whose tiles are at `place`, if loops are spread `over` them."""
+        """How many instances share each word of tensor t, whose tiles are at `place`, under the spatial loops `over`."""
         tiles = self._tiles
         slides = tiles.slides if t == tiles.windowed else ()
         if not any(((tiles.extents[s.dim][over] > 1) & (tiles.extents[s.other][over] > 1)).any() for s in slides):
@@ -107,8 +107,8 @@ class SpatialLoops:
         return np.asarray(tiles.span[over] / self._facts.nest.shapes[t].distinct(extents[:, over], extents[:, place]))
 
     def _handed(self, place: Places, over: Places) -> tuple[Bools, Floats]:
-        """Where neighbours along a window could hand on tiles, because a loop of its other dimension moves them; and how many
-        instances share each word then at most."""
+        """Where neighbours along a window could forward tiles, because a loop of its other dimension moves the window, and the
+        largest number of instances that then share each word."""
         tiles, extents = self._tiles, self._tiles.lattice.tiles
         linked, most = np.zeros(len(over), dtype=np.bool_), tiles.idle[tiles.windowed][over]
         for window in tiles.windows:

@@ -17,14 +17,14 @@ from hwflow.mapper.partial_mapping import Partial, begin_transfers, keep_best
 from hwflow.mapper.remaining_cost import RemainingCost, Waiting, beaten
 from hwflow.mapper.tile_tables import TileTables
 
-_SCORED = 1 << 16  # about so many candidates are scored in one go, and
-_LOOKED = 1 << 19  # so many looked at: bounds the memory at any width of the beam
-_FIRST = 1 << 14  # candidates looked at before all others: what they give may make the rest needless
-_MANY = 1 << 12  # candidates for which it pays to look at their energy first
+_SCORED = 1 << 16  # candidates scored per batch, approximately, and
+_LOOKED = 1 << 19  # candidates examined per batch: both bound memory use at any beam width
+_FIRST = 1 << 14  # candidates examined first: their scores may rule out the rest
+_MANY = 1 << 12  # from this number of candidates on, scoring energy alone first saves time
 
 
 class _Jumps(NamedTuple):
-    """Scores, and which mapping jumps to which tile, with which tensor stationary."""
+    """Scores of jumps: from which mapping, to which tile, with which tensor stationary."""
 
     scores: Floats
     rows: Places
@@ -46,13 +46,13 @@ _NONE = _Jumps(np.zeros(0), _NOWHERE, _NOWHERE, _NOWHERE)
 
 @dataclass(frozen=True)
 class _Stage:
-    """What the scores of jumps are made of: arrays [..., mapping of `state`] and [..., tile of `room`].
+    """Terms of the scores of jumps: arrays [..., mapping of `state`] and [..., tile of `room`].
 
     Attributes:
-        closed, waiting: what the mappings' transfers cost, as `RemainingCost.uses` tells.
-        halos: the least share renewed of what waits, by the transfer.
-        fresh: what the transfers cost that begin here or above; `cheapest`: whatever stays.
-        growth: of the fan-outs above.
+        closed, waiting: costs of the mappings' transfers, as `RemainingCost.uses` gives them.
+        halos: the smallest share of each waiting transfer's tile that is renewed.
+        fresh: costs of the transfers that begin at this level or above, by stationary tensor; `cheapest`: their minimum.
+        growth: how much parallelism the fan-outs above can add.
     """
 
     state: Partial
@@ -67,7 +67,7 @@ class _Stage:
 
 @dataclass(frozen=True)
 class TemporalLoops:
-    """Adds the temporal loops of the memory at level k to partial mappings."""
+    """Extends partial mappings by the temporal loops of the memory at level k."""
 
     cost: RemainingCost
     k: int
@@ -85,9 +85,9 @@ class TemporalLoops:
         return self.cost.facts.levels[self.k]
 
     def enlarge(self, state: Partial, width: int, most: int, cut: float) -> tuple[Partial, float]:
-        """All loops: every larger tile that fits, and which tensor is stationary meanwhile.
+        """The best partial mappings over all loops of this level: every larger tile that fits, with each stationary tensor.
 
-        `most`: so many are compared for dominance, before the `width` best are kept.
+        `most`: candidates compared for dominance before the `width` best are kept.
         """
         state = state.take(np.argsort(state.score, kind="stable"))
         stage = self._stage(state, cut)
@@ -125,7 +125,7 @@ class TemporalLoops:
         closed, waiting = cost.uses(state, k)
         room = self._candidates(state)
         fresh = cost.opened(k, room)
-        if math.isfinite(cut):  # leave out what no partial mapping can pay for
+        if math.isfinite(cut):  # leave out tiles that exceed the cut from every partial mapping
             alone = closed.min(axis=1)[:, None] + fresh.min(axis=0)
             best = state.parallel.max(axis=1, keepdims=True)
             best[:k] = state.parallel[:k].min(axis=1, keepdims=True)
@@ -137,7 +137,7 @@ class TemporalLoops:
     # Which tiles are worth a jump ------------------------------------------------------------------------------------
 
     def _candidates(self, state: Partial) -> Places:
-        """Of the tiles of the level's room, those that are worth a jump."""
+        """The tiles of this level that can be part of a best mapping."""
         k, level, levels, lattice = self.k, self._level, self._facts.levels, self._tiles.lattice
         room = level.room
         keep = level.from_above[room]
@@ -146,14 +146,14 @@ class TemporalLoops:
             keep &= np.isin(lattice.masks[room] & fixed, lattice.masks[state.place] & fixed)
         spread_above = any(above.spatial is not None for above in levels[k + 1 :])
         last = not spread_above and not any(above.temporal.any() for above in levels[k + 1 : -1])
-        if last and k > 0 and not (self._tiles.sound and level.forced):  # an order that is forced can make larger tiles dearer
+        if last and k > 0 and not (self._tiles.sound and level.forced):  # with a forced order, larger tiles can cost more
             keep &= self._undominated(state.place)[room]
         return room[keep]
 
     @functools.cached_property
     def _tops(self) -> tuple[Bools, list[tuple[Bools, Places]]]:
-        """Of the last memory: which tiles no multiple beats, and for each tensor which none beats along the dimensions
-        irrelevant to it, with each tile's part along these."""
+        """For the last memory: the tiles that no multiple dominates, and for each tensor those that none dominates along the
+        dimensions irrelevant to it, with each tile's part along these."""
         temporal, relevant, lattice = self._level.temporal, self._tiles.relevant, self._tiles.lattice
         worse = beaten(self._facts, self.k)[temporal]
         own = [lattice.share(~on) for on in relevant]
@@ -161,10 +161,11 @@ class TemporalLoops:
         return np.asarray(~worse.any(axis=0)), list(zip(along, own, strict=True))
 
     def _undominated(self, below: Places) -> Bools:
-        """Of the last memory's tiles those of which no multiple fits and costs no more, [tile]: below it nothing gets worse.
+        """The last memory's tiles that no multiple dominates, that is, fits and costs no more, [tile].
 
-        But where a jump leaves a tensor waiting, because all its loops are irrelevant to it, further loops could end that:
-        there only multiples along the same dimensions count, and a tile from which there is no jump at all stays.
+        The levels below do not get worse with a larger tile. But where a jump leaves a tensor waiting, because all its loops
+        are irrelevant to the tensor, further loops could end the wait: there only multiples along the same dimensions count,
+        and a tile without any jump is kept.
         """
         best, ways = self._tops
         keep = best | self._marked(below)
@@ -180,21 +181,21 @@ class TemporalLoops:
     # The jumps -------------------------------------------------------------------------------------------------------
 
     def _legal(self, places: Places, stage: _Stage) -> tuple[Places, Places]:
-        """From which of some tiles a level's loops can lead to which tiles of its room."""
+        """Which tiles of this level its loops can reach from which of the given tiles."""
         masks = self._tiles.lattice.masks
         below, fixed = masks[places], self._tiles.lattice.bits(~self._level.temporal)
         rows, columns = np.nonzero(((below[:, None] ^ masks[stage.room]) & (below | fixed)[:, None]) == 0)
         return rows, columns
 
     def _jumps(self, stage: _Stage, rows: Places, columns: Places, cut: float) -> _Jumps:
-        """Those of some legal jumps whose scores are below `cut`."""
+        """The legal jumps whose scores are below `cut`."""
         k, state, room = self.k, stage.state, stage.room
         loops = room[columns] - (state.place - self._tiles.lattice.origin[state.place])[rows]
         results = []
         for t in range(len(TENSORS)):
             of = self._level.order.useful[t][loops].nonzero()[0]
             row, column, over = rows[of], columns[of], loops[of]
-            if len(of) > _MANY:  # most are too dear even if no bandwidth binds
+            if len(of) > _MANY:  # most exceed the cut even if no bandwidth limits them
                 energy = self._totals(stage, t, row, column, over, slice(0, 1))
                 some = (self.cost.objective_of(energy, state.parallel, k, stage.growth[column], row) < cut).nonzero()[0]
                 row, column, over = row[some], column[some], over[some]
@@ -205,12 +206,12 @@ class TemporalLoops:
         return _joined(results)
 
     def _totals(self, stage: _Stage, t: int, row: Places, column: Places, over: Places, which: slice) -> Floats:
-        """What jumps cost with tensor t stationary, of some resources, [resource, jump]; `over`: the bounds of their loops."""
+        """Costs of jumps with tensor t stationary, for some resources, [resource, jump]; `over`: the bounds of their loops."""
         state, order, tiles = stage.state, self._level.order, self._tiles
-        still = order.still[t][over]  # no loop that tensor t depends on: its transfers go on waiting
+        still = order.still[t][over]  # no loop is relevant to tensor t: its transfers keep waiting
         trivial, share = tiles.span[over] == 1, order.share[t][over]
         total = stage.closed[which].take(row, axis=1) + stage.cheapest[which].take(column, axis=1)
-        # where t goes on waiting, the next loops leave either t alone, with what begins here, or another tensor
+        # while t waits, the next loops keep either t stationary, with what begins here, or another tensor
         again = still.nonzero()[0]
         onward = tiles.alone[t][state.place][row[again]] - share[again]
         better = stage.fresh[t][which].take(column[again], axis=1) - stage.cheapest[which].take(column[again], axis=1)
@@ -227,7 +228,7 @@ class TemporalLoops:
         return np.maximum(total, 0.0)
 
     def _jumped(self, old: Partial, jumps: _Jumps) -> Partial:
-        """The mappings after their jumps, with the transfers that these close and begin."""
+        """The mappings after their jumps, with the transfers that the jumps end and begin."""
         tiles, order = self._tiles, self._level.order
         over = jumps.tiles - old.place + tiles.lattice.origin[old.place]
         words, waits = old.words.copy(), old.waits.copy()
@@ -244,9 +245,9 @@ class TemporalLoops:
         )
 
     def _moved(self, since: Places, place: Places, loops: Places, stays: Ints | int, rows: Places | slice) -> Floats:
-        """The least share of the tile `since` that the level's loops renew if they leave tensor `stays` alone, [..., jump].
+        """The smallest share of the tile `since` that the level's loops renew with tensor `stays` stationary, [..., jump].
 
-        `rows`: of which mapping each jump is.
+        `rows`: the mapping of each jump.
         """
         least = np.ones((*since.shape[:-1], len(loops)))
         for s, (slide, leads) in enumerate(zip(self._tiles.slides, self._tiles.leads, strict=True)):

@@ -19,8 +19,8 @@ from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.layers import DIMS
 
 MOST = 600_000
-"""Tiles of a lattice; each costs about a kilobyte. Layers of published networks have fewer than a third of that."""
-_BITS = 62  # of a mask
+"""Tiles of a lattice, which take about a kilobyte each. Layers of published networks have less than a third of this."""
+_BITS = 62  # bits of a mask
 
 
 @functools.cache
@@ -32,7 +32,7 @@ def divisors(n: int) -> tuple[int, ...]:
 
 @functools.cache
 def powers(n: int) -> tuple[tuple[int, int], ...]:
-    """The prime powers that n is the product of, as (prime, exponent)."""
+    """The prime factorization of n, as (prime, exponent)."""
     found, left, p = [], n, 2
     while left > 1:
         exponent = 0
@@ -46,8 +46,10 @@ def powers(n: int) -> tuple[tuple[int, int], ...]:
 
 @functools.lru_cache(maxsize=64)
 def steps(sizes: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """For each size the powers that it is the product of, as (base, exponent), the bases coprime: primes, unless that would
-    make a lattice of more than `MOST` tiles. Then powers of primes, and where that is not enough, products of these."""
+    """A factorization of each size into powers of coprime bases, as (base, exponent).
+
+    The bases are primes unless the lattice would then have more than `MOST` tiles; otherwise prime powers, and where these do
+    not suffice, products of them."""
     found = [list(powers(n)) for n in sizes]
 
     def tiles(of: list[tuple[int, int]]) -> int:
@@ -67,8 +69,8 @@ def steps(sizes: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
 
 
 class Part(NamedTuple):
-    """The tiles of one layer in a lattice: their first and last place, the latter excluded, and dimension, base, largest
-    exponent and stride (what a one adds to the place) of each digit."""
+    """The tiles of one layer in a lattice: their first place, the place after the last, and for each digit its dimension, base,
+    largest exponent and stride (by how much an increment of the digit moves the place)."""
 
     start: int
     stop: int
@@ -77,21 +79,21 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Lattice:
-    """Every tile whose extents divide the sizes of a layer, or of a coarse lattice a part of them; for one layer or several.
+    """All tiles whose extents divide the sizes of a layer, or a subset of them in a coarse lattice; for one layer or several.
 
-    A tile's place has the exponents of the bases of its extents (see `steps`) as digits, dimension by dimension, the last
-    running fastest, counted from where its layer begins. So the place of a product is the sum of the places, and that of a
-    ratio their difference, less or plus the layer's `origin`.
+    A tile's place is a number whose digits are the exponents of its extents (see `steps`), dimension by dimension with the last
+    varying fastest, plus the layer's `origin`. The place of a product is therefore the sum of the places minus `origin`, and
+    that of a quotient their difference plus `origin`.
 
     Attributes:
         tiles: extents, [dimension, tile].
-        masks: the digits as bits, as many ones as a digit says, and more for the layer: one tile divides another of the same
-            layer if its ones are among the other's, and none of another layer.
-        origin: where the tile's layer begins, which is the place of its smallest tile, [tile].
-        rest: the place of what is left of the layer around a tile, [tile].
+        masks: each digit in unary, and bits that identify the layer: a tile divides another of the same layer if its ones are
+            a subset of the other's, and none of another layer.
+        origin: the first place of the tile's layer, that of its smallest tile, [tile].
+        rest: the place of the quotient of layer and tile, [tile].
         parts: the layers.
         fields: offset and width of each dimension's bits in the masks.
-        complete: whether all divisors are there.
+        complete: whether all divisors are included.
     """
 
     tiles: Ints
@@ -104,7 +106,7 @@ class Lattice:
 
     @property
     def size(self) -> int:
-        """How many tiles there are."""
+        """The number of tiles."""
         return len(self.masks)
 
     def places(self, tiles: Ints, part: int = 0) -> Places:
@@ -116,12 +118,12 @@ class Lattice:
         return place
 
     def spanning(self, dims: Bools) -> Bools:
-        """Which tiles have loops of some dimensions only, given as flags."""
+        """Which tiles have extents above 1 only in the given dimensions (flags)."""
         others = self.bits(~dims)
         return np.asarray((self.masks ^ self.masks[self.origin]) & others == 0)
 
     def share(self, dims: Bools) -> Places:
-        """What the extents of some dimensions, given as flags, add to each tile's place, [tile]."""
+        """The contribution of the given dimensions (flags) to each tile's place, [tile]."""
         share = np.zeros(self.size, dtype=np.intp)
         for start, stop, axes in self.parts:
             for d, _, exponent, stride in axes:
@@ -130,12 +132,12 @@ class Lattice:
         return share
 
     def bits(self, dims: Bools) -> int:
-        """The bits of the masks that belong to some dimensions, given as flags."""
+        """The mask bits of the given dimensions (flags)."""
         return sum((1 << width) - 1 << offset for (offset, width), some in zip(self.fields, dims, strict=True) if some)
 
 
 def together(layers: Sequence[tuple[int, ...]]) -> int:
-    """How many of some layers, from the first on, the masks of one lattice can tell apart."""
+    """How many of the layers, counted from the first, the masks of one lattice can distinguish."""
     widths = [0] * len(DIMS)
     for i, sizes in enumerate(layers):
         widths = [max(width, sum(e for _, e in of)) for width, of in zip(widths, steps(sizes), strict=True)]
@@ -146,7 +148,7 @@ def together(layers: Sequence[tuple[int, ...]]) -> int:
 
 @functools.lru_cache(maxsize=4)  # large ones take 50 MB
 def lattice_of(*layers: tuple[int, ...]) -> Lattice:
-    """The lattice of tiles of one or several layers of these sizes."""
+    """The lattice of one or several layers with these sizes."""
     bases = [steps(sizes) for sizes in layers]
     widths = [max(sum(e for _, e in of[d]) for of in bases) for d in range(len(layers[0]))]
     offsets = [0, *itertools.accumulate(widths)]
@@ -156,7 +158,7 @@ def lattice_of(*layers: tuple[int, ...]) -> Lattice:
     starts = [0, *stops[:-1]]
     tiles, masks, parts = np.empty((len(widths), stops[-1]), dtype=np.int64), np.empty(stops[-1], dtype=np.int64), []
     for i, (layer, shape, start, stop) in enumerate(zip(bases, shapes, starts, stops, strict=True)):
-        # no such number has all the ones of another
+        # none of these numbers contains all ones of another
         mask = np.full(1, (i | (i ^ (1 << half) - 1) << half) << offsets[-1], dtype=np.int64)
         for d, (of, offset, width) in enumerate(zip(layer, offsets, widths, strict=False)):
             extents, bits = _divisors(of, offset, width)
@@ -164,7 +166,7 @@ def lattice_of(*layers: tuple[int, ...]) -> Lattice:
             mask = np.bitwise_or.outer(mask, bits).ravel()
         masks[start:stop] = mask
         parts.append(Part(start, stop, _axes(layer)))
-    if offsets[-1] + 2 * half < 31:  # comparisons of all with all read half as much
+    if offsets[-1] + 2 * half < 31:  # halves the memory traffic of all-pairs comparisons
         masks = masks.astype(np.int32)
     origin, last = (np.repeat(ends, [part.stop - part.start for part in parts]) for ends in (starts, stops))
     rest = last - 1 - np.arange(stops[-1]) + origin
@@ -173,7 +175,7 @@ def lattice_of(*layers: tuple[int, ...]) -> Lattice:
 
 
 def _divisors(of: tuple[tuple[int, int], ...], offset: int, width: int) -> tuple[Ints, Ints]:
-    """A dimension's extents and their masks. Bits of which another layer has more are set in all."""
+    """A dimension's extents and their masks; bits that only other layers need are set in all of them."""
     extents, bits, used = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64), offset
     for base, exponent in of:
         digit = np.arange(exponent + 1)
@@ -193,7 +195,7 @@ def _axes(layer: tuple[tuple[tuple[int, int], ...], ...]) -> tuple[tuple[int, in
 
 
 def least_of_multiples(values: Floats, lattice: Lattice, dims: Bools) -> Floats:
-    """For each tile that spans only some dimensions, given as flags, the least value of all its multiples of that kind, itself
+    """For each tile that spans only the given dimensions (flags), the minimum over its multiples of the same kind, itself
     included, [..., tile]."""
     least, stop = values.copy(), 0
     for part in lattice.parts:
@@ -210,7 +212,7 @@ def least_of_multiples(values: Floats, lattice: Lattice, dims: Bools) -> Floats:
 
 @functools.lru_cache(maxsize=64)
 def spreads(sizes: tuple[int, ...], allowed: tuple[bool, ...], fanout: int) -> Ints:
-    """Every spatial mapping over a fan-out that the lattice has, [spatial mapping, dimension]."""
+    """All spatial mappings of the lattice over a fan-out, [spatial mapping, dimension]."""
     spatial = np.ones((1, len(sizes)), dtype=np.int64)
     for d, of in enumerate(steps(sizes)):
         if not allowed[d] or not of:

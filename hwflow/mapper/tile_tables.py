@@ -16,7 +16,7 @@ from hwflow.mapper.tile_lattice import Lattice, lattice_of
 
 
 class Window(NamedTuple):
-    """A sliding window: an axis of the tensor, its two dimensions, and by how much a step of each moves it."""
+    """A sliding window: an axis of the tensor, its two dimensions, and how far a step of each moves the window."""
 
     axis: int
     dims: tuple[int, int]
@@ -24,7 +24,7 @@ class Window(NamedTuple):
 
 
 class Slide(NamedTuple):
-    """A loop along a sliding window: its dimension, the window's other one, and by how much a step moves the window."""
+    """A loop along a sliding window: its dimension, the window's other dimension, and how far a step moves the window."""
 
     dim: int
     other: int
@@ -33,12 +33,12 @@ class Slide(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What the order of a level's loops can do, by their bounds, [..., tile].
+    """What the order of a level's loops can achieve, by the loops' bounds, [..., tile].
 
     Attributes:
-        share: of the words that a tensor still moves if it is left alone as long as can be, [tensor, tile].
-        still: whether it is left alone by all loops; `useful`: whether it is worth choosing, both [tensor, tile].
-        first: whether a loop along a sliding window can come before all others that move it, [slide, tile].
+        share: share of a tensor's words that still move if it is stationary for as long as possible, [tensor, tile].
+        still: whether no loop moves the tensor; `useful`: whether keeping it stationary can pay, both [tensor, tile].
+        first: whether a loop along a sliding window can be inside all others that move the window, [slide, tile].
     """
 
     share: Floats
@@ -49,22 +49,22 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True)
 class TileTables:
-    """Tables over the tiles of a lattice, [..., tile]; tiles are given by their places in it.
+    """Tables over the tiles of a lattice, [..., tile]; tiles are given by their places in the lattice.
 
     Attributes:
         sizes: of the layer's dimensions; `macs`: its multiply-accumulates.
-        sound: whether windows are counted so that no mapping moves fewer words.
+        sound: whether counts for windows are lower bounds for every mapping.
         relevant: which dimensions a tensor depends on, [tensor, dimension].
         windowed: the tensor with sliding windows, or -1; `windows`: these; `slides`: the loops along those that overlap.
-        extents: of the dimensions that have any loops, by dimension, [tile].
+        extents: extents of the dimensions with loops, by dimension, [tile].
         span: product of all extents, [tile].
-        idle: product of the extents along which a tensor stays the same, [tensor, tile]; `alone`: its ratio to that of the
-            whole layer.
-        volume: words of each tensor in a tile, [tensor, tile]; `final`: of the layer's outputs, less what padding adds, [tile].
+        idle: product of the extents of the dimensions irrelevant to a tensor, [tensor, tile]; `alone`: its ratio to that of
+            the whole layer.
+        volume: words of each tensor in a tile, [tensor, tile]; `final`: those of the layer's outputs, without padding, [tile].
         waste: by how much padding enlarges the tile's layer, [tile].
         sides: the length of a window along its axis, [window, tile].
-        skips: for some dimensions the tiles of which a multiple along it can cost more, [tile].
-        leads: with which stationary tensor a slide's loop can be the innermost, [slide, tensor].
+        skips: for some dimensions the tiles whose multiples along the dimension can cost more, [tile].
+        leads: which tensor can be stationary while a slide's loop is the innermost, [slide, tensor].
     """
 
     lattice: Lattice
@@ -87,15 +87,15 @@ class TileTables:
     leads: Bools
 
     def overlap(self, slide: Slide, since: Places, place: Places) -> Floats:
-        """The share of the tile `since` that a step of the loop outside the tile `place` renews, [..., mapping]."""
+        """The share of the tile `since` that one step of the loop around the tile `place` renews, [..., mapping]."""
         side = self.sides[slide.window][since]
         return np.asarray(1 - np.maximum(side - slide.step * self.extents[slide.dim][place], 0) / side)
 
     def renewed(self, slide: Slide, part: Floats, place: Places, loops: Places) -> Floats:
-        """The share renewed on average by all steps of the `loops` outside the tile `place`, where each renews `part`.
+        """The average share renewed over all steps of the `loops` around the tile `place`, where each step renews `part`.
 
-        Timeloop forgets all but the last two tiles: a loop of the window's other dimension that undoes a motion is free. Then
-        only the first loop's own steps count, at least every second one; sound scores allow for that.
+        Timeloop remembers only the last two tiles, so a loop of the window's other dimension that undoes a motion costs
+        nothing. Then only the first loop's own steps count, at least every second one; sound scores allow for this.
         """
         bound = self.extents[slide.dim][loops]
         if self.sound:
@@ -104,7 +104,7 @@ class TileTables:
         return np.asarray(part + (1 - part) / bound)
 
     def least_halo(self, since: Places, place: Places) -> Floats:
-        """The least share of a window's tile that a step of any loop still open renews, [..., mapping]."""
+        """The smallest share of a window's tile that a step of any loop not yet fixed renews, [..., mapping]."""
         least = np.ones(since.shape)
         for slide in self.slides:
             share = self.renewed(slide, self.overlap(slide, since, place), place, self.lattice.rest[place])
@@ -112,7 +112,7 @@ class TileTables:
         return least
 
     def order(self, innermost: tuple[int, ...]) -> Order:
-        """What orders can do at a level whose innermost loops are these."""
+        """What the loop orders can achieve at a level with these innermost loops."""
         idle = self.idle.copy()
         for t in range(len(TENSORS)):
             moved = np.zeros(self.lattice.size, dtype=np.bool_)
@@ -133,13 +133,13 @@ class TileTables:
         return Order(1 / idle, idle == self.span, useful, first)
 
     def whole_along(self, dims: Bools) -> Bools:
-        """Which tiles have all of some dimensions, given as flags."""
+        """Which tiles span the whole layer along the given dimensions (flags)."""
         bits = self.lattice.bits(dims)
         return np.asarray((self.lattice.masks & bits) == bits)
 
 
 def tile_tables(nest: Nest, *, sound: bool, padded: Sequence[tuple[int, ...]] = ()) -> TileTables:
-    """The tables of a layer, or where `padded` gives sizes to take instead, of one or several padded layers together."""
+    """The tables of a layer, or of one or several padded layers with the sizes that `padded` gives."""
     sizes = nest.sizes
     lattice = lattice_of(*(padded or [tuple(int(n) for n in sizes)]))
     extents = {int(d): lattice.tiles[d].astype(np.float64) for d in np.flatnonzero(sizes > 1)}
@@ -152,7 +152,7 @@ def tile_tables(nest: Nest, *, sound: bool, padded: Sequence[tuple[int, ...]] = 
         alone[:, start:stop] = idle[:, start:stop] / idle[:, stop - 1, None]
     windowed = next((t for t, shape in enumerate(nest.shapes) if shape.windows), -1)
     windows = _windows(nest, windowed)
-    # windows that have only one dimension don't slide over themselves
+    # a window of one dimension does not overlap itself
     overlapping = [w for w in windows if set(w.dims) <= set(extents)]
     slides = tuple(
         Slide(d, other, step, w)
@@ -163,9 +163,9 @@ def tile_tables(nest: Nest, *, sound: bool, padded: Sequence[tuple[int, ...]] = 
     for slide in slides:
         sides[slide.window] += slide.step * (extents[slide.dim] - 1)
     skips = _skipping(nest, lattice, extents)
-    if sound:  # sound scores are not so even where windows slide
+    if sound:  # with sliding windows even sound scores are no bounds for these
         skips |= {slide.dim: np.ones(lattice.size, dtype=np.bool_) for slide in slides}
-    # a window slides along the innermost loop: with which stationary tensor a dimension's loop can be that
+    # a window slides along the innermost loop: which tensor can be stationary while a dimension's loop is that one
     leads = np.array([[t == windowed or not relevant[t, s.dim] for t in range(len(TENSORS))] for s in slides], dtype=np.bool_)
     return TileTables(
         lattice=lattice,
@@ -219,12 +219,12 @@ def _measured(nest: Nest, lattice: Lattice, extents: Mapping[int, Floats], relev
 
 
 def _skipping(nest: Nest, lattice: Lattice, extents: Mapping[int, Floats]) -> dict[int, Bools]:
-    """For some dimensions the tiles outside which a step of the dimension leaves words out, so that the hull of a larger tile
-    holds words that nobody wants. Elsewhere larger tiles never cost more (ours):
+    """For some dimensions the tiles around which a step of the dimension skips words, so that the hull of a larger tile
+    contains unused words. Elsewhere larger tiles never cost more; the argument is hwflow's own:
 
-    Where b tiles of e steps of c words sweep over an axis, of which the other dimensions span s words, each renews c e
-    words, or all its s + c (e - 1) if it starts anew. Over all of b e steps the first is always as much, and the second the
-    less the larger e is, as long as s >= c.
+    Let b tiles of e steps of c words each sweep along an axis, on which the other dimensions span s words. A tile renews c e
+    words, or all of its s + c (e - 1) words if it starts anew. Over all b e steps the former total does not depend on e, and
+    the latter falls with e as long as s >= c.
     """
     skips: dict[int, Bools] = {}
     for shape in nest.shapes:

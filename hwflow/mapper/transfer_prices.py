@@ -23,11 +23,10 @@ class TransferPrices:
         transfers: all of them, by tensor, the innermost first; `of`: the slice of each tensor's.
         levels: the level of each resource, -1 for energy, [resource].
         low, high, spared_low, spared_high: prices of a word, [resource, transfer]; see `hwflow.mapper.resources`.
-        future: instances below a transfer's fan-outs above a level, [level, transfer, 1].
+        future: instances below those of a transfer's fan-outs that are above a level, [level, transfer, 1].
         begun: transfers that have begun, by level; `shared`: those that cross a fan-out so far; `fans`: fan-outs so far.
-        leaks: what instances leak in a cycle: those of levels with as many in use as at the level reached, and by the level
-            where that is not so.
-        paces: runs of resources, and a level with as many instances in use, or -1 where that is all of them.
+        leaks: leakage per cycle: of the levels with as many active instances as the level reached, and of each other level.
+        paces: runs of resources with a level that has as many active instances, or -1 where all instances are active.
     """
 
     transfers: tuple[Transfer, ...]

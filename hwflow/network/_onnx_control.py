@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,7 +93,7 @@ def _loop(run: Run, node: Node, scope: Scope, opsets: Mapping[str, int], prefix:
     if decided and _true(going) and _hands_on(body):
         if trips is None:
             raise node.failure("it never ends: it has no trip count, and its body does not change the condition")
-        run.afford(max(trips, 0) * (1 + len(body.node)))  # `once` follows at least these
+        run.afford(max(trips, 0) * (1 + _least_nodes(body, scope.new_child(held))))
     while decided and (trips is None or iteration < trips) and _true(going):
         results = once(known(np.array(iteration, dtype=np.int64)), going, state)
         going = results[0] or Other(None)
@@ -239,6 +240,35 @@ def _hands_on(body: Any) -> bool:
     while name in same:  # each once: a damaged graph may go round
         name = same.pop(name)
     return bool(name == body.input[1].name)
+
+
+def _least_nodes(body: Any, values: Mapping[str, Value | None]) -> int:
+    """Nodes that one run of a body follows at least: its own, and those of loops in it whose trip counts are stored.
+
+    Args:
+        values: what the body can see, by name.
+    """
+    seen = ChainMap({name: known(np.array(number)) for name, number in _numbers(body)}, dict(values))
+    count = len(body.node)
+    for node in body.node:
+        inner = next((a.g for a in node.attribute if a.name == "body"), None) if node.op_type == "Loop" else None
+        if inner is None or node.domain or not (inner.output and len(inner.input) > 1 and _hands_on(inner)):
+            continue
+        trips, going = (seen.get(name) if name else None for name in (*node.input, "", "")[:2])
+        if isinstance(trips, Tensor) and trips.data is not None and trips.data.size == 1 and (going is None or _true(going)):
+            count += max(int(trips.data.ravel()[0]), 0) * (1 + _least_nodes(inner, seen))
+    return count
+
+
+def _numbers(graph: Any) -> Iterator[tuple[str, int]]:
+    """The stored whole numbers of a graph, by name."""
+    held = [(tensor.name, tensor) for tensor in graph.initializer]
+    held += [(n.output[0], a.t) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"]
+    for name, tensor in held:
+        if tensor.data_type == TensorProto.INT64 and math.prod(tensor.dims) == 1 and not tensor.external_data:
+            numbers = tensor.int64_data or np.frombuffer(tensor.raw_data, "<i8", len(tensor.raw_data) // 8)
+            if len(numbers) == 1:
+                yield name, int(numbers[0])
 
 
 def _unfollowed(run: Run, node: Node, results: Values) -> Values:

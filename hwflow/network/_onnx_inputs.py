@@ -112,12 +112,14 @@ def _write_batch(inputs: list[Any], batch: int, symbols: dict[str, int]) -> None
 
 
 def _open(value: Any, axis: int, path: Path) -> ImportFailed:
-    dim = value.type.tensor_type.shape.dim[axis]
-    symbol = f" ({dim.dim_param!r})" if dim.dim_param else ""
-    remedy = "--batch 1 (batch=), or the whole shape with --input" if axis == 0 else "--input"
+    dims = value.type.tensor_type.shape.dim
+    also = [other for other in range(axis + 1, len(dims)) if not dims[other].HasField("dim_value") or dims[other].dim_value < 1]
+    named = [f"{one} ({dims[one].dim_param!r})" if dims[one].dim_param else str(one) for one in (axis, *also)]
+    remedy = "--batch 1 (batch=), or the whole shape with --input" if axis == 0 and not also else "--input"
+    which, them = (f"dimensions {', '.join(named)}", "are left open") if also else (f"dimension {named[0]}", "is left open")
     return ImportFailed(
-        f"{path}: dimension {axis}{symbol} of input {value.name!r}, {_sizes(value.type.tensor_type)}, is left open by the "
-        f"file; give it with {remedy} {_example(value)} (input_shape=)."
+        f"{path}: {which} of input {value.name!r}, {_sizes(value.type.tensor_type)}, {them} by the file; give "
+        f"{'all' if also else 'it'} with {remedy} {_example(value)} (input_shape=)."
     )
 
 

@@ -17,12 +17,14 @@ for _package in ("torch", "torch_pruning", "gymnasium"):
 from hwflow.compression.accuracy import ProxySettings  # noqa: E402
 from hwflow.compression.budget import Budget  # noqa: E402
 from hwflow.compression.channels.discovery import find_groups  # noqa: E402
+from hwflow.compression.channels.gradual_options import GradualSettings  # noqa: E402
 from hwflow.compression.channels.groups import Group, Grouping  # noqa: E402
 from hwflow.compression.channels.surgery import prune_model, rank_channels  # noqa: E402
+from hwflow.compression.contest.contest import Contest, compress, compress_many  # noqa: E402
 from hwflow.compression.method import Compressed, Decision, Execution, Method, Task  # noqa: E402
 from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
 from hwflow.compression.registry import METHODS  # noqa: E402
-from hwflow.compression.result import PruneResult, load_pruned  # noqa: E402
+from hwflow.compression.result import PruneResult, load_compressed, load_pruned  # noqa: E402
 from hwflow.compression.run import prune  # noqa: E402
 from hwflow.compression.search.ddpg import Hyperparameters  # noqa: E402
 from hwflow.compression.search.environment import PruningEnv  # noqa: E402
@@ -32,8 +34,10 @@ __all__ = [
     "METHODS",
     "Budget",
     "Compressed",
+    "Contest",
     "Decision",
     "Execution",
+    "GradualSettings",
     "Group",
     "Grouping",
     "Hyperparameters",
@@ -44,7 +48,10 @@ __all__ = [
     "PruningEnv",
     "Settings",
     "Task",
+    "compress",
+    "compress_many",
     "find_groups",
+    "load_compressed",
     "load_pruned",
     "prune",
     "prune_model",

@@ -14,6 +14,7 @@ from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.components import Positive
+from hwflow.hardware.pe_types import PeTypeName
 from hwflow.metrics import OBJECTIVES
 from hwflow.validation import Strict, explain
 
@@ -125,9 +126,10 @@ class NetworkSpec(_Checked):
 
 
 class AcceleratorSpec(_Checked):
-    """An accelerator, the values of its fields, and what must hold between them."""
+    """An accelerator, the values of its fields, and what must hold between them. `pe_types` are values of its `pe_type`."""
 
     base: Annotated[str, Field(min_length=1)]
+    pe_types: Annotated[tuple[PeTypeName, ...], _Listed] | None = None
     set: dict[str, Annotated[tuple[Any, ...], BeforeValidator(expand)]] = Field(default_factory=dict)
     where: Annotated[str, Field(min_length=1)] | None = None
 

@@ -184,8 +184,11 @@ class Records:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, file: Path, header: Mapping[str, Any], checker: Checker) -> Iterator[Records]:
+def opened(folder: Path, file: Path, header: Mapping[str, Any], checker: Checker, *, grows: bool = False) -> Iterator[Records]:
     """Begin the sweep of `file` in `folder`, or go on with it. Meanwhile no other run can.
+
+    Args:
+        grows: whether the sweep's first designs are those of the same sweep with fewer points, whose folder it then continues.
 
     Raises:
         InputError: where the folder holds something else, or another sweep: it lists what differs.
@@ -205,7 +208,7 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any], checker: Checker
         records = Records(path)
         try:
             records.read_header()
-            _begin(records, folder, file, json.loads(json.dumps(header)))
+            _begin(records, folder, file, json.loads(json.dumps(header)), grows=grows)
             records.read(checker)
             yield records
         finally:
@@ -229,7 +232,7 @@ def _bytes(file: Path) -> bytes:
     return read_bytes(file, "sweep file", "description")
 
 
-def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any]) -> None:
+def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any], *, grows: bool) -> None:
     copy = folder / "sweep.yaml"
     if records.header is None:
         write_bytes(copy, _bytes(file))
@@ -240,8 +243,14 @@ def _begin(records: Records, folder: Path, file: Path, header: dict[str, Any]) -
             f"{folder} was begun by another version of hwflow, whose records (format {shown(records.header['format'])}) this "
             f"one (format {FORMAT}) does not continue: name another folder. Layers that were costed already are in the cache."
         )
-    changed = differences(read_yaml(copy, "sweep file"), read_yaml(file, "sweep file"))
+    before, now = read_yaml(copy, "sweep file"), read_yaml(file, "sweep file")
+    changed = differences(before, now)
     changed += differences(records.header, header)
+    if len(changed) == 1 and changed[0].startswith("sample.points was"):
+        if grows and before["sample"]["points"] < now["sample"]["points"]:
+            write_bytes(copy, _bytes(file))
+            return
+        changed[0] += " (only a sample of method random, smaller than the space, can grow)"
     if changed:
         more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
         raise InputError(

@@ -162,13 +162,16 @@ def _place(gene: float, count: int) -> int:
 
 def _entry(spec: AcceleratorSpec, where: str, folder: Path) -> Entry:
     base = Accelerator.load(located(spec.base, folder, presets()))
-    for field, values in spec.set.items():
+    if spec.pe_types is not None and "pe_type" in spec.set:
+        raise InputError(f"{where}: pe_types and set.pe_type say the same; leave one out.")
+    fields = spec.set if spec.pe_types is None else {"pe_type": spec.pe_types, **spec.set}
+    for field, values in fields.items():
         _check(base, field, values, f"{where}.set")
     constraint = Constraint(spec.where, f"{where}.where") if spec.where else None
     present = _values(base)
     if constraint is not None:
-        constraint.known({**present, **spec.set})
-    return Entry(spec.base, base, spec.set, constraint, present)
+        constraint.known({**present, **fields})
+    return Entry(spec.base, base, fields, constraint, present)
 
 
 def _values(accelerator: Accelerator) -> dict[str, Any]:

@@ -158,7 +158,12 @@ def run(
             "can differ by the fit's error. energy: fitted prices all alike."
         )
     checker = Checker({case.title: case.rows for case in cases}, space.values, space.parts())
-    with record_files.opened(place, file, _header(space, cases), checker) as records, shown(progress, file.name) as bar:
+    points = asked.sample.points
+    grows = asked.sample.method == "random" and points is not None and points < (count(space) or math.inf)
+    with (
+        record_files.opened(place, file, _header(space, cases), checker, grows=grows) as records,
+        shown(progress, file.name) as bar,
+    ):
         if records.damaged:
             tell(_damaged(place, records.damaged))
         coverage: Coverage | None = None

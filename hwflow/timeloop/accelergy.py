@@ -15,7 +15,9 @@ from typing import Any
 from hwflow.errors import InputError, ToolError, ToolMissing
 from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
-from hwflow.hardware.energy_table import EnergyTable, PartEnergy, costed_parts, estimators_of
+from hwflow.hardware.arithmetic import is_plain
+from hwflow.hardware.energy_fit import priced_unit
+from hwflow.hardware.energy_table import EnergyTable, PartEnergy, costed_parts, derived_part, estimators_of
 from hwflow.timeloop.accelergy_parts import COMPUTE, STORAGE, accelergy_files, entry_of
 from hwflow.timeloop.architecture import architecture_of
 from hwflow.timeloop.engine import Engine
@@ -35,10 +37,16 @@ def characterise(
         limit_s: wall-clock limit in seconds.
 
     Raises:
+        InputError: the DRAM is one whose energies Accelergy does not know, but hwflow derives.
         ToolMissing: Accelergy is not here.
         ToolError: it failed (no plug-in answers for a part), wrote rubbish, or a dummy answered; naming the part.
     """
     what = f"Accelergy on accelerator {accelerator.name}"
+    if derived_part(accelerator.dram):
+        raise InputError(
+            f"Accelergy's CACTI plug-in has no energies of {accelerator.dram.dram_type} (accelerator {accelerator.name}, "
+            f"{accelerator.dram.name}.dram_type). Use --energy auto or fitted, which derive them from currents."
+        )
     architecture, parts = architecture_of(accelerator), costed_parts(accelerator)
     files = architecture.accelergy_files()
     try:
@@ -48,6 +56,8 @@ def characterise(
     except ToolError as error:
         raise ToolError(f"{error}{architecture.undefined()}") from error
     found = {name: _share(part, accelerator.sharers(name)) for name, part in found.items()}
+    if not is_plain(unit := accelerator.mac):
+        found[unit.name] = priced_unit(unit, found[unit.name], accelerator.cycle_s)
     versions = {"accelergy": engine.version("accelergy"), "engine": engine.name}
     return EnergyTable("pJ", f"accelergy ({estimators_of(found)})", found, versions)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwflow.files import folder, read_text
+from hwflow.hardware.arithmetic import REFERENCE, is_plain
 from hwflow.hardware.components import MacUnit, Memory
 from hwflow.hardware.energy_table import RAM_ROWS
 from hwflow.timeloop.templates import fill
@@ -26,8 +27,12 @@ def accelergy_files(
 
 
 def entry_of(part: Memory | MacUnit) -> dict[str, Any]:
-    """A part of hwflow's description; the classes are those of components.yaml, DRAM is a primitive."""
-    return {"name": part.name, **_component(part)}
+    """A part of hwflow's description; the classes are those of components.yaml, DRAM is a primitive.
+
+    Of arithmetic that Accelergy has no class for it is asked what that is priced against.
+    """
+    asked = REFERENCE if isinstance(part, MacUnit) and not is_plain(part) else part
+    return {"name": part.name, **_component(asked)}
 
 
 def _component(part: Memory | MacUnit) -> dict[str, Any]:

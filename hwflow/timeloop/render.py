@@ -14,6 +14,7 @@ from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.stored_bits import accelerator_for_timeloop, widened
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 from hwflow.timeloop.architecture import architecture_of
@@ -54,13 +55,16 @@ def render(
 ) -> dict[str, str]:
     """The input files for one layer, by name: for `timeloop-model` where a mapping is given, otherwise for `timeloop-mapper`.
 
+    Where tensors of several widths share a memory, Timeloop counts words of the widest; `hwflow.cost.fine` says what becomes of
+    the counts.
+
     Raises:
         InputError: where the objective is unknown, the mapping is not one of this layer, or a size exceeds what Timeloop reads.
     """
     if objective not in METRICS:
         raise InputError(f"objective is {objective!r}; allowed: {', '.join(METRICS)}.")
-    architecture = architecture_of(accelerator)
-    energies = architecture.energies(table)
+    architecture = architecture_of(accelerator_for_timeloop(accelerator, layer, judging=mapping is not None))
+    energies = architecture.energies(widened(table, accelerator, layer))
     files = {
         "architecture.yaml": architecture.text,
         "problem.yaml": fill("problem.yaml.j2", _problem(layer)),

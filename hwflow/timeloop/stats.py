@@ -42,16 +42,22 @@ class TensorStats:
 
 @dataclass
 class LevelStats:
-    """One level: `cycles` is what its bandwidth allows, `leakage` an energy, all instances together."""
+    """One level: `cycles` is what its bandwidth allows, `leakage` an energy, all instances together.
+
+    `repriced`: the energy instead of Timeloop's own where its counts were given other prices.
+    """
 
     cycles: int = 0
     leakage: float = 0.0
     compute: float = 0.0
     tensors: dict[Tensor, TensorStats] = field(default_factory=dict)
+    repriced: float | None = None
 
     @property
     def energy(self) -> float:
         """Of accesses, of computation and of leakage; in the unit of the energy table that Timeloop was given."""
+        if self.repriced is not None:
+            return self.repriced
         return sum(t.energy for t in self.tensors.values()) + self.compute + self.leakage
 
 

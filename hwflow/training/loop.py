@@ -268,8 +268,10 @@ class _Run:
         recorded = found["identity"]
         parts += [f"{name} differs" for name in {**self.identity, **recorded} if self.identity.get(name) != recorded.get(name)]
         if parts:
+            why = " (the learning rate falls over all epochs, so a longer training does not begin like a shorter one)"
             raise InputError(
-                f"{self.checkpoint} is the checkpoint of another training: {'; '.join(parts)}. Repeat that one's settings to "
+                f"{self.checkpoint} is the checkpoint of another training: {'; '.join(parts)}"
+                f"{why if set(other) == {'epochs'} else ''}. Repeat that one's settings to "
                 "go on with it, or remove the file to start anew."
             )
         self.model.load_state_dict(found["model"])

@@ -88,12 +88,15 @@ def check_values(model: nn.Module, name: str) -> None:
 
 
 def _parts(found: dict[str, Any], path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a file says of its weights, and the weights by name."""
+    """What a file says of its weights, and the weights by name: of hwflow's own, of a state dict, or under `state_dict`."""
     kind = found.get("kind")
     named = isinstance(kind, str) and kind == "weights"
-    about, state = (_about(path, found), found.get("model")) if named else ({}, found)
+    about, state = (_about(path, found), found.get("model")) if named else ({}, found.get("state_dict", found))
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"the weights {path}: the file holds no state dict. It may be a checkpoint, which is no result yet.")
+        keys = [name for name, value in found.items() if isinstance(name, str) and isinstance(value, dict)]
+        nested = f" It has a mapping under {', '.join(map(shown, keys[:6]))}: save the weights alone, or under 'state_dict'."
+        checkpoint = " It may be a checkpoint, which is no result yet."
+        raise InputError(f"the weights {path}: the file holds no state dict.{nested if keys and kind is None else checkpoint}")
     for name, value in state.items():
         if not isinstance(name, str):
             raise InputError(f"the weights {path}: the file calls a tensor {name!r}; in a state dict names are text.")

@@ -60,7 +60,7 @@ def test_the_preset_alone_is_called_by_its_name(hw: Run, tiny: str) -> None:
     assert wide == "tiny on eyeriss, level mid, batch 1, 8-bit weights, 8-bit activations"
 
 
-@pytest.mark.parametrize(("suffix", "form"), [*SUFFIXES.items(), (".JSON", "json"), (".log", "table"), ("", "table")])
+@pytest.mark.parametrize(("suffix", "form"), [*SUFFIXES.items(), (".JSON", "json"), ("", "table")])
 def test_the_suffix_decides(suffix: str, form: str) -> None:
     assert form_of(None, Path(f"out{suffix}"), ("table", "json", "csv", "markdown", "html")) == form
 

@@ -271,3 +271,55 @@ def bilinear() -> nn.Module:
         return self.fc((x @ x.transpose(1, 2)).mean(2))
 
     return Calls(run, a=conv(3, 32), fc=nn.Linear(32, 5))
+
+
+class Attention(nn.Module):
+    """Multi-head attention as timm writes it: one projection to queries, keys and values; a temperature for each head."""
+
+    def __init__(self, width: int, num_heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim, self.attn_dim = num_heads, head_dim, num_heads * head_dim
+        self.qkv = nn.Linear(width, 3 * self.attn_dim)
+        self.proj = nn.Linear(self.attn_dim, width)
+        self.temperature = nn.Parameter(torch.rand(num_heads, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, _ = x.shape
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        x = (q @ k.transpose(-2, -1) * self.temperature).softmax(-1) @ v
+        return self.proj(x.transpose(1, 2).reshape(n, tokens, self.attn_dim))
+
+
+class SeparateAttention(nn.Module):
+    """The same with a layer for each of queries, keys and values."""
+
+    def __init__(self, width: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads, self.inner_dim = heads, heads * head_dim
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, self.inner_dim, bias=False) for _ in range(3))
+        self.to_out = nn.Linear(self.inner_dim, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.to_q, self.to_k, self.to_v))
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out(x.transpose(1, 2).flatten(2))
+
+
+def tokens(attention: nn.Module) -> nn.Module:
+    """A block of a vision transformer of 16 channels: attention, then a perceptron, each beside a shortcut."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + self.attention(self.norm(x))
+        x = x + self.down(F.gelu(self.up(x)))
+        return self.fc(x.mean(1))
+
+    return Calls(
+        run,
+        patches=nn.Conv2d(3, 16, 2, 2),
+        norm=nn.LayerNorm(16),
+        attention=attention,
+        up=nn.Linear(16, 32),
+        down=nn.Linear(32, 16),
+        fc=nn.Linear(16, 5),
+    )

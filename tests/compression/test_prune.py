@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from hwflow import cli
 from hwflow.cli.prune import _page
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
-from hwflow.compression.channels.pruning import halves
+from hwflow.compression.channels.pruning import parts
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data, load_data
@@ -100,17 +101,54 @@ def test_a_run_leaves_everything(small: Small, digits: Data, tmp_path: Path) -> 
     rows = costs["coarse"]["after"]["layers"]
     assert [(row["name"], row["macs"], row["params"]) for row in rows] == [(la.name, la.macs, la.params) for la in fresh]
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    assert {entry["by"] for entry in log} == {"agent", "random", "agent on MACs"}
-    assert [entry["number"] for entry in log if entry["by"] == "agent"] == list(range(1, 7))
+    assert [(entry["by"], entry["number"]) for entry in log] == [("agent", number) for number in range(1, 7)]
     plan = json.loads((folder / "plan.json").read_text())
     assert {row["name"]: row["kept"] for row in plan["groups"]} == dict(result.plan)
     assert "stem" in plan["left_out"]
     comparison = json.loads((folder / "comparison.json").read_text())
     by = {entry["by"]: entry for entry in comparison["candidates"]}
     assert by["unpruned"]["shares"]["energy"] == 1.0
-    assert all(by[name]["shares"]["energy"] <= 0.5 and by[name]["keeps_budget"] for name in ("uniform", "random", "agent"))
-    assert "Small" in (folder / "report.html").read_text()
+    assert all(by[name]["shares"]["energy"] <= 0.5 and by[name]["keeps_budget"] for name in ("uniform", "agent"))
+    applied = comparison["finalists"][0]
+    assert applied["plan"] == dict(result.plan)
+    assert applied["chosen"] == max(one["chosen"] for one in comparison["finalists"])
+    report = (folder / "report.html").read_text()
+    assert "Small" in report
+    assert f"the plan of {applied['by']}" in report
+    assert f"Applied: the plan of {applied['by']}" in "".join(_page(result, SETTINGS).lines)
     assert by["agent"]["searched"] == max(entry["accuracy"] for entry in log if entry["by"] == "agent")
+
+
+def test_the_chosen_plans_network_is_refitted(small: Small, digits: Data, tmp_path: Path) -> None:
+    """What that brings is told, and the search is the same without it; where it refits all plans, accuracies are others."""
+    found = {}
+    for how in ("none", "plan", "search"):
+        result = run(small, digits, tmp_path / how, replace(SETTINGS, episodes=3, reconstruct=how))  # type: ignore[arg-type]
+        log = [json.loads(line) for line in (tmp_path / how / "log.jsonl").read_text().splitlines()]
+        found[how] = {json.dumps(entry["plan"]): entry["accuracy"] for entry in log}
+        expected = (
+            r"\d layers refitted, whose outputs were .* % \(mean square\) from .* without and .* with it, on held-out images"
+        )
+        assert bool(re.fullmatch(expected, result.summary.get("reconstruction", ""))) == (how != "none")
+        assert ("reconstruct" in json.loads((tmp_path / how / "config.json").read_text())["settings"]) == (how != "none")
+    assert found["none"] == found["plan"]
+    common = set(found["none"]) & set(found["search"])
+    assert common
+    assert any(found["none"][plan] != found["search"][plan] for plan in common)
+
+
+def test_a_network_of_streams_says_how_to_prune_them(digits: Data) -> None:
+    class Streams(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Conv2d(16, 4, 3, 1, 1, bias=False), nn.Conv2d(4, 16, 3, 1, 1, bias=False)
+            self.inner_norm, self.wide, self.head = nn.BatchNorm2d(4), nn.Identity(), nn.Linear(16, 10)
+
+    expected = (
+        r"nothing can be pruned of Streams: --streams \(streams=True\) offers the group stem, which additions tie together; in"
+    )
+    with pytest.raises(InputError, match=expected):
+        run(Streams(), digits, None)
 
 
 def test_the_pruned_network_comes_back(small: Small, digits: Data, tmp_path: Path) -> None:
@@ -163,7 +201,7 @@ class Stop(Exception):
     """The plug is pulled."""
 
 
-@pytest.mark.parametrize("moment", ["agent, seed 0", "random, seed 0", "fine-tuning"])
+@pytest.mark.parametrize("moment", ["agent, seed 0", "fine-tuning"])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(small: Small, digits: Data, tmp_path: Path, moment: str) -> None:
     seen = 0
 
@@ -210,15 +248,15 @@ def test_several_levels_and_budgets_on_a_chip(small: Small, digits: Data, tmp_pa
     ranks = result.contest.refined
     assert 1 <= len(ranks) <= 3
     assert [row.rank for row in ranks] == list(range(1, len(ranks) + 1))
-    assert ranks[0].plan == dict(result.plan)
-    assert {(c.by, c.seed) for c in result.contest.candidates} >= {("agent", 0), ("agent", 1), ("random", 1)}
+    assert dict(result.plan) in [row.plan for row in ranks]
+    assert {(c.by, c.seed) for c in result.contest.candidates} >= {("agent", 0), ("agent", 1), ("uniform", None)}
 
 
 def test_uniform_and_given_plans(small: Small, digits: Data, tmp_path: Path) -> None:
     uniform = run(small, digits, tmp_path / "uniform", plan="uniform")
     assert uniform.contest is None
-    shares = [width / g.channels for g, width in zip(uniform.grouping.groups, uniform.plan.values(), strict=True)]
-    assert max(shares) - min(shares) <= 8 / 32
+    before, after = uniform.costs["coarse"]
+    assert 0.4 < (after.energy_normalized or 0) / (before.energy_normalized or 1) <= 0.5
     again = run(small, digits, tmp_path / "again", plan=tmp_path / "uniform" / "plan.json")
     assert again.plan == uniform.plan
     with pytest.raises(InputError, match="keeps 17 channels of 'inner'; allowed: "):
@@ -255,6 +293,55 @@ def test_a_folder_is_not_overwritten(small: Small, digits: Data, tmp_path: Path)
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(InputError, match="is not empty"):
         run(small, digits, tmp_path / "mine")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of a finished run, without what differs between equal runs."""
+    files = {p.name: p for p in folder.iterdir() if p.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name not in ("times.json", "report.html")}
+
+
+def test_a_longer_search_goes_on_as_if_it_had_not_ended(small: Small, digits: Data, tmp_path: Path) -> None:
+    """Bit for bit the run that had the longer search's settings from the start, interrupted once more in between."""
+    folder = tmp_path / "run"
+    asked = replace(SETTINGS, episodes=3, tuning=replace(TUNING, epochs=1))
+    longer = replace(asked, episodes=5)
+    run(small, digits, folder, asked)
+    before = (folder / "log.jsonl").read_text().splitlines()
+    config = (folder / "config.json").read_bytes()
+    with pytest.raises(InputError, match=r": settings\.keep was 8, now is 3; settings\.episodes was 3, now is 5\. Ask"):
+        run(small, digits, folder, replace(longer, keep=3), resume=True)
+    assert (folder / "config.json").read_bytes() == config
+    assert (folder / "metrics.json").exists()
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, total: int, text: str) -> None:
+        if "accuracy" in text and done > total * 0.8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(small, digits, folder, longer, resume=True, progress=kill)
+    assert not (folder / "metrics.json").exists(), "the results of the shorter search are not those of this run"
+    run(small, digits, folder, longer, resume=True)
+    run(small, digits, tmp_path / "whole", replace(longer, begun_with=3))
+    assert contents(folder) == contents(tmp_path / "whole")
+    after = (folder / "log.jsonl").read_text().splitlines()
+    assert len(after) * 3 == len(before) * 5
+    assert set(before) < set(after)
+    with pytest.raises(InputError, match=r"settings\.episodes was 5, now is 3\. Ask"):
+        run(small, digits, folder, asked, resume=True)
+
+
+def test_the_warm_up_is_fitted_to_the_episodes_that_a_search_was_begun_with() -> None:
+    """Where it is shorter than a third of these anyway, a longer search is the one that a fresh run makes."""
+    short = Hyperparameters(warmup=2)
+    assert Settings(episodes=60, begun_with=12).learner.warmup == 4
+    assert Settings(episodes=60, begun_with=12, agent=short).learner == Settings(episodes=60, agent=short).learner
+    assert "begun_with" not in Settings(episodes=60).to_data()
+    with pytest.raises(InputError, match="begun_with"):
+        Settings(episodes=6, begun_with=7)
 
 
 def test_two_runs_do_not_share_a_folder(small: Small, digits: Data, tmp_path: Path) -> None:
@@ -390,13 +477,15 @@ def test_plans_are_judged_after_a_few_steps_where_asked(small: Small, digits: Da
     assert seconds[0] == 0 < seconds[1], "accuracies depend on how the steps are trained"
 
 
-def test_the_halves_of_a_sorted_set_have_all_classes() -> None:
-    """Folders come class by class."""
-    searched, judged = halves(100, 2500)
-    assert len(searched) == len(judged) == 50
-    assert not set(searched.tolist()) & set(judged.tolist())
-    for part in (searched, judged):
-        assert 15 <= int((part < 50).sum()) <= 35
+def test_the_parts_of_a_sorted_set_are_apart_and_have_all_classes() -> None:
+    """Folders come class by class. What searches see is neither what the last choice sees, nor what the report does."""
+    found = parts(200, 2500)
+    assert [len(part) for part in found] == [100, 50, 50]
+    assert len({place for part in found for place in part.tolist()}) == 200
+    for part in found:
+        assert 0.3 < int((part < 100).sum()) / len(part) < 0.7
+    assert [len(part) for part in parts(5000, 1500)] == [1500, 1500, 1500]
+    assert [len(part) for part in parts(3, 10)] == [1, 1, 1]
 
 
 def test_nothing_to_prune(small: Small, digits: Data, tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from hwflow.arrays import Floats
+from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.cost.cost_grid import Entry
@@ -20,6 +24,7 @@ class ToyGroup:
     channels: int
     widths: tuple[int, ...]
     stream: bool = False
+    unit: int = 1
 
 
 class Chain:
@@ -71,16 +76,49 @@ class Held:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
-    def peak_bytes(self, widths: Widths) -> float:
-        """The largest sum."""
-        rows = [self._chain.layer_for(r, widths) for r in range(len(widths) + 1)]
-        return max(2.0 * 64 * (row.C + row.M) for row in rows)
+    @property
+    def sums(self) -> tuple[Floats, Floats]:
+        """The sums in bits of the whole chain, [row], and what a channel of each group takes off, [row, group]."""
+        groups = self._chain.groups
+        rows = [self._chain.layer_for(r, tuple(g.channels for g in groups)) for r in range(len(groups) + 1)]
+        lost = [[16.0 * 64 * (g in on) for g in range(len(groups))] for on in self._chain.dependence]
+        return np.array([16.0 * 64 * (row.C + row.M) for row in rows]), np.array(lost)
+
+    def peaks(self, plans: Sequence[Widths]) -> Floats:
+        """The largest sum of each plan."""
+        ends = np.pad(np.array(plans, dtype=np.float64), ((0, 0), (1, 1)), constant_values=((0, 0), (3, 10)))
+        return np.asarray(2.0 * 64 * (ends[:, :-1] + ends[:, 1:]).max(axis=1))
+
+
+class Blocks(Chain):
+    """Equal residual blocks of two convolutions, each group the width inside one block; the stream keeps its channels."""
+
+    def __init__(self, count: int, channels: int, round_to: int = 8) -> None:
+        super().__init__((channels,) * count, round_to)
+        self.dependence = tuple((row // 2,) for row in range(2 * count))
+
+    def layer_for(self, row: int, widths: Widths) -> Layer:
+        """Row `row` of the pruned network."""
+        inner = widths[row // 2]
+        return Layer(f"conv{row}", C=inner if row % 2 else 32, M=32 if row % 2 else inner, P=8, Q=8, R=3, S=3)
+
+    def network_for(self, plan: Mapping[str, int]) -> Network:
+        """All rows."""
+        widths = tuple(plan[group.name] for group in self.groups)
+        return Network("blocks", tuple(self.layer_for(r, widths) for r in range(len(self.dependence))))
 
 
 def chain_costs(channels: Sequence[int], price: Callable[[Layer], Entry] = plain) -> PlanCosts:
     """Costs of a chain's plans."""
     chain = Chain(channels)
     return PlanCosts(chain, price, Held(chain))  # type: ignore[arg-type]
+
+
+def at_most(costs: PlanCosts, shares: Sequence[float]) -> Budget:
+    """The budget of MACs that the plan which keeps these shares of channels uses up."""
+    widths = tuple(round(share * group.channels) for share, group in zip(shares, costs.groups, strict=True))
+    share = costs.metric(costs.totals(widths), "macs") / costs.metric(costs.totals(costs.full), "macs")
+    return Budget("macs", min(1.0, share * (1 + 1e-9)))
 
 
 def nearness(targets: Mapping[str, float], channels: Mapping[str, int]) -> Callable[[dict[str, int]], float]:

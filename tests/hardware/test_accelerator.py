@@ -74,6 +74,9 @@ def test_a_size_in_words_replaces_one_in_kib_and_is_a_difference_that_makes_the_
 def test_narrower_words_keep_the_bytes() -> None:
     eight = EYERISS.with_bits(Bits(8, 8, 8))
     for wide, narrow in zip(EYERISS.memories, eight.memories, strict=True):
+        if narrow.name == "psum_spad":  # sums do not become narrower with what is summed
+            assert narrow == wide
+            continue
         assert narrow.word_bits == 8
         assert narrow.width_bits == wide.width_bits
         assert narrow.size_bits == wide.size_bits
@@ -103,7 +106,7 @@ def test_words_that_do_not_fill_an_access_are_refused_with_layer_and_fields(bits
     assert said.startswith(f"layer head: accelerator eyeriss: words of {bits} bits do not fill dram.width_bits (=64), global_b")
     assert "Ask for 1, 2, 4, 8, 16 bits" in said
     for memory in EYERISS.memories:
-        assert f"{memory.name}.width_bits (={memory.width_bits})" in said
+        assert (f"{memory.name}.width_bits (={memory.width_bits})" in said) == (memory.name != "psum_spad")
     assert EYERISS.serving(Layer("head", C=4, M=4)) is EYERISS
     for fitting in (1, 2, 4, 8, 16):  # what the sentence proposes is possible
         assert EYERISS.with_bits(Bits(fitting, fitting, fitting)).dram.word_bits == fitting
@@ -121,7 +124,7 @@ def test_accesses_can_be_made_so_wide_that_odd_words_fill_them(bits: int) -> Non
         }
     )
     layer = Layer("head", C=4, M=4, bits=Bits(bits, bits, bits))
-    assert {memory.word_bits for memory in wide.serving(layer).memories} == {bits}
+    assert {memory.word_bits for memory in wide.serving(layer).memories if memory.name != "psum_spad"} == {bits}
 
 
 def test_the_outermost_memory_need_be_no_dram() -> None:

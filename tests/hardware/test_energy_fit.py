@@ -291,7 +291,6 @@ def test_auto_never_runs_accelergy(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"mac.multiplier_bits": 128}, r"mac: its multiplier_bits \(=128\) is outside 1 to 64"),
         ({"technology_nm": 5}, r"technology_nm \(=5\) is outside 7 to 130"),
         ({"technology_nm": 250}, r"technology_nm \(=250\) is outside 7 to 130"),
-        ({"dram.dram_type": "DDR4"}, r"no energies are fitted for dram: a dram DDR4 .* DDR3, GDDR5, HBM2, LPDDR, LPDDR4"),
     ],
 )
 def test_what_was_not_characterised_is_refused_by_name_and_normalised_by_auto(changes: dict[str, Any], said: str) -> None:

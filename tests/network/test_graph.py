@@ -110,7 +110,7 @@ def test_zoo_has_the_graph_of_its_modules(name: str) -> None:
     assert zoo(name).peak_activation_bytes() == traced.peak_activation_bytes() is not None
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["resnet20", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_zoo_has_the_peak_of_its_onnx_files(name: str, tmp_path: Path) -> None:
     shape = model_zoo.ZOO[name].input_shape
     export_onnx(model_zoo.load_model(name).eval(), shape[1:], tmp_path / "model.onnx")

@@ -11,6 +11,7 @@ from onnx import helper
 
 from hwflow.errors import ImportFailed
 from hwflow.network import Network, _onnx_functions
+from hwflow.network._onnx_graph import Execution
 from hwflow.network.from_onnx import read
 from tests.network.onnx_files import BOOL, FLOAT, IMAGE, INT64, MACS, body, choice, conv, ints, loop, save, scalar, weights
 
@@ -221,6 +222,29 @@ def test_a_loop_that_runs_too_often_is_refused(path: Path, trips: int, monkeypat
     nodes = [conv("x", "a"), loop([], "h", ["y"], ["n", "", "a"])]
     with pytest.raises(ImportFailed, match=rf"the graph has {2 + 2 * trips} nodes once .* unrolled; the limit is 500"):
         read(save(path, nodes, IMAGE, [scalar("n", trips, np.int64), weights("w", 4, 4, 3, 3)]))
+
+
+@pytest.mark.parametrize("where", ["outside", "in the body", "as a Constant"])
+def test_nested_loops_are_multiplied_before_they_are_followed(path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    followed = 0
+
+    def step(self: Any, count: int = 1, of: Any = Execution.step) -> None:
+        nonlocal followed
+        followed += count
+        of(self, count)
+
+    monkeypatch.setattr(Execution, "step", step)
+    stored = [scalar("m", 1000, np.int64)] if where == "in the body" else []
+    given = [helper.make_node("Constant", [], ["m"], value=scalar("m", 1000, np.int64))] if where == "as a Constant" else []
+    nest = conv("h", "o")
+    for depth in range(2):
+        nest = loop([nest], "o", ["o" if depth else "p"], ["m", "", "h"])
+        nest.attribute[0].g.output[1].name = "p" if depth else "o"
+    nodes = [loop([*given, nest], "o", ["y"], ["n", "", "x"], stored)]
+    known = [scalar("n", 1000, np.int64), *([] if stored or given else [scalar("m", 1000, np.int64)])]
+    with pytest.raises(ImportFailed, match=r"the graph has 3\d{9} nodes once"):
+        read(save(path, nodes, IMAGE, [*known, weights("w", 4, 4, 3, 3)]))
+    assert followed < 10
 
 
 # What depends on data ------------------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ def test_open_dimensions_are_named_with_the_option(path: Path) -> None:
         read(path)
     flattening(path, height="H")
     with pytest.raises(
+        ImportFailed,
+        match=r"dimensions 0 \('N'\), 2 \('H'\) of input 'x', Nx3xHx8, are left open .* give all with --input 1x3x224x8",
+    ):
+        read(path)
+    with pytest.raises(
         ImportFailed, match=r"dimension 2 \('H'\) of input 'x', 2x3xHx8, is left open .* --input 2x3x224x8 \(input_shape=\)"
     ):
         read(path, batch=2)

@@ -133,7 +133,19 @@ def _comparison(levels: Sequence[str], seeds: Sequence[int], episodes: int) -> d
         for level, order in zip(levels[1:], orders, strict=False)
         for rank, was in enumerate(order, start=1)
     ]
-    return {"candidates": candidates, "refined": refined}
+    finalists = [
+        {
+            "by": by,
+            "seed": seeds[place],
+            "plan": KEPT,
+            "searched": searched,
+            "chosen": searched - lost,
+            "judged": searched - lost - 0.01,
+            "shares": {"energy": 0.75, "latency": 0.7},
+        }
+        for by, place, searched, lost in (("random", -1, 0.90, 0.01), ("agent", 0, 0.91, 0.04))
+    ]
+    return {"candidates": candidates, "refined": refined, "finalists": finalists}
 
 
 def _times(levels: Sequence[str]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def test_every_candidate_and_every_plan_of_the_refinement_is_there(run: Path) ->
         ["mid", "2", "1", "no"],
         ["mid", "3", "3", "no"],
     ]
-    assert "Search and refinement took 35.2 s: 3.25 s for costs, 22.0 s for accuracy and 10.0 s for the agent." in page.text
+    assert "Search and refinement took 35.2 s: 3.25 s for costs, 22.0 s for accuracy and 10.0 s for the searches." in page.text
 
 
 def test_channels_settings_and_sources_are_there(run: Path) -> None:
@@ -129,6 +129,35 @@ def test_the_learning_curve_holds_every_episode_and_the_best_so_far(run: Path) -
         assert line["line"]["color"] == METHODS[by]
 
 
+def test_what_was_applied_and_chosen_from_is_there(tmp_path: Path) -> None:
+    """Of a baseline here. Folders of version 0.1 have no such choice: there the first seed's plan was applied."""
+    page = report(write_run(tmp_path / "run", seeds=(3, 4)))
+    assert "Of all searches and baselines, the plan of random, seed 4 was applied." in page.text
+    assert "Applied: the plan of random, seed 4, the best of 2 plans on images that no search saw (choice split)." in page.text
+    assert page.tables["The best plans of all searches and baselines"][1:] == [
+        ["random", "4", "90.00", "89.00", "88.00", "yes"],
+        ["agent", "3", "91.00", "87.00", "86.00", ""],
+    ]
+    old = write_run(tmp_path / "old", seeds=(3, 4))
+    found = read_json(old / "comparison.json")
+    del found["finalists"]
+    write_json(old / "comparison.json", found)
+    page = report(old)
+    assert "The first seed's plan was applied." in page.text
+    assert "Applied:" not in page.text
+
+
+def test_a_search_that_is_not_known_has_a_colour_and_comes_first(tmp_path: Path) -> None:
+    """Also of searchers that a later version adds."""
+    folder = write_run(tmp_path / "run")
+    for name in ("log.jsonl", "comparison.json"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace('"agent on MACs"', '"genie"'))
+    page = report(folder)
+    assert [row[0] for row in page.tables["Plans compared"][1:]] == ["genie", "unpruned", "uniform", "random", "agent"]
+    assert {"genie", "genie, each plan"} <= {t["name"] for t in figure(page, "accuracy of plans (%)")["data"]}
+
+
 def test_several_seeds_have_means_and_spreads(tmp_path: Path) -> None:
     page = report(write_run(tmp_path / "run", seeds=(3, 4, 5), budgets=(("energy", 0.8), ("latency", 0.5))))
     agent = page.tables["Plans compared"][-1]
@@ -153,7 +182,8 @@ def test_what_is_not_known_is_said_and_left_out(tmp_path: Path) -> None:
     names = [row[1] for row in page.tables["Totals of the network at each level"][1:]]
     assert names == ["energy", "MACs", "parameters", "DRAM traffic", "peak activation memory"]
     assert "Latency budget not known" in " ".join(page.text.split())
-    assert figure(page, "accuracy of plans (%)")["data"][2]["y"][0] is None
+    dots = next(t for t in figure(page, "accuracy of plans (%)")["data"] if t["name"] == f"{first['by']}, each plan")
+    assert dots["y"][0] is None
 
 
 def test_a_plan_that_was_given_has_no_comparison(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_the_number_of_jobs_changes_no_byte(sweep_file: Sweep, tmp_path: Path, o
     assert one.failures == two.failures
     third = run(path, tmp_path / "three", jobs=2)
     assert two.counts.asked == two.counts.computed == 96  # 4 chips, 3 layers, 2 batches, 2 widths, 2 levels
-    assert third.counts.asked - third.counts.computed == 48 - 6  # mid's, but those that failed
+    assert third.counts.asked - third.counts.computed == 48 - 12  # mid's, but those that failed
     assert tables(tmp_path / "one") == tables(tmp_path / "three")
 
 
@@ -241,6 +241,31 @@ def test_a_changed_file_says_what_changed(sweep_file: Sweep, tmp_path: Path) -> 
     (tmp_path / "tiny.yaml").write_text((tmp_path / "tiny.yaml").read_text().replace("M: 8", "M: 4"))
     with pytest.raises(InputError, match=r"content of networks\.tiny at batch 1 was"):
         hwflow.sweep(path, out, store=False)
+
+
+def test_a_random_sample_grows(sweep_file: Sweep, tmp_path: Path, counted: list[str]) -> None:
+    """Its first designs are those of the smaller sample, so that only the others are costed."""
+
+    def sample(method: str, points: int) -> Path:
+        chips = swept(pe_array__rows=list(range(1, 25)))
+        return sweep_file(accelerators=chips, levels=["coarse"], sample={"method": method, "points": points})
+
+    out = tmp_path / "out"
+    run(sample("random", 3), out, store=False)
+    counted.clear()
+    grown = run(sample("random", 5), out, store=False)
+    layers = len(counted)
+    whole = run(sample("random", 5), tmp_path / "whole", store=False)
+    assert tables(out) == tables(tmp_path / "whole")
+    assert grown.counts.points * 5 == whole.counts.points * 2
+    assert layers < len(counted) - layers
+    assert (out / "sweep.yaml").read_bytes() == (tmp_path / "whole" / "sweep.yaml").read_bytes()
+    for path in (sample("random", 3), sample("random", 24)):
+        with pytest.raises(InputError, match=r"sample.points was 5, now is \d+ \(only a sample of method random, smaller than"):
+            run(path, out, store=False)
+    run(sample("lhs", 3), tmp_path / "lhs", store=False)
+    with pytest.raises(InputError, match=r"sample.points was 3, now is 5 \(only a sample of method random"):
+        run(sample("lhs", 5), tmp_path / "lhs", store=False)
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "sweep.yaml"])

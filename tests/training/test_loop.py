@@ -177,6 +177,8 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
         InputError, match=r"state is the checkpoint of another training: learning_rate is 0\.1 here, 0\.05 there"
     ):
         fitted(small(), Recipe(**{**vars(QUICK), "learning_rate": 0.1}), checkpoint=file)
+    with pytest.raises(InputError, match=r"epochs is 9 here, 4 there \(the learning rate falls over all epochs, so a longer"):
+        fitted(small(), Recipe(**{**vars(QUICK), "epochs": 9}), checkpoint=file)
     with pytest.raises(InputError, match="the network or its first weights differs"):
         fitted(small(1), checkpoint=file)
     with pytest.raises(InputError, match=r"the samples differs\. Repeat that one's settings to go on with it, or remove"):

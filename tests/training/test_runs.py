@@ -117,6 +117,18 @@ def test_files_that_hold_no_weights_are_named(tmp_path: Path) -> None:
         load_weights(tmp_path / "w.pt.checkpoint", small())
 
 
+def test_a_state_dict_under_its_usual_key(tmp_path: Path) -> None:
+    """As Lightning and timm write it; another key is named."""
+    wanted = small(1)
+    torch.save({"epoch": 3, "state_dict": wanted.state_dict()}, tmp_path / "w.pt")
+    model = small()
+    assert load_weights(tmp_path / "w.pt", model) == {}
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in wanted.state_dict().items())
+    torch.save({"epoch": 3, "net": wanted.state_dict(), "optimizer": {}}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"no state dict\. It has a mapping under 'net', 'optimizer': save the weights alone"):
+        load_weights(tmp_path / "other.pt", model)
+
+
 def of_small(change: Callable[[Tensor], Any], name: str = "conv.weight") -> dict[str, Any]:
     """A state dict of `small` with one tensor changed."""
     state = dict(small().state_dict())

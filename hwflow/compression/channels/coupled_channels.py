@@ -8,7 +8,6 @@ left out with the reason. `find_groups` verifies the remaining groups afterwards
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -96,14 +95,9 @@ def _made(module: nn.Module) -> int:
 
 def _members(told: Dependencies, root: nn.Module, names: _Names) -> tuple[list[_Member], bool]:
     """Everything that is coupled with the outputs of `root`, and whether an addition is among it."""
-    graph = told.graph
-    pruner = graph.get_pruner_of_module(root)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        items = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(pruner.get_out_channels(root))))
     members, stream = [], False
-    for item in items:
-        node, out = item.dep.target, item.dep.handler.__name__ != "prune_in_channels"
+    for node, handler, pairs in told.coupled(root):
+        out = handler.__name__ != "prune_in_channels"
         if node in told.unread:
             raise _Refused(f"they pass an operator that torch-pruning fails on ({told.unread[node]})")
         if type(node.module).__name__ == "_OutputOp" or (
@@ -112,7 +106,6 @@ def _members(told: Dependencies, root: nn.Module, names: _Names) -> tuple[list[_
             raise _Refused("they are the model's outputs")
         if id(node.module) in names.of:
             axis = node.pruning_dim if isinstance(node.module, nn.Parameter) else None
-            pairs = tuple(zip(item.root_idxs, item.idxs, strict=True))
             members.append(_Member(names.of[id(node.module)], node.module, out, axis, pairs))
             _check_range(members[-1])
         operator = getattr(node.grad_fn, "name", str)()
@@ -279,7 +272,20 @@ def _slots(member: _Member, positions: tuple[tuple[int, ...], ...], names: _Name
             here = tuple(tuple(sorted({p % length for p in places})) for places in positions)
         weighs = attribute == "weight" and not isinstance(module, nn.PReLU)
         slots.append(_slot(names.tensors[id(tensor)], tensor, axis, here, weighs=weighs))
+    if isinstance(module, _CONV) and member.out:
+        for tensor in _gains(module):
+            slots.append(_slot(names.tensors[id(tensor)], tensor, 0, positions, weighs=False))
     return slots
+
+
+def _gains(module: nn.Module) -> list[torch.Tensor]:
+    """Parameters and buffers of a subclass's own with a number for each output channel, as those that scale its weights."""
+    own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    return [
+        tensor
+        for name, tensor in own
+        if name not in ("weight", "bias") and tensor.dim() and tensor.shape[0] == tensor.numel() == _made(module)
+    ]
 
 
 def _slot(name: str, tensor: torch.Tensor, axis: int, positions: tuple[tuple[int, ...], ...], *, weighs: bool) -> Slot:

@@ -39,7 +39,11 @@ def unproven(model: nn.Module, groups: Sequence[Group], examples: Sequence[Examp
         return []
     bad = [group for group in groups if not probe.survives([group])]
     rest = [group for group in groups if group not in bad]
-    return [group.name for group in (bad if probe.survives(rest) else groups)]
+    if not probe.survives(rest):  # one alone it survives, but not some together
+        rest, alone = [], rest
+        for group in alone:
+            (rest if probe.survives([*rest, group]) else bad).append(group)
+    return [group.name for group in bad]
 
 
 class _Probe:

@@ -6,6 +6,7 @@ shapes tell where that is wrong: where one channel is combined with many, and wh
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,56 @@ class Dependencies(NamedTuple):
 
     graph: Any
     unread: dict[Any, str]
+
+    def coupled(self, root: nn.Module) -> list[Coupled]:
+        """Everything that depends on the output channels of a module, itself first, up to an unread operator at the most.
+
+        As `get_pruning_group` finds it, which infers all index mappings of the graph anew for each group, and compares each
+        step with all those before.
+        """
+        from torch_pruning._helpers import _HybridIndex
+
+        pruner = self.graph.get_pruner_of_module(root)
+        start = [_HybridIndex(idx=i, root_idx=i) for i in range(pruner.get_out_channels(root))]
+        found: dict[tuple[Any, Any], dict[int, int]] = {}
+        taken: set[Any] = set()
+        steps: list[tuple[Any, Any, list[Any]]] = []
+
+        def take(node: Any, handler: Any, indices: list[Any]) -> None:
+            if (step := (node, handler, tuple(indices))) not in taken:
+                taken.add(step)
+                steps.append((node, handler, indices))
+                positions = found.setdefault((node, handler), {})
+                for index in indices:
+                    positions.setdefault(index.idx, index.root_idx)
+
+        take(self.graph.module2node[root], pruner.prune_out_channels, start)
+        while steps:
+            node, handler, indices = steps.pop()
+            if node in self.unread:
+                break
+            for dependency in node.dependencies:
+                if not dependency.is_triggered_by(handler):
+                    continue
+                mapped = indices
+                for mapping in dependency.index_mapping:
+                    mapped = mapped if mapping is None else mapping(mapped)
+                if mapped:
+                    take(dependency.target, dependency.handler, mapped)
+        return [Coupled(node, handler, tuple((c, p) for p, c in at.items())) for (node, handler), at in found.items()]
+
+
+class Coupled(NamedTuple):
+    """A node of the graph with channels of a group.
+
+    Attributes:
+        handler: the pruning function that torch-pruning would call.
+        pairs: (channel of the root, position in the node).
+    """
+
+    node: Any
+    handler: Any
+    pairs: tuple[tuple[int, int], ...]
 
 
 def dependencies(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Dependencies:
@@ -77,6 +128,57 @@ def _hookable(module: nn.Module) -> bool:
 # Operators that torch-pruning fails on --------------------------------------------------------------------------------
 
 
+class _Sized:
+    """A graph that knows the channels of its nodes, each inferred once.
+
+    torch-pruning infers them anew at every question, along all paths: where branches are joined and split again, as in
+    ShuffleNet, each unit doubles the paths.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        from torch_pruning.dependency import shape_infer
+
+        self._graph = graph
+        self._inward: dict[Any, int] = {}
+        self._outward: dict[Any, int] = {}
+        self.module2node = graph.module2node
+        ordered = _inputs_first(graph)
+        for nodes, known, infer in (
+            (ordered, self._outward, shape_infer.infer_out_channels_recursively),
+            (ordered[::-1], self._inward, shape_infer.infer_in_channels_recursively),
+        ):
+            for node in nodes:
+                with contextlib.suppress(Exception):  # on what this fails, the question fails again
+                    if (channels := infer(self, node, [0])) is not None:
+                        known[node] = channels
+
+    def get_out_channels(self, node: Any) -> int | None:
+        return self._outward[node] if node in self._outward else self._graph.get_out_channels(node)
+
+    def get_in_channels(self, node: Any) -> int | None:
+        return self._inward[node] if node in self._inward else self._graph.get_in_channels(node)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._graph, name)
+
+
+def _inputs_first(graph: Any) -> list[Any]:
+    """The nodes of a graph, each after those that it reads."""
+    found: dict[Any, None] = {}
+    begun: set[Any] = set()
+    for last in graph.module2node.values():
+        stack = [last]
+        while stack:
+            node = stack[-1]
+            ahead = [] if node in begun else [n for n in node.inputs if n not in begun]
+            begun.add(node)
+            if ahead:
+                stack += ahead
+            else:
+                found.setdefault(stack.pop())
+    return list(found)
+
+
 class _OneNode:
     """A graph that shows one node only, so that what fails on it fails alone."""
 
@@ -95,9 +197,10 @@ def _unread(graph: Any) -> dict[Any, str]:
 
     failed: dict[Any, str] = {}
     for infer in (shape_infer.init_shape_information, index_mapping.update_index_mapping):
+        sized = _Sized(graph)
         for module, node in graph.module2node.items():
             try:
-                infer(_OneNode(graph, module))
+                infer(_OneNode(sized, module))
             except Exception as error:
                 failed[node] = f"{type(error).__name__}: {error}"
                 node.type = OPTYPE.ELEMENTWISE
@@ -112,6 +215,7 @@ def _untie(graph: Any) -> None:
     from torch_pruning.ops import OPTYPE
 
     nodes = {node.grad_fn: node for node in graph.module2node.values() if node.grad_fn is not None}
+    sized = _Sized(graph)
     for node in nodes.values():
         for dependency in node.dependencies:  # inferred from wrong ties; `_unread` infers it again
             dependency.index_mapping = [None, None]
@@ -120,7 +224,7 @@ def _untie(graph: Any) -> None:
         for node in nodes.values()
         if node.type in (OPTYPE.ELEMENTWISE, OPTYPE.EXPAND)
         for function, place in node.grad_fn.next_functions
-        if function in nodes and _changes_channels(graph, nodes[function], _shape(function, place), node.grad_fn)
+        if function in nodes and _changes_channels(sized, nodes[function], _shape(function, place), node.grad_fn)
     ]
     for source, node in ties:
         source.dependencies = [d for d in source.dependencies if d.target is not node]
@@ -215,4 +319,4 @@ def _shift(offset: int, size: int) -> Callable[[Sequence[Any]], list[Any]]:
     return lambda indices: [i._replace(idx=i.idx + offset) for i in indices if 0 <= i.idx + offset < size]
 
 
-__all__ = ["Dependencies", "dependencies"]
+__all__ = ["Coupled", "Dependencies", "dependencies"]

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwflow.compression.channels.coupled_channels import couplings
+from hwflow.compression.channels.attention_heads import head_groups
+from hwflow.compression.channels.coupled_channels import Coupling, couplings
 from hwflow.compression.channels.coupling_proof import Unprovable, unproven
 from hwflow.compression.channels.groups import Group, Grouping
 from hwflow.compression.channels.row_sizes import Trial
@@ -64,7 +65,7 @@ def find_groups(
     bare = _bare(model, input_shape, network)
     candidates: list[Group] = []
     left_out: dict[str, str] = {}
-    for coupling in couplings(replica(bare), [filled(x, bare) for x in examples], order):
+    for coupling in _couplings(bare, input_shape, order):
         group, reason = coupling.group, coupling.reason
         if group is not None:
             group = replace(group, widths=_widths(group, round_to, floor, floor_ratio))
@@ -87,6 +88,9 @@ def find_groups(
     return trial.grouping(groups, dict(sorted(left_out.items(), key=lambda item: order.index(item[0]))))
 
 
+STREAM = "a stream, which additions tie together; streams=True adds it"
+"""Why a stream is left out where streams were not asked for."""
+
 _MOVED = (
     "the model's result depends on their order: they are an output, or pass an operator that torch-pruning does not follow "
     "(a reshape, an attention)"
@@ -105,9 +109,8 @@ def rebuild(model: nn.Module, input_shape: Any, plan: Mapping[str, int]) -> nn.M
         InputError: where the plan names a group that this architecture has not, or a width that it cannot have.
     """
     network, model = trace(model, input_shape), unwrapped(model)
-    bare = _bare(model, input_shape, network)
-    inputs = [filled(x, bare) for x in examples_of(input_shape)]
-    groups = {c.name: c.group for c in couplings(replica(bare), inputs, _order(network)) if c.group is not None}
+    found = _couplings(_bare(model, input_shape, network), input_shape, _order(network))
+    groups = {c.name: c.group for c in found if c.group is not None}
     cuts = []
     for name, width in plan.items():
         if name not in groups:
@@ -120,6 +123,16 @@ def rebuild(model: nn.Module, input_shape: Any, plan: Mapping[str, int]) -> nn.M
             )
         cuts.append((group, range(width // group.unit, group.units)))
     return shrunk(model, cuts)
+
+
+def _couplings(bare: nn.Module, input_shape: Any, order: list[str]) -> list[Coupling]:
+    """Coupled channels as torch-pruning finds them, but for attentions, whose channels go by whole heads."""
+    heads = head_groups(bare, order)
+    known = {name for group in heads for name in group.producers}
+    found = [*couplings(replica(bare), [filled(x, bare) for x in examples_of(input_shape)], order)]
+    found = [c for c in found if not known & {c.name, *(c.group.producers if c.group else ())}]
+    found += [Coupling(group.name, group) for group in heads]
+    return sorted(found, key=lambda coupling: order.index(coupling.name))
 
 
 # What may be considered ----------------------------------------------------------------------------------------------
@@ -150,7 +163,7 @@ def _excluded(model: nn.Module, exclude: Iterable[str], network: Network) -> set
 
 def _widths(group: Group, round_to: int, floor: int, floor_ratio: float) -> tuple[int, ...]:
     step = math.lcm(round_to, group.unit)
-    least = max(floor, math.ceil(floor_ratio * group.channels))
+    least = max(floor, math.ceil(floor_ratio * group.channels), group.widths[0] if len(group.widths) > 1 else 0)
     return (*(width for width in range(step, group.channels, step) if width >= least), group.channels)
 
 
@@ -160,7 +173,7 @@ def _barred(group: Group, excluded: set[str], streams: bool) -> str:
     if barred := sorted(holders & excluded):
         return f"excluded: {', '.join(barred)}"
     if group.stream and not streams:
-        return "a stream, which additions tie together; streams=True adds it"
+        return STREAM
     if len(group.widths) == 1:
         return f"of its {group.channels} channels none can go: no smaller width is allowed by the rounding and the floor"
     return ""
@@ -186,4 +199,4 @@ def _remade(data: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(data, requires_grad=data.is_floating_point()) if isinstance(like, nn.Parameter) else data
 
 
-__all__ = ["find_groups", "rebuild"]
+__all__ = ["STREAM", "find_groups", "rebuild"]

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from hwflow.compression.accuracy import Proxy
-from hwflow.compression.channels.discovery import find_groups, rebuild
+from hwflow.compression.channels.criteria import CRITERIA, scores
+from hwflow.compression.channels.discovery import STREAM, find_groups, rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
 from hwflow.compression.folder import PLAN, Log, plan_from_file, plan_to_data
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.search.baselines import uniform_plan
-from hwflow.compression.search.comparison import By, PlanComparison, compare
-from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
+from hwflow.compression.search.environment import PruningEnv, Scores
 from hwflow.compression.search.search import Episode
 from hwflow.errors import InputError
+from hwflow.network.replica import replica
+from hwflow.training.score import placed
 from hwflow.training.weights import trained_on
 
 
@@ -28,11 +31,13 @@ class ChannelPruning(Method):
     """A search through plans (channels kept of each group), surgery, and fine-tuning; a plan can be given instead."""
 
     name = "channels"
+    about = "searches how many channels each group keeps, with a reinforcement-learning agent; also called agent"
+    source = "after AMC, He et al., ECCV 2018, arXiv:1802.03494"
     takes_plan = True
 
     def prepare(self, task: Task) -> None:
         """Find the groups, cost their widths, and refuse budgets that no plan reaches and plans that do not fit."""
-        self._grouping = _grouping(task)
+        self._grouping = grouping_of(task)
         self._tables = PlanTables(self._grouping, task.costs)
         self._given = self._given_plan(task)
 
@@ -42,26 +47,29 @@ class ChannelPruning(Method):
         if self._given is None:
             _tell_of_training(task)
         fit_on, held = task.data.hold_out()
-        searched, evaluated = halves(len(held), task.settings.proxy.samples)
-        proxy, held_out = (
-            Proxy(
-                task.model,
-                grouping,
-                fit_on,
-                held.subset(part),
-                task.settings.proxy,
-                task.recipe,
-                task.data.task,
-                task.store,
-                task.settings.criterion,
+        splits = Splits(
+            *(
+                Proxy(
+                    task.model,
+                    grouping,
+                    fit_on,
+                    held.subset(part),
+                    task.settings.proxy,
+                    task.recipe,
+                    task.data.task,
+                    task.store,
+                    task.settings.criterion,
+                    task.settings.reconstruct == "search",
+                )
+                for part in parts(len(held), task.settings.proxy.samples)
             )
-            for part in (searched, evaluated)
         )
-        comparison = self._search(task, proxy, held_out) if self._given is None else None
+        comparison = self._search(task, splits) if self._given is None else None
         plan = self._given if comparison is None else comparison.plan
         assert plan is not None
         task.folder.write(PLAN, plan_to_data(grouping, plan))  # before the fine-tuning, which can take hours
-        small = proxy.pruned(plan)
+        small = splits.search.pruned(plan)
+        refitted = _refit(task, splits.held_out, small, plan)
         return Compressed(
             model=small,
             plan=plan,
@@ -69,6 +77,7 @@ class ChannelPruning(Method):
             tuning=task.fine_tune(small),
             comparison=comparison,
             seconds={f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()},
+            summary=refitted,
         )
 
     def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
@@ -85,13 +94,12 @@ class ChannelPruning(Method):
         envs = [PruningEnv(self._tables.at(level), lambda _: 0.0, task.budgets, metric=asked.metric) for level in levels]
         return None if given is None else uniform_plan(envs[0])
 
-    def _search(self, task: Task, proxy: Proxy, held_out: Proxy) -> PlanComparison:
+    def _search(self, task: Task, splits: Splits) -> PlanComparison:
         asked = task.settings
-        searches = 2 if {budget.metric for budget in asked.budgets} == {"macs"} else 3
-        total, done = searches * len(asked.seeds) * asked.episodes, 0
+        total, done = len(searches_of(asked)) * len(asked.seeds) * asked.episodes, 0
         log = Log(task.folder.path / "log.jsonl")
 
-        def told(by: By, seed: int, episode: Episode) -> None:
+        def told(by: str, seed: int, episode: Episode) -> None:
             nonlocal done
             done += 1
             log.add({"by": by, "seed": seed, **asdict(episode)})
@@ -101,8 +109,8 @@ class ChannelPruning(Method):
             return compare(
                 asked,
                 self._tables.at,
-                proxy,
-                held_out,
+                splits,
+                scores=self._scores(task),
                 folder=task.folder.checkpoints,
                 identity=task.identity,
                 on_episode=told,
@@ -110,18 +118,46 @@ class ChannelPruning(Method):
         finally:
             log.close()
 
+    def _scores(self, task: Task) -> Scores:
+        """By the run's criterion where it compares units of different groups, else by LAMP."""
+        asked = task.settings.criterion
+        criterion = asked if CRITERIA[asked].between_groups else "lamp"
+        with placed(task.model, task.recipe.device):
+            return scores(task.model, self._grouping, criterion, task.data.hold_out()[0], seed=task.recipe.seed)
 
-def halves(held: int, wanted: int) -> tuple[Tensor, Tensor]:
-    """Positions of the held-out samples for searches, and of as many others for the comparison of the plans found.
 
-    Drawn at random, since folders come class by class.
+def _refit(task: Task, held_out: Proxy, small: nn.Module, plan: Choice) -> dict[str, str]:
+    """Reconstruct the pruned network where that was asked for; what that brought, for the report."""
+    if task.settings.reconstruct == "none":
+        return {}
+    task.tell("refitting layers whose inputs were cut")
+    before = held_out.judge(replica(small))
+    refits = held_out.reconstruct(small, plan).values()
+    after = held_out.judge(replica(small))
+    if not refits:
+        return {"reconstruction": "no layer whose inputs were cut is linear in its weights"}
+    count = "1 layer" if len(refits) == 1 else f"{len(refits)} layers"
+    error = [sum(errors) / len(refits) for errors in zip(*refits, strict=True)]
+    return {
+        "reconstruction": f"{count} refitted, whose outputs were {100 * error[0]:.1f} % (mean square) from those of the whole "
+        f"network and are {100 * error[1]:.1f} % now; accuracy before fine-tuning {100 * before:.2f} % without and "
+        f"{100 * after:.2f} % with it, on held-out images"
+    }
+
+
+def parts(held: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of the held-out samples for searches, for the choice among the best plans, and for what is reported.
+
+    Half at most for the searches; what is left is halved. Drawn at random, since folders come class by class.
     """
-    count = min(wanted, held // 2)
     drawn = torch.randperm(held, generator=torch.Generator().manual_seed(0))
-    return drawn[:count].sort().values, drawn[count : 2 * count].sort().values
+    searched = min(wanted, max(held // 2, 1))
+    rest = drawn[searched:] if held > searched else drawn
+    count = min(wanted, max(len(rest) // 2, 1))  # of a single sample left, both are made
+    return drawn[:searched].sort().values, rest[:count].sort().values, rest[-count:].sort().values
 
 
-def _grouping(task: Task) -> Grouping:
+def grouping_of(task: Task) -> Grouping:
     """What can be pruned of the network, trained or not."""
     asked = task.settings
     task.tell("finding what can be pruned")
@@ -135,8 +171,16 @@ def _grouping(task: Task) -> Grouping:
         name=task.name,
     )
     if not grouping.groups:
-        reasons = "; ".join(f"{group}: {why}" for group, why in list(grouping.left_out.items())[:3])
-        raise InputError(f"nothing can be pruned of {task.name}: {reasons or 'it has no layer with channels of its own'}.")
+        streams = [group for group, why in grouping.left_out.items() if why == STREAM]
+        others = [f"{group}: {why}" for group, why in grouping.left_out.items() if why != STREAM]
+        if streams:
+            count = "the group" if len(streams) == 1 else f"the {len(streams)} groups"
+            others = [
+                f"--streams (streams=True) offers {count} {', '.join(streams[:3])}, which additions tie together",
+                *others,
+            ]
+        reasons = "; ".join(others[:3]) or "it has no layer with channels of its own"
+        raise InputError(f"nothing can be pruned of {task.name}: {reasons}.")
     return grouping
 
 
@@ -158,4 +202,4 @@ def _tell_of_training(task: Task) -> None:
     )
 
 
-__all__ = ["ChannelPruning", "halves"]
+__all__ = ["ChannelPruning", "grouping_of", "parts"]

@@ -56,13 +56,20 @@ def prune_model(model: nn.Module, grouping: Grouping, plan: Mapping[str, int], *
     ranking = rank_channels(model, grouping) if ranking is None else ranking
     cuts = []
     for group, width in widths.items():
-        order = ranking.get(group.name, ())
-        if len(order) != group.units or set(order) != set(range(group.units)):
-            raise InputError(
-                f"the ranking of {group.name!r} is no order of its {group.units} units; take it from rank_channels."
-            )
-        cuts.append((group, order[width // group.unit :]))
+        cuts.append((group, ranked(group, ranking)[width // group.unit :]))
     return shrunk(model, cuts)
+
+
+def ranked(group: Group, ranking: Ranking) -> Sequence[int]:
+    """The units of a group by a ranking.
+
+    Raises:
+        InputError: where it does not rank all of them.
+    """
+    order = ranking.get(group.name, ())
+    if len(order) != group.units or set(order) != set(range(group.units)):
+        raise InputError(f"the ranking of {group.name!r} is no order of its {group.units} units; take it from rank_channels.")
+    return order
 
 
 def shrunk(model: nn.Module, cuts: Iterable[tuple[Group, Collection[int]]]) -> nn.Module:
@@ -100,4 +107,4 @@ def _cut(tensor: torch.Tensor, removed: Mapping[int, set[int]]) -> torch.Tensor:
     return nn.Parameter(data, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
 
 
-__all__ = ["Ranking", "prune_model", "rank_channels", "shrunk"]
+__all__ = ["Ranking", "prune_model", "rank_channels", "ranked", "shrunk"]

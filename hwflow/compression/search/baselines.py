@@ -11,7 +11,6 @@ from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.searcher import Choice, Measured
 from hwflow.compression.search.walks import DdpgSearcher
 
-_RATIOS = 1000  # steps of the share that uniform pruning keeps
 _NEVER = 2**31
 
 
@@ -56,23 +55,11 @@ class UniformSearcher:
 
 
 def uniform_plan(env: PruningEnv) -> Choice:
-    """The same share of channels kept of every group, the largest with which the budgets hold.
+    """The same share of every group's channels, the largest within the budgets; what rounding leaves of these is used up.
 
-    Where rounding keeps every such plan above the budget, the environment's walk with the least share cuts it.
+    Without a budget that is the unpruned network.
     """
-    for step in range(_RATIOS, -1, -1):
-        plan = env.nearest(step / _RATIOS)
-        if env.affordable(plan):
-            return plan
-    return replay(env, env.nearest(0.0))
+    return env.project([1.0] * len(env.costs.groups))
 
 
-def replay(env: PruningEnv, plan: Choice) -> Choice:
-    """A plan reduced by an environment to its budgets."""
-    env.reset()
-    for group in env.costs.groups:
-        env.decide(plan[group.name] / group.channels)
-    return env.costs.plan(env.decided)
-
-
-__all__ = ["RandomSearcher", "UniformSearcher", "replay", "uniform_plan"]
+__all__ = ["RandomSearcher", "UniformSearcher", "uniform_plan"]

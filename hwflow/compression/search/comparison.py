@@ -1,48 +1,47 @@
-"""`compare`: the search and its baselines (the agent on MACs only, random plans, uniform pruning, no pruning).
+"""`compare`: a search and its baselines on the same problem, and the plan to apply, which is the best of all of them.
 
-All plans are evaluated on the same held-out samples, which no search has seen.
+All plans are evaluated on the same held-out samples, which no search has seen and by which nothing is chosen.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import NamedTuple
 
 from hwflow.compression.accuracy import Proxy
-from hwflow.compression.budget import METRICS, Budget
-from hwflow.compression.channels.groups import Widths
+from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
-from hwflow.compression.search.baselines import replay, uniform_plan
-from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.registry import SEARCHERS
-from hwflow.compression.search.search import Episode, best_of, distinct, explore
+from hwflow.compression.search.environment import PruningEnv, Scores
+from hwflow.compression.search.refinement import Finalist, Found, Ranked, finalists, refined, shares_of, top
+from hwflow.compression.search.registry import SEARCHERS, WITHOUT_EVALUATIONS
+from hwflow.compression.search.search import Episode, best_of, explore
 from hwflow.compression.settings import Settings
 from hwflow.errors import InputError
 from hwflow.results import LevelName
 
-By = Literal["unpruned", "uniform", "random", "agent on MACs", "agent"]
-OnEpisode = Callable[[By, int, Episode], None]
+OnEpisode = Callable[[str, int, Episode], None]
 CostsAt = Callable[[LevelName], PlanCosts]
+
+_TITLES = {"ddpg": "agent"}
+_ON_MACS = " on MACs"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One plan of the comparison.
+    """One plan of the comparison: the best of one search on the samples that it sees, or a baseline's.
 
     Attributes:
         by: what proposed it; `seed` where it depends on one.
         searched: accuracy on the samples that searches see; `judged` on those that none has seen. Both without fine-tuning.
         shares: of the unpruned network's metrics, at the search's level.
         keeps_budget: whether all budgets hold.
-        evaluations: plans that were tried for it.
+        evaluations: different plans that were measured for it.
     """
 
-    by: By
+    by: str
     seed: int | None
     plan: dict[str, int]
     searched: float
@@ -52,133 +51,153 @@ class Candidate:
     evaluations: int
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """One plan at one level of the refinement, best first.
+class Splits(NamedTuple):
+    """Accuracies of plans on three parts of the held-out samples: for searches, for the choice among the best plans of all
+    searches, and for what is reported."""
 
-    Attributes:
-        was: its rank at the level before, from 1.
-        cut: whether the level's costs made it smaller.
-    """
-
-    level: LevelName
-    rank: int
-    was: int
-    cut: bool
-    accuracy: float
-    shares: dict[str, float]
-    plan: dict[str, int]
+    search: Proxy
+    choice: Proxy
+    held_out: Proxy
 
 
 @dataclass(frozen=True)
 class PlanComparison:
-    """The plans found: `candidates` in the order unpruned, uniform, then by seed random, agent on MACs, agent.
+    """The plans found: `candidates` begin with the unpruned network, then come baselines, last the search.
 
-    `refined` are the kept plans at every further level; `plan` is the one to apply. `seconds` says where the time went.
+    `refined` are the kept plans at every further level. `finalists` are those that the last choice was among, best first;
+    the first one's `plan` is the one to apply. `seconds` says where the time went.
     """
 
     candidates: tuple[Candidate, ...]
     refined: tuple[Ranked, ...]
-    plan: dict[str, int]
+    finalists: tuple[Finalist, ...]
     seconds: dict[str, float]
+
+    @property
+    def applied(self) -> Finalist:
+        """The best known."""
+        return self.finalists[0]
+
+    @property
+    def plan(self) -> dict[str, int]:
+        """The one to apply."""
+        return self.applied.plan
+
+
+def title_of(searcher: str) -> str:
+    """What a search is called in comparisons: DDPG is the agent."""
+    return _TITLES.get(searcher, searcher)
+
+
+def searches_of(settings: Settings) -> tuple[str, ...]:
+    """The searches that measure plans, by what they are called in comparisons, the one that was asked for first.
+
+    With all baselines: every other searcher, and the same search with MACs in place of the budgets' metrics.
+    """
+    own = title_of(settings.searcher)
+    if settings.baselines != "all":
+        return (own,)
+    others = (title_of(name) for name in SEARCHERS if name != settings.searcher and name not in WITHOUT_EVALUATIONS)
+    on_macs = () if {budget.metric for budget in settings.budgets} == {"macs"} else (own + _ON_MACS,)
+    return (own, *others, *on_macs)
 
 
 def compare(
     settings: Settings,
     costs_at: CostsAt,
-    proxy: Proxy,
-    held_out: Proxy,
+    splits: Splits,
     *,
+    scores: Scores | None = None,
     folder: Path | None = None,
     identity: str = "",
     on_episode: OnEpisode | None = None,
 ) -> PlanComparison:
-    """Search with every seed, draw the baselines, evaluate all of them, and refine the first seed's best plans over the levels.
+    """Search with every seed, draw the baselines, evaluate all of them, and choose among the best plans of all sources.
 
     Random plans of a seed come from the generator that the agent of this seed warms up with: its first plans are theirs, and
     the two are compared in pairs.
 
     Args:
         costs_at: of plans, by level.
-        proxy, held_out: accuracies on the samples for searches, and on those that no search sees.
+        splits: accuracies.
+        scores: importance of the groups' units, for searchers that use it; those that cannot do without are left out of the
+            baselines where it is None.
         folder: for the searches' checkpoints.
         identity: see `hwflow.compression.search.search.explore`.
 
     Raises:
         InputError: where a budget cannot be reached at one of the levels.
     """
+    proxy = splits.search
     costs = costs_at(settings.levels[0])
     clock = _Clock(proxy)
-    env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric)
-    full = costs.plan(costs.full)
+    env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric, scores=scores)
 
-    def run(by: By, walked: PruningEnv, seed: int) -> tuple[Episode, ...]:
-        make = SEARCHERS["random" if by == "random" else settings.searcher]
+    def run(by: str, walked: PruningEnv, seed: int) -> tuple[Episode, ...]:
         path = folder / f"{by.replace(' ', '-').lower()}-{seed}.pt" if folder else None
         told = (lambda episode: on_episode(by, seed, episode)) if on_episode else None
-        warmup = settings.episodes + 1 if by == "random" else settings.learner.warmup  # stands in checkpoints of 0.1
-        searcher = make(walked, replace(settings.learner, warmup=warmup), seed)
+        searcher = SEARCHERS[_searcher(by)](walked, settings.learner, seed)
         return explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
 
-    def candidate(by: By, seed: int | None, plan: dict[str, int], evaluations: int) -> Candidate:
-        return Candidate(by, seed, plan, proxy(plan), held_out(plan), shares_of(costs, plan), env.affordable(plan), evaluations)
+    def candidate(by: str, seed: int | None, plan: dict[str, int], evaluations: int) -> Candidate:
+        judged = splits.held_out(plan)
+        return Candidate(by, seed, plan, proxy(plan), judged, shares_of(costs, plan), env.affordable(plan), evaluations)
 
-    found = {"agent": {seed: run("agent", env, seed) for seed in settings.seeds}}
-    found["random"] = {seed: run("random", env, seed) for seed in settings.seeds}
-    on_macs = _macs_environment(costs, proxy, settings)
-    if on_macs is not None:
-        found["agent on MACs"] = {seed: run("agent on MACs", on_macs, seed) for seed in settings.seeds}
+    tried: dict[str, dict[int, tuple[Episode, ...]]] = {}
+    for by in searches_of(settings):
+        walked = _macs_environment(costs, proxy, settings, scores) if by.endswith(_ON_MACS) else env
+        if walked is not None:
+            tried[by] = {seed: run(by, walked, seed) for seed in settings.seeds}
+    found = [Found(by, None, plan, env.worth(plan, proxy(plan))) for by, plan in _unmeasured(settings, env)]
     clock.lap("searches")
-    candidates = [candidate("unpruned", None, full, 0), candidate("uniform", None, uniform_plan(env), 1)]
-    order: tuple[By, ...] = ("random", "agent on MACs", "agent")
-    candidates += [
-        candidate(by, seed, best_of(found[by][seed]).plan, settings.episodes)
-        for by in order
-        if by in found
-        for seed in settings.seeds
-    ]
+    candidates = [candidate("unpruned", None, costs.plan(costs.full), 0)]
+    candidates += [candidate(one.by, None, one.plan, 1) for one in found]
+    for by, of_seed in reversed(tried.items()):
+        for seed, episodes in of_seed.items():
+            different = len({tuple(episode.plan.values()) for episode in episodes})
+            candidates.append(candidate(by, seed, best_of(episodes).plan, different))
     clock.lap("judging")
-    best = [episode.plan for episode in distinct(found["agent"][settings.seeds[0]], settings.keep)]
-    refined: list[Ranked] = []
+    sources = [
+        Found(by, seed, episode.plan, env.worth(episode.plan, episode.accuracy))
+        for by, of_seed in tried.items()
+        for seed, episodes in of_seed.items()
+        for episode in episodes
+        if env.affordable(episode.plan)
+    ]
+    best, told = top([*sources, *found], settings.keep), []
     for level in settings.levels[1:]:
-        rows = _ranked(level, best, costs_at(level), proxy, settings)
-        best = [row.plan for row in rows]
-        refined += rows
+        best, rows = refined(best, level, costs_at(level), proxy, settings)
+        told += rows
         clock.lap(f"refining at {level}")
-    return PlanComparison(tuple(candidates), tuple(refined), best[0], clock.seconds())
+    last = costs_at(settings.levels[-1])
+    worth = PruningEnv(last, proxy, settings.budgets, metric=settings.metric).worth
+    chosen = finalists(best, last, *splits, worth)
+    clock.lap("choosing")
+    return PlanComparison(tuple(candidates), tuple(told), chosen, clock.seconds())
 
 
-def shares_of(costs: PlanCosts, plan: Mapping[str, int]) -> dict[str, float]:
-    """A plan's metrics as shares of the unpruned network's; those that the level does not know are left out."""
-    widths: Widths = tuple(plan[group.name] for group in costs.groups)
-    now, whole = costs.totals(widths), costs.totals(costs.full)
-    shares = {name: costs.metric(now, name) / costs.metric(whole, name) for name in METRICS if costs.metric(whole, name)}
-    return {name: share for name, share in shares.items() if np.isfinite(share)}
+def _searcher(by: str) -> str:
+    """The searcher's name, from what its search is called."""
+    plain = by.removesuffix(_ON_MACS)
+    return next((name for name, title in _TITLES.items() if title == plain), plain)
 
 
-def _macs_environment(costs: PlanCosts, proxy: Proxy, settings: Settings) -> PruningEnv | None:
-    """The same search with MACs in place of the budgets' metrics; None where the budgets are of MACs anyway or out of reach."""
-    if {budget.metric for budget in settings.budgets} == {"macs"}:
-        return None
+def _unmeasured(settings: Settings, env: PruningEnv) -> list[tuple[str, dict[str, int]]]:
+    """The plans of baselines that measure none, by what proposed them."""
+    if settings.baselines == "none":
+        return []
+    names = [name for name, needs_scores in WITHOUT_EVALUATIONS.items() if env.scores is not None or not needs_scores]
+    return [(name, SEARCHERS[name](env, settings.learner, 0).ask(env)) for name in names if name != settings.searcher]
+
+
+def _macs_environment(costs: PlanCosts, proxy: Proxy, settings: Settings, scores: Scores | None) -> PruningEnv | None:
+    """The same search with MACs in place of the budgets' metrics; None where that budget is out of reach."""
     shares = [budget.share for budget in settings.budgets]
     try:
-        return PruningEnv(costs, proxy, (Budget("macs", min(shares)),) if shares else (), metric="macs")
+        budgets: Sequence[Budget] = (Budget("macs", min(shares)),) if shares else ()
+        return PruningEnv(costs, proxy, budgets, metric="macs", scores=scores)
     except InputError:
         return None
-
-
-def _ranked(level: LevelName, plans: list[dict[str, int]], costs: PlanCosts, proxy: Proxy, settings: Settings) -> list[Ranked]:
-    """Plans cut to the budgets at a level, the most accurate first; of those that become equal the first stays."""
-    env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric)
-    seen: dict[tuple[int, ...], tuple[float, int, bool, dict[str, int]]] = {}
-    for was, plan in enumerate(plans, start=1):
-        walked = plan if env.affordable(plan) else replay(env, plan)
-        seen.setdefault(tuple(walked.values()), (env.worth(walked, proxy(walked)), was, walked != plan, walked))
-    rows = sorted(seen.values(), key=lambda row: (-row[0], row[1]))
-    return [
-        Ranked(level, rank, was, cut, proxy(plan), shares_of(costs, plan), plan)
-        for rank, (_, was, cut, plan) in enumerate(rows, start=1)
-    ]
 
 
 class _Clock:

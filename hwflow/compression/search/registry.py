@@ -7,12 +7,38 @@ from collections.abc import Callable
 from hwflow.compression.search.baselines import RandomSearcher, UniformSearcher
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.exact import ExactSearcher
 from hwflow.compression.search.searcher import Searcher
 from hwflow.compression.search.walks import DdpgSearcher
+from hwflow.errors import not_found
 
 Make = Callable[[PruningEnv, Hyperparameters, int], Searcher]
 """A searcher for a problem, with the agent's settings, which others may ignore, and a seed."""
 
-SEARCHERS: dict[str, Make] = {"ddpg": DdpgSearcher, "random": RandomSearcher, "uniform": UniformSearcher}
+SEARCHERS: dict[str, Make] = {
+    "ddpg": DdpgSearcher,
+    "exact": ExactSearcher,
+    "random": RandomSearcher,
+    "uniform": UniformSearcher,
+}
 
-__all__ = ["SEARCHERS", "Make"]
+WITHOUT_EVALUATIONS: dict[str, bool] = {"uniform": False}
+"""The searchers that propose one plan, for which no other is measured; whether they need the units' scores."""
+
+ALIASES = {"agent": "ddpg"}
+"""Other names that users know searchers by."""
+
+
+def searcher_named(name: str) -> str:
+    """The name in `SEARCHERS` for what a user asks for.
+
+    Raises:
+        InputError: where there is no such searcher, listing those that there are.
+    """
+    found = ALIASES.get(name, name)
+    if found not in SEARCHERS:
+        raise not_found("searcher", name, (*ALIASES, *SEARCHERS))
+    return found
+
+
+__all__ = ["ALIASES", "SEARCHERS", "WITHOUT_EVALUATIONS", "Make", "searcher_named"]

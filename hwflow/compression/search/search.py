@@ -14,6 +14,9 @@ from hwflow.training import checkpoint as files
 
 OnEpisode = Callable[["Episode"], None]
 
+VERSION = "search-2"
+"""Raised whenever a search with the same seed would try other plans."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -52,14 +55,15 @@ def explore(
     Raises:
         InputError: for a checkpoint of another search.
     """
-    whole = json.dumps([identity, *searcher.identity], sort_keys=True)
+    whole = json.dumps([VERSION, identity, *searcher.identity], sort_keys=True)
     done: list[Episode] = []
     if checkpoint is not None and checkpoint.exists():
         found = files.read(checkpoint, "the search's checkpoint")
         if found.get("identity") != whole:
             raise InputError(
-                f"{checkpoint} belongs to another search (another network, data set, budget, seed or setting). Use another "
-                "output folder, or remove the file to begin anew."
+                f"{checkpoint} belongs to another search (another network, data set, budget, seed or setting, or a version of "
+                "hwflow that makes other plans of an agent's actions). Use another output folder, or remove the file to begin "
+                "anew."
             )
         done = [Episode(**entry) for entry in json.loads(found["episodes"])][:episodes]
         searcher.restore(found["agent"], [Measured(episode.plan, episode.accuracy) for episode in done])
@@ -83,11 +87,3 @@ def explore(
 def best_of(episodes: tuple[Episode, ...]) -> Episode:
     """The one with the highest reward; the first of equals."""
     return max(episodes, key=lambda episode: (episode.reward, -episode.number))
-
-
-def distinct(episodes: tuple[Episode, ...], count: int) -> list[Episode]:
-    """The best `count` episodes with different plans, best first."""
-    chosen: dict[tuple[int, ...], Episode] = {}
-    for episode in sorted(episodes, key=lambda e: (-e.reward, e.number)):
-        chosen.setdefault(tuple(episode.plan.values()), episode)
-    return list(chosen.values())[:count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -39,9 +39,9 @@ class DdpgSearcher:
         tried = {tuple(one.choice.values()) for one in self._measured}
         walks = [walk for walk in walks if tuple(walk.plan.values()) not in tried] or walks[:1]
         if len(walks) > 1 and self._measured:
-            shares = [_shares(problem, one.choice) for one in self._measured]
+            shares = [problem.shares(one.choice) for one in self._measured]
             model = AccuracyModel(shares, [one.accuracy for one in self._measured])
-            bounds = [model.upper_confidence_bound(_shares(problem, walk.plan)) for walk in walks]
+            bounds = [model.upper_confidence_bound(problem.shares(walk.plan)) for walk in walks]
             worths = [problem.worth(walk.plan, min(max(bound, 0.0), 1.0)) for walk, bound in zip(walks, bounds, strict=True)]
             walks = [walks[max(range(len(walks)), key=lambda i: (worths[i], bounds[i]))]]
         self._steps, plan = walks[0]
@@ -70,20 +70,25 @@ class _Walk(NamedTuple):
 
 
 def _walk(env: PruningEnv, agent: Agent) -> _Walk:
-    """One walk of the agent; nothing is measured."""
+    """One walk of the agent; nothing is measured.
+
+    The agent learns from the walk that asks for exactly the plan that was executed: its actions are the shares that are kept,
+    and its observations are those on the way to them.
+    """
     agent.begin()
     observation, _ = env.reset()
+    for _ in env.costs.groups:
+        env.wish(agent.act(observation))
+        observation = env.observe()
+    plan = env.project(env.wishes)
+    observation, _ = env.reset()
     steps: list[Step] = []
-    for group in env.costs.groups:
-        width = env.decide(agent.act(observation))
+    for share in env.shares(plan):
+        env.wish(share)
         following = env.observe()
-        steps.append(Step(observation, width / group.channels, following, len(steps) + 1 == len(env.costs.groups)))
+        steps.append(Step(observation, share, following, len(env.wishes) == len(env.costs.groups)))
         observation = following
-    return _Walk(steps, env.costs.plan(env.decided))
-
-
-def _shares(env: PruningEnv, plan: Mapping[str, int]) -> list[float]:
-    return [plan[group.name] / group.channels for group in env.costs.groups]
+    return _Walk(steps, plan)
 
 
 __all__ = ["DdpgSearcher"]

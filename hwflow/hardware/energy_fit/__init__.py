@@ -23,13 +23,16 @@ from dataclasses import asdict
 from typing import Any
 
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
+from hwflow.hardware.arithmetic import REFERENCE, is_plain, priced
 from hwflow.hardware.energy_fit.points import component
 from hwflow.hardware.energy_fit.polynomials import Error, Model, OutOfRange, shipped
 from hwflow.hardware.energy_table import (
     EnergyTable,
     PartEnergy,
     costed_parts,
-    estimators_of,
+    derived_part,
+    derived_provenance,
+    estimators_text,
     recorded_part,
     recorded_provenance,
 )
@@ -39,16 +42,15 @@ _KEPT = 4096  # parts, which many chips of a sweep share
 
 
 def fitted(accelerator: Accelerator) -> EnergyTable:
-    """Energies and areas of all parts of an accelerator, from the fitted models.
+    """Energies and areas of all parts of an accelerator, from the fitted models; a derived DRAM keeps its derived energy.
 
     Raises:
-        OutOfRange: an `InputError` that names the part, its size and the range, where a part is outside what was characterised,
-            or is a kind of DRAM that was not.
+        OutOfRange: an `InputError` that names the part, its size and the range, where a part is outside what was characterised.
     """
     parts = {part.name: fitted_part(part, accelerator) for part in costed_parts(accelerator)}
     errors = _errors(costed_parts(accelerator), accelerator)
-    source = f"fitted (Accelergy: {estimators_of(parts)}; {_held_out(errors)})"
-    return EnergyTable("pJ", source, parts, _provenance(errors))
+    source = f"fitted ({estimators_text(parts)}; {_held_out(errors)})"
+    return EnergyTable("pJ", source, parts, {**_provenance(errors), **derived_provenance(accelerator)})
 
 
 def completed(accelerator: Accelerator) -> EnergyTable:
@@ -61,19 +63,30 @@ def completed(accelerator: Accelerator) -> EnergyTable:
     """
     known = {part.name: recorded_part(part, accelerator) for part in costed_parts(accelerator)}
     others = [part for part in costed_parts(accelerator) if known[part.name] is None]
-    if len(others) == len(known):
+    if all(part in others or derived_part(part) for part in costed_parts(accelerator)):
         return fitted(accelerator)
     parts = {part.name: known[part.name] or fitted_part(part, accelerator) for part in costed_parts(accelerator)}
     errors = _errors(others, accelerator)
-    source = f"recorded (Accelergy: {estimators_of(parts)})"
+    source = f"recorded ({estimators_text(parts)})"
     if others:
         source += f", but {', '.join(errors)} fitted ({_held_out(errors)})"
-    return EnergyTable("pJ", source, parts, {**recorded_provenance(), **(_provenance(errors) if others else {})})
+    provenance = {**recorded_provenance(), **derived_provenance(accelerator), **(_provenance(errors) if others else {})}
+    return EnergyTable("pJ", source, parts, provenance)
 
 
 def fitted_part(part: Memory | MacUnit, accelerator: Accelerator) -> PartEnergy:
     """Energies and area of one part. Leakage is power times the chip's cycle. Raises as `fitted`."""
-    return _fitted(part, accelerator.technology_nm, accelerator.cycle_s)
+    if (derived := derived_part(part)) is not None:
+        return derived
+    technology, cycle_s = accelerator.technology_nm, accelerator.cycle_s
+    if isinstance(part, MacUnit) and not is_plain(part):
+        return priced_unit(part, _fitted(REFERENCE, technology, cycle_s), cycle_s)
+    return _fitted(part, technology, cycle_s)
+
+
+def priced_unit(unit: MacUnit, reference: PartEnergy, cycle_s: float) -> PartEnergy:
+    """Energies and area of arithmetic without models of its own, from those of `REFERENCE` at the chip's technology."""
+    return priced(unit, reference, _fitted(REFERENCE, 45.0, cycle_s))
 
 
 @functools.lru_cache(_KEPT)
@@ -85,19 +98,12 @@ def _fitted(part: Memory | MacUnit, technology_nm: float, cycle_s: float) -> Par
 
 
 def _model(part: Memory | MacUnit) -> Model:
-    name, models = component(part).model, shipped()[0]
-    if name not in models:
-        known = ", ".join(model.removeprefix("dram ") for model in models if model.startswith("dram "))
-        raise OutOfRange(
-            f"no energies are fitted for {part.name}: a {name} was not characterised. Set {part.name}.dram_type to one of "
-            f"{known}, or use normalized."
-        )
-    return models[name]
+    return shipped()[0][component(part).model]
 
 
 def _errors(parts: Iterable[Memory | MacUnit], accelerator: Accelerator) -> dict[str, dict[str, Error]]:
     """The held-out errors of the models that answer for parts, by part and by what is fitted."""
-    return {part.name: _model(part).errors_at(accelerator.technology_nm) for part in parts}
+    return {part.name: _model(part).errors_at(accelerator.technology_nm) for part in parts if not derived_part(part)}
 
 
 def _held_out(errors: Mapping[str, Mapping[str, Error]]) -> str:
@@ -111,4 +117,4 @@ def _provenance(errors: Mapping[str, Mapping[str, Error]]) -> dict[str, Any]:
     return {"fitted": {**shipped()[1], "held_out_errors": by_part}}
 
 
-__all__ = ["OutOfRange", "completed", "fitted", "fitted_part"]
+__all__ = ["OutOfRange", "completed", "fitted", "fitted_part", "priced_unit"]

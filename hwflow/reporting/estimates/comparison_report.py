@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from hwflow.ranking import spearman
 from hwflow.reporting.estimates.configuration import Configuration, split_of_part
-from hwflow.reporting.estimates.configuration_figures import LEGEND, bound_colour, layer_blocks
+from hwflow.reporting.estimates.configuration_figures import bound_colour, layer_blocks
 from hwflow.reporting.estimates.estimate_report import area_text, chip_sections, provenance, remarks
-from hwflow.reporting.estimates.layer_rows import by_name, energy_in, limit_of, name_of, names_axis
+from hwflow.reporting.estimates.layer_rows import Key, by_name, energy_in, limit_of, name_of, names_axis
 from hwflow.reporting.estimates.rank_agreement import Cloud, agreement_figure
 from hwflow.reporting.page.blocks import (
     Beside,
@@ -27,6 +27,7 @@ from hwflow.reporting.page.blocks import (
     wide_axis,
 )
 from hwflow.reporting.page.palette import parts, several
+from hwflow.reporting.page.traces import IN_ORDER, bars, divided, line, lines_axis, stack
 from hwflow.reporting.page.values import capital, counted, number, prefix, prefixed, quantity
 
 
@@ -160,72 +161,67 @@ def _bars(
     sums = [sum(values[i] or 0.0 for values in split.values()) for i in range(len(configurations))]
     divisor, letter = prefix(sums)
     names = [label(entry.label) for entry in configurations]
-    data = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": label(name),
-            "y": names,
-            "x": [None if value is None else value / divisor for value in split[name]],
-            "hovertext": [
-                f"{entry}<br>{label(name)}: {quantity(value, unit)}<br>whole: {quantity(whole, unit)}"
-                for entry, value, whole in zip(names, split[name], sums, strict=True)
-            ],
-            "hoverinfo": "text",
-            "marker": {"color": colour, "line": {"width": 0}},
-        }
-        for name, colour in colours.items()
-        if name in split and any(split[name])
-    ]
-    layout = {
-        "barmode": "stack",
-        "bargap": 0.3,
-        "xaxis": axis(f"{title.split(maxsplit=1)[0].lower()} ({prefixed(letter, unit)})", rangemode="tozero"),
-        "yaxis": {"automargin": True, "categoryorder": "array", "categoryarray": names[::-1], "ticksuffix": "  "},
-        "showlegend": True,
-        "legend": LEGEND,
-    }
+    data = []
+    for name, colour in colours.items():
+        values = split.get(name, ())
+        if not any(values):
+            continue
+        hints = [
+            f"{entry}<br>{label(name)}: {quantity(value, unit)}<br>whole: {quantity(whole, unit)}"
+            for entry, value, whole in zip(names, values, sums, strict=True)
+        ]
+        marker = {"color": colour, "line": {"width": 0}}
+        data.append(bars(label(name), divided(values, divisor), names, hints, marker, orientation="h"))
+    x_axis = axis(f"{title.split(maxsplit=1)[0].lower()} ({prefixed(letter, unit)})", rangemode="tozero")
+    layout = stack(x_axis, lines_axis(names), gap=0.3, showlegend=True)
     return Figure(title, data, layout, height=130 + 34 * len(configurations))
 
 
 def _by_layer(configurations: Sequence[Configuration]) -> list[Block]:
-    keys = list(by_name(configurations[0].costs.layers))
+    """Energies of every layer, one figure per unit, and latencies: one line a configuration."""
     shades = several(len(configurations))
+    units = dict.fromkeys(entry.energy[1] for entry in configurations)
     blocks: list[Block] = []
-    for metric, units in (("energy", list(dict.fromkeys(entry.energy[1] for entry in configurations))), ("latency", ["s"])):
-        for unit in units:
-            those = [w for w in configurations if (metric == "latency" or w.energy[1] == unit) and any(_values(w, metric))]
-            if not those:
-                continue
-            divisor, letter = prefix([value for entry in those for value in _values(entry, metric)])
-            data: list[dict[str, Any]] = [
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "name": label(entry.label),
-                    "x": list(range(len(keys))),
-                    "y": [value / divisor if value else None for value in _values(entry, metric)],
-                    "hovertext": [
-                        f"{label(name_of(key))}<br>{label(entry.label)}: {quantity(value, unit)}"
-                        for key, value in zip(keys, _values(entry, metric), strict=True)
-                    ],
-                    "hoverinfo": "text",
-                    "line": {"color": shades[configurations.index(entry)], "width": 1.5},
-                    "marker": {"size": 7, "symbol": _SYMBOLS[configurations.index(entry) % len(_SYMBOLS)]},
-                }
-                for entry in those
-            ]
-            layout = {
-                "xaxis": names_axis(keys),
-                "yaxis": wide_axis(
-                    f"{metric} ({prefixed(letter, unit)})", [v for entry in those for v in _values(entry, metric)]
-                ),
-                "showlegend": True,
-                "legend": LEGEND,
-            }
-            title = f"{capital(metric)} of every layer"
-            blocks.append(Figure(title, data, layout, "A click in the legend hides a configuration.", height=420))
+    for metric, unit in [*(("energy", unit) for unit in units), ("latency", "s")]:
+        lines = [
+            _Line(entry.label, _values(entry, metric), shades[i], _SYMBOLS[i % len(_SYMBOLS)])
+            for i, entry in enumerate(configurations)
+            if metric == "latency" or entry.energy[1] == unit
+        ]
+        if known := [one for one in lines if any(one.values)]:
+            keys = list(by_name(configurations[0].costs.layers))
+            blocks.append(_metric_of_layers(metric, unit, keys, known))
     return blocks
+
+
+class _Line(NamedTuple):
+    """A configuration's values of one metric, by layer, and how they are drawn."""
+
+    name: str
+    values: list[float | None]
+    colour: str
+    symbol: str
+
+
+def _metric_of_layers(metric: str, unit: str, keys: Sequence[Key], lines: Sequence[_Line]) -> Figure:
+    every = [value for one in lines for value in one.values]
+    divisor, letter = prefix(every)
+    data = []
+    for one in lines:
+        name = label(one.name)
+        hints = [
+            f"{label(name_of(key))}<br>{name}: {quantity(value, unit)}" for key, value in zip(keys, one.values, strict=True)
+        ]
+        y = [value / divisor if value else None for value in one.values]  # 0 has no place on a logarithmic axis
+        style, marker = {"color": one.colour, "width": 1.5}, {"size": 7, "symbol": one.symbol}
+        data.append(line(range(len(keys)), y, style, hints, name=name, mode="lines+markers", marker=marker))
+    layout = {
+        "xaxis": names_axis(keys),
+        "yaxis": wide_axis(f"{metric} ({prefixed(letter, unit)})", every),
+        "showlegend": True,
+        "legend": IN_ORDER,
+    }
+    return Figure(f"{capital(metric)} of every layer", data, layout, "A click in the legend hides a configuration.", height=420)
 
 
 _SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")

@@ -8,7 +8,6 @@ leakage apart. Where it doesn't (a network of partial instances, a file without 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator, presets
 from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.stored_bits import accesses, widened
 from hwflow.reporting.estimates.layer_rows import energy_of, split_of
 from hwflow.reporting.pruning.run_records import CostRecord, LayerRecord, parsed, text_of
 from hwflow.results import LayerCost, NetworkCost
@@ -125,6 +125,7 @@ def read_configurations(file: Path) -> list[Configuration]:
 def split_by_tensor(row: LayerCost, chip: Accelerator, table: EnergyTable) -> Split | None:
     """A layer's energy by part and tensor, in joule or normalised units; None where it does not add up to the row's own."""
     chip = chip.serving(row.layer)
+    table = widened(table, chip, row.layer)
     scale = 1e-12 if row.energy_unit == "pJ" else 1.0
     split: dict[str, dict[str, float]] = {}
     for part, energy in row.energy_by_level.items():
@@ -149,8 +150,8 @@ def _paid(
     energy, instances = row.energy_by_level[part], row.utilized_instances.get(part, 1.0)
     found: dict[str, float] = {}
     for tensor, count in counts.items():
-        blocks = {action: math.ceil(words / memory.block_words) for action, words in count.items()}
-        paid = blocks["reads"] * price.read + blocks["fills"] * price.write + blocks["updates"] * price.update
+        reads, fills, updates = accesses(memory, row.layer, tensor, count)
+        paid = reads * price.read + fills * price.write + updates * price.update
         found[tensor] = paid * instances
     rest, leak = energy - sum(found.values()), price.leak * (row.cycles or 0) * instances
     slack = _EXACT * abs(energy)

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from hwflow.reporting.estimates.configuration import LEAKAGE, Configuration, split_of_part
 from hwflow.reporting.estimates.layer_costs import Side, energy_figure, layers_table
 from hwflow.reporting.estimates.layer_rows import (
-    ARRAY,
-    COMPUTE,
     UNKNOWN,
     by_name,
     energy_in,
@@ -19,10 +17,11 @@ from hwflow.reporting.estimates.layer_rows import (
     unit_of,
 )
 from hwflow.reporting.page.blocks import Block, Choice, Figure, Text, axis, label
+from hwflow.reporting.page.traces import IN_ORDER, bars, divided, line, marks, stack
 from hwflow.reporting.page.values import counted, listed, percent, prefix, prefixed, quantity
 from hwflow.reporting.pruning.run_records import LayerRecord
+from hwflow.results import ARRAY, COMPUTE
 
-LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
 _TENSORS = {"": "", "weights": "", "inputs": "/", "outputs": "x"}  # patterns of bars
 
 
@@ -67,33 +66,18 @@ def _energy(configuration: Configuration, colours: Mapping[str, str]) -> Block:
     leaks = [sum(tensors.get(LEAKAGE, 0.0) for tensors in split.values()) for split in whole]
     if any(leaks):
         shares.append(("leakage of all memories", "@before", "", leaks))
-    data = [
-        {
-            "type": "bar",
-            "name": name,
-            "x": list(range(len(keys))),
-            "y": [None if value is None else value / divisor for value in found],
-            "hovertext": [
-                f"{label(name_of(key))}<br>{name}: {quantity(value, unit)}<br>layer: {quantity(energy_in(row), unit)}"
-                for key, value, row in zip(keys, found, rows, strict=True)
-            ],
-            "hoverinfo": "text",
-            "marker": {
-                "color": colour,
-                "line": {"width": 0},
-                "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "@panel", "size": 7, "solidity": 0.25},
-            },
-        }
-        for name, colour, pattern, found in shares
-        if any(found)
-    ]
-    layout = {
-        "barmode": "stack",
-        "bargap": 0.25,
-        "xaxis": names_axis(keys),
-        "yaxis": axis(f"energy ({prefixed(letter, unit)})", rangemode="tozero"),
-        "legend": LEGEND,
-    }
+    data = []
+    for name, colour, pattern, found in shares:
+        if not any(found):
+            continue
+        hints = [
+            f"{label(name_of(key))}<br>{name}: {quantity(value, unit)}<br>layer: {quantity(energy_in(row), unit)}"
+            for key, value, row in zip(keys, found, rows, strict=True)
+        ]
+        drawn = {"shape": pattern, "fillmode": "overlay", "fgcolor": "@panel", "size": 7, "solidity": 0.25}
+        marker = {"color": colour, "line": {"width": 0}, "pattern": drawn}
+        data.append(bars(name, range(len(keys)), divided(found, divisor), hints, marker))
+    layout = stack(names_axis(keys), axis(f"energy ({prefixed(letter, unit)})", rangemode="tozero"))
     note = "Colours are parts of the chip; weights plain, inputs striped, outputs crossed."
     if len(splits) < len(rows):
         note += f" {counted(len(rows) - len(splits), 'layer')} by part only: there tensors do not add up exactly."
@@ -116,16 +100,8 @@ def _roofline(configuration: Configuration, colours: Mapping[str, str]) -> list[
     ridge = peak / bandwidth
     ends = sorted([*(x for x, _ in at.values()), ridge])
     left, right = ends[0] / 2, ends[-1] * 2
-    roof = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "roof",
-        "x": [left, ridge, right],
-        "y": [left * bandwidth / divisor, peak / divisor, peak / divisor],
-        "line": {"color": "@ink", "width": 2},
-        "hoverinfo": "skip",
-    }
-    data = [roof]
+    heights = divided([left * bandwidth, peak, peak], divisor)
+    data = [line([left, ridge, right], heights, {"color": "@ink", "width": 2}, name="roof")]
     for bound in dict.fromkeys(limit_of(row) for row in shown.values()):
         those = [key for key, row in shown.items() if limit_of(row) == bound]
         hints = [
@@ -133,27 +109,14 @@ def _roofline(configuration: Configuration, colours: Mapping[str, str]) -> list[
             f"{percent(at[key][1] / min(peak, at[key][0] * bandwidth))} of the roof; {_bound_text(shown[key])}"
             for key in those
         ]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": label(f"bound by {bound}"),
-                "x": [at[key][0] for key in those],
-                "y": [at[key][1] / divisor for key in those],
-                "hovertext": hints,
-                "hoverinfo": "text",
-                "marker": {
-                    "color": bound_colour(bound, colours),
-                    "size": 10,
-                    "symbol": "circle" if bound in (COMPUTE, ARRAY) else "diamond",
-                    "line": {"color": "@panel", "width": 1},
-                },
-            }
-        )
+        symbol = "circle" if bound in (COMPUTE, ARRAY) else "diamond"
+        marker = {"color": bound_colour(bound, colours), "size": 10, "symbol": symbol, "line": {"color": "@panel", "width": 1}}
+        x, y = [at[key][0] for key in those], divided([at[key][1] for key in those], divisor)
+        data.append(marks(label(f"bound by {bound}"), x, y, hints, marker))
     layout = {
         "xaxis": axis("MACs per byte of DRAM traffic", type="log", dtick=1),
         "yaxis": axis(f"{letter}MAC/s", type="log", dtick=1),
-        "legend": LEGEND,
+        "legend": IN_ORDER,
     }
     note = (
         f"Each mark is a layer. Roof: {quantity(peak, 'MAC/s')} with all MAC units at work, and a DRAM of "
@@ -165,7 +128,7 @@ def _roofline(configuration: Configuration, colours: Mapping[str, str]) -> list[
 def _latency(configuration: Configuration, colours: Mapping[str, str]) -> Figure:
     rows = configuration.costs.layers
     divisor, letter = prefix([row.latency_s for row in rows])
-    values = [None if row.latency_s is None else row.latency_s / divisor for row in rows]
+    values = divided([row.latency_s for row in rows], divisor)
     return _bounded(configuration, colours, "Latency per layer", values, f"latency ({letter}s)")
 
 
@@ -187,27 +150,13 @@ def _bounded(
     """Bars by layer, in the colour of what bounds each."""
     rows = configuration.costs.layers
     keys = list(by_name(rows))
+    hints = [f"{label(name_of(key))}<br>{_bound_text(row)}" for key, row in zip(keys, rows, strict=True)]
     data = []
     for bound in dict.fromkeys(limit_of(row) for row in rows):
-        data.append(
-            {
-                "type": "bar",
-                "name": label(f"bound by {bound}"),
-                "x": list(range(len(keys))),
-                "y": [value if limit_of(row) == bound else None for value, row in zip(values, rows, strict=True)],
-                "hovertext": [f"{label(name_of(key))}<br>{_bound_text(row)}" for key, row in zip(keys, rows, strict=True)],
-                "hoverinfo": "text",
-                "marker": {"color": bound_colour(bound, colours)},
-            }
-        )
-    layout = {
-        "barmode": "stack",
-        "bargap": 0.25,
-        "xaxis": names_axis(keys),
-        "yaxis": axis(unit, rangemode="tozero"),
-        "showlegend": True,
-        "legend": LEGEND,
-    }
+        own = [value if limit_of(row) == bound else None for value, row in zip(values, rows, strict=True)]
+        marker = {"color": bound_colour(bound, colours)}
+        data.append(bars(label(f"bound by {bound}"), range(len(keys)), own, hints, marker))
+    layout = stack(names_axis(keys), axis(unit, rangemode="tozero"), showlegend=True)
     return Figure(f"{title} at {configuration.costs.level}", data, layout, height=height_of(340, keys))
 
 

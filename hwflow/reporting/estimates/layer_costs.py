@@ -19,6 +19,7 @@ from hwflow.reporting.estimates.layer_rows import (
     unit_of,
 )
 from hwflow.reporting.page.blocks import Block, Cell, Figure, Table, Text, axis, label, percent_cell
+from hwflow.reporting.page.traces import IN_ORDER, LEGEND, bars, divided
 from hwflow.reporting.page.values import prefix, prefixed, quantity
 from hwflow.reporting.pruning.run_records import CostRecord, LayerRecord
 
@@ -71,25 +72,15 @@ def energy_figure(sides: Sequence[Side], colours: Mapping[str, str]) -> Figure:
                 f"{quantity(energy_in(layers[key]), unit) if key in layers else '-'}"
                 for key, value in zip(keys, found, strict=True)
             ]
-            data.append(
-                {
-                    "type": "bar",
-                    "name": label(part),
-                    "legendgroup": label(part),
-                    "showlegend": i == 0,
-                    "x": [place + (i - (len(sides) - 1) / 2) * width for place in range(len(keys))],
-                    "width": width,
-                    "y": [None if value is None else value / divisor for value in found],
-                    "hovertext": hints,
-                    "hoverinfo": "text",
-                    "marker": {"color": colour, "opacity": side.opacity, "line": {"width": 0}},
-                }
-            )
+            x = [place + (i - (len(sides) - 1) / 2) * width for place in range(len(keys))]
+            marker = {"color": colour, "opacity": side.opacity, "line": {"width": 0}}
+            own = {"legendgroup": label(part), "showlegend": i == 0, "width": width}
+            data.append(bars(label(part), x, divided(found, divisor), hints, marker, **own))
     layout = {
         "barmode": "stack",
         "xaxis": names_axis(keys),
         "yaxis": axis(f"energy ({prefixed(letter, unit)})", rangemode="tozero"),
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+        "legend": IN_ORDER,
     }
     note = "By part of the chip" + (f"; {_order(sides)}." if len(sides) > 1 else ".")
     return Figure(f"Energy per layer at {level}", data, layout, note, height=height_of(440, keys))
@@ -100,31 +91,23 @@ def _latency(sides: Sequence[Side], rows: Sequence[Mapping[Key, LayerRecord]], k
     data = []
     for side, layers in zip(sides, rows, strict=True):
         found = [layers.get(key) for key in keys]
-        data.append(
-            {
-                "type": "bar",
-                "name": side.name,
-                "x": list(range(len(keys))),
-                "y": [None if row is None or row.latency_s is None else row.latency_s / divisor for row in found],
-                "hovertext": [
-                    f"{label(name_of(key))}, {side.name}<br>{quantity(row.latency_s, 's')}, {_cycles(row)}"
-                    f"<br>bound by {label(limit_of(row))}"
-                    if row
-                    else ""
-                    for key, row in zip(keys, found, strict=True)
-                ],
-                "hoverinfo": "text",
-                "marker": {"color": side.colour},
-            }
-        )
+        y = divided([None if row is None else row.latency_s for row in found], divisor)
+        hints = [_latency_hint(f"{label(name_of(key))}, {side.name}", row) for key, row in zip(keys, found, strict=True)]
+        data.append(bars(side.name, range(len(keys)), y, hints, {"color": side.colour}))
     layout = {
         "barmode": "group",
         "bargap": 1 - _FILLED,
         "xaxis": names_axis(keys),
         "yaxis": axis(f"latency ({letter}s)", rangemode="tozero"),
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": LEGEND,
     }
     return Figure(f"Latency per layer at {level}", data, layout, height=height_of(360, keys))
+
+
+def _latency_hint(name: str, row: LayerRecord | None) -> str:
+    if row is None:
+        return ""
+    return f"{name}<br>{quantity(row.latency_s, 's')}, {_cycles(row)}<br>bound by {label(limit_of(row))}"
 
 
 def layers_table(sides: Sequence[Side]) -> Table:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from hwflow import results
 from hwflow.reporting.page.blocks import Cell, axis, label
 from hwflow.reporting.page.values import number
 from hwflow.reporting.pruning.cost_details import Known
@@ -15,8 +16,7 @@ NORMALIZED = " normalized"  # units of one 16-bit multiply-accumulate
 Key = tuple[str, int]
 """A layer: its name, and how often that name stood before."""
 
-COMPUTE, ARRAY, UNKNOWN = "compute", "array utilization", "unknown"
-_WELL_USED = 0.5  # utilization from which on "compute" alone says what limits a layer
+UNKNOWN = "unknown"
 _WIDE = 24  # layers from which on names are written upright
 
 
@@ -62,14 +62,8 @@ def height_of(least: int, keys: Sequence[Key]) -> int:
 
 
 def limit_of(row: LayerRecord) -> str:
-    """What limits a layer's latency: a memory, the MAC units, or the share of those that its mapping occupies.
-
-    A layer that is bound by compute takes MACs / (MAC units x utilization) cycles: below a half, more of the latency is
-    explained by idle MAC units than by the number of MACs.
-    """
-    if row.bound_by == COMPUTE and row.utilization is not None and row.utilization < _WELL_USED:
-        return ARRAY
-    return row.bound_by or UNKNOWN
+    """What limits a layer's latency, as `hwflow.results.limit_of` says it."""
+    return results.limit_of(row.bound_by, row.utilization) or UNKNOWN
 
 
 def energy_in(row: LayerRecord) -> float | None:

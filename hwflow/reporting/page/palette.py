@@ -84,11 +84,26 @@ THEMES: Mapping[str, Mapping[str, str]] = {
 METHODS: Mapping[str, str] = {
     "unpruned": "@before",
     "uniform": "@uniform",
+    "global": "@part-8",
     "random": "@random",
+    "greedy": "@part-5",
+    "evolution": "@part-2",
+    "model": "@part-9",
+    "legr": "@part-4",
+    "exact": "@part-1",
     "agent on MACs": "@agent-on-macs",
     "agent": "@after",
 }
-"""In figures `@name` is the theme's colour of that name, `@name/0.2` the same, a fifth opaque."""
+"""Of what proposes plans; in figures `@name` is the theme's colour of that name, `@name/0.2` the same, a fifth opaque."""
+
+
+def methods(names: Iterable[str]) -> dict[str, str]:
+    """The colours of what proposed some plans, in the order in which they are shown; those that are not known come first."""
+    found = dict.fromkeys(names)
+    known = {name: colour for name, colour in METHODS.items() if name in found}
+    others = [name for name in found if name not in known]
+    return {**{name: f"@part-{10 + i % (_PARTS - 9)}" for i, name in enumerate(others)}, **known}
+
 
 _PARTS = sum(name.startswith("part-") for name in THEMES["light"])
 

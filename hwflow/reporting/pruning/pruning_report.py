@@ -89,7 +89,11 @@ def _remarks(run: Run) -> Iterator[str]:
         several = len(settings.seeds) > 1
         each = f" for each of {len(settings.seeds)} seeds" if several else ""
         further = f", the best plans ranked again at {listed(settings.levels[1:])}" if settings.levels[1:] else ""
-        applied = " The first seed's plan was applied." if several else ""
+        applied = " The first seed's plan was applied." if several and not run.comparison.finalists else ""
+        if run.comparison.finalists:
+            best = run.comparison.finalists[0]
+            seed = "" if best.seed is None else f", seed {best.seed}"
+            applied = f" Of all searches and baselines, the plan of {best.by}{seed} was applied."
         yield f"Plans were searched at {settings.levels[0]}, {counted(settings.episodes, 'episode')}{each}{further}.{applied}"
     elif run.config.plan is None:
         yield f"The plan was chosen by the method {settings.method}, without a search that it recorded."

@@ -10,23 +10,22 @@ from typing import Any
 
 from hwflow.reporting.estimates.layer_costs import Side, layer_costs
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
-from hwflow.reporting.page.palette import METHODS, parts
+from hwflow.reporting.page.palette import methods, parts
+from hwflow.reporting.page.traces import LEGEND, bars, curve, lines_axis, upright
 from hwflow.reporting.page.values import capital, counted, listed, number, percent, spread
 from hwflow.reporting.pruning.run_records import Candidate, Choices, Comparison, CostRecord, Plan, Run, Times
 from hwflow.reporting.pruning.search_figures import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, compared, mark
 
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-
 
 def comparison(run: Run, found: Comparison) -> list[Block]:
-    """The agent's plan against those of the baselines; of several seeds the mean and the spread."""
+    """The search's plan against those of the baselines; of several seeds the mean and the spread."""
     settings, score = run.config.settings, accuracy_of(run)
     names = [name for name in compared(run) if any(name in c.shares for c in found.candidates)]
     budget = settings.budgets[0] if settings.budgets else None
     metric = budget.metric if budget else settings.metric
     several = len(settings.seeds) > 1
-    groups = [group for method in METHODS if (group := [c for c in found.candidates if c.by == method])]
+    groups = [[c for c in found.candidates if c.by == by] for by in methods(c.by for c in found.candidates)]
     spreads = "; means ± standard deviations over the seeds" if several else ""
     further = f" The refinement at {listed(settings.levels[1:])} comes after it." if settings.levels[1:] else ""
     blocks: list[Block] = [
@@ -53,6 +52,8 @@ def comparison(run: Run, found: Comparison) -> list[Block]:
                 folded=True,
             )
         )
+    if found.finalists:
+        blocks += _choice(found, score)
     if metric in names:
         blocks.append(cost_and_accuracy(found.candidates, metric, NAMES[metric], budget, score))
     return blocks
@@ -66,13 +67,40 @@ def search(run: Run) -> list[Block]:
     if any(e.reward != e.accuracy for e in episodes):
         shown = Choice("Show", {score: [curve], "reward": [learning_curve(episodes, "reward", "reward", "")]})
     first = run.config.settings.seeds[0]
-    drawn = sum(e.noise is None for e in episodes if (e.by, e.seed) == ("agent", first))
+    agents = [e for e in episodes if (e.by, e.seed) == ("agent", first)]
+    drawn = f"The agent draws its first {counted(sum(e.noise is None for e in agents), 'plan')} at random. " if agents else ""
     return [
         Text(
-            f"The agent draws its first {counted(drawn, 'plan')} at random. {capital(score)} is that of the pruned network on "
-            "the held-out samples for searches, before fine-tuning."
+            f"{drawn}{capital(score)} is that of the pruned network on the held-out samples for searches, before fine-tuning."
         ),
         shown,
+    ]
+
+
+def _choice(found: Comparison, score: str) -> list[Block]:
+    """Which plan was applied, and what it was chosen from."""
+    best = found.finalists[0]
+    rows: list[list[str | Cell]] = [
+        [
+            one.by,
+            "-" if one.seed is None else str(one.seed),
+            *(percent_cell(value, 2) for value in (one.searched, one.chosen, one.judged)),
+            "yes" if one is best else "",
+        ]
+        for one in found.finalists
+    ]
+    seed = "," if best.seed is None else f", seed {best.seed},"
+    return [
+        Text(
+            f"Applied: the plan of {best.by}{seed} the best of {counted(len(rows), 'plan')} on images that no search saw "
+            f"(choice split). On the held-out split, by which nothing was chosen, its {score} is {percent(best.judged, 2)}."
+        ),
+        Table(
+            "The best plans of all searches and baselines",
+            ["plan", "seed", "search split (%)", "choice split (%)", "held-out split (%)", "applied"],
+            rows,
+            left=frozenset({0, 1, 5}),
+        ),
     ]
 
 
@@ -81,24 +109,23 @@ def channels(plan: Plan) -> list[Block]:
     groups = plan.groups
     names = [label(group.name) for group in groups]
     hints = [f"{label(g.name)}: {g.kept} of {g.channels} channels kept" for g in groups]
-    common: dict[str, Any] = {"type": "bar", "orientation": "h", "y": names, "hovertext": hints, "hoverinfo": "text"}
     inside: dict[str, Any] = {
         "text": [f"{g.kept} of {g.channels}" for g in groups],
         "textposition": "auto",
         "insidetextanchor": "end",
+        "insidetextfont": {"color": "@panel"},
     }
-    inside["insidetextfont"] = {"color": "@panel"}
     pale = {"color": "@before", "opacity": 0.45}
-    data: list[dict[str, Any]] = [
-        {**common, "name": "before", "x": [g.channels for g in groups], "marker": pale},
-        {**common, "name": "kept", "x": [g.kept for g in groups], "marker": {"color": "@after"}, **inside},
+    data = [
+        bars("before", [g.channels for g in groups], names, hints, pale, orientation="h"),
+        bars("kept", [g.kept for g in groups], names, hints, {"color": "@after"}, orientation="h", **inside),
     ]
     layout = {
         "barmode": "overlay",
         "bargap": 0.25,
         "xaxis": axis("channels"),
-        "yaxis": {"automargin": True, "categoryorder": "array", "categoryarray": names[::-1], "ticksuffix": "  "},
-        "legend": _LEGEND,
+        "yaxis": lines_axis(names),
+        "legend": LEGEND,
     }
     rows: list[list[str | Cell]] = [
         [g.name, ", ".join(g.producers), str(g.channels), str(g.kept), percent_cell(g.kept / g.channels)] for g in groups
@@ -178,7 +205,7 @@ def refinement(run: Run, found: Comparison) -> list[Block]:
     ]
     return [
         *blocks,
-        ranks(refined, levels, score),
+        ranks(refined, levels, score, found.finalists[0].plan if found.finalists else None),
         Table("Plans at each level", headings, lines, folded=True),
     ]
 
@@ -196,14 +223,16 @@ def fine_tuning(run: Run) -> list[Block]:
     epochs, kept, score = run.tuning.epochs, run.tuning.kept, accuracy_of(run)
     if not epochs:
         return [Text("The pruned network was not fine-tuned.")]
-    common = {"type": "scatter", "mode": "lines+markers", "x": [e.number for e in epochs], "marker": {"size": 5}}
-    dotted = {"color": "@muted", "dash": "dot"}
-    shape = {"type": "line", "x0": kept, "x1": kept, "y0": 0, "y1": 1, "yref": "paper", "line": dotted}
-    layout = {"xaxis": axis("epoch"), "shapes": [shape], "legend": _LEGEND}
+    numbers = [e.number for e in epochs]
+    layout = {
+        "xaxis": axis("epoch"),
+        "shapes": [upright(kept, {"color": "@muted", "dash": "dot"}, yref="paper")],
+        "legend": LEGEND,
+    }
     held = [None if e.accuracy is None else 100 * e.accuracy for e in epochs]
     losses = [
-        {**common, "name": "training, distillation included", "y": [e.loss for e in epochs], "line": {"color": "@random"}},
-        {**common, "name": "held out", "y": [e.held_loss for e in epochs], "line": {"color": "@after"}},
+        curve("training, distillation included", numbers, [e.loss for e in epochs], {"color": "@random"}, 5),
+        curve("held out", numbers, [e.held_loss for e in epochs], {"color": "@after"}, 5),
     ]
     rows: list[list[str | Cell]] = [
         [str(e.number), *(Cell(number(v), v) for v in (e.loss, e.held_loss)), percent_cell(e.accuracy, 2)] for e in epochs
@@ -214,7 +243,7 @@ def fine_tuning(run: Run) -> list[Block]:
             [
                 Figure(
                     f"Held-out {score} by epoch",
-                    [{**common, "name": "held out", "y": held, "line": {"color": "@after"}}],
+                    [curve("held out", numbers, held, {"color": "@after"}, 5)],
                     {**layout, "yaxis": axis(f"{score} (%)"), "showlegend": False},
                     height=320,
                 ),

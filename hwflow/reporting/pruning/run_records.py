@@ -237,11 +237,24 @@ class Ranked(Record):
     plan: dict[str, int]
 
 
+class Finalist(Record):
+    """One of the plans that the applied one was chosen from; see `hwflow.compression.search.refinement`."""
+
+    by: str
+    seed: int | None
+    searched: float
+    chosen: float
+    judged: float
+    shares: dict[str, float]
+    plan: dict[str, int]
+
+
 class Comparison(Record):
-    """`comparison.json`."""
+    """`comparison.json`; up to version 0.1 the first seed's best plan was applied, and there were no finalists."""
 
     candidates: tuple[Candidate, ...] = Field(min_length=1)
     refined: tuple[Ranked, ...]
+    finalists: tuple[Finalist, ...] = ()
 
 
 class Times(Record):

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwflow.errors import InputError, shown
+from hwflow.hardware.components import DRAM_TYPES
 from hwflow.layers import Tensor
 from hwflow.timeloop.importer.hierarchy import Component
 from hwflow.timeloop.importer.map_space import Verdicts
@@ -104,9 +105,9 @@ def memory_of(
     }
     if first and ("DRAM" in component.kind or "DRAM" in text):
         kind = component.attributes.get("type")
-        part |= {"kind": "dram", "dram_type": str(kind) if kind in _DRAMS else "LPDDR4"}
-        if kind not in _DRAMS:
-            unpriced[name] = f"{name}.type is {kind!r}, which is none of {', '.join(_DRAMS)}"
+        part |= {"kind": "dram", "dram_type": str(kind) if kind in DRAM_TYPES else "LPDDR4"}
+        if kind not in DRAM_TYPES:
+            unpriced[name] = f"{name}.type is {kind!r}, which is none of {', '.join(DRAM_TYPES)}"
     else:
         known = [kind for kind, marks in _KINDS.items() if any(mark in text for mark in marks)]
         part["kind"] = known[0] if known else "sram"
@@ -132,9 +133,6 @@ def _ports(component: Component, where: str) -> int:
     if ports > 2:
         raise InputError(f"{where}: {component.name}: its ports are {ports}; Timeloop knows 1 and 2.")
     return ports
-
-
-_DRAMS = ("DDR3", "DDR4", "LPDDR", "LPDDR4", "GDDR5", "HBM2")
 
 
 def blocks_of(component: Component, where: str) -> tuple[int, int]:

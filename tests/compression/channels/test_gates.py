@@ -152,6 +152,44 @@ def test_parameters_that_no_row_reads_follow_the_width() -> None:
         assert grouping.network_for(plan).params_total == sum(p.numel() for p in pruned.parameters())
 
 
+class _Standardised(nn.Conv2d):
+    """Weight standardisation with a gain for each channel (Brock et al. 2021, arXiv:2101.08692)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+        self.gain = nn.Parameter(torch.ones(outputs, 1, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = self.weight.flatten(1)
+        scale = self.gain.flatten() * flat.shape[1] ** -0.5
+        weight = nn.functional.batch_norm(flat.unsqueeze(0), None, None, scale, training=True).view_as(self.weight)
+        return nn.functional.conv2d(x, weight, self.bias, padding=1)
+
+
+def test_gains_of_a_convolutions_own_go_with_its_channels() -> None:
+    model = nets.chain(_Standardised(16, 32), nn.ReLU(), _Standardised(32, 16))
+    grouping = find_groups(model, SHAPE)
+    assert {group.name for group in grouping.groups} == {"first", "middle0", "middle2", "second"}
+    pruned = prune_model(model, grouping, {"middle0": 8}, ranking={g.name: range(g.units) for g in grouping.groups})
+    assert torch.equal(pruned.middle0.gain, model.middle0.gain[:8])
+    assert pruned.middle2.gain.shape == (16, 1, 1, 1)
+    assert pruned(torch.rand(SHAPE)).shape == (2, 5)
+    assert grouping.network_for({"middle0": 8}).params_total == sum(p.numel() for p in pruned.parameters())
+
+
+def test_groups_that_fail_together_cost_the_fewest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each survives alone, but not the pair of `left` and `right`: one of the two goes, the others stay."""
+    from hwflow.compression.channels import coupling_proof
+
+    def survives(self: Any, groups: Any) -> bool:
+        return not {"left", "right"} <= {group.name for group in groups}
+
+    monkeypatch.setattr(coupling_proof._Probe, "survives", survives)
+    grouping = find_groups(nets.concatenated(), SHAPE)
+    assert {group.name for group in grouping.groups} == {"left", "join"}
+    assert ORDER in grouping.left_out["right"]
+
+
 # Copies --------------------------------------------------------------------------------------------------------------
 
 

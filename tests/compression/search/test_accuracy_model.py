@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwflow.compression.budget import Budget
 from hwflow.compression.search.accuracy_model import AccuracyModel
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.search import best_of, explore
 from hwflow.compression.search.walks import DdpgSearcher
-from tests.compression.toys import chain_costs, nearness
+from tests.compression.toys import at_most, chain_costs, nearness
 
 
 def sampled(count: int, groups: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +75,7 @@ def test_imagined_walks_find_better_plans_with_as_many_measurements() -> None:
             measured.append(tuple(plan.values()))
             return accuracy(plan)
 
-        env = PruningEnv(costs, counted, (Budget("macs", 0.5),))
+        env = PruningEnv(costs, counted, (at_most(costs, (0.875, 0.25, 0.75, 0.375, 0.5, 1.0, 0.125, 0.625, 0.25, 0.75)),))
         settings = Hyperparameters(warmup=30, hidden=32, updates=1, imagined=imagined)
         episodes = [explore(env, DdpgSearcher(env, settings, seed), 80) for seed in range(2)]
         assert len(measured) == 2 * 80

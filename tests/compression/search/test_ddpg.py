@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from hwflow.compression.budget import Budget
 from hwflow.compression.search.ddpg import Agent, Hyperparameters, Step
 from hwflow.compression.search.environment import PruningEnv
-from tests.compression.toys import chain_costs, nearness
+from tests.compression.toys import at_most, chain_costs, nearness
 
 QUICK = Hyperparameters(warmup=20, hidden=64, replay_episodes=60)
 
@@ -21,20 +20,23 @@ def environment(shares: tuple[float, ...] = (0.875, 0.25, 0.75, 0.375)) -> Pruni
     """Groups of 64 channels; a plan is the better the nearer it is to these shares."""
     costs = chain_costs((64,) * len(shares))
     targets = dict(zip((g.name for g in costs.groups), shares, strict=True))
-    return PruningEnv(costs, nearness(targets, {g.name: g.channels for g in costs.groups}), (Budget("macs", 1.0),))
+    near = nearness(targets, {g.name: g.channels for g in costs.groups})
+    return PruningEnv(costs, near, (at_most(costs, shares),))
 
 
 def episode(env: PruningEnv, agent: Agent, *, explore: bool = True) -> tuple[list[float], float]:
     observation, _ = env.reset()
     if explore:
         agent.begin()
-    steps, actions, done, reward = [], [], False, 0.0
+    steps: list[Step] = []
+    actions, done, reward = [], False, 0.0
     while not done:
         action = agent.act(observation, explore=explore)
         following, reward, done, _, info = env.step(np.array([action], dtype=np.float32))
-        steps.append(Step(observation, info["action"], following, done))
+        steps.append(Step(observation, action, following, done))
         actions.append(action)
         observation = following
+    steps = [replace(step, action=share) for step, share in zip(steps, info["actions"], strict=True)]
     if explore:
         agent.learn(steps, reward)
     return actions, reward

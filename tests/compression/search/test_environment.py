@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from hwflow.compression.budget import METRICS, Budget, objective_of, parse_budgets
 from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.search.baselines import uniform_plan
+from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.walks import DdpgSearcher
 from hwflow.errors import InputError
 from tests.compression.toys import chain_costs, plain, ragged
 
@@ -85,26 +88,38 @@ def test_several_budgets_hold_together(channels: list[int], actions: list[float]
         assert costs.metric(costs.totals(widths_of(costs, plan)), budget.metric) <= budget.share * whole
 
 
-def test_an_action_of_one_keeps_as_much_as_the_budget_allows() -> None:
-    """The first group takes its full width, a later one is cut: nothing smaller than needed is chosen."""
-    costs = chain_costs(CHANNELS)
-    env = PruningEnv(costs, lambda plan: 0.5, (Budget("energy", 0.4),))
-    plan = walk(env, [1.0] * len(CHANNELS))
-    widths = widths_of(costs, plan)
-    assert widths[0] == 16
-    limit = 0.4 * costs.totals(costs.full)[0]
-    last = env.costs.groups[-1].widths
-    if widths[-1] != last[-1]:
-        wider = (*widths[:-1], last[last.index(widths[-1]) + 1])
-        assert costs.totals(wider)[0] > limit
+def test_equal_actions_are_uniform_pruning() -> None:
+    """Every group keeps the same share but for rounding and for what that leaves of the budget."""
+    env = PruningEnv(chain_costs(CHANNELS), lambda plan: 0.5, (Budget("energy", 0.4),))
+    assert walk(env, [1.0] * len(CHANNELS)) == walk(env, [0.3] * len(CHANNELS)) == uniform_plan(env)
+    shares = env.shares(uniform_plan(env))
+    steps = [8 / channels for channels in CHANNELS]
+    assert max(shares) - min(shares) <= 2 * max(steps)
 
 
-def test_the_executed_action_is_told() -> None:
+def test_the_executed_actions_are_told_at_the_end() -> None:
     env = PruningEnv(chain_costs((32, 32)), lambda plan: 0.5, (Budget("macs", 0.2),))
     env.reset()
     _, reward, done, truncated, info = env.step(np.array([1.0], dtype=np.float32))
-    assert (reward, done, truncated) == (0.0, False, False)
-    assert info["action"] == info["width"] / 32 < 1.0
+    assert (reward, done, truncated, info) == (0.0, False, False, {"group": "conv0"})
+    *_, info = env.step(np.array([0.5], dtype=np.float32))
+    assert info["actions"] == [width / 32 for width in info["plan"].values()]
+    assert max(info["actions"]) < 1.0
+
+
+def test_the_agent_learns_from_the_walk_that_asks_for_what_was_executed() -> None:
+    """Its actions are the shares that are kept, and what it saw is what a walk with these actions sees."""
+    env = PruningEnv(chain_costs(CHANNELS), lambda plan: 0.5, (Budget("energy", 0.4),))
+    searcher = DdpgSearcher(env, Hyperparameters(hidden=4), 0)
+    plan = searcher.ask(env)
+    steps = searcher._steps
+    assert [step.action for step in steps] == env.shares(plan)
+    observation, _ = env.reset()
+    for step in steps:
+        assert np.array_equal(step.observation, observation)
+        observation = env.step(np.array([step.action]))[0]
+        assert np.array_equal(step.following, observation)
+    assert [step.last for step in steps] == [False] * (len(CHANNELS) - 1) + [True]
 
 
 def test_without_a_budget_the_reward_weighs_error_against_cost() -> None:

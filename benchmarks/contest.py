@@ -1,0 +1,107 @@
+"""The contest of the documentation: `python -m benchmarks.contest [--resume]` runs what is missing of it.
+
+ResNet-20 on 5,000 training images of Fashion-MNIST, on eyeriss, at a quarter, a half and an eighth of the energy. All methods
+start from one network, have the same number of epochs, and are run with three seeds, all methods of a seed before the next.
+What was interrupted goes on; `--record FOLDER` copies the results that the documentation shows. One thread: accuracies are the
+same bits only for one number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import hwflow
+from hwflow.compression.accuracy import ProxySettings
+from hwflow.compression.fine_tuning import default_tuning
+from hwflow.compression.settings import Settings
+from hwflow.datasets import Data
+from hwflow.datasets.split import stratified
+from hwflow.network.load import load_module
+from hwflow.pruning import METHODS as KNOWN
+from hwflow.training.recipe import default_recipe
+
+HERE = Path("runs/contest")
+IMAGES = 5000
+METHODS = (
+    "sfp",
+    "asfp",
+    "srfp",
+    "asrfp",
+    "increg",
+    "greg1",
+    "greg2",
+    "legr",
+    "exact",
+    "tp-group-norm",
+    "tp-growing",
+    "tp-lamp",
+)
+BUDGETS = ("energy=0.25", "energy=0.5", "energy=0.125")
+KEPT = ("contest.json", "results.json", "results.csv")
+
+
+def fewer(data: Data, count: int = IMAGES) -> Data:
+    """So many training images, each class with its share; the whole test set."""
+    labels = data.train.labels
+    assert labels is not None
+    _, chosen = stratified(labels, count, 0)
+    return replace(data, name=f"{data.name}, {count:,} images", train=data.train.subset(chosen))
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--base-epochs", type=int, default=20, help="of the unpruned network")
+    parser.add_argument("--episodes", type=int, default=40, help="plans of each search")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--budgets", nargs="+", default=list(BUDGETS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--record", type=Path, default=None, metavar="FOLDER", help="run nothing")
+    asked = parser.parse_args()
+    if asked.record:
+        asked.record.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            shutil.copyfile(asked.output / name, asked.record / name)
+        return
+    torch.set_num_threads(1)
+    data = fewer(hwflow.load_data("fashion-mnist"))
+    network = load_module("resnet20", num_classes=data.classes, in_channels=data.input_shape[0])
+    tuning = replace(default_tuning(data, network), epochs=asked.epochs, device="cpu", precision="float32")
+    training = replace(default_recipe(data, network), epochs=asked.base_epochs, device="cpu", precision="float32")
+    settings = Settings(
+        levels=("mid",),
+        round_to=4,
+        episodes=asked.episodes,
+        proxy=ProxySettings(samples=250, batches=2),
+        tuning=tuning,
+    )
+    methods = [name for name in asked.methods if name in KNOWN]
+    contest = hwflow.compress_many(
+        "resnet20",
+        data,
+        "eyeriss",
+        methods=methods,
+        budgets=asked.budgets,
+        seeds=asked.seeds,
+        settings=settings,
+        training=training,
+        output=asked.output,
+        resume=asked.resume,
+        progress=False,
+        notify=lambda text: print(text, flush=True),
+    )
+    print(contest.to_frame().to_string())
+    sys.exit(1 if contest.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

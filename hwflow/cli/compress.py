@@ -1,0 +1,275 @@
+"""`hwflow compress`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwflow.cli import arguments as args
+from hwflow.cli.prune import pruned_page, seeds_of
+from hwflow.errors import InputError
+from hwflow.metrics import BUDGETS, MAPPED
+
+if TYPE_CHECKING:
+    from hwflow.cli.console import Page
+    from hwflow.compression.contest.contest import Contest
+    from hwflow.compression.settings import Settings
+
+_CHANNELS = ("agent", "channels")
+
+
+def compress(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
+    ],
+    *,
+    data: args.DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", metavar="NAME[,NAME...]", help="As 'hwflow list methods' shows; several are compared in a contest."
+        ),
+    ],
+    allocate: Annotated[
+        str,
+        typer.Option(
+            "--allocate",
+            metavar="uniform|exact|legr|global|FILE",
+            help="What chooses how many channels each group keeps, or a plan's file or folder.",
+        ),
+    ] = "uniform",
+    accelerator: Annotated[
+        str | None,
+        typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
+    ] = None,
+    timeloop_arch: args.TimeloopArchOption = None,
+    timeloop_constraints: args.TimeloopConstraintsOption = None,
+    changes: args.SetOption = None,
+    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where the budgets hold.")] = "mid",
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="|".join(BUDGETS), help="The metric of a --budget that is only a share.")
+    ] = "energy",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget",
+            metavar="SHARE",
+            help="Share of the unpruned network's metric: 0.5 (the default), or energy=0.5,latency=0.6; given again, a contest "
+            "at each.",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
+        ),
+    ] = None,
+    seed: Annotated[
+        str, typer.Option("--seed", metavar="S[,S...]", help="Of the order of samples and of searches; several: a contest.")
+    ] = "0",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", metavar="FILE", help="Weights from 'hwflow train'; without them, the network is trained first."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Epochs in all, towards the cut and after it.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="LR", help="The highest.")] = None,
+    preparation: Annotated[
+        float | None,
+        typer.Option("--preparation", metavar="SHARE", help="The share of the epochs towards the cut; by default 0.5."),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option("--unit", metavar="channel|column", help="What is removed at once; by default channels."),
+    ] = None,
+    scale_start: Annotated[
+        float | None, typer.Option("--scale-start", metavar="C", help="srfp, asrfp: the first factor; by default 1.")
+    ] = None,
+    scale_law: Annotated[
+        str | None,
+        typer.Option("--scale-law", metavar="linear|cosine|ratio", help="srfp, asrfp: how it falls; by default linear."),
+    ] = None,
+    ratio_start: Annotated[
+        float | None, typer.Option("--ratio-start", metavar="P", help="asfp, asrfp: the first share of units; by default 0.")
+    ] = None,
+    interval: Annotated[
+        int | None, typer.Option("--interval", metavar="K", help="greg1, greg2: steps between two growths; by default 5.")
+    ] = None,
+    ramp_steps: Annotated[
+        int | None,
+        typer.Option("--ramp-steps", metavar="N", help="greg1, greg2, increg: how long regularisation grows."),
+    ] = None,
+    growth: Annotated[
+        float | None, typer.Option("--growth", metavar="D", help="greg1, greg2: by how much; by default from the steps.")
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", metavar="L", help="greg1, greg2, increg: the largest regularisation.")
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy.")
+    ] = None,
+    round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
+    floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
+    streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
+    ] = None,
+    dataflow: args.DataflowOption = None,
+    energy: args.EnergyOption = "auto",
+    mapper: args.MapperOption = "hwflow",
+    engine: args.EngineOption = None,
+    effort: args.EffortOption = 1,
+    jobs: args.JobsOption = None,
+    device: args.DeviceOption = "auto",
+    precision: args.PrecisionOption = "auto",
+    threads: args.ThreadsOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+) -> None:
+    """Compress a network with a method of the literature, or hold a contest between several.
+
+    One method: the folder is that of 'hwflow prune', which is the method agent. Several methods, seeds or budgets: a contest
+    that also holds uniform pruning, hwflow's search and the small network from scratch, in one folder with one report.
+    """
+    from hwflow import pruning
+    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.compression.accuracy import ProxySettings
+    from hwflow.compression.channels.gradual_options import GradualSettings
+    from hwflow.compression.fine_tuning import default_tuning
+    from hwflow.compression.registry import method_named
+    from hwflow.compression.settings import Settings
+    from hwflow.cost.backend import backend_of
+    from hwflow.datasets import load_data
+    from hwflow.network.load import load_module
+    from hwflow.training.recipe import default_recipe
+    from hwflow.training.threads import limited, thread_count
+
+    methods = ["channels" if name == "agent" else name for name in args.listed("--method", method)]
+    for name in methods:
+        method_named(name)  # an unknown one shows before the data are read
+    seeds, budgets = seeds_of(seed), budget or ["0.5"]
+    loaded = load_data(data)
+    module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
+    tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": seeds[0]}
+    tuning |= {} if epochs is None else {"epochs": epochs}
+    tuning |= {} if learning_rate is None else {"learning_rate": learning_rate}
+    gradual = {
+        "preparation": preparation,
+        "unit": unit,
+        "scale_start": scale_start,
+        "scale_law": scale_law,
+        "ratio_start": ratio_start,
+        "interval": interval,
+        "ramp_steps": ramp_steps,
+        "growth": growth,
+        "limit": limit,
+    }
+    from hwflow.compression.budget import parse_budgets
+
+    settings = Settings(
+        levels=(level,),  # type: ignore[arg-type]
+        budgets=parse_budgets(budgets[0], metric),
+        metric=metric,
+        objective=objective,  # type: ignore[arg-type]
+        dataflow=dataflow,
+        energy=energy,
+        mapper=mapper,  # type: ignore[arg-type]
+        engine=engine,
+        effort=effort,
+        jobs=args.cores(jobs, mapper),
+        episodes=300 if episodes is None else episodes,
+        seeds=seeds[:1],
+        round_to=round_to,
+        floor_ratio=floor,
+        streams=streams,
+        exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
+        proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
+        tuning=replace(default_tuning(loaded, module), **tuning),
+        gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
+    )
+    training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
+    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
+    if chip is None and (changes or backend_of(settings.levels[0]).needs_chip):
+        raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
+    chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
+    say(str(chosen))
+    common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}
+    several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1
+    try:
+        with limited(chosen.count), progress(f"{network} on {data}") as bar:
+            if several:
+                contest = pruning.compress_many(
+                    network,
+                    loaded,
+                    chip,
+                    methods=methods,
+                    allocate=allocate,
+                    seeds=seeds,
+                    budgets=budgets,
+                    settings=settings,
+                    progress=bar,
+                    **common,
+                )
+            else:
+                result = pruning.compress(
+                    network,
+                    loaded,
+                    chip,
+                    method=methods[0],
+                    allocate=allocate,
+                    settings=settings,
+                    progress=bar,
+                    **common,
+                )
+    except KeyboardInterrupt:
+        raise InterruptError(
+            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
+        ) from None
+    if several:
+        deliver(_contest_page(contest, settings, network))
+        remark(f"wrote {output}")
+        if contest.failed:
+            raise typer.Exit(1)
+        return
+    deliver(pruned_page(result, replace(settings, method=methods[0])))
+    remark(f"wrote {output}")
+
+
+def _contest_page(contest: Contest, settings: Settings, network: str) -> Page:
+    """A table for each budget, and what failed."""
+    from statistics import mean
+
+    from hwflow.cli.console import Page, Table, number
+    from hwflow.reporting.compression.contest_records import read_contest
+    from hwflow.reporting.compression.contest_report import differences
+    from hwflow.reporting.page.values import spread
+
+    found = read_contest(contest.folder)
+    tables = []
+    for budget in found.budgets:
+        apart, rows = differences(found, budget), []
+        whole = next((run.before for run in found.runs if run.budget == budget and run.before is not None), None)
+        if whole is not None:
+            rows.append(["unpruned", "-", number(100 * whole, 2), "-", "-", "-"])
+        for name in found.names:
+            runs = found.of(budget, name)
+            if values := [run.accuracy for run in runs if run.accuracy is not None]:
+                difference = apart.get(name)
+                trained = mean(run.images_trained for run in runs)
+                kept = "yes" if all(run.keeps for run in runs) else "no"
+                told = "-" if difference is None else difference.text()
+                rows.append([name, str(len(runs)), spread(values, 2), told, kept, number(trained, 0)])
+        headings = [budget, "seeds", "test accuracy (%)", f"beside {found.config.reference}", "in budget", "images trained"]
+        tables.append(Table(headings, rows, left=frozenset({0})))
+    lines = [f"{folder} failed: {why}" for folder, why in contest.failed.items()]
+    where = f" on {found.config.accelerator}" if found.config.accelerator else ""
+    return Page(f"contest of {network}{where}, budgets at {settings.levels[0]}", tables, lines)

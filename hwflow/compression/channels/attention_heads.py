@@ -1,0 +1,83 @@
+"""Attention heads as groups: the queries, keys and values that make a head, and what the output projection reads of it.
+
+torch-pruning follows no reshape into heads. So modules that look like multi-head attention are taken apart by their shapes
+here, and whether a group is right is proven like that of any other (`coupling_proof`, `row_sizes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from hwflow.compression.channels.groups import Count, Group, Slot
+
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "heads")
+_WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
+"""What timm, transformers and others call the number of heads, and the width of all heads together."""
+
+
+def head_groups(model: nn.Module, order: Iterable[str]) -> list[Group]:
+    """A group for each multi-head attention whose units are whole heads, with the least and the full width.
+
+    Two heads stay at least: with one, operators that only move data (a transposition) disappear, so that the rows differ.
+
+    Such a module states its number of heads, and its own linear layers are projections to queries, keys and values, one after
+    another in one layer or in several, in heads of equal size, and then the output projection, which runs last.
+
+    Args:
+        order: the modules that execute products, in order of execution.
+    """
+    projections: dict[str, list[str]] = {}
+    for name in order:
+        projections.setdefault(name.rpartition(".")[0], []).append(name)
+    found = []
+    for name, module in model.named_modules():
+        attribute = next((a for a in _HEADS if _is_count(getattr(module, a, None))), None)
+        linear = [n for n in projections.get(name, []) if type(model.get_submodule(n)) is nn.Linear]
+        if attribute is not None and len(linear) > 1:
+            group = _group(model, name, attribute, linear)
+            found += [] if group is None else [group]
+    return found
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 1
+
+
+def _group(model: nn.Module, name: str, attribute: str, linear: list[str]) -> Group | None:
+    attention = model.get_submodule(name)
+    *makers, reader = linear
+    heads, width = getattr(attention, attribute), model.get_submodule(reader).in_features
+    parts = [model.get_submodule(maker).out_features / width for maker in makers]
+    if width % heads or not all(part.is_integer() for part in parts) or sum(parts) < 3:
+        return None
+    each = width // heads
+    slots, counts = [], []
+    for maker, part in zip(makers, parts, strict=True):
+        positions = tuple(p * width + h * each + i for h in range(heads) for p in range(int(part)) for i in range(each))
+        slots.append(Slot(f"{maker}.weight", 0, int(part) * width, positions, True))
+        if model.get_submodule(maker).bias is not None:
+            slots.append(Slot(f"{maker}.bias", 0, int(part) * width, positions, False))
+        counts.append(Count(maker, "out_features", int(part) * each))
+    slots.append(Slot(f"{reader}.weight", 1, width, tuple(range(width)), True))
+    counts += [Count(reader, "in_features", each), Count(name, attribute, 1)]
+    counts += [Count(name, a, each) for a in _WIDTHS if getattr(attention, a, None) == width]
+    for own, tensor in (*attention.named_parameters(recurse=False), *attention.named_buffers(recurse=False)):
+        axes = [axis for axis, size in enumerate(tensor.shape) if size == heads]
+        if len(axes) == 1:  # a number for each head: tables of relative positions, temperatures
+            slots.append(Slot(f"{name}.{own}" if name else own, axes[0], heads, tuple(range(heads)), False))
+    return Group(
+        name=makers[0],
+        channels=width,
+        widths=(2 * each, width),
+        unit=each,
+        producers=tuple(makers),
+        consumers=(reader,),
+        stream=False,
+        slots=tuple(slots),
+        counts=tuple(counts),
+    )
+
+
+__all__ = ["head_groups"]

@@ -1,0 +1,1 @@
+"""Reports of contests between compression methods."""

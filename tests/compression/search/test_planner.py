@@ -1,0 +1,107 @@
+"""The exact planner: equal to trying every plan, within every budget, with a gap that is true."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hwflow.compression.budget import Budget
+from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.planner import Planner
+from hwflow.cost.cost_grid import Entry
+from hwflow.errors import InputError
+from hwflow.layers import Layer
+from tests.compression.toys import Chain, Held, chain_costs, plain
+
+
+def rough(seed: int) -> Callable[[Layer], Entry]:
+    """A price that is no smooth function of the widths: every shape is up to half dearer at random."""
+
+    def price(layer: Layer) -> Entry:
+        numbers = random.Random(f"{seed} {layer.C} {layer.M}")
+        cost = plain(layer)
+        return cost._replace(energy=cost.energy * numbers.uniform(1, 1.5), latency_s=cost.latency_s * numbers.uniform(1, 1.5))
+
+    return price
+
+
+def every_plan(env: PruningEnv) -> list[dict[str, int]]:
+    groups = env.costs.groups
+    plans = (dict(zip((g.name for g in groups), w, strict=True)) for w in itertools.product(*(g.widths for g in groups)))
+    return [plan for plan in plans if env.affordable(plan)]
+
+
+def weigh(losses: list[np.ndarray], env: PruningEnv, plan: dict[str, int]) -> float:
+    groups = env.costs.groups
+    return sum(float(loss[g.widths.index(plan[g.name])] - loss.min()) for loss, g in zip(losses, groups, strict=True))
+
+
+METRICS = ("energy", "latency", "macs", "params", "dram_bytes", "peak_activation_bytes")
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_it_finds_what_trying_every_plan_finds(block: int) -> None:
+    """Two hundred instances in all, with coupled costs and one to three budgets, convex or not."""
+    done = 0
+    for seed in itertools.count(1000 * block):
+        if done == 20:
+            break
+        numbers = random.Random(seed)
+        costs = chain_costs([numbers.choice([16, 24, 32]) for _ in range(numbers.choice([2, 3, 4]))], rough(seed))
+        names = numbers.sample(METRICS, numbers.choice([1, 2, 3])) if seed % 20 else ["edp"]
+        try:
+            env = PruningEnv(costs, lambda _: 0.0, [Budget(name, numbers.uniform(0.3, 0.9)) for name in names])
+        except InputError:
+            continue
+        done += 1
+        losses = [np.array([numbers.uniform(-1, 1) for _ in g.widths]) for g in costs.groups]
+        best = min(weigh(losses, env, plan) for plan in every_plan(env))
+        found = Planner(env).plan(losses)
+        assert env.affordable(found.choice)
+        assert found.loss == pytest.approx(weigh(losses, env, found.choice))
+        assert best <= found.loss + 1e-9 <= best * 1.0051 + 2e-9, (seed, names)
+        assert found.bound <= best + 1e-6
+        assert found.gap <= 0.005
+        assert found.every_width
+
+
+def test_plans_that_are_excluded_do_not_come_back() -> None:
+    env = PruningEnv(chain_costs((16, 24)), lambda _: 0.0, [Budget("macs", 0.7)])
+    planner, losses = Planner(env), [np.array([1.0, 0.0]), np.array([2.0, 0.5, 0.0])]
+    order = sorted(every_plan(env), key=lambda plan: weigh(losses, env, plan))
+    seen: list[tuple[int, ...]] = []
+    for plan in order:
+        found = planner.plan(losses, seen)
+        assert weigh(losses, env, found.choice) == pytest.approx(weigh(losses, env, plan))
+        seen.append(tuple(found.choice.values()))
+    with pytest.raises(InputError, match="no plan is left within the budgets"):
+        planner.plan(losses, seen)
+
+
+def test_where_a_group_has_many_widths_the_plan_is_refined_among_its_neighbours() -> None:
+    env = PruningEnv(chain_costs((128, 128, 128)), lambda _: 0.0, [Budget("macs", 0.4)])
+    losses = [-np.log(np.array(g.widths) / g.channels) * factor for g, factor in zip(env.costs.groups, (1, 2, 1), strict=True)]
+    thin, whole = Planner(env, most=6).plan(losses), Planner(env, most=16).plan(losses)
+    assert (thin.every_width, whole.every_width) == (False, True)
+    assert env.affordable(thin.choice)
+    assert whole.gap <= 0.002
+    assert whole.loss * 0.998 <= thin.loss <= 1.02 * whole.loss
+
+
+def test_peaks_that_are_not_known_to_be_linear_are_refused() -> None:
+    class Unknown:
+        sums = None
+
+        def __init__(self, held: Held) -> None:
+            self.peaks = held.peaks
+
+    chain = Chain((16, 24))
+    costs = PlanCosts(chain, plain, Unknown(Held(chain)))  # type: ignore[arg-type]
+    env = PruningEnv(costs, lambda _: 0.0, [Budget("peak_activation_bytes", 0.8)])
+    with pytest.raises(InputError, match=r"cannot hold the budget peak_activation_bytes=0\.8: how"):
+        Planner(env)
