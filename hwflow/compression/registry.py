@@ -10,6 +10,7 @@ from hwflow.compression.channels.gradual import PREPARATIONS, GradualPruning
 from hwflow.compression.channels.planned import AllocatedOneShot, FromScratch, OneShot
 from hwflow.compression.channels.pruning import ChannelPruning
 from hwflow.compression.method import Method
+from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.errors import not_found
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -18,6 +19,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     **{name: partial(AllocatedOneShot, name) for name in ALLOCATIONS if name != "uniform"},
     **{name: partial(GradualPruning, name) for name in PREPARATIONS},
     "scratch": FromScratch,
+    **{name: partial(Quantization, name) for name in FORMATS},
 }
 
 
