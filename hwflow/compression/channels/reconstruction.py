@@ -79,7 +79,7 @@ def reconstruct(
     with placed(whole, device), placed(small, device), modes_kept(whole), modes_kept(small), torch.no_grad():
         whole.eval(), small.eval()
         wanted = _outputs(whole, layers, batches, seed)
-        for name in layers:
+        for name in wanted:  # not of layers whose weights are used without calling them
             layer = small.get_submodule(name)
             inputs = _inputs(small, name, batches, seed)
             kept = [m for m in range(wanted[name].shape[1]) if m not in gone.get(name, set())]
@@ -131,7 +131,7 @@ def _outputs(model: nn.Module, layers: list[str], batches: list[Tensor], seed: i
     finally:
         for handle in handles:
             handle.remove()
-    return {name: torch.cat(rows) for name, rows in found.items()}
+    return {name: torch.cat(rows) for name, rows in found.items() if rows}
 
 
 def _inputs(model: nn.Module, name: str, batches: list[Tensor], seed: int) -> Tensor:
