@@ -35,14 +35,14 @@ def reduced_data(images: int) -> Data:
     return in_memory("fashion-mnist-14", 10, part(images, "train"), part(None, "test"), flips=True)
 
 
-def trained(data: Data, seed: int, epochs: int, folder: Path) -> nn.Module:
-    """ResNet-20, trained once and kept in the folder."""
+def trained(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20") -> nn.Module:
+    """A network of the zoo, trained once and kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"resnet20-{len(data.train)}-{epochs}-{seed}.pt"
-    module = load_module("resnet20", num_classes=10, in_channels=1)
+    file = folder / f"{network}-{len(data.train)}-{epochs}-{seed}.pt"
+    module = load_module(network, num_classes=10, in_channels=1)
     if not file.exists():
         recipe = Recipe(epochs=epochs, learning_rate=0.1, seed=seed, precision="float32", device="cpu")
-        train("resnet20", data, recipe=recipe, output=file, progress=False)
+        train(network, data, recipe=recipe, output=file, progress=False)
     load_weights(file, module)
     return module.eval()
 

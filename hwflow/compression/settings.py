@@ -21,15 +21,9 @@ from hwflow.types import LevelName, Mapper, Objective
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = (
-    "method",
-    "searcher",
-    "begun_with",
-    "criterion",
-    "reconstruct",
-    "baselines",
-    "allocate",
-)  # left out where they are the default
+_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate")
+"""Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
+
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
