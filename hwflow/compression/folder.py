@@ -35,7 +35,7 @@ from hwflow.files import parse_json, read_text, write_text
 from hwflow.network import Network
 from hwflow.run_folder import differences, held
 
-CONFIG, PLAN, LOG = "config.json", "plan.json", "log.jsonl"
+CONFIG, PLAN, LOG, SEARCHES = "config.json", "plan.json", "log.jsonl", "searches.json"
 
 _FORMAT = 1
 _LOCK = ".lock"
