@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -124,13 +124,14 @@ class Folder:
 
 
 def _renamed(config: Any) -> Any:
-    """A `config.json` with fields as they are called now: in folders of version 0.1 the proxy has a `norm`."""
+    """A `config.json` with fields as they are called now: in folders of version 0.1 the criterion is the proxy's `norm`."""
     settings = config.get("settings") if isinstance(config, dict) else None
     proxy = settings.get("proxy") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(proxy, dict) or "norm" not in proxy:
         return config
-    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
-    return {**config, "settings": now}
+    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}}
+    named = {} if proxy["norm"] == "l1" else {"criterion": proxy["norm"]}  # l1, the default, is not written
+    return {**config, "settings": now | named}
 
 
 def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
@@ -149,9 +150,11 @@ def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
 
 
 def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `config.json` with the episodes that its search was begun with."""
+    """A run's `config.json` as its checkpoints know it: the episodes that its search was begun with, and the names of 0.1."""
     settings = dict(config["settings"])
     settings["episodes"] = settings.pop("begun_with", settings["episodes"])
+    if settings.get("criterion") in ("l1", "l2"):
+        settings["proxy"] = {**settings["proxy"], "norm": settings.pop("criterion")}
     return {**config, "settings": settings}
 
 
@@ -168,14 +171,13 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._handle = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
+        self._handle: TextIO | None = None  # opened by the first line: a run that is refused leaves the file alone
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line."""
         try:
+            if self._handle is None:
+                self._handle = self._path.open("w", encoding="utf-8")
             self._handle.write(json.dumps(entry) + "\n")
             self._handle.flush()
         except OSError as error:
@@ -183,6 +185,8 @@ class Log:
 
     def close(self) -> None:
         """Flush to the disk and close."""
+        if self._handle is None:
+            return
         with contextlib.suppress(OSError):
             os.fsync(self._handle.fileno())
             self._handle.close()

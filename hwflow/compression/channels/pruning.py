@@ -98,12 +98,16 @@ class ChannelPruning(Method):
         asked = task.settings
         total, done = len(searches_of(asked)) * len(asked.seeds) * asked.episodes, 0
         self._tables.fill(asked.levels[0])
+        if asked.proxy.first:
+            env = PruningEnv(self._tables.at(asked.levels[0]), lambda _: 0.0, task.budgets, metric=asked.metric)
+            splits.search.race_against(uniform_plan(env))
         log = Log(task.folder.path / "log.jsonl")
 
         def told(by: str, seed: int, episode: Episode) -> None:
             nonlocal done
             done += 1
-            log.add({"by": by, "seed": seed, **asdict(episode)})
+            raced = {"samples": splits.search.samples_of(episode.plan)} if asked.proxy.first else {}
+            log.add({"by": by, "seed": seed, **asdict(episode), **raced})
             task.tell(f"{by}, seed {seed}: accuracy {episode.accuracy:.4f}", done, total)
 
         try:
@@ -200,14 +204,15 @@ def _tell_of_training(task: Task) -> None:
     held-out samples are the same. Of other networks, and other data, nothing is known.
     """
     known, data = trained_on(task.model), task.data
-    if known == data.identity:
+    if known == data.identity or data.held is not None:
         return
     why = "it was trained on other data, or its files were moved since" if known else "hwflow did not train it"
     held = len(data.hold_out()[1])
     task.notify(
         f"plans are compared on {held:,} images held out of the training set of {data.name}, and it is not known whether "
         f"{task.name} was trained on them ({why}). If it was, accuracies of plans come out too high; those before and after, "
-        "on the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out."
+        "on the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out; --holdout "
+        "(holdout=) names images that it has not seen, for instance test:0.3, a part of the test set."
     )
 
 

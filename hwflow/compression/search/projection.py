@@ -68,7 +68,8 @@ def project(space: PlanSpace, wishes: Sequence[float]) -> Widths:
 
 def nearest(group: Group, wanted: float) -> int:
     """The allowed width nearest to a number of channels, of two the larger."""
-    return min(group.widths, key=lambda width: (abs(width - wanted), -width))
+    above = bisect_left(group.widths, wanted)
+    return min(group.widths[max(above - 1, 0) : above + 1], key=lambda width: (abs(width - wanted), -width))
 
 
 def _growths(place: int, group: Group, wish: float) -> list[_Growth]:

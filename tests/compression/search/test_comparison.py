@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from hwflow.cli.prune import SEARCHES
 from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.registry import SEARCHERS
+from hwflow.compression.search.registry import SEARCHERS, searcher_named
 from hwflow.compression.settings import Settings
 from tests.compression.toys import Blocks, chain_costs, plain, ragged
 
@@ -143,6 +144,11 @@ def test_a_plan_that_comes_back_counts_once() -> None:
         ("uniform", 0, 1),
         ("uniform", 1, 1),
     ]
+
+
+def test_the_command_names_all_searchers() -> None:
+    assert {searcher_named(name) for name in SEARCHES} == set(SEARCHERS)
+    assert list(SEARCHES) == sorted(SEARCHES)
 
 
 def test_baselines_are_other_searchers() -> None:
