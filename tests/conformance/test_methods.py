@@ -25,7 +25,6 @@ from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.channels.surgery import prune_model
 from hwflow.compression.method import Choice, Compressed, Decision, Method, Task
-from hwflow.compression.quantization.quantized import FORMATS
 from hwflow.compression.registry import METHODS
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.environment import PruningEnv
@@ -116,7 +115,7 @@ SHIPPED = [
     name for name in METHODS if name not in ("channels", "int8", "int4", "lightnn1")
 ]  # which are lightnn2 in other codes
 ALL = ["channels", *TOYS, *SHIPPED]
-BUDGETED = ["channels", "uniform", *(name for name in SHIPPED if name not in FORMATS)]  # widths change no counts
+BUDGETED = ["channels", "uniform", "l1"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -192,6 +191,12 @@ def test_budgets_hold(method: str, budgets: tuple[Budget, ...], run: Runs, tmp_p
     for budget in budgets:
         old, new = totals[budget.metric]
         assert new <= budget.share * old  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("method", [name for name in SHIPPED if name not in BUDGETED])
+def test_its_budget_holds(method: str, run: Runs) -> None:
+    before, after = run.finished(method)[0].costs["coarse"]
+    assert after.energy_normalized <= SETTINGS.budgets[0].share * before.energy_normalized  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("method", ALL)
