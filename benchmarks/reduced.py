@@ -20,6 +20,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.network.load import load_module
 from hwflow.training import Recipe, train
 from hwflow.training.weights import load_weights
+from hwflow.types import LevelName
 
 
 def reduced_data(images: int) -> Data:
@@ -46,12 +47,14 @@ def trained(data: Data, seed: int, epochs: int, folder: Path, network: str = "re
     return module.eval()
 
 
-def environment(module: nn.Module, data: Data, share: float, *, round_to: int = 4) -> tuple[PruningEnv, Grouping]:
-    """Plans within a share of ResNet-20's energy on eyeriss at mid; streams are pruned, too."""
-    grouping = find_groups(module, (1, *data.input_shape), streams=True, round_to=round_to, name="resnet20")
-    settings = Settings(budgets=(Budget("energy", share),), round_to=round_to, streams=True)
+def environment(
+    module: nn.Module, data: Data, share: float, *, level: LevelName = "mid", streams: bool, round_to: int = 4
+) -> tuple[PruningEnv, Grouping]:
+    """Plans within a share of ResNet-20's energy on eyeriss."""
+    grouping = find_groups(module, (1, *data.input_shape), streams=streams, round_to=round_to, name="resnet20")
+    settings = Settings(budgets=(Budget("energy", share),), round_to=round_to, streams=streams)
     costs = LevelCosts(Accelerator.load("eyeriss"), settings, store=True, notify=print, progress=None)
-    table = costs.table(grouping.network, "mid")  # shapes are costed as they are asked for: a uniform plan has few
+    table = costs.table(grouping.network, level)  # shapes are costed as they are asked for: a uniform plan has few
     return PruningEnv(PlanCosts(grouping, table.__getitem__), lambda _: 0.0, settings.budgets), grouping
 
 

@@ -143,7 +143,7 @@ def compress(
     from hwflow import pruning
     from hwflow.cli.console import InterruptError, deliver, progress, remark, say
     from hwflow.compression.accuracy import ProxySettings
-    from hwflow.compression.channels.gradual_settings import GradualSettings
+    from hwflow.compression.channels.gradual_options import GradualSettings
     from hwflow.compression.fine_tuning import default_tuning
     from hwflow.compression.registry import method_named
     from hwflow.compression.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
-from hwflow.compression.channels.gradual_settings import GradualSettings
+from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at
@@ -117,6 +117,11 @@ class Settings:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
         criterion_named(self.criterion)
+        if self.proxy.first and not self.budgets:
+            raise InputError(
+                f"first of the proxy is {self.proxy.first}: plans race against the uniform one within the budget, and there is "
+                "no budget. Leave it 0."
+            )
         if self.reconstruct not in get_args(Reconstruct):
             raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
 
@@ -143,11 +148,13 @@ class Settings:
 
     def to_data(self) -> dict[str, Any]:
         """Plain data, for `config.json`."""
-        data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        data: dict[str, Any] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
         for name in _SINCE_0_1:
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
+        if not self.proxy.first:
+            del data["proxy"]["first"]
         if self.gradual == GradualSettings():
             del data["gradual"]
         return data

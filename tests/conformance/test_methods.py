@@ -21,7 +21,7 @@ from hwflow import cli
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.discovery import find_groups, rebuild
-from hwflow.compression.channels.gradual_settings import GradualSettings
+from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.channels.surgery import prune_model
 from hwflow.compression.method import Choice, Compressed, Decision, Method, Task

@@ -23,10 +23,10 @@ from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.ranked_cut import ranked_cut, values_of
-from hwflow.compression.search.searcher import Choice, Measured
+from hwflow.compression.search.searcher import Choice, Measured, Outcome
 from hwflow.compression.search.soft_budget import SHARES, limited
 from hwflow.errors import InputError
-from hwflow.files import parse_json, read_text, write_text
+from hwflow.files import parse_json, read_text
 
 _LEAST_SIGMA = 0.2  # what sigma comes to at the last evaluation
 
@@ -76,28 +76,25 @@ class AffineRanking:
         """The plan for any problem of these groups: whatever its budgets, metric, level and accelerator."""
         return ranked_cut(problem.space, self.values(problem))
 
-    def save(self, path: Path) -> None:
-        """As JSON."""
-        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
-
     @classmethod
     def load(cls, path: Path) -> AffineRanking:
-        """From what `save` wrote.
+        """What a search by LeGR found, of its run's folder, or of that folder's `searches.json`.
 
         Raises:
             InputError: for a file that holds no ranking.
         """
-        text = read_text(path, "the ranking", "result")
+        file = path / "searches.json" if path.is_dir() else path
+        text = read_text(file, "the ranking", "result")
         try:
-            content = parse_json(text)
-            found = cls(*({str(k): float(v) for k, v in content[name].items()} for name in ("alpha", "kappa")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = next(data["ranking"] for data in parse_json(text).values() if "ranking" in data)
+            made = cls(*({str(k): float(v) for k, v in found[name].items()} for name in ("alpha", "kappa")))
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise InputError(
-                f"{path} holds no ranking: {type(error).__name__}: {error}. Name what a search by legr wrote."
+                f"{file} holds no ranking ({type(error).__name__}: {error}); name the folder of a run with --search legr."
             ) from None
-        if set(found.alpha) != set(found.kappa) or not all(np.isfinite(a) and a > 0 for a in found.alpha.values()):
-            raise InputError(f"{path} holds no ranking: alpha must be above 0 for every group, and kappa given for each.")
-        return found
+        if set(made.alpha) != set(made.kappa) or not all(np.isfinite(a) and a > 0 for a in made.alpha.values()):
+            raise InputError(f"{file} holds no ranking: alpha must be above 0 for every group, and kappa given for each.")
+        return made
 
 
 class LegrSearcher:
@@ -162,6 +159,15 @@ class LegrSearcher:
         if self._best is None or reward > self._best[2]:
             self._best = one
         self._count += 1
+
+    def outcome(self) -> Outcome:
+        """The best ranking, for other budgets."""
+        alpha = self.ranking.alpha.values()
+        note = (
+            f"a ranking learned from {self._count} plans, with factors from {min(alpha):.3g} to {max(alpha):.3g}; "
+            "searches.json keeps it for other budgets"
+        )
+        return Outcome(note, {"ranking": asdict(self.ranking)})
 
     def state(self) -> dict[str, Any]:
         """The population and the generator."""

@@ -10,6 +10,7 @@ from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.evolution import EvolutionSearcher, ModelSearcher
 from hwflow.compression.search.exact import ExactSearcher
 from hwflow.compression.search.greedy import GreedySearcher
+from hwflow.compression.search.guided import GuidedSearcher
 from hwflow.compression.search.legr import LegrSearcher
 from hwflow.compression.search.searcher import Searcher
 from hwflow.compression.search.walks import DdpgSearcher
@@ -24,6 +25,7 @@ SEARCHERS: dict[str, Make] = {
     "exact": ExactSearcher,
     "global": GlobalSearcher,
     "greedy": GreedySearcher,
+    "guided": GuidedSearcher,
     "legr": LegrSearcher,
     "model": ModelSearcher,
     "random": RandomSearcher,

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from hwflow.compression.channels.gradual_settings import GradualSettings
+from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.channels.schedules import Asymptotic, Constant, Falling, check_ratio, check_scale
 from hwflow.errors import InputError
 

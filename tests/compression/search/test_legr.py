@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,14 +130,18 @@ def test_a_ranking_serves_other_budgets_and_survives_its_file(tmp_path: Path) ->
     searcher = LegrSearcher(env, Hyperparameters(warmup=4), 0)
     for i in range(8):
         searcher.tell(searcher.ask(env), 0.5, float(i % 5))
-    searcher.ranking.save(tmp_path / "ranking.json")
-    again = AffineRanking.load(tmp_path / "ranking.json")
+    file = tmp_path / "searches.json"
+    file.write_text(json.dumps({"exact, seed 0": {"gap": 0.0}, "legr, seed 0": searcher.outcome().data}))
+    again = AffineRanking.load(tmp_path)
     assert again == searcher.ranking
     tight = scored(3, 0.25)
     assert tight.affordable(again.plan(tight))
-    (tmp_path / "ranking.json").write_text('{"alpha": {"a": -1}, "kappa": {"a": 0}}')
+    file.write_text('{"legr, seed 0": {"ranking": {"alpha": {"a": -1}, "kappa": {"a": 0}}}}')
     with pytest.raises(InputError, match="alpha must be above 0"):
-        AffineRanking.load(tmp_path / "ranking.json")
+        AffineRanking.load(file)
+    file.write_text('{"exact, seed 0": {"gap": 0.0}}')
+    with pytest.raises(InputError, match=r"holds no ranking .* name the folder of a run with --search legr"):
+        AffineRanking.load(tmp_path)
 
 
 def test_what_it_cannot_rank_is_refused() -> None:
