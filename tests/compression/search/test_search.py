@@ -26,7 +26,5 @@ def test_a_search_of_an_earlier_version_is_not_continued(tmp_path: Path) -> None
     found = torch.load(file, weights_only=True)
     found["identity"] = json.dumps(["mine", *searcher.identity], sort_keys=True)
     torch.save(found, file)
-    with pytest.raises(
-        InputError, match=r"belongs to another search .* or a version of hwflow that makes other plans"
-    ):
+    with pytest.raises(InputError, match=r"belongs to another search .* or a version of hwflow that makes other plans"):
         explore(env, SEARCHERS["random"](env, Hyperparameters(hidden=4), 0), 2, checkpoint=file, identity="mine")
