@@ -84,6 +84,20 @@ EngineOption = Annotated[
     str | None, typer.Option("--engine", metavar="native|pytimeloop|container", help="Where Timeloop runs.")
 ]
 EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on the effort of the mapping search.")]
+ActivationsOption = Annotated[
+    str,
+    typer.Option(
+        "--activations",
+        metavar="dram|resident",
+        help="Tensors between layers: all through DRAM, or on the chip where they fit and that pays.",
+    ),
+]
+OperatorsOption = Annotated[
+    str,
+    typer.Option(
+        "--operators", metavar="mac|all", help="What has a price: layers alone, or additions, poolings and the like, too."
+    ),
+]
 FallbackOption = Annotated[
     str | None,
     typer.Option(
@@ -205,7 +219,7 @@ def load_chip(
     if spec is not None:
         raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
     if changes:
-        raise InputError("--set and --pe-type change no Timeloop files; change the value in them.")
+        raise InputError("--set changes no Timeloop files, nor does --pe-type; change the value in them.")
     from hwflow.timeloop.importer.importer import from_timeloop
 
     chip = from_timeloop(list(files), constraints=list(constraints or ()))
