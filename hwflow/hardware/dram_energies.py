@@ -13,6 +13,9 @@ from typing import Any
 from hwflow.errors import InputError
 from hwflow.files import folder, read_yaml
 
+DERIVED_DRAMS = ("DDR4", "DDR5", "LPDDR5", "LPDDR5X", "GDDR6", "HBM3")
+"""The types in that file, which is read for these only."""
+
 
 @functools.cache
 def derived_drams() -> Mapping[str, Mapping[str, Any]]:

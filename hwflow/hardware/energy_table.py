@@ -15,7 +15,7 @@ from hwflow.errors import InputError
 from hwflow.files import folder, read_yaml
 from hwflow.hardware.accelerator import Accelerator, MacUnit, Memory
 from hwflow.hardware.arithmetic import is_plain, relative_energy
-from hwflow.hardware.dram_energies import derived_drams, dram_provenance
+from hwflow.hardware.dram_energies import DERIVED_DRAMS, derived_drams, dram_provenance
 from hwflow.hardware.part_energy import PartEnergy
 from hwflow.types import EnergyUnit
 
@@ -97,9 +97,9 @@ def recorded_part(part: Memory | MacUnit, accelerator: Accelerator) -> PartEnerg
 
 def derived_part(part: Memory | MacUnit) -> PartEnergy | None:
     """Energy of one access of a DRAM whose energy per bit is derived from currents, in pJ; None for all other parts."""
-    memory = derived_drams().get(part.dram_type or "") if isinstance(part, Memory) else None
-    if memory is None or not isinstance(part, Memory):
+    if not isinstance(part, Memory) or part.dram_type not in DERIVED_DRAMS:
         return None
+    memory = derived_drams()[part.dram_type]
     read, write = (memory["pj_per_bit"][way] * part.width_bits for way in ("read", "write"))
     return PartEnergy(read, write, write, estimator=f"{part.dram_type} {_DERIVED} {memory['basis']}")
 
@@ -107,7 +107,7 @@ def derived_part(part: Memory | MacUnit) -> PartEnergy | None:
 def derived_provenance(accelerator: Accelerator) -> dict[str, Any]:
     """Where the energies of the chip's DRAM are derived from, as an entry `dram`; nothing where they are Accelergy's."""
     kind = accelerator.dram.dram_type
-    return {"dram": dram_provenance(kind)} if kind is not None and kind in derived_drams() else {}
+    return {} if kind is None or kind not in DERIVED_DRAMS else {"dram": dram_provenance(kind)}
 
 
 def recorded_provenance() -> Mapping[str, Any]:

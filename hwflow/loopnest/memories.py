@@ -69,16 +69,16 @@ class Widths:
 
 @dataclass(frozen=True)
 class Memories:
-    """Levels that are no memory cost nothing and bound nothing.
+    """The memories of an accelerator; levels without a memory have no cost and no limits.
 
     Attributes:
-        read, write, update, leak: energies of an access, and of an instance in a cycle.
-        block: words an access.
+        read, write, update, leak: energies per access, and of an instance per cycle.
+        block: words per access.
         groups: how many groups of instances share their accesses, or infinity; `grouped`: whether any do.
-        room: bits of an instance for tiles.
+        room: capacity of an instance for tiles, in bits.
         widths: of the layer's elements.
         fanout: instances below one.
-        limits: words in a cycle that an instance reads, that it writes, and of both together.
+        limits: words per cycle that an instance can read, can write, and can transfer in total.
     """
 
     read: Column

@@ -7,21 +7,21 @@ nest-analysis.cpp`, `loop-analysis/tiling.cpp`, `model/buffer.cpp`, `model/topol
   were not in the tile before are delivered (the *delta*).
 * Timeloop runs only the first two iterations of each temporal loop and weighs the second with the number of the remaining ones.
   It forgets what a tile held when its motion changes direction or distance. Both are followed here: a step of the innermost
-  loop that moves the tile (loop m) costs the part not overlapped; a step of an outer loop costs nothing if the tile happens to
-  land where it was, the overlapped remainder if it moves exactly like m, and the whole tile otherwise.
+  loop that moves the tile (loop m) costs the part not overlapped; a step of an outer loop costs nothing if the tile returns to
+  its previous position, the part not overlapped if it moves exactly like m, and the whole tile otherwise.
 * Instances of a fan-out that need the same tile at the same time share one read (multicast); partly overlapping tiles do not.
 * A tensor that bypasses a level is served by the next level above that keeps it.
 * Partial sums: the first write of an element needs no read. Updates count at the level that accumulates.
 * A transposed convolution whose kernel is smaller than its stride leaves gaps in its output, which are zero (or the bias). They
   are part of the tensor, so every level that keeps it writes at least as many words as its share has. Timeloop assumes this
-  (`reads = updates - share`) and stops at an assertion where the updates of a mapping are fewer; here what is missing is added.
-* Neighbouring instances along a fan-out can hand a tile on (link transfers), where that saves reads above. Timeloop has no
+  (`reads = updates - share`) and aborts at an assertion where a mapping has fewer updates; here the missing ones are added.
+* Neighbouring instances along a fan-out can forward a tile (link transfers), where that saves reads above. Timeloop has no
   energy for links, adders of address generation or temporal reduction (its PAT tables are zero for them); neither has this.
-* Ragged loops (`hwflow.loopnest.imperfect_factors` says how Timeloop walks them): cycles are the product of the bounds, that
-is, of the padded
-  size; counts are those of the last passes' smaller tiles. Timeloop averages the instances at work over the passes and cuts the
-  average off to a whole number before it multiplies the energies of one instance with it (7 of 8 columns in one of five passes:
-  7.8, so 7). This is followed, although up to half of the energy is lost where two passes use 2 and 1 instances.
+* Ragged loops (see `hwflow.loopnest.imperfect_factors` for how Timeloop walks them): cycles are the product of the bounds, that
+  is, those of the padded size; counts are those of the smaller tiles in the last passes. Timeloop averages the active instances
+  over the passes and truncates the average to a whole number before it multiplies the energies of one instance by it (7 of 8
+  columns in one of five passes: 7.8, so 7). This is followed, although up to half of the energy is lost where two passes use 2
+  and 1 instances.
 
 Index conventions: levels run from the innermost (0) outwards; arrays end in the batch axis.
 """
@@ -59,9 +59,9 @@ class Verdict:
     Attributes:
         reads, fills, updates: words per instance, [level, tensor, batch].
         tiles: words of a tensor's tile in one instance, [level, tensor, batch], 0 where it is bypassed.
-        instances: instances in use, [level, batch]; with ragged loops their average, cut off to a whole number.
+        instances: instances in use, [level, batch]; with ragged loops their average, truncated to a whole number.
         level_energy: energy of each level, all instances and leakage included, [level, batch]; `mac_energy` apart, [batch].
-        omitted: energy of the fractions of instances that are cut off, which exact energies don't include, [batch].
+        omitted: energy of the truncated fractions of instances, which exact energies do not include, [batch].
         compute_cycles, cycles: [batch]; `level_cycles` is each level's bandwidth-bound count, [level, batch].
         fits: whether every tile fits its memory and every fan-out its array, [batch].
     """
@@ -80,7 +80,7 @@ class Verdict:
     fits: Bools
 
     def take(self, index: Places) -> Verdict:
-        """That on the mappings at `index`."""
+        """The verdict on the mappings at `index`."""
         return Verdict(*(getattr(self, field.name)[..., index] for field in fields(self)))
 
     @cached_property
@@ -126,7 +126,7 @@ class Nest:
         return replace(batch, temporal_last=temporal_last, spatial_last=spatial_last) if mapping.ragged else batch
 
     def mapping_of(self, batch: Batch, index: int) -> Mapping:
-        """One mapping of a batch, as users see it."""
+        """One mapping of a batch, as the public `Mapping`."""
         temporal, spatial = batch.temporal[:, :, index], batch.spatial[:, :, index]
         time = temporal if batch.temporal_last is None else batch.temporal_last[:, :, index]
         space = spatial if batch.spatial_last is None else batch.spatial_last[:, :, index]
@@ -182,8 +182,8 @@ class Nest:
         return self._cost(_Counts(reads, fills, updates, tiles, tiles.sum(axis=1)), Spans(batch, self.sizes, exact=True))
 
     def short_of_updates(self, mapping: Mapping) -> tuple[str, int, int] | None:
-        """The innermost memory that a mapping updates less often than its share of the outputs has words, where Timeloop stops:
-        its name, the updates (those from neighbours included) and the words."""
+        """The innermost memory with fewer updates than words in its share of the outputs, at which Timeloop aborts: its name,
+        the updates (including those from neighbours) and the words."""
         if not self.gaps:
             return None
         nest = Spans(self.batch_of(mapping), self.sizes, exact=True)
@@ -197,7 +197,7 @@ class Nest:
         return None
 
     def _traffic(self, t: int, nest: Spans, with_links: bool) -> _Traffic:
-        """Words that cross each boundary for one tensor; boundary k lies between level k and the instances below it."""
+        """Words of one tensor that cross each boundary; boundary k is between level k and the instances below it."""
         projection, count, size = self.shapes[t], len(self.levels), nest.batch.size
         content, weighted, link = np.zeros((count, size)), np.zeros((count, size)), np.zeros((count, size))
         arriving = np.zeros((count, size))
@@ -307,7 +307,7 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Traffic:
-    """Per level and mapping: words asked of an instance from below, delivered to it from above, handed on by neighbours."""
+    """Per level and mapping: words requested of an instance from below, delivered from above, forwarded by neighbours."""
 
     content: Floats
     arriving: Floats
@@ -315,5 +315,5 @@ class _Traffic:
 
 
 def _round(values: Floats) -> Floats:
-    """To the nearest integer, halves away from zero, as C++ `std::round` does for the positive numbers here."""
+    """Round to the nearest integer, halves away from zero, as C++ `std::round` does for the positive numbers here."""
     return np.floor(values + 0.5)

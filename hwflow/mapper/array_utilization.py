@@ -20,9 +20,9 @@ class ArrayUtilization(NamedTuple):
     """The spatial mappings over all fan-outs that no other spatial mapping dominates.
 
     Attributes:
-        factors: by how much a dimension is spread in all, [spatial mapping, dimension].
-        cycles: that the arithmetic then takes, waiting for operands that no memory holds for it included, [spatial mapping].
-        least: cycles that no mapping undercuts, ragged or not: the passes over the fan-outs at their fullest.
+        factors: total spatial factor of each dimension, [spatial mapping, dimension].
+        cycles: compute cycles, including waits for operands that no inner memory holds, [spatial mapping].
+        least: lower bound on the cycles of every mapping, ragged or not: the fewest passes over the fan-outs.
     """
 
     factors: Ints
@@ -33,7 +33,7 @@ class ArrayUtilization(NamedTuple):
 def array_utilization(nest: Nest, constraints: Sequence[LevelConstraint]) -> ArrayUtilization:
     """The spatial mappings worth considering; only those with the fewest passes where there are very many.
 
-    A dimension of size n that is spread f-fold takes ceil(n / f) passes, so only the least f of each number of passes counts.
+    A dimension of size n with spatial factor f takes ceil(n / f) passes; only the smallest f for each number of passes matters.
     """
     factors = np.ones((1, len(DIMS)), dtype=np.int64)
     wait, complete = np.ones(1), True
@@ -57,12 +57,12 @@ def array_utilization(nest: Nest, constraints: Sequence[LevelConstraint]) -> Arr
 
 
 def passes(sizes: Ints, factors: Ints) -> Ints:
-    """How often each dimension's loops outside the fan-outs run, [spatial mapping, dimension]."""
+    """The number of passes of each dimension's loops outside the fan-outs, [spatial mapping, dimension]."""
     return np.asarray(-(-sizes // factors))
 
 
 def _fullest(sizes: Ints, dims: list[int], fanout: int) -> Ints:
-    """The spatial mappings of one fan-out of which no factor can be raised, [spatial mapping, dimension]."""
+    """The spatial mappings of one fan-out in which no factor can be increased, [spatial mapping, dimension]."""
     spatial = np.ones((1, len(DIMS)), dtype=np.int64)
     more: dict[int, Ints] = {}  # for each dimension and factor the next larger one that saves passes
     for d in dims:
@@ -82,7 +82,7 @@ def _fullest(sizes: Ints, dims: list[int], fanout: int) -> Ints:
 
 
 def _waits(nest: Nest, k: int, factors: Ints) -> Floats:
-    """By how much the arithmetic waits for level k where nothing below it holds a tensor, [spatial mapping]."""
+    """The factor by which MAC units wait for level k where no level below holds a tensor, [spatial mapping]."""
     wait = np.ones(len(factors))
     memory = nest.levels[k].memory
     if memory is None or memory.kind == "regfile":
@@ -98,7 +98,7 @@ def _waits(nest: Nest, k: int, factors: Ints) -> Floats:
 
 
 def _code(factors: Ints) -> Ints:
-    """One number for each spatial mapping; different ones differ."""
+    """A unique number for each spatial mapping."""
     place = np.zeros(len(factors), dtype=np.int64)
     for column in factors.T:
         place = place * (int(column.max()) + 1) + column

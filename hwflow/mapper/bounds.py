@@ -14,13 +14,13 @@ from hwflow.mapper.array_utilization import ArrayUtilization
 from hwflow.mapper.tile_lattice import divisors
 
 OMITTED = 0.01
-"""The share of a ragged mapping's energy that Timeloop may leave out, for cutting off fractions of instances; ours."""
+"""The largest share of a ragged mapping's energy that may be lost to Timeloop's truncation of instances; hwflow's own limit."""
 
 
 def operands_travel(nest: Nest) -> bool:
-    """Whether MACs can hand operands to one another, so that no share of the fan-out bounds what the memory above is asked for.
+    """Whether MACs can forward operands to each other, so that reads of the memory above have no bound by multicast.
 
-    That is so where a fan-out lies directly above them: at a step at which an operand stays, its neighbours have it already.
+    They can where a fan-out is directly above them: in a step in which an operand is stationary, neighbours already hold it.
     """
     return nest.levels[0].fanout > 1
 
@@ -28,10 +28,10 @@ def operands_travel(nest: Nest) -> bool:
 def lower_bound(
     nest: Nest, constraints: Sequence[LevelConstraint], objective: str, *, array: ArrayUtilization | None = None
 ) -> float:
-    """What no mapping within the constraints can undercut: energy, cycles, or their product.
+    """A lower bound on energy, cycles, or their product for every mapping within the constraints.
 
-    With what `hwflow.mapper.array_utilization` tells of the fan-outs that includes ragged mappings whose omitted energy is no
-    larger than `OMITTED` allows; otherwise it holds for perfect ones only.
+    With the result of `hwflow.mapper.array_utilization` it also holds for ragged mappings whose omitted energy is within
+    `OMITTED`; otherwise for perfect factors only.
 
     Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
     of that where operands travel between MACs); every word that the layer touches moved once from or to the outermost memory
@@ -65,7 +65,7 @@ def lower_bound(
 
 
 def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
-    """Cycles that the arithmetic takes at least if all loops over fan-outs divide."""
+    """The fewest compute cycles if all loops over fan-outs divide their dimensions."""
     parallel = 1
     for constraint in constraints:
         evenly = {1}
@@ -76,7 +76,7 @@ def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
 
 
 def streaming_cycles(nest: Nest) -> float:
-    """Cycles that DRAM takes at least to move once every word that the layer touches of the tensors that it keeps."""
+    """The fewest cycles in which DRAM can move each word that the layer touches, of the tensors that it keeps, once."""
     bandwidth = nest.accelerator.words_per_cycle(nest.accelerator.dram)
     if bandwidth is None:
         return 0.0

@@ -22,10 +22,10 @@ class LevelTiles:
     Attributes:
         temporal: the dimensions that its temporal loops can have, [dimension].
         spatial: the tiles that the loops over its fan-out can span, or None where it has no fan-out.
-        order: what the order of its loops can do; `forced`: whether its innermost loops are given.
+        order: what the order of its loops can achieve; `forced`: whether its innermost loops are fixed.
         fits: whether a tile fits it and every level above, [tile].
-        reach: the dimensions that loops up to it can have, [dimension]; `spans`: whether a tile spans no others, [tile].
-        room: the tiles that it can have.
+        reach: the dimensions that loops up to it can have, [dimension]; `spans`: whether a tile spans only these, [tile].
+        room: the tiles that this level can have.
         from_here: whether its temporal loops and the loops above it can complete a tile, [tile]; `from_above`: these alone.
     """
 
@@ -44,7 +44,7 @@ class LevelTiles:
 def level_tiles(
     nest: Nest, constraints: Sequence[LevelConstraint], tables: TileTables, padded: Sequence[tuple[int, ...]] = ()
 ) -> tuple[LevelTiles, ...]:
-    """The levels, the innermost first; constraints come outermost first."""
+    """The levels, innermost first; constraints are given outermost first."""
     rules = list(reversed(constraints))
     several = tables.sizes > 1
     temporal = [np.array([d in rule.temporal for d in DIMS]) & several for rule in rules]
@@ -95,7 +95,7 @@ def _fits(nest: Nest, tables: TileTables) -> list[Bools]:
 
 
 def _completable(tables: TileTables, temporal: Sequence[Bools], over: Sequence[Bools]) -> tuple[list[Bools], list[Bools]]:
-    """A dimension that no loop above a level may have must be whole below it, or the search keeps what leads nowhere."""
+    """Whether each tile can be completed: a dimension that no loop above a level may have must be complete below it."""
     later = np.zeros(len(DIMS), dtype=np.bool_)
     here: list[Bools] = []
     above: list[Bools] = []

@@ -14,7 +14,7 @@ from hwflow.loopnest.nest import OUTPUTS, Nest
 
 @dataclass(frozen=True)
 class Transfer:
-    """Words of `tensor` between level `low` (-1: the arithmetic) and `high`, the next one above that keeps it."""
+    """Words of `tensor` between level `low` (-1: the MAC units) and `high`, the next level above that keeps it."""
 
     tensor: int
     low: int
@@ -23,9 +23,9 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Resource:
-    """What is counted: energy (level -1), or the words that a memory's bandwidth limits.
+    """A quantity that is counted: energy (level -1), or the words that a memory's bandwidth limits.
 
-    `low`, `high`: price of an element that a transfer brings to its lower and asks of its upper level, [transfer];
+    `low`, `high`: price per element at the lower and the upper level of a transfer, [transfer];
     `spared_low`, `spared_high`: the same for the first write of each partial sum, which needs no read.
     """
 
@@ -38,7 +38,7 @@ class Resource:
 
 
 def transfers_of(nest: Nest) -> list[Transfer]:
-    """Every move of a tensor between neighbouring levels that keep it, the innermost first."""
+    """All transfers of tensors between neighbouring levels that keep them, innermost first."""
     result = []
     for t in range(len(TENSORS)):
         low = -1

@@ -12,7 +12,7 @@ from hwflow.errors import InputError
 from hwflow.files import folder, read_yaml
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import DRAM_TYPES, DramType
-from hwflow.hardware.dram_energies import derived_drams
+from hwflow.hardware.dram_energies import DERIVED_DRAMS, derived_drams
 from hwflow.hardware.energy_fit.polynomials import shipped
 from hwflow.layers import Layer
 from hwflow.network import Network
@@ -67,6 +67,7 @@ def test_each_type_has_energies_of_one_source_only() -> None:
     assert get_args(DramType) == DRAM_TYPES
     assert asked | set(derived_drams()) == set(DRAM_TYPES)
     assert not asked & set(derived_drams())
+    assert set(derived_drams()) == set(DERIVED_DRAMS)
 
 
 @pytest.mark.parametrize("kind", sorted(derived_drams()))
