@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hwflow.errors import InputError
-from hwflow.reporting.pruning.run_records import Known, Record, Share, parsed, text_of
+from hwflow.reporting.pruning.cost_details import Known, Record, Share
+from hwflow.reporting.pruning.run_records import parsed, text_of
 from hwflow.types import LevelName
 
 CONTEST, RESULTS = "contest.json", "results.json"
