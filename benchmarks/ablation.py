@@ -91,7 +91,9 @@ def environment(accuracy: Callable[[dict[str, int]], float]) -> PruningEnv:
     groups = find_groups(module, (1, 1, 28, 28), round_to=4, name="resnet20")
     settings = Settings(budgets=(Budget("energy", 0.5),), round_to=4)
     costs = LevelCosts(Accelerator.load("eyeriss"), settings, store=True, notify=print, progress=None)
-    return PruningEnv(PlanTables(groups, costs).at("mid"), accuracy, settings.budgets)
+    tables = PlanTables(groups, costs)
+    tables.fill("mid")
+    return PruningEnv(tables.at("mid"), accuracy, settings.budgets)
 
 
 def main() -> None:

@@ -151,9 +151,11 @@ def to_record(case: Case, numbers: Numbers) -> dict[str, Any]:
     # who else reads a layer's weights costs it nothing
     layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__ and k != "shared"}
     parts = {name: {k: v for k, v in vars(p).items() if v} for name, p in case.table.parts.items()}
+    chip = case.accelerator.model_dump(mode="json", exclude_none=True, exclude={"sources", "description"})
+    chip["hierarchy"][-1] = case.accelerator.mac.model_dump(exclude_defaults=True)
     return {
         "layer": layer,
-        "accelerator": case.accelerator.model_dump(mode="json", exclude_none=True, exclude={"sources", "description"}),
+        "accelerator": chip,
         "table": {"unit": case.table.unit, "source": case.table.source, "parts": parts},
         "mapping": case.mapping.directives(),
         "source": case.source,

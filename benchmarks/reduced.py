@@ -20,6 +20,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.network.load import load_module
 from hwflow.training import Recipe, train
 from hwflow.training.weights import load_weights
+from hwflow.types import LevelName
 
 
 def reduced_data(images: int) -> Data:
@@ -34,24 +35,26 @@ def reduced_data(images: int) -> Data:
     return in_memory("fashion-mnist-14", 10, part(images, "train"), part(None, "test"), flips=True)
 
 
-def trained(data: Data, seed: int, epochs: int, folder: Path) -> nn.Module:
-    """ResNet-20, trained once and kept in the folder."""
+def trained(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20") -> nn.Module:
+    """A network of the zoo, trained once and kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"resnet20-{len(data.train)}-{epochs}-{seed}.pt"
-    module = load_module("resnet20", num_classes=10, in_channels=1)
+    file = folder / f"{network}-{len(data.train)}-{epochs}-{seed}.pt"
+    module = load_module(network, num_classes=10, in_channels=1)
     if not file.exists():
         recipe = Recipe(epochs=epochs, learning_rate=0.1, seed=seed, precision="float32", device="cpu")
-        train("resnet20", data, recipe=recipe, output=file, progress=False)
+        train(network, data, recipe=recipe, output=file, progress=False)
     load_weights(file, module)
     return module.eval()
 
 
-def environment(module: nn.Module, data: Data, share: float, *, round_to: int = 4) -> tuple[PruningEnv, Grouping]:
-    """Plans within a share of ResNet-20's energy on eyeriss at mid; streams are pruned, too."""
-    grouping = find_groups(module, (1, *data.input_shape), streams=True, round_to=round_to, name="resnet20")
-    settings = Settings(budgets=(Budget("energy", share),), round_to=round_to, streams=True)
+def environment(
+    module: nn.Module, data: Data, share: float, *, level: LevelName = "mid", streams: bool, round_to: int = 4
+) -> tuple[PruningEnv, Grouping]:
+    """Plans within a share of ResNet-20's energy on eyeriss."""
+    grouping = find_groups(module, (1, *data.input_shape), streams=streams, round_to=round_to, name="resnet20")
+    settings = Settings(budgets=(Budget("energy", share),), round_to=round_to, streams=streams)
     costs = LevelCosts(Accelerator.load("eyeriss"), settings, store=True, notify=print, progress=None)
-    table = costs.table(grouping.network, "mid")  # shapes are costed as they are asked for: a uniform plan has few
+    table = costs.table(grouping.network, level)  # shapes are costed as they are asked for: a uniform plan has few
     return PruningEnv(PlanCosts(grouping, table.__getitem__), lambda _: 0.0, settings.budgets), grouping
 
 

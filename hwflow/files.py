@@ -258,14 +258,14 @@ def _measured(content: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int
 
 
 class SafeLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader, refusing a key that stands twice in one mapping: plain YAML would drop the first in silence."""
+    """The safe loader, refusing a key that appears twice in one mapping: plain YAML would drop the first in silence."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, (str, int, float)) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} appears twice", key_node.start_mark)
             if isinstance(key, (str, int, float)):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)

@@ -98,7 +98,7 @@ def _ordered(names: Iterable[str], first: str) -> tuple[str, ...]:
 BY_FIELD: dict[str, Metric] = {metric.field: metric for metric in TOTALS}
 
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in reversed(TOTALS)}
-"""By the name in budgets; energy in picojoule stands for both of its units."""
+"""By the name in budgets; energy in picojoule represents both of its units."""
 
 SWEPT = _ordered(
     (m.field for m in TOTALS if m.swept),

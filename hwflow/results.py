@@ -353,7 +353,7 @@ class NetworkCost:
 
 
 def _first_clause(text: str) -> str:
-    """What comes before a colon or semicolon that stands in no parentheses."""
+    """The text before the first colon or semicolon outside parentheses."""
     return re.split(r"[:;](?![^()]*\))", text)[0]
 
 

@@ -157,6 +157,8 @@ def test_no_module_bears_the_name_of_a_public_function() -> None:
     functions = {
         "analyse",
         "compare",
+        "compress",
+        "compress_many",
         "cost_table",
         "estimate",
         "estimate_many",

@@ -60,8 +60,9 @@ class Sample:
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """What the part is, without its name."""
-        return self.part.model_dump(exclude_none=True, exclude={"name", "role", "keeps", "read_words_per_cycle"})
+        """What the part is, without its name; all arithmetic here is integer."""
+        other = {"name", "role", "keeps", "read_words_per_cycle", "arithmetic", "energies"}
+        return self.part.model_dump(exclude_none=True, exclude=other)
 
     @property
     def key(self) -> str:

@@ -219,7 +219,7 @@ def load_chip(
     if spec is not None:
         raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
     if changes:
-        raise InputError("--set and --pe-type change no Timeloop files; change the value in them.")
+        raise InputError("--set changes no Timeloop files, nor does --pe-type; change the value in them.")
     from hwflow.timeloop.importer.importer import from_timeloop
 
     chip = from_timeloop(list(files), constraints=list(constraints or ()))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
 
-SEARCHES = ("agent", "random", "uniform")
+SEARCHES = ("agent", "evolution", "exact", "global", "greedy", "legr", "model", "random", "uniform")
 """The names of `hwflow.compression.search.registry.SEARCHERS` as users are told of them, which needs no torch."""
 
 
@@ -139,6 +139,22 @@ def prune(
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
     ] = None,
+    race: Annotated[
+        int | None,
+        typer.Option(
+            "--race",
+            metavar="N",
+            help="Measure plans on N of these samples first, and on all only if they may be as accurate as the uniform plan.",
+        ),
+    ] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            "--holdout",
+            metavar="train:SHARE|test:SHARE|DATA",
+            help="Images that the network has not seen, to compare plans on; by default a tenth of the training images.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of the fine-tuning.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", metavar="LR", help="Learning rate of the fine-tuning.")
@@ -182,6 +198,7 @@ def prune(
         baselines=baselines,
         episodes=episodes,
         samples=samples,
+        race=race,
     )
     budget, metric, level = budget or "0.5", metric or "energy", level or "mid"
     loaded = load_data(data)
@@ -212,7 +229,7 @@ def prune(
         floor_ratio=floor,
         streams=streams,
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
-        proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
+        proxy=ProxySettings(first=race or 0) if samples is None else ProxySettings(samples=samples, first=race or 0),
         tuning=replace(default_tuning(loaded, module), **tuning),
         criterion=criterion,
         reconstruct=reconstruct,  # type: ignore[arg-type]
@@ -236,6 +253,7 @@ def prune(
                 training=training,
                 output=output,
                 resume=resume,
+                holdout=holdout,
                 progress=bar,
                 notify=say,
             )
@@ -259,6 +277,7 @@ def _refuse_unused(
     baselines: str | None,
     episodes: int | None,
     samples: int | None,
+    race: int | None,
 ) -> None:
     """Refuse options that another option makes meaningless, because the user expects them to have an effect."""
     if metric is not None and budget is not None and "=" in budget:
@@ -272,6 +291,7 @@ def _refuse_unused(
         "--baselines": baselines,
         "--episodes": episodes,
         "--samples": samples,
+        "--race": race,
         "--keep": keep,
     }
     searched |= {} if plan == "uniform" else {"--budget": budget, "--metric": metric}

@@ -7,6 +7,7 @@ set. Accuracies are cached in the store under a key of everything that they depe
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,13 +19,15 @@ from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.reconstruction import Refit, reconstruct
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.datasets.data import Task
-from hwflow.datasets.samples import Samples
+from hwflow.datasets.samples import Samples, derived
 from hwflow.errors import InputError, check_whole, is_number
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.loop import fit
 from hwflow.training.recipe import Recipe
 from hwflow.training.score import placed, reestimate_batchnorm, score
+
+_ERRORS = 3.0  # standard errors by which a plan must be worse than the reference to lose the race; ours
 
 VERSION = "accuracy-1"
 """Raised whenever the same plan would be given another accuracy."""
@@ -50,9 +53,12 @@ class ProxySettings:
     """Training samples of such an epoch."""
     learning_rate: float = 0.01
     """Of such an epoch."""
+    first: int = 0
+    """Held-out samples that every plan is measured on first, drawn at random; where it is clearly less accurate on these than
+    the uniform plan of the same budget, this accuracy is told. 0 measures every plan on all."""
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("batches", 0), ("batch_size", 2), ("epochs", 0), ("tuned_on", 1)):
+        for name, least in (("samples", 1), ("batches", 0), ("batch_size", 2), ("epochs", 0), ("tuned_on", 1), ("first", 0)):
             check_whole(f"{name} of the proxy", getattr(self, name), 10**9, least)
         if not is_number(self.learning_rate) or not self.learning_rate > 0:
             raise InputError(f"learning_rate of the proxy is {self.learning_rate!r}; it must be above 0.")
@@ -69,6 +75,7 @@ class Proxy:
         criterion: what makes a channel important, a name of `hwflow.compression.channels.criteria.CRITERIA`.
         reconstructed: whether what reads channels that were cut is refitted before the measurement.
         measured, seconds: plans that this object has measured, and how long that took.
+        reference: the accuracy that plans race against; see `race_against`.
     """
 
     model: nn.Module
@@ -83,11 +90,19 @@ class Proxy:
     reconstructed: bool = False
     measured: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
+    reference: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         with placed(self.model, self.recipe.device):
             self._ranking = rank_channels(self.model, self.grouping, self.criterion, self.fit_on, seed=self.recipe.seed)
-        self._known: dict[tuple[int, ...], float] = {}
+        self._known: dict[tuple[int, ...], tuple[float, int]] = {}
+        if self.settings.first and self.task != "classification":
+            raise InputError(
+                f"first of the proxy is {self.settings.first}, and the task is {self.task}: only shares of images that are "
+                "right have the bounds by which a race is decided. Leave it 0."
+            )
+        drawn = torch.randperm(len(self.held), generator=torch.Generator().manual_seed(derived("first", 0)))
+        self._first = self.held.subset(drawn[: self.settings.first or len(self.held)])
         used = self.recipe
         recipe = asdict(self._tuning()) if self.settings.epochs else [used.device, used.precision, used.seed]
         machine = [torch.__version__, torch.get_num_threads()]  # sums in another order may move a sample to another class
@@ -111,16 +126,51 @@ class Proxy:
 
     def __call__(self, plan: Mapping[str, int]) -> float:
         """Accuracy in [0, 1] (mean intersection over union in segmentation) of the network pruned to a plan, untuned."""
+        return self._told(plan)[0]
+
+    def samples_of(self, plan: Mapping[str, int]) -> int:
+        """How many held-out samples the accuracy of a plan was measured on: fewer where it lost the race."""
+        return self._told(plan)[1]
+
+    def race_against(self, plan: Mapping[str, int]) -> None:
+        """Measure a plan in full; others are measured in full only where they may be as accurate.
+
+        A plan loses where the upper bound of its accuracy on the `first` samples (Wilson's, three standard errors) is below
+        this plan's. So what is told of a plan does not depend on the plans that were measured before it, and a search that goes
+        on from a checkpoint is told the same.
+        """
+        self.reference, self._known = None, {}
+        self.reference = self(plan)
+
+    def _told(self, plan: Mapping[str, int]) -> tuple[float, int]:
+        """A plan's accuracy, and on how many samples it was measured."""
         widths = self.grouping.widths_of(plan)
         if widths not in self._known:
-            key = key_of(self._identity, widths)
-            kept = self.store.get("accuracy", key, _is_share) if self.store else None
-            if kept is None:
-                kept = self._measure(plan)
-                if self.store:
-                    self.store.put("accuracy", key, kept)
-            self._known[widths] = float(kept)
+            key, first = key_of(self._identity, widths), self._first
+            model = None
+            if self.reference is not None and len(first) < len(self.held):
+                model, begun = self._measured(f"{key}-first", plan, first, None)
+                if _at_most(begun, len(first)) < self.reference:
+                    self._known[widths] = begun, len(first)
+                    return self._known[widths]
+            self._known[widths] = self._measured(key, plan, self.held, model)[1], len(self.held)
         return self._known[widths]
+
+    def _measured(
+        self, key: str, plan: Mapping[str, int], held: Samples, model: nn.Module | None
+    ) -> tuple[nn.Module | None, float]:
+        """Accuracy on some samples, from the store or measured; with the network that is ready to be measured on others."""
+        kept = self.store.get("accuracy", key, _is_share) if self.store else None
+        if kept is not None:
+            return model, float(kept)
+        start = time.perf_counter()
+        self.measured += model is None
+        model = self._ready(plan) if model is None else model
+        found = self._score(model, held)
+        self.seconds += time.perf_counter() - start
+        if self.store:
+            self.store.put("accuracy", key, found)
+        return model, found
 
     def pruned(self, plan: Mapping[str, int]) -> nn.Module:
         """The network pruned to a plan, by this proxy's ranking of channels."""
@@ -135,6 +185,21 @@ class Proxy:
 
     def judge(self, model: nn.Module) -> float:
         """Accuracy on the held-out samples after statistics were re-estimated, in place, as plans are measured."""
+        self._reestimate(model)
+        return self._score(model, self.held)
+
+    def _ready(self, plan: Mapping[str, int]) -> nn.Module:
+        """The network of a plan as it is measured."""
+        model = self.pruned(plan)
+        if self.reconstructed:
+            self.reconstruct(model, plan)
+        if self.settings.epochs:
+            tuned_on = self.fit_on.subset(range(min(self.settings.tuned_on, len(self.fit_on))))
+            fit(model, tuned_on, self.held, self._tuning(), task=self.task)
+        self._reestimate(model)
+        return model
+
+    def _reestimate(self, model: nn.Module) -> None:
         settings, recipe = self.settings, self.recipe
         if settings.batches:
             reestimate_batchnorm(
@@ -146,27 +211,10 @@ class Proxy:
                 device=recipe.device,
                 precision=recipe.precision,
             )
-        return score(
-            model,
-            self.held,
-            task=self.task,
-            batch_size=settings.batch_size,
-            device=recipe.device,
-            precision=recipe.precision,
-        ).accuracy
 
-    def _measure(self, plan: Mapping[str, int]) -> float:
-        start = time.perf_counter()
-        model = self.pruned(plan)
-        if self.reconstructed:
-            self.reconstruct(model, plan)
-        if self.settings.epochs:
-            tuned_on = self.fit_on.subset(range(min(self.settings.tuned_on, len(self.fit_on))))
-            fit(model, tuned_on, self.held, self._tuning(), task=self.task)
-        accuracy = self.judge(model)
-        self.measured += 1
-        self.seconds += time.perf_counter() - start
-        return accuracy
+    def _score(self, model: nn.Module, held: Samples) -> float:
+        size, recipe = self.settings.batch_size, self.recipe
+        return score(model, held, task=self.task, batch_size=size, device=recipe.device, precision=recipe.precision).accuracy
 
     def _tuning(self) -> Recipe:
         """Without a teacher or early stopping, so that no epoch is chosen on the samples that accuracy is measured on."""
@@ -178,6 +226,13 @@ class Proxy:
             distillation=0.0,
             patience=None,
         )
+
+
+def _at_most(share: float, samples: int) -> float:
+    """Wilson's upper bound of a probability, three standard errors up (Wilson 1927)."""
+    square = _ERRORS**2
+    spread = _ERRORS * math.sqrt(share * (1 - share) / samples + square / (4 * samples**2))
+    return (share + square / (2 * samples) + spread) / (1 + square / samples)
 
 
 def _is_share(value: object) -> bool:

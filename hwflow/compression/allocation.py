@@ -12,13 +12,16 @@ Anything else is a plan's file, or the folder of a run that holds one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from hwflow.compression.decision import Choice
 from hwflow.compression.folder import plan_from_file
-from hwflow.compression.search.baselines import uniform_plan
+from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.registry import SEARCHERS, WITHOUT_EVALUATIONS
+from hwflow.compression.search.search import best_of, explore
 from hwflow.errors import InputError, check_whole, not_found
 
 
@@ -33,11 +36,20 @@ class Allocation(Protocol):
     def __call__(self, problem: PruningEnv, *, evaluations: int, seed: int) -> Choice: ...
 
 
-def _uniform(problem: PruningEnv, *, evaluations: int, seed: int) -> Choice:
-    return uniform_plan(problem)
+def _searched(name: str) -> Allocation:
+    """The best of the plans that a searcher measures, or its first, where none may be measured."""
+
+    def allocation(problem: PruningEnv, *, evaluations: int, seed: int) -> Choice:
+        settings = replace(Hyperparameters(), warmup=min(Hyperparameters().warmup, evaluations // 3))
+        searcher = SEARCHERS[name](problem, settings, seed)
+        if evaluations == 0 or name in WITHOUT_EVALUATIONS:
+            return searcher.ask(problem)
+        return best_of(explore(problem, searcher, evaluations)).plan
+
+    return allocation
 
 
-ALLOCATIONS: dict[str, Allocation] = {"uniform": _uniform}
+ALLOCATIONS: dict[str, Allocation] = {name: _searched(name) for name in ("uniform", "exact", "legr", "global")}
 """The ways by name; one line adds another one."""
 
 

@@ -4,6 +4,7 @@ config.json      the inputs and settings of the run: a continued run must have t
 log.jsonl        every plan that was tried, one JSON object a line
 plan.json        the groups and the channels that were kept; of other methods than `channels`, the decisions and what was chosen
 comparison.json  the baselines and the refinement over levels, where a plan was searched
+searches.json    what searches found out beside their plans, where they did: LeGR's ranking, the exact planner's gap
 times.json       wall-clock seconds by part; the one file that differs between equal runs, apart from the report that shows it
 summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
@@ -23,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,7 +35,7 @@ from hwflow.files import parse_json, read_text, write_text
 from hwflow.network import Network
 from hwflow.run_folder import differences, held
 
-CONFIG, PLAN, LOG = "config.json", "plan.json", "log.jsonl"
+CONFIG, PLAN, LOG, SEARCHES = "config.json", "plan.json", "log.jsonl", "searches.json"
 
 _FORMAT = 1
 _LOCK = ".lock"
@@ -123,13 +124,14 @@ class Folder:
 
 
 def _renamed(config: Any) -> Any:
-    """A `config.json` with fields as they are called now: in folders of version 0.1 the proxy has a `norm`."""
+    """A `config.json` with fields as they are called now: in folders of version 0.1 the criterion is the proxy's `norm`."""
     settings = config.get("settings") if isinstance(config, dict) else None
     proxy = settings.get("proxy") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(proxy, dict) or "norm" not in proxy:
         return config
-    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}, "criterion": proxy["norm"]}
-    return {**config, "settings": now}
+    now = {**settings, "proxy": {name: value for name, value in proxy.items() if name != "norm"}}
+    named = {} if proxy["norm"] == "l1" else {"criterion": proxy["norm"]}  # l1, the default, is not written
+    return {**config, "settings": now | named}
 
 
 def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
@@ -148,7 +150,7 @@ def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
 
 
 def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `config.json` with the episodes that its search was begun with."""
+    """A run's `config.json` with the episodes that its search was begun with, as its checkpoints know it."""
     settings = dict(config["settings"])
     settings["episodes"] = settings.pop("begun_with", settings["episodes"])
     return {**config, "settings": settings}
@@ -163,18 +165,20 @@ def _is_longer(before: Any, now: Mapping[str, Any]) -> bool:
 
 
 class Log:
-    """`log.jsonl`: written anew by a run that continues, from what its checkpoints hold, so that it has each episode once."""
+    """`log.jsonl`: written anew by a run that continues, from what its checkpoints hold, so that it has each episode once.
+
+    It is opened with the first line: a run that is refused before leaves the file of the earlier one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._handle = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise HwflowError(f"cannot write {path}: {error.strerror or error}.") from error
+        self._handle: TextIO | None = None
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line."""
         try:
+            if self._handle is None:
+                self._handle = self._path.open("w", encoding="utf-8")
             self._handle.write(json.dumps(entry) + "\n")
             self._handle.flush()
         except OSError as error:
@@ -182,9 +186,10 @@ class Log:
 
     def close(self) -> None:
         """Flush to the disk and close."""
-        with contextlib.suppress(OSError):
-            os.fsync(self._handle.fileno())
-            self._handle.close()
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.fsync(self._handle.fileno())
+                self._handle.close()
 
 
 def plan_to_data(grouping: Grouping, plan: Mapping[str, int]) -> dict[str, Any]:

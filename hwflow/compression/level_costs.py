@@ -26,6 +26,7 @@ class LevelCosts:
 
     Attributes:
         progress: told of layers that are costed.
+        notify: told in a sentence what a user should know.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class LevelCosts:
         progress: Progress | None,
     ) -> None:
         self.accelerator, self.settings, self.progress = accelerator, settings, progress
-        self._store, self._notify = store, notify
+        self._store, self.notify = store, notify
 
     def table(self, network: Network, level: LevelName) -> CostTable:
         """An empty table of a network's rows at other sizes, which costs what is asked of it.
@@ -52,7 +53,7 @@ class LevelCosts:
             fill=False,
             options=self.settings.cost_options(level),
             store=self._store,
-            notify=self._notify,
+            notify=self.notify,
         )
 
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
@@ -71,7 +72,7 @@ class LevelCosts:
                     options=asked.cost_options(level),
                     store=self._store,
                     progress=self.progress or False,
-                    notify=self._notify,
+                    notify=self.notify,
                 )
             except HwflowError as error:
                 if level in asked.levels:
@@ -95,7 +96,7 @@ class LevelCosts:
                 options=replace(asked.cost_options("mid"), objective=_USUAL),
                 store=self._store,
                 progress=self.progress,
-                notify=self._notify,
+                notify=self.notify,
             )
         except HwflowError:
             return {}  # `networks` says why

@@ -106,18 +106,24 @@ class Task:
 
         The uncompressed network is the teacher where the recipe distils.
         """
-        used = recipe or self.recipe
+        return self._fit(model, hooks, recipe or self.recipe, "tuning.pt", "fine-tuning")
+
+    def train(self, model: nn.Module, heading: str, *, hooks: Sequence[TrainingHook] = (), recipe: Recipe) -> History:
+        """The same before the network is compressed; `heading` is shown meanwhile."""
+        return self._fit(model, hooks, recipe, "preparation.pt", heading)
+
+    def _fit(self, model: nn.Module, hooks: Sequence[TrainingHook], recipe: Recipe, checkpoint: str, heading: str) -> History:
         train, held = self.data.hold_out()
         return fit(
             model,
             train,
             held,
-            used,
+            recipe,
             task=self.data.task,
-            teacher=self.model if used.distillation else None,
+            teacher=self.model if recipe.distillation else None,
             hooks=hooks,
-            checkpoint=self.folder.checkpoints / "tuning.pt",
-            progress=self.stage("fine-tuning"),
+            checkpoint=self.folder.checkpoints / checkpoint,
+            progress=self.stage(heading),
         )
 
 

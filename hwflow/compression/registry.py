@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.gradual import PREPARATIONS, GradualPruning
 from hwflow.compression.channels.planned import AllocatedOneShot, FromScratch, OneShot
 from hwflow.compression.channels.pruning import ChannelPruning
+from hwflow.compression.channels.torch_pruning_guests import Guest, TorchPruningGuest
 from hwflow.compression.method import Method
+from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.errors import not_found
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -18,6 +21,8 @@ METHODS: dict[str, Callable[[], Method]] = {
     **{name: partial(AllocatedOneShot, name) for name in ALLOCATIONS if name != "uniform"},
     **{name: partial(GradualPruning, name) for name in PREPARATIONS},
     "scratch": FromScratch,
+    **{name: partial(Quantization, name) for name in FORMATS},
+    **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }
 
 

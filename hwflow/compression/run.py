@@ -27,6 +27,8 @@ from hwflow.cost.inputs import accelerator_of
 from hwflow.cost.options import CostOptions
 from hwflow.cost.session import opened
 from hwflow.datasets import Data, load_data
+from hwflow.datasets.holdout import with_holdout
+from hwflow.datasets.samples import Samples
 from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
 from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
@@ -70,6 +72,7 @@ def prune(
     store: Store | bool = True,
     progress: Shown = None,
     notify: Notify | None = None,
+    holdout: str | Samples | None = None,
     **changes: Any,
 ) -> PruneResult:
     """Compress a network to a budget, by default by pruning channels, fine-tune it, and cost it at every level that answers.
@@ -96,6 +99,9 @@ def prune(
         store: for costs and for accuracies of plans, as in `hwflow.estimate`.
         progress: told what is done of the work at hand; None shows it in a terminal and in a notebook, False nowhere.
         notify: told in a sentence what a user should know.
+        holdout: images that the network has not seen, to compare plans on: `"train:0.1"` or `"test:0.3"`, a share of a part of
+            the data; a data set, whose test part is used; or samples. By default a tenth of the training part, on which only
+            networks that hwflow trained are known not to have been trained.
         changes: fields of the settings with other values, and of the fine-tuning's recipe: `episodes=60, epochs=10`; among them
             `method="channels"`, of `hwflow.compression.registry.METHODS`, and `searcher="ddpg"`.
 
@@ -106,6 +112,7 @@ def prune(
         NotMappable, ToolMissing, ToolError: as `hwflow.estimate`.
     """
     loaded = load_data(data) if isinstance(data, str) else data
+    loaded = loaded if holdout is None else with_holdout(loaded, holdout)
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
     method = _method(asked, plan)
@@ -119,8 +126,10 @@ def prune(
         if resume and plan is None and (first := prolonged(place, asked.to_data())):
             asked = replace(asked, begun_with=first)
         config = _config(model, loaded, chip, asked, plan, weights, training)
+        if holdout is not None:
+            config["holdout"] = holdout if isinstance(holdout, str) else "samples"
         with folder.opened(config, resume=resume):
-            for samples in (loaded.train, loaded.test):  # a bad file shows now, not hours later
+            for samples in filter(None, (loaded.train, loaded.test, loaded.held)):  # a bad file shows now, not hours later
                 samples.check()
             task = _task(model, loaded, chip, asked, plan, weights, folder, config, cache, bar, tell)
             method.prepare(task)

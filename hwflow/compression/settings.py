@@ -21,7 +21,9 @@ from hwflow.types import LevelName, Mapper, Objective
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "begun_with", "reconstruct", "baselines", "allocate")  # left out where they are the default
+_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate")
+"""Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
+
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
@@ -115,6 +117,11 @@ class Settings:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
         criterion_named(self.criterion)
+        if self.proxy.first and not self.budgets:
+            raise InputError(
+                f"first of the proxy is {self.proxy.first}: plans race against the uniform one within the budget, and there is "
+                "no budget. Leave it 0."
+            )
         if self.reconstruct not in get_args(Reconstruct):
             raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
 
@@ -141,11 +148,13 @@ class Settings:
 
     def to_data(self) -> dict[str, Any]:
         """Plain data, for `config.json`."""
-        data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        data: dict[str, Any] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
         for name in _SINCE_0_1:
             if data[name] == Settings.__dataclass_fields__[name].default:
                 del data[name]
+        if not self.proxy.first:
+            del data["proxy"]["first"]
         if self.gradual == GradualSettings():
             del data["gradual"]
         return data

@@ -30,7 +30,7 @@ def write_inputs(
     progress: Progress | None,
     notify: Callable[[str], None],
 ) -> dict[Path, list[str]]:
-    """Write `folder/LAYER/*.yaml` and `command.txt`; gives for each folder the layers (by name) that it stands for.
+    """Write `folder/LAYER/*.yaml` and `command.txt`; returns for each folder the names of the layers that it describes.
 
     With the mapper `hwflow`, mid's mapping is written for timeloop-model; with `timeloop`, the settings of timeloop-mapper.
 

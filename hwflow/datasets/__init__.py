@@ -54,7 +54,7 @@ def load_data(spec: str, folder: str | Path | None = None) -> Data:
 def from_datasets(
     name: str, train: Any, test: Any, classes: int, *, task: Task = "classification", identity: str | None = None
 ) -> Data:
-    """A data set from two map-style `torch.utils.data.Dataset`s of one's own.
+    """A data set from two map-style `torch.utils.data.Dataset`s of the user.
 
     Args:
         train: items are (image, label): a float tensor (C, H, W), already normalised and augmented, and a whole number, or in

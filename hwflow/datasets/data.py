@@ -25,6 +25,7 @@ class Data:
         task: what a label is: one for the image, or one for each pixel.
         train: for training, and for held-out parts (`hold_out`).
         test: to be evaluated once, at the end; nothing may be chosen by it.
+        held: what `hold_out` gives, where images were named that a network has not seen; None holds out of `train`.
     """
 
     name: str
@@ -33,14 +34,18 @@ class Data:
     task: Task
     train: Samples
     test: Samples
+    held: Samples | None = None
 
     @property
     def identity(self) -> str:
         """A digest of the content of both parts (of files: their paths, sizes and times): equal digest, equal data."""
-        return hashlib.sha256(f"{self.train.identity}{self.test.identity}{self.task}".encode()).hexdigest()
+        held = "" if self.held is None else self.held.identity
+        return hashlib.sha256(f"{self.train.identity}{self.test.identity}{self.task}{held}".encode()).hexdigest()
 
     def hold_out(self, count: int | None = None, seed: int = 0) -> tuple[Samples, Samples]:
         """A split (fit, held) of the training part: a tenth, 2 to 5000 samples, unless `count` says otherwise.
+
+        Where `held` was named, the training part is whole, and held are the named samples, whatever the count and the seed.
 
         Classes keep their shares where the labels are known without reading the images. Equal arguments give the same split:
         what a network was trained with is not what it is judged by later, as long as both leave the seed alone.
@@ -48,6 +53,8 @@ class Data:
         Raises:
             InputError: where one of the two would be empty.
         """
+        if self.held is not None:
+            return self.train, self.held
         total = len(self.train)
         held_count = min(5000, max(1, min(2, total - 2), total // 10)) if count is None else count
         if not 0 < held_count < total:

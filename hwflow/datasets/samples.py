@@ -28,7 +28,7 @@ class Source(Protocol):
     Attributes:
         classes: labels are 0 to classes - 1 (and `IGNORED` in maps of labels).
         labels: (N,) int64 where they are known without reading a sample, otherwise None.
-        identity: a digest of the content, or of what stands for it.
+        identity: a digest of the content, or of a description of it.
         mean: by channel, of images in [0, 1]: uint8 images are normalised with it.
         std: likewise.
         slow: whether reading is worth doing ahead, in a thread.

@@ -60,7 +60,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
         names = [p.name for p in parts]
         for n in names:
             if names.count(n) > 1:
-                raise ValueError(f"hierarchy: the name {n!r} stands twice; every part needs its own")
+                raise ValueError(f"hierarchy: the name {n!r} appears twice; every part needs its own")
         if not parts:
             raise ValueError("hierarchy: it is empty; it must begin with a memory and end in one part of kind mac")
         if not isinstance(parts[-1], MacUnit) or any(isinstance(p, MacUnit) for p in parts[:-1]):

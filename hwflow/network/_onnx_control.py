@@ -103,7 +103,7 @@ def _loop(run: Run, node: Node, scope: Scope, opsets: Mapping[str, int], prefix:
             row.append(value)
         iteration += 1
         if not decided and iteration == trips:
-            decided = True  # the last one's word on whether to go on is not asked for
+            decided = True  # whether to continue after the last iteration does not matter
             break
     if decided:
         ends = body.output[len(carried) + 1 :]
@@ -215,7 +215,7 @@ def _subgraph(node: Node, name: str) -> Any:
 
 
 def _scalar(node: Node, position: int) -> int | None:
-    """The content of a condition or trip count; None where it is left out or depends on data."""
+    """The value of a condition or trip count; None where it is omitted or depends on data."""
     value = node.inputs[position] if node.has(position) else None
     if not isinstance(value, Tensor) or value.data is None or value.data.size != 1 or value.data.dtype.kind not in "biu":
         return None
@@ -234,19 +234,19 @@ def _undecidable(node: Node, inner: str) -> Exception:
 
 
 def _hands_on(body: Any) -> bool:
-    """Whether a loop's body gives back the condition that it is given."""
+    """Whether a loop's body returns the condition that it received."""
     same = {n.output[0]: n.input[0] for n in body.node if n.op_type == "Identity" and n.input and n.output and not n.domain}
     name = body.output[0].name
-    while name in same:  # each once: a damaged graph may go round
+    while name in same:  # each once, since a damaged graph may have a cycle
         name = same.pop(name)
     return bool(name == body.input[1].name)
 
 
 def _least_nodes(body: Any, values: Mapping[str, Value | None]) -> int:
-    """Nodes that one run of a body follows at least: its own, and those of loops in it whose trip counts are stored.
+    """A lower bound on the nodes that one run of a body follows: its own, and those of inner loops with stored trip counts.
 
     Args:
-        values: what the body can see, by name.
+        values: the values visible to the body, by name.
     """
     seen = ChainMap({name: known(np.array(number)) for name, number in _numbers(body)}, dict(values))
     count = len(body.node)
@@ -261,7 +261,7 @@ def _least_nodes(body: Any, values: Mapping[str, Value | None]) -> int:
 
 
 def _numbers(graph: Any) -> Iterator[tuple[str, int]]:
-    """The stored whole numbers of a graph, by name."""
+    """The stored integer scalars of a graph, by name."""
     held = [(tensor.name, tensor) for tensor in graph.initializer]
     held += [(n.output[0], a.t) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"]
     for name, tensor in held:
@@ -279,7 +279,7 @@ def _unfollowed(run: Run, node: Node, results: Values) -> Values:
 
 
 def _settled(state: list[Value], once: Callable[[list[Value]], Values]) -> tuple[list[Value], Values]:
-    """What holds of the carried values however often the body runs, and the body's results then."""
+    """What is known of the carried values for any number of iterations, and the body's results under that."""
     state = [_content_dropped(value) for value in state]
     while True:
         results = once(state)

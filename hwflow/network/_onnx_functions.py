@@ -11,16 +11,16 @@ import onnx
 from hwflow.errors import ImportFailed
 
 MOST_NODES = 100_000
-"""Nodes that are read of one model, each as often as it runs. The largest exported networks have some ten thousand."""
+"""Most nodes followed in one model, each counted as often as it runs. The largest exported networks have some ten thousand."""
 
 DEEPEST = 100
-"""Functions, branches and loop bodies inside each other."""
+"""Largest nesting depth of functions, branches and loop bodies."""
 
 Key = tuple[str, str, str]
 
 
 def key(node: Any) -> Key:
-    """What tells which function a node calls."""
+    """The key of the function that a node calls."""
     return ("" if node.domain == "ai.onnx" else node.domain, node.op_type, getattr(node, "overload", ""))
 
 
@@ -30,7 +30,7 @@ def by_key(model: Any) -> dict[Key, Any]:
 
 
 def check_size(model: Any, functions: Mapping[Key, Any], path: Path) -> None:
-    """Refuses functions that call themselves, lie too deep, or stand for too many nodes, before any is followed.
+    """Refuse functions that are recursive, nested too deeply, or expand to too many nodes, before any is followed.
 
     Raises:
         ImportFailed: naming the function.
@@ -61,7 +61,7 @@ def check_size(model: Any, functions: Mapping[Key, Any], path: Path) -> None:
 
 
 def too_many(path: Path, what: str, count: int) -> ImportFailed:
-    """That a model stands for more nodes than are read."""
+    """The error for a model that expands to too many nodes."""
     return ImportFailed(
         f"{path}: {what} has {count} nodes once its functions are expanded and its loops unrolled; the limit is {MOST_NODES}. "
         "Describe the network as a YAML layer list, or export a part of it."
@@ -69,14 +69,14 @@ def too_many(path: Path, what: str, count: int) -> ImportFailed:
 
 
 def body(function: Any, call: Any) -> list[Any]:
-    """The nodes of a function with the attributes of a call filled in."""
+    """The nodes of a function with the attributes of a call substituted."""
     given = {a.name: a for a in function.attribute_proto}
     given.update({a.name: a for a in call.attribute})
     return [bound(node, given) for node in function.node]
 
 
 def bound(node: Any, given: Mapping[str, Any]) -> Any:
-    """A node with what it takes from its function's attributes; one that the call leaves out is left out."""
+    """A node with its references to the function's attributes resolved; attributes that the call omits are omitted."""
     if not any(a.ref_attr_name or a.HasField("g") or a.graphs for a in node.attribute):
         return node
     result = onnx.NodeProto()
@@ -103,7 +103,7 @@ def _label(name: Key) -> str:
 
 
 def _every(nodes: Iterable[Any]) -> Iterable[Any]:
-    """The nodes, and those of their subgraphs, which protobuf nests at most 100 deep."""
+    """The nodes and those of their subgraphs, which protobuf limits to a depth of 100."""
     for node in nodes:
         yield node
         for attribute in node.attribute:

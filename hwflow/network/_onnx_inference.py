@@ -19,7 +19,7 @@ from hwflow.network._onnx_values import SMALL, Array, Items, Other, Tensor, Valu
 from hwflow.network._rows import shown
 
 _COUNTS = frozenset(["blocksize", "dilations", "group", "kernel_shape", "num_outputs", "strides"])
-"""Attributes that divide or multiply sizes, and so are at least 1."""
+"""Attributes by which sizes are divided or multiplied, and which are therefore at least 1."""
 
 _FOLDED = """
     Abs Add And BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div
@@ -28,11 +28,11 @@ _FOLDED = """
     ScatterElements ScatterND Sign Slice Split Sqrt Squeeze Sub Sum Tile Transpose Trilu Unsqueeze Where Xor
 """
 FOLDED = frozenset(_FOLDED.split())
-"""What shapes, indices, scales and conditions are computed with. None holds more than its inputs and its results meanwhile."""
+"""Operators that compute shapes, indices, scales and conditions. None needs memory beyond its inputs and results."""
 
 
 def infer(node: Node, opsets: Mapping[str, int]) -> list[Value | None]:
-    """What is known of the results of a node without subgraphs.
+    """What is known about the results of a node without subgraphs.
 
     Raises:
         ImportFailed: where the inputs contradict each other or the node.
@@ -89,19 +89,19 @@ def _inferred(node: Node, opsets: Mapping[str, int]) -> dict[str, Any]:
         )
         model = helper.make_model(graph, opset_imports=_imports(opsets), ir_version=8)
         inferred = shape_inference.infer_shapes(model, strict_mode=True).graph
-    except Exception as error:  # onnx raises its own, protobuf's, and Python's
+    except Exception as error:  # onnx raises its own exceptions, protobuf's and Python's
         shapes = ", ".join(f"{name} {_described(value)}" for name, value in values.items() if name in proto.input)
         raise node.failure(f"the shapes contradict each other: {_reason(error)}; inputs: {shapes or 'none'}") from error
     return {v.name: v.type for v in inferred.output if v.type.WhichOneof("value")}
 
 
 def _is_size(data: Array) -> bool:
-    """Whether a content may decide a shape: whole numbers, or a few scales."""
+    """Whether a tensor's content can determine a shape: integers, or a few scales."""
     return data.dtype.kind in "biu" or data.size <= 64
 
 
 def _reason(error: Exception) -> str:
-    """What onnx says, without the operator's name, which it puts before."""
+    """The text of onnx's error without the operator's name in front."""
     return " ".join(str(error).split("[ShapeInferenceError]")[-1].split()).rstrip(".")
 
 
@@ -120,7 +120,7 @@ def _imports(opsets: Mapping[str, int]) -> list[Any]:
 
 
 def _check_reshape(node: Node, result: Value | None) -> None:
-    """onnx's inference takes a constant target shape at its word, also where another batch size was asked for."""
+    """Refuse a constant target shape that contradicts the requested batch size; onnx's inference accepts it."""
     before, after = node.tensor(0).sizes, result.sizes if isinstance(result, Tensor) else None
     if before is not None and after is not None and math.prod(before) != math.prod(after):
         raise ImportFailed(
@@ -133,7 +133,7 @@ def _check_reshape(node: Node, result: Value | None) -> None:
 
 
 def _measured(node: Node) -> Tensor:
-    """`Shape` and `Size`, which are known where the shape is, whatever the tensor holds."""
+    """`Shape` and `Size`, which depend on the shape only."""
     shape = node.tensor(0).shape
     if node.op == "Shape" and shape is not None:
         shape = shape[node.integer("start") : node.integer("end", len(shape))]
@@ -147,7 +147,7 @@ def _measured(node: Node) -> Tensor:
 
 
 def folded(node: Node, opsets: Mapping[str, int], results: Sequence[Value | None]) -> list[Array] | None:
-    """The results' content; None where an input's is unknown, or a result is so large that it is weights and no shape."""
+    """The content of the results; None where an input's is unknown, or a result is too large to be a shape."""
     if node.op not in FOLDED or has_external(node.proto) or _expanded(node) > SMALL:
         return None
     feeds: dict[str, Array] = {}
@@ -159,7 +159,7 @@ def folded(node: Node, opsets: Mapping[str, int], results: Sequence[Value | None
     sizes = [v.sizes if isinstance(v, Tensor) else None for v in results if v is not None]
     if any(s is not None and math.prod(s) > SMALL for s in sizes):
         return None
-    # No operator that repeats its inputs, be it by broadcasting or by indices, makes more elements than their product.
+    # Operators that repeat their inputs, by broadcasting or by indices, give at most as many elements as the inputs' product.
     if None in sizes and math.prod(max(1, d.size) for d in feeds.values()) > 16 * SMALL:
         return None
     proto = onnx.NodeProto()
@@ -177,7 +177,7 @@ def folded(node: Node, opsets: Mapping[str, int], results: Sequence[Value | None
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             found = ReferenceEvaluator(helper.make_model(graph, opset_imports=_imports(opsets), ir_version=8)).run(None, feeds)
-    except Exception:  # the reference has no such kernel: the content stays unknown, that it is constant does not
+    except Exception:  # the reference has no such kernel: the result is constant, but its content stays unknown
         return None
     if not all(isinstance(r, (np.ndarray, np.generic)) for r in found):
         return None
@@ -186,7 +186,7 @@ def folded(node: Node, opsets: Mapping[str, int], results: Sequence[Value | None
 
 
 def _expanded(node: Node) -> int:
-    """Elements of what is made from a few numbers, in Python's integers, which do not overflow as onnx's inference does."""
+    """The number of elements of a result that a few numbers determine, as Python's integers, which cannot overflow."""
     data = [v.data for v in node.inputs if isinstance(v, Tensor) and v.data is not None]
     if len(data) != len(node.inputs) or any(d.dtype.kind not in "biuf" for d in data):
         return 0
@@ -203,7 +203,7 @@ def _expanded(node: Node) -> int:
                 return math.prod(max(1, int(n)) for n in numbers[1]) * max(1, data[0].size)
             case "Tile":
                 return math.prod(max(1, int(n)) for n in numbers[1]) * max(1, data[0].size)
-    except (ArithmeticError, ValueError, IndexError):  # nothing that can be computed: onnx says why
+    except (ArithmeticError, ValueError, IndexError):  # cannot be computed; onnx gives the reason
         return SMALL + 1
     return 0
 

@@ -11,7 +11,7 @@ from hwflow.network._rows import checked_batch, shown
 
 
 def fix_inputs(graph: Any, path: Path, input_shape: Any, batch: int | None) -> None:
-    """Writes the user's sizes into the inputs of `graph`; a symbol that got a size has it everywhere.
+    """Write the user's sizes into the inputs of `graph`; a symbolic size is replaced everywhere.
 
     Raises:
         InputError: where the sizes contradict each other or the file.
@@ -41,7 +41,7 @@ def fix_inputs(graph: Any, path: Path, input_shape: Any, batch: int | None) -> N
 
 
 def _given(input_shape: Any, inputs: list[Any], path: Path) -> list[tuple[Any, InputSpec]]:
-    """The inputs of the graph that the user describes: by name, and the others in the graph's order."""
+    """The inputs of the graph that the user described, by name or else in the graph's order."""
     if input_shape is None:
         return []
     specs = inputs_of(input_shape)
@@ -100,7 +100,7 @@ def _write(value: Any, shape: tuple[int, ...], path: Path, symbols: dict[str, in
 
 
 def _write_batch(inputs: list[Any], batch: int, symbols: dict[str, int]) -> None:
-    """The batch is the open first axis of the inputs, or where the file fixes it, the first axis of the first and its like."""
+    """Set the batch: the open first axes of the inputs or, if the file fixes them, those equal to the first input's."""
     first = [v.type.tensor_type.shape.dim[0] for v in inputs if len(v.type.tensor_type.shape.dim)]
     leading = [dim for dim in first if not dim.HasField("dim_value") or dim.dim_value < 1]
     if not leading and first and not symbols:

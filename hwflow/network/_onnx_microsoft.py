@@ -1,7 +1,7 @@
 """Operators of the domain com.microsoft, which onnxruntime's quantiser, optimiser and transformer tools write.
 
-Their schemas are published in onnxruntime's docs/ContribOperators.md, but the onnx package does not contain them, so
-their shapes are inferred here, or by onnx where it has the same operator. Operators in no table are refused by name.
+Their schemas are published in onnxruntime's docs/ContribOperators.md, but the onnx package does not contain them, so their
+shapes are inferred here, or by onnx where it has the same operator. Operators missing from the tables are refused by name.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from hwflow.network._onnx_values import Size, Tensor, Value, broadcast, constant
 
 DOMAIN = "com.microsoft"
 LAYOUT_DOMAINS = ("com.microsoft.nchwc", "com.ms.internal.nhwc")
-"""Written by the highest optimisation level, for one machine."""
+"""Operators that only the highest, machine-specific optimisation level writes."""
 
 IN_ONNX_DOMAIN = frozenset(["SimplifiedLayerNormalization"])
-"""Operators of onnxruntime that it writes into ONNX's own domain."""
+"""Operators of onnxruntime's that it writes into the domain of ONNX."""
 
 _OPSET = {"": 13}
 Results = list[Tensor | None]
 
 
 def results(node: Node) -> list[Value | None]:
-    """What is known of the node's results.
+    """What is known about the node's results.
 
     Raises:
         ImportFailed: for an operator that is not known, or whose work depends on data.
@@ -60,7 +60,7 @@ def results(node: Node) -> list[Value | None]:
 
 
 def _like(position: int = 0, dtype: int | None = None, also: Sequence[int] = ()) -> Callable[[Node], Results]:
-    """The shape of an input, for the outputs `also` as well."""
+    """The shape of an input for the first output and for the outputs `also`."""
 
     def shapes(node: Node) -> Results:
         one = node.tensor(position)
@@ -71,7 +71,7 @@ def _like(position: int = 0, dtype: int | None = None, also: Sequence[int] = ())
 
 
 def _spread(*positions: int, dtype: int | None = None) -> Callable[[Node], Results]:
-    """The shape that these inputs broadcast to."""
+    """The shape to which these inputs broadcast."""
 
     def shapes(node: Node) -> Results:
         values = [node.tensor(i) for i in positions]
@@ -89,7 +89,7 @@ def _as(
     dtype: int | None = None,
     **added: Any,
 ) -> Callable[[Node], Results]:
-    """The results of ONNX's operator `op` on these inputs, with the attributes `names` of the node and those `added`.
+    """The results of ONNX's operator `op` on these inputs, with the node's attributes `names` and the attributes `added`.
 
     `layout` is whether channels come last, or the attribute that says so.
     """
@@ -123,7 +123,7 @@ def _joined(node: Node) -> Results:
 
 
 def _product(left: int = 0, right: int = 1, dtype: int | None = None) -> Callable[[Node], Results]:
-    """A product of matrices with NumPy's broadcasting, either of which may be turned by attributes."""
+    """A matrix product with NumPy's broadcasting; attributes may transpose either operand."""
 
     def shapes(node: Node) -> Results:
         a, b = (Tensor(node.tensor(i).dtype, turned(node, node.shape(i), which)) for i, which in ((left, "A"), (right, "B")))

@@ -17,7 +17,7 @@ from hwflow.network.network import OtherOp
 
 
 def turned(node: Node, shape: Sequence[int], which: str) -> tuple[int, ...]:
-    """An operand's shape as the product reads it: `transBatch` puts axis 0 behind the batch, `trans` swaps the last two."""
+    """An operand's shape as the product reads it: `transBatch` moves axis 0 behind the batch, `trans` swaps the last two."""
     result = tuple(shape)
     if len(result) > 1 and node.integer(f"transBatch{which}"):
         result = (*result[1:-1], result[0], result[-1])
@@ -32,7 +32,7 @@ def _matmul(node: Node) -> Rows:
 
 
 def n_bits(node: Node) -> list[int]:
-    """Columns of each product with packed weights."""
+    """The number of columns of each product with packed weights."""
     if node.op == "MatMulNBitsQkv":
         return [node.positive("Nq"), *[node.positive("Nkv")] * 2]
     if node.op == "MatMulFpQ4":
@@ -83,7 +83,7 @@ def _added(node: Node) -> Rows:
 
 
 class Heads(NamedTuple):
-    """Sizes of a multi-head attention; `keys` counts past ones as well."""
+    """Sizes of a multi-head attention; `keys` includes past keys."""
 
     batch: int
     heads: int
@@ -95,7 +95,7 @@ class Heads(NamedTuple):
 
 
 def _projected(node: Node) -> Heads:
-    """Attention that projects its input to queries, keys and values itself."""
+    """Attention that includes the projection of its input to queries, keys and values."""
     batch, queries, _ = node.shape(0)
     heads = node.positive("num_heads")
     hidden = _hidden(node)
@@ -116,7 +116,7 @@ def _hidden(node: Node) -> list[int]:
 
 
 def _given(node: Node) -> Heads:
-    """MultiHeadAttention on queries, keys and values, which may stand in one tensor."""
+    """MultiHeadAttention on queries, keys and values, which may be packed into one tensor."""
     query, heads = node.shape(0), node.positive("num_heads")
     past = node.shape(6)[2] if node.has(6) else 0
     if len(query) == 5:  # batch, sequence, heads, 3, width
@@ -127,13 +127,13 @@ def _given(node: Node) -> Heads:
     if len(key) == 5:  # batch, sequence, heads, 2, width
         return Heads(batch, heads, heads, queries, past + key[1], depth, key[4])
     value = node.shape(2)
-    if len(key) == 4:  # batch, heads, sequence, width: kept from before, for attention across
+    if len(key) == 4:  # batch, heads, sequence, width: cached keys or values for cross-attention
         return Heads(batch, heads, heads, queries, key[2], depth, value[3])
     return Heads(batch, heads, heads, queries, past + key[1], depth, value[2] // heads)
 
 
 def _grouped(node: Node) -> Heads:
-    """GroupQueryAttention; `total_sequence_length` says how much of the buffer of keys and values is filled."""
+    """GroupQueryAttention; `total_sequence_length` is the filled length of the key-value cache."""
     batch, queries, hidden = node.shape(0)
     heads, kv_heads = node.positive("num_heads"), node.positive("kv_num_heads")
     if heads % kv_heads:
@@ -157,7 +157,7 @@ def _heads(node: Node) -> Heads:
 
 
 def attention_shapes(node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of the result, and of the keys and values that are kept."""
+    """Shapes of the result and of the cached keys and values."""
     h = _heads(node)
     output = (h.batch, h.queries, h.heads * h.width)
     if node.op in ("GroupQueryAttention", "MultiHeadAttention"):
@@ -179,7 +179,7 @@ def _attention(node: Node) -> Rows:
 
 
 def embedded(node: Node) -> tuple[int, ...]:
-    """The shape of a table in blocks of few bits; in bytes, several elements stand in one."""
+    """The shape of an embedding table quantised in blocks; a byte can hold several elements."""
     shape = node.shape(0)
     packed = 8 // node.positive("bits", 4) if node.tensor(0).dtype == TensorProto.UINT8 else 1
     return (*shape[:-1], shape[-1] * packed)

@@ -16,9 +16,9 @@ class Node:
     """One node where it is executed.
 
     Attributes:
-        proto: the node as the file has it, the attributes of the function that it stands in filled in.
-        inputs: None where an optional one is left out.
-        outputs: empty before they are known; None where the node gives no name.
+        proto: the node in the file, with references to attributes of the enclosing function resolved.
+        inputs: None for an omitted optional input.
+        outputs: empty until they are known; None for an unnamed output.
         name: of its row; see `named`.
     """
 
@@ -37,18 +37,18 @@ class Node:
     # Values ----------------------------------------------------------------------------------------------------------
 
     def has(self, position: int) -> bool:
-        """Whether an optional input is there."""
+        """Whether an optional input is present."""
         return position < len(self.inputs) and self.inputs[position] is not None
 
     def value(self, position: int) -> Value:
-        """An input that must be there."""
+        """A required input."""
         value = self.inputs[position] if self.has(position) else None
         if value is None:
             raise self.failure(f"its input {position + 1} is missing, so this is no whole ONNX file; export the model again")
         return value
 
     def tensor(self, position: int) -> Tensor:
-        """An input that must be there, and a tensor."""
+        """A required input that must be a tensor."""
         value = self.value(position)
         if isinstance(value, Other) and value.type is None:
             raise self.failure(f"the type of its input {self._input_name(position)!r} is unknown; it depends on data")
@@ -57,11 +57,11 @@ class Node:
         return value
 
     def shape(self, position: int) -> tuple[int, ...]:
-        """The whole shape of an input that must be there."""
+        """The complete shape of a required input."""
         return self._sizes(self.tensor(position), self._input_name(position))
 
     def result(self) -> tuple[int, ...]:
-        """The whole shape of the first output."""
+        """The complete shape of the first output."""
         value = self.outputs[0] if self.outputs else None
         if not isinstance(value, Tensor):
             raise self.failure("its output 1 is missing, so this is no whole ONNX file; export the model again")
@@ -72,12 +72,12 @@ class Node:
         return self.tensor(position).constant
 
     def size(self, position: int) -> int:
-        """Elements of an optional input that is a constant."""
+        """The number of elements of an optional constant input."""
         value = self.inputs[position] if self.has(position) else None
         return value.elements if isinstance(value, Tensor) and value.constant else 0
 
     def content(self, position: int) -> list[int] | None:
-        """The whole numbers of a small constant input; None where it is left out.
+        """The integers in a small constant input; None where it is omitted.
 
         Raises:
             ImportFailed: where they depend on data.
@@ -120,7 +120,7 @@ class Node:
         return value
 
     def unknown(self, operator: str, why: str) -> ImportFailed:
-        """That hwflow does not know the operator."""
+        """The error for an unknown operator."""
         return ImportFailed(f"{self.path}: node {self.name!r} is the operator {operator}, {why}.")
 
     def failure(self, why: str) -> ImportFailed:

@@ -7,7 +7,7 @@ _FREE = """
     SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size Squeeze Unsqueeze
 """
 FREE = frozenset(_FREE.split())
-"""Move no data in inference: not listed."""
+"""Operators that move no data in inference, and are not listed."""
 
 _OTHER = """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Bernoulli BitShift BitwiseAnd
@@ -30,7 +30,7 @@ _SEVERAL_RESULTS = """
     TopK
 """
 SEVERAL_RESULTS = frozenset(_SEVERAL_RESULTS.split())
-"""All of whose results are used in inference."""
+"""Operators all of whose results are used in inference."""
 
 LEARNT: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2),
@@ -59,4 +59,4 @@ LEARNT: dict[str, tuple[int, ...]] = {
     "TorchEmbedding": (0,),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), (0, 1)),
 }
-"""Positions of the inputs that are learnt parameters where they are constants."""
+"""Positions of the inputs that are learned parameters if they are constant."""

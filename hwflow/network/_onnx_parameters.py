@@ -17,7 +17,7 @@ class Constants:
     """Where the constants of a model come from, and which of them are the same.
 
     Attributes:
-        sizes: elements of each tensor that is made of no other.
+        sizes: number of elements of each tensor that is not derived from others.
     """
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class Constants:
         return replace(tensor, origin=Origin((name,), name))
 
     def derived(self, node: Node, place: str) -> list[Value | None]:
-        """The node's results: what it makes of constants is the same wherever the same is made of the same.
+        """Note the node's results: equal operators on equal constants give equal constants.
 
         Args:
-            place: of the node, where its results are tensors of their own.
+            place: of the node, if its results count as tensors of their own.
         """
         return [
             replace(value, origin=self._derived(node, position, value, place))
@@ -49,7 +49,7 @@ class Constants:
         if key not in self._origins:
             origins = [v.origin for v in node.inputs if isinstance(v, Tensor) and v.origin is not None]
             parameters = tuple(dict.fromkeys(name for origin in origins for name in origin.parameters))
-            # What is larger than all that it is made of, as what fills a shape is, counts as a tensor of its own.
+            # A result larger than all of its inputs, such as a filled shape, counts as a tensor of its own.
             if not parameters or sum(self.sizes[name] for name in parameters) < value.elements:
                 parameters = (f"{place}{node.proto.output[position]}",)
                 self.sizes.setdefault(parameters[0], value.elements)
@@ -60,7 +60,7 @@ class Constants:
 def counted_once(
     rows: Sequence[tuple[Node, Layer | OtherOp]], constants: Constants
 ) -> tuple[tuple[Layer, ...], tuple[OtherOp, ...]]:
-    """The rows and the operators of these nodes, each initializer counted at the first of its readers; rows come first."""
+    """The rows and operators of these nodes, with each initializer counted at its first reader; rows come before operators."""
     readings = Readings()
     layers: list[Layer] = []
     others: list[OtherOp] = []
@@ -68,7 +68,7 @@ def counted_once(
     for node, row in rows:
         fixed = {i: v for i, v in enumerate(node.inputs) if isinstance(v, Tensor) and v.constant and v.origin is not None}
         if isinstance(row, Layer):
-            used = taken.setdefault(id(node), set())  # a node with several products has weights for each
+            used = taken.setdefault(id(node), set())  # a node with several products has weights for each of them
             free = [i for i in fixed if i not in used]
             weights = next((i for i in free if row.params and fixed[i].elements == row.params), -1)
             bias = next((i for i in reversed(free) if i != weights and fixed[i].elements == row.params_other), -1)
@@ -81,7 +81,7 @@ def counted_once(
                 learnt = [i for i in LEARNT.get(node.op, ()) if i in fixed]
                 readings.others += [_reading(len(others), fixed[i]) for i in learnt]
             others.append(row)
-    # What no node reads are shapes, axes and the like as often as parameters, so it is not counted.
+    # Unread initializers are as often shapes or axes as parameters, so they are not counted.
     counted_layers, counted_others, _ = readings.settled(constants.sizes, layers, others)
     return counted_layers, counted_others
 

@@ -15,7 +15,7 @@ Rows = list[Layer | OtherOp]
 
 
 def conv(node: Node, weights: int = 1, bias: int | None = 2, *, transposed: bool = False, channels_last: bool = False) -> Rows:
-    """A convolution; `weights` and `bias` say at which inputs these are."""
+    """A convolution; `weights` and `bias` are the positions of these inputs."""
     x, w = node.shape(0), node.shape(weights)
     if not node.fixed(weights):
         raise node.failure("its weights are computed from the input")
@@ -53,7 +53,7 @@ def matmul(node: Node, right: int = 1, bias: int | None = None) -> Rows:
 
 
 def gemm(node: Node, right: int = 1, bias: int = 2) -> Rows:
-    """A matrix product of two matrices that may stand transposed."""
+    """A product of two matrices, each of which may be transposed."""
     a, b = node.shape(0), node.shape(right)
     return [
         product(
@@ -72,7 +72,7 @@ def attention(name: str, query: Sequence[int], keys: int, width: int, *, kv_head
 
     Args:
         query: (batch, heads, queries, width of a head).
-        keys: keys and values that each query sees, past ones included; masked ones are computed, too.
+        keys: keys and values that each query attends to, past and masked ones included.
         width: of a value's head.
         kv_heads: heads of keys and values where several query heads share one.
     """
@@ -88,7 +88,7 @@ def attention(name: str, query: Sequence[int], keys: int, width: int, *, kv_head
 
 
 def _attention(node: Node) -> Rows:
-    """ONNX's Attention (since operator set 23): heads as an axis of their own, or side by side in the last."""
+    """ONNX's Attention (since operator set 23): heads as a separate axis, or concatenated in the last axis."""
     q, k, v = (node.shape(i) for i in range(3))
     if {len(q), len(k), len(v)} == {3}:
         heads, kv_heads = node.positive("q_num_heads"), node.positive("kv_num_heads")
@@ -110,7 +110,7 @@ def _equation(node: Node) -> _einsum.Equation | None:
 
 
 def einsum_result(node: Node) -> Tensor:
-    """The result of an Einsum, of which onnx's inference knows only the plain ones."""
+    """The result of an Einsum; onnx's inference supports only simple equations."""
     equation = _equation(node)
     dtype = node.tensor(0).dtype
     fixed = all(node.fixed(i) for i in range(len(node.inputs)))

@@ -11,7 +11,7 @@ from hwflow.network._onnx_node import Node
 from hwflow.network._onnx_values import SMALL, Items, Nothing, Size, Tensor, Value, constant, known, unified
 
 MOST_ITEMS = 10_000
-"""Elements up to which a sequence that a split makes is followed one by one."""
+"""Largest number of elements for which the sequence that a split returns is followed element by element."""
 
 
 def _construct(node: Node) -> Value:
@@ -143,7 +143,7 @@ OPERATORS: dict[str, Callable[[Node], Value | None]] = {
     "SequenceLength": _length,
     "SplitToSequence": _split,
 }
-"""The result of each, None where it depends on data."""
+"""The result of each operator; None where it depends on data."""
 
 
 def _position(node: Node, at: int, sequence: Value, *, one_more: bool = False) -> int | None:

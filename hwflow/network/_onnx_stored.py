@@ -17,15 +17,15 @@ _PACKED = frozenset(["FLOAT4E2M1", "INT2", "INT4", "UINT2", "UINT4"])
 
 
 def stored(tensor: Any, path: Path, unread: dict[str, str], name: str) -> Tensor:
-    """The value of an initializer or of a constant's attribute.
+    """The value of an initializer or of the attribute of a Constant.
 
     Args:
         name: of the value, in errors.
         path: of the model; data outside it is read from its folder alone.
-        unread: gets, by the tensor's name, why a small content could not be had.
+        unread: receives, by the tensor's name, why a small tensor's content could not be read.
 
     Raises:
-        ImportFailed: where the tensor is damaged, or says that its content is outside the model's folder.
+        ImportFailed: where the tensor is damaged, or its content is outside the model's folder.
     """
     dims = tuple(tensor.dims)
     label = f"{path}: the tensor {name!r}"
@@ -44,12 +44,12 @@ def stored(tensor: Any, path: Path, unread: dict[str, str], name: str) -> Tensor
         whole = tensor
     try:
         return known(np.asarray(numpy_helper.to_array(whole)).reshape(dims))
-    except Exception as error:  # what onnx raises on damaged tensors is not bounded
+    except Exception as error:  # onnx raises arbitrary exceptions on damaged tensors
         raise ImportFailed(f"{label} is damaged: {' '.join(str(error).split())}.") from error
 
 
 def sparse(tensor: Any, path: Path) -> Tensor:
-    """A sparse initializer is a matrix of its whole shape: which products are skipped is the accelerator's business."""
+    """A sparse initializer counts with its dense shape; which products are skipped depends on the accelerator."""
     name, dims = tensor.values.name, tuple(tensor.dims)
     if any(n < 0 for n in dims):
         raise ImportFailed(f"{path}: the sparse tensor {name!r} is damaged: its shape is {list(dims)}.")
@@ -62,7 +62,7 @@ def has_external(node: Any) -> bool:
 
 
 def _external(tensor: Any, path: Path, label: str) -> bytes | str:
-    """As many bytes as the tensor has, or why there are none."""
+    """The bytes of the tensor, or why they cannot be read."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     try:
@@ -85,7 +85,7 @@ def _external(tensor: Any, path: Path, label: str) -> bytes | str:
         if not place.is_relative_to(path.parent.resolve()):
             return f"its values are in {location!r}, a link that leads out of the model's folder"
         content = read_part(place, "", offset, wanted)
-    except (InputError, OSError, ValueError, RuntimeError) as error:  # a zero byte in the name, a loop of links
+    except (InputError, OSError, ValueError, RuntimeError) as error:  # a null byte in the name, or a cycle of links
         return f"its values are in {location!r}, which cannot be read ({str(error).rstrip('.')})"
     if len(content) < wanted:
         return f"its values are in {location!r}, which ends before them"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from onnx import TypeProto, helper
 
 SMALL = 4096
-"""Elements up to which a constant may be a shape, an index or a scale, and is read and computed; larger ones are weights."""
+"""Largest number of elements of constants that are evaluated as shapes, indices or scales; larger ones are weights."""
 
 Size = int | None
 Array = npt.NDArray[Any]
@@ -36,10 +36,10 @@ class Tensor:
 
     Attributes:
         dtype: the element type, as `TensorProto` numbers it.
-        shape: a size is None where it depends on data; None altogether where the rank does.
-        constant: depends on no input of the graph.
-        data: the content, where it is constant, known and small.
-        origin: of a constant, once it is known.
+        shape: None in place of a size that depends on data; None altogether if the rank does.
+        constant: whether it depends on no input of the graph.
+        data: the content of a constant, if it is known and small.
+        origin: the origin of a constant, once it is known.
     """
 
     dtype: int
@@ -50,20 +50,20 @@ class Tensor:
 
     @property
     def sizes(self) -> tuple[int, ...] | None:
-        """The whole shape; None where any part is unknown."""
+        """The complete shape; None where any part is unknown."""
         known = [n for n in self.shape or () if n is not None]
         return tuple(known) if self.shape is not None and len(known) == len(self.shape) else None
 
     @property
     def elements(self) -> int:
-        """Elements; 0 where the shape depends on data."""
+        """Number of elements; 0 where the shape depends on data."""
         sizes = self.sizes
         return 0 if sizes is None else math.prod(sizes)
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """A sequence whose elements are known one by one."""
+    """A sequence whose elements are known individually."""
 
     items: tuple[Tensor, ...]
     dtype: int = 0
@@ -71,7 +71,7 @@ class Items:
 
 @dataclass(frozen=True, eq=False)
 class Nothing:
-    """An optional that holds nothing."""
+    """An empty optional."""
 
     type: Any
 
@@ -88,7 +88,7 @@ Value = Tensor | Items | Nothing | Other
 
 
 def constant(value: Value | None) -> bool:
-    """Whether a value depends on no input of the graph; an input that is left out does not."""
+    """Whether a value depends on no input of the graph, as an omitted input does not."""
     match value:
         case Tensor() | Other():
             return value.constant
@@ -104,7 +104,7 @@ def known(array: Any) -> Tensor:
 
 
 def elements(value: Value | None) -> int:
-    """Elements of a tensor, or of a sequence's tensors together; 0 where that depends on data."""
+    """Number of elements of a tensor, or of all tensors of a sequence; 0 where that depends on data."""
     match value:
         case Tensor():
             return value.elements
@@ -114,7 +114,7 @@ def elements(value: Value | None) -> int:
 
 
 def unified(values: Iterable[Value], *, constant: bool) -> Value:
-    """What holds of every one of these, of which one is taken when the model runs."""
+    """What holds for all of these values, of which the running model takes one."""
     first, *rest = values
     if not isinstance(first, Tensor) or not all(isinstance(v, Tensor) for v in rest):
         return Other(type_of(first), constant)
@@ -129,7 +129,7 @@ def unified(values: Iterable[Value], *, constant: bool) -> Value:
 
 
 def broadcast(*shapes: tuple[Size, ...] | None) -> tuple[Size, ...] | None:
-    """The shape that NumPy's broadcasting gives; a size that depends on data counts as one that fits.
+    """The shape that results from NumPy's broadcasting; sizes that depend on data are assumed to fit.
 
     Raises:
         ValueError: where two sizes do not fit.

@@ -1,6 +1,6 @@
 """Attribution of parameters to the rows and operators that read them, so that each is counted once.
 
-Every parameter is attributed to at most one reader; rows come before operators, the first of equal readers before the others.
+Every parameter is attributed to at most one reader: rows before operators, and among equals the first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hwflow.network.network import OtherOp
 
 
 class Reading(NamedTuple):
-    """That a row or an operator reads a constant.
+    """A row or an operator that reads a constant.
 
     Attributes:
         place: of the row or of the operator.
@@ -31,7 +31,7 @@ class Reading(NamedTuple):
 
 @dataclass
 class Readings:
-    """All that a network reads of its parameters: the weights and the biases of its rows, and what other operators read."""
+    """All reads of a network's parameters: weights and biases of rows, and what other operators read."""
 
     weights: list[Reading] = field(default_factory=list)
     biases: list[Reading] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Readings:
     def settled(
         self, sizes: Mapping[str, int], layers: Sequence[Layer], other: Sequence[OtherOp]
     ) -> tuple[tuple[Layer, ...], tuple[OtherOp, ...], int]:
-        """Rows and operators with what each of them counts, and how many parameters nobody reads.
+        """Rows and operators with the parameters attributed to each, and the number of unread parameters.
 
         A row whose weights are counted elsewhere, or are not covered by parameters, becomes `shared`.
 
@@ -50,7 +50,7 @@ class Readings:
         left = dict(sizes)
         rows, operators = list(layers), list(other)
         seen: set[Hashable] = set()
-        # The largest part of a tensor first: what a slice reads of it then adds nothing.
+        # The largest part of a tensor first, so that slices of it add nothing.
         for reading in sorted(self.weights, key=lambda r: -r.elements):
             room = sum(left[name] for name in reading.parameters)
             if reading.identity in seen or reading.elements > room:
@@ -70,7 +70,7 @@ class Readings:
 
 
 def _take(left: dict[str, int], reading: Reading) -> int:
-    """Attribute parameters to a reading, the largest first; how many elements it gets."""
+    """Attribute parameters to a reading, the largest first; gives the number of elements attributed."""
     wanted = reading.elements
     for name in sorted(reading.parameters, key=lambda name: -left[name]):
         taken = min(wanted, left[name])

@@ -24,7 +24,7 @@ class Origin(NamedTuple):
 
 
 class Constants:
-    """What is known of tensors that depend on no input: where they come from, and which of them are the same."""
+    """The origins of tensors that depend on no input, and which of these tensors are the same."""
 
     def __init__(self, named: Iterable[tuple[torch.Tensor, Origin]]) -> None:
         self.sizes: dict[str, int] = {}
@@ -37,11 +37,11 @@ class Constants:
                 self.sizes[origin.name] = tensor.numel()
 
     def origins(self, tensor: torch.Tensor) -> tuple[Origin, ...]:
-        """What a constant is computed from; that which it mostly is comes first."""
+        """What a constant is computed from, the main source first."""
         return tuple(self._origins.get(tensor, ()))
 
     def identity(self, tensor: torch.Tensor) -> tuple[int, int, int]:
-        """Equal for tensors that hold the same values: views of one tensor, or results of one computation that ran twice."""
+        """Equal for tensors with the same values: views of one tensor, or results of one computation that ran twice."""
         if tensor not in self._numbers:
             self._numbers[tensor] = self._number(("tensor", len(self._numbered)))
         return (self._numbers[tensor], tensor.storage_offset(), tensor.numel())
@@ -49,7 +49,7 @@ class Constants:
     def derive(self, func: Any, args: Any, kwargs: Any, inputs: Sequence[torch.Tensor], out: Sequence[torch.Tensor]) -> None:
         """Note the results of an operator whose inputs are all constants."""
         origins = tuple(dict.fromkeys(origin for t in inputs for origin in self.origins(t)))
-        # A view shows the same memory; which part of it, offset and size tell.
+        # A view shares memory; offset and size identify the part.
         is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
         leaves = [self.identity(leaf) if isinstance(leaf, torch.Tensor) else repr(leaf) for leaf in _leaves(args, kwargs)]
         for place, t in enumerate(out):
@@ -62,7 +62,7 @@ class Constants:
                 self._origins[t] = origins
 
     def reading(self, place: int, tensor: torch.Tensor) -> Reading:
-        """That the row or operator at `place` reads a constant."""
+        """The record that the row or operator at `place` reads a constant."""
         names = tuple(origin.name for origin in self.origins(tensor) if origin.is_parameter)
         return Reading(place, names, self.identity(tensor), tensor.numel())
 

@@ -1,8 +1,9 @@
 """A layer from Timeloop's problem shape, recognised by which dimensions index which data spaces, not by their names.
 
-Of the three data spaces one is written. A dimension of all three is a group; one of both operands is summed over; one of the
-weights and the outputs is an output channel; one of the inputs and the outputs is a position. An axis that sums a position and
-a dimension of the kernel is a sliding window, over the inputs of a convolution or over the outputs of a transposed one.
+One of the three data spaces is written. A dimension that indexes all three is a group; one that indexes both operands is summed
+over; one of the weights and the outputs is an output channel; one of the inputs and the outputs is a position. An axis indexed
+by the sum of a position and a kernel dimension is a sliding window, over the inputs of a convolution or the outputs of a
+transposed one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSpace:
-    """A tensor: for each of its axes the terms whose sum is the place on it."""
+    """A tensor: for each axis the terms whose sum is the index."""
 
     name: str
     axes: tuple[tuple[Term, ...], ...]
@@ -61,7 +62,7 @@ CNN_LAYER = Shape(
         DataSpace("Outputs", tuple((Term(d),) for d in "NKQP"), written=True),
     ),
 )
-"""What Timeloop takes where a problem says `shape: cnn-layer`, or nothing."""
+"""Timeloop's shape for `shape: cnn-layer`, and where a problem states none."""
 GEMM = Shape(
     "gemm_ABZ",
     ("M", "N", "K"),
@@ -72,7 +73,7 @@ GEMM = Shape(
         DataSpace("Z", ((Term("M"),), (Term("N"),)), written=True),
     ),
 )
-"""What it takes for `shape: gemm_ABZ`."""
+"""Timeloop's shape for `shape: gemm_ABZ`."""
 
 _SLOTS: tuple[tuple[Dim, Dim], ...] = (("P", "R"), ("Q", "S"))
 
@@ -88,7 +89,7 @@ class _Window(NamedTuple):
 
 
 def layer_of(name: str, shape: Shape, sizes: Mapping[str, int], coefficients: Mapping[str, int]) -> tuple[Layer, list[str]]:
-    """The layer with these sizes, and notes on what it is taken for. Dimensions of size 1 do not matter.
+    """The layer with these sizes, and notes on how it was interpreted. Dimensions of size 1 do not matter.
 
     Raises:
         InputError: naming the shape and what hwflow has no layer for.
@@ -102,7 +103,7 @@ def layer_of(name: str, shape: Shape, sizes: Mapping[str, int], coefficients: Ma
             for letter, space in zip("WIO", (weights, inputs, outputs), strict=True)
             if any(step.dim == dim for axis in axes[space.name] for step in axis)
         )
-    if any(map(_slides, axes[weights.name])):  # the other operand is what the kernel moves over, whatever it is called
+    if any(map(_slides, axes[weights.name])):  # the other operand is the one that the kernel slides over, whatever its name
         if any(map(_slides, axes[inputs.name])):
             raise _refused(shape, f"windows slide over both {weights.name} and {inputs.name}")
         weights, inputs = inputs, weights
@@ -149,7 +150,7 @@ def _refused(shape: Shape, what: str) -> InputError:
 
 
 def _roles(shape: Shape) -> tuple[DataSpace, DataSpace, DataSpace]:
-    """The data spaces as weights, inputs and outputs: by their names, else in the order in which they stand."""
+    """The data spaces as weights, inputs and outputs: by name, else by order."""
     written = [s for s in shape.spaces if s.written]
     read = [s for s in shape.spaces if not s.written]
     if len(written) != 1 or len(read) != 2:
@@ -162,13 +163,13 @@ def _roles(shape: Shape) -> tuple[DataSpace, DataSpace, DataSpace]:
 def _axes(
     shape: Shape, space: DataSpace, sizes: Mapping[str, int], coefficients: Mapping[str, int]
 ) -> Iterator[tuple[_Step, ...]]:
-    """The axes of a data space without dimensions of size 1, and without axes of which nothing is left."""
+    """The axes of a data space without dimensions of size 1, and without axes that are then empty."""
     seen: set[str] = set()
     for axis in space.axes:
         steps = [_Step(t.dim, coefficients[t.coefficient] if t.coefficient else 1) for t in axis if sizes[t.dim] > 1]
         for step in steps:
             if step.dim in seen:
-                raise _refused(shape, f"dimension {step.dim} stands twice in {space.name}")
+                raise _refused(shape, f"dimension {step.dim} appears twice in {space.name}")
             seen.add(step.dim)
         if len(steps) > 2:
             raise _refused(shape, f"an axis of {space.name} sums {', '.join(s.dim for s in steps)}")
@@ -181,7 +182,7 @@ def _slides(axis: Sequence[_Step]) -> bool:
 
 
 def _window(shape: Shape, space: DataSpace, axis: Sequence[_Step], where: Mapping[str, str], transposed: bool) -> _Window:
-    """Position and kernel of an axis that slides."""
+    """Position and kernel dimension of a sliding axis."""
     kernel = [step for step in axis if where[step.dim] == ("WO" if transposed else "WI")]
     position = [step for step in axis if where[step.dim] == "IO"]
     if len(kernel) > 1 or len(position) > 1 or len(kernel) + len(position) < len(axis):
@@ -194,7 +195,7 @@ def _window(shape: Shape, space: DataSpace, axis: Sequence[_Step], where: Mappin
 
 
 def _placed(shape: Shape, windows: Sequence[_Window], where: Mapping[str, str], *, product: bool) -> dict[str, Dim]:
-    """Which of hwflow's dimensions each dimension is: where its own letter fits, that one."""
+    """The dimension of hwflow's to which each dimension corresponds; its own letter is preferred where it fits."""
     placed: dict[str, Dim] = {}
     free = list(_SLOTS)
     if len(windows) > len(free):
@@ -213,7 +214,7 @@ def _placed(shape: Shape, windows: Sequence[_Window], where: Mapping[str, str], 
 
 
 def _alone(dim: str, place: str, free: list[tuple[Dim, Dim]], *, product: bool) -> Dim:
-    """What a dimension is that no window slides along; of `free` it may take one, for itself."""
+    """The role of a dimension without a sliding window; it may take one of the `free` dimensions."""
     if place == "IO":
         if product:
             return "P"

@@ -90,8 +90,8 @@ def product(
 ) -> Layer:
     """The row of `matmul(left, right)` with NumPy's broadcasting; `*_fixed` says which operand is weights, not activations.
 
-    The operand that plays the weights has no N axis in hwflow's loop nest. So a batch axis that both operands have is G, one
-    that only the left has is N (the right is read again), one that only the right has multiplies M (the left is read again).
+    The operand in the role of the weights has no N axis in hwflow's loop nest. So a batch axis of both operands is G, one of
+    the left alone is N (the right is read again), and one of the right alone multiplies M (the left is read again).
 
     Raises:
         InputError: where the operands do not fit together.
@@ -131,7 +131,7 @@ def product(
 
 
 def checked_batch(shape: Sequence[int] | None, batch: int | None) -> None:
-    """Refuses a batch that is no size, or another than the one in the input's shape.
+    """Refuse a batch that is not a valid size, or differs from the one in the input's shape.
 
     Raises:
         InputError: naming both.

@@ -28,7 +28,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 @dataclass(frozen=True)
 class NamedIn:
-    """The file that names a network, and the modules that the user allows it to import, with what lies below them.
+    """The file that names a network, and the modules that the user allows it to import, submodules included.
 
     Raises:
         InputError: where `allowed` is no list of modules.
@@ -46,7 +46,7 @@ class NamedIn:
             )
 
     def allows(self, module: object) -> bool:
-        """Whether a module is among those allowed, or lies below one of them."""
+        """Whether a module is allowed, or is a submodule of an allowed one."""
         return isinstance(module, str) and any(module == name or module.startswith(f"{name}.") for name in self.allowed)
 
     def check(self, spec: str) -> None:
@@ -73,7 +73,7 @@ def is_callable(spec: str) -> bool:
 
 
 def module_of(spec: str, named_in: NamedIn | None = None) -> nn.Module:
-    """The module that `package.module:callable` gives; the callable decides on its sizes itself.
+    """The module that `package.module:callable` returns; the callable chooses its sizes itself.
 
     Args:
         named_in: the file that names it; None where the user did, and then the current folder is importable meanwhile.

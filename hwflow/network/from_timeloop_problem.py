@@ -25,13 +25,13 @@ _HEAD = re.compile(r"(?m)^problem[\w-]*\s*:")
 _TEMPLATE = re.compile(r"(?m)^\s*(\{\{|\{%)")
 _LAYERS = re.compile(r"(?m)^layers\s*:")
 _NAMED = {"cnn_layer": CNN_LAYER, "gemm_abz": GEMM}
-_SIZES = {"H", "W", "Hpad", "Wpad"}  # what people write beside the shape's own: sizes of the input, which follow from it
+_SIZES = {"H", "W", "Hpad", "Wpad"}  # sizes of the input that files often state, although they follow from the shape
 _DENSITIES = ("densities", "commonDensity")
 _OTHER = {"name", "version", "shape", *_DENSITIES}
 
 
 def is_problem(path: Path) -> bool:
-    """Whether a file is one of these and not a layer list, by its first look."""
+    """Whether a file looks like a problem file and not like a layer list."""
     if path.suffix.lower() in SUFFIXES[2:]:
         return True
     text = read_text(path, "layer list")
@@ -41,7 +41,7 @@ def is_problem(path: Path) -> bool:
 def read(path: str | Path) -> Network:
     """The network of a problem file, or of all problem files of a folder, in the order of their names.
 
-    Templates may include what lies in the folder of the file, and in the one above it.
+    Templates may include files from the file's folder and its parent.
 
     Raises:
         InputError: naming the file and the field, where one is missing or wrong, or the shape is no layer of hwflow's.
@@ -71,7 +71,7 @@ def _name(path: Path) -> str:
 
 @dataclass
 class _Notes:
-    """What is not as Timeloop has it, and in which layers."""
+    """Deviations from Timeloop, and the layers concerned."""
 
     found: dict[str, list[str]] = field(default_factory=dict)
 
@@ -120,7 +120,7 @@ def _problems(path: Path, notes: _Notes, *, alone: bool) -> Iterator[tuple[str, 
     for i, item in enumerate(given):
         where = f"{path}: problem[{i}]"
         outer = _mapping(item, where)
-        problem = _mapping(outer.get("problem", outer), where)  # of a whole file that is included
+        problem = _mapping(outer.get("problem", outer), where)  # of an included file as a whole
         yield str(problem.get("name") or f"{stem}_{i:0{len(str(len(given) - 1))}}"), problem, where
 
 

@@ -118,7 +118,7 @@ class GraphBuilder:
 
     def __init__(self) -> None:
         self.known = True
-        """Whether all that was met can be followed; without it there is no graph."""
+        """Whether the data flow is known so far; otherwise there is no graph."""
         self._words: list[int] = []
         self._operations: list[tuple[Made, Operation]] = []
         self._rows: dict[Part, int] = {"layers": 0, "other": 0}

@@ -21,7 +21,7 @@ def replica(model: nn.Module, tensors: Mapping[int, torch.Tensor] | None = None)
     `torch.nn.utils.prune` do; a feature map that was kept) is copied without its history, which PyTorch does not copy.
 
     Args:
-        tensors: what stands in the copy for tensors of the model, by their `id`.
+        tensors: replacements in the copy for tensors of the model, by their `id`.
 
     Raises:
         ImportFailed: where the model holds what cannot be copied; naming the module and the attribute.

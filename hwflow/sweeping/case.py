@@ -39,7 +39,7 @@ class Case:
 
     @property
     def batch(self) -> int:
-        """Of the first layer, which stands for all."""
+        """Of the first layer, as a representative of all."""
         return self.network.layers[0].N
 
     @cached_property

@@ -72,7 +72,7 @@ def expand(value: Any) -> tuple[Any, ...]:
     """The values of one field: of a list, of {from, to, step} with both ends, of {log2: [8, 64]} (8 16 32 64), or one.
 
     Raises:
-        ValueError: where there is none, or one stands twice.
+        ValueError: where there is none, or one appears twice.
     """
     if isinstance(value, Mapping):
         if set(value) == {"from", "to", "step"}:

@@ -216,7 +216,7 @@ def opened(folder: Path, file: Path, header: Mapping[str, Any], checker: Checker
 
 
 def _asked(record: Mapping[str, Any]) -> int:
-    """What a point stands for, small enough to be kept of millions."""
+    """A hash of what a point was asked for, small enough to keep for millions of points."""
     return hash((*(record[name] for name in _ASKED), json.dumps(record["fields"], sort_keys=True)))
 
 

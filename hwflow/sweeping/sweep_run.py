@@ -241,7 +241,7 @@ def _carry_out(asked: Description, space: Space, coverage: Coverage, records: Re
 
 
 def _objectives(points: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Values:
-    """A design's objectives: of each the geometric mean over networks, so that none weighs more for being large (ours)."""
+    """A design's objectives: of each the geometric mean over networks, so that none dominates by its size (hwflow's own)."""
     if any(point["status"] != "ok" for point in points):
         return None
     for name in names:

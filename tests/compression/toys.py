@@ -76,6 +76,11 @@ class Held:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
+    def peaks(self, plans: Sequence[Widths]) -> Floats:
+        """The largest sum of each plan."""
+        ends = np.pad(np.array(plans, dtype=np.float64), ((0, 0), (1, 1)), constant_values=((0, 0), (3, 10)))
+        return np.asarray(2.0 * 64 * (ends[:, :-1] + ends[:, 1:]).max(axis=1))
+
     @property
     def sums(self) -> tuple[Floats, Floats]:
         """The sums in bits of the whole chain, [row], and what a channel of each group takes off, [row, group]."""
@@ -83,11 +88,6 @@ class Held:
         rows = [self._chain.layer_for(r, tuple(g.channels for g in groups)) for r in range(len(groups) + 1)]
         lost = [[16.0 * 64 * (g in on) for g in range(len(groups))] for on in self._chain.dependence]
         return np.array([16.0 * 64 * (row.C + row.M) for row in rows]), np.array(lost)
-
-    def peaks(self, plans: Sequence[Widths]) -> Floats:
-        """The largest sum of each plan."""
-        ends = np.pad(np.array(plans, dtype=np.float64), ((0, 0), (1, 1)), constant_values=((0, 0), (3, 10)))
-        return np.asarray(2.0 * 64 * (ends[:, :-1] + ends[:, 1:]).max(axis=1))
 
 
 class Blocks(Chain):

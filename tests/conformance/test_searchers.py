@@ -61,7 +61,8 @@ def problem(budgets: tuple[Budget, ...] = BUDGETS[0], measured: list[Mapping[str
             measured.append(plan)
         return float(near(plan))
 
-    return PruningEnv(costs, accuracy, budgets, metric="macs")
+    scores = {group.name: [1.0 / (1 + unit) for unit in range(group.channels)] for group in costs.groups}
+    return PruningEnv(costs, accuracy, budgets, metric="macs", scores=scores)
 
 
 @pytest.mark.parametrize("budgets", BUDGETS)

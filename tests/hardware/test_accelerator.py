@@ -213,7 +213,7 @@ def test_one_of_ones_own_in_full(tmp_path: Path) -> None:
         (lambda h: h[1].pop("word_bits"), r"global_buffer\.word_bits: it is missing"),
         (lambda h: h[1].update(kind="rom"), r"kind must be one of dram, sram, regfile, fanout, mac"),
         (lambda h: h.insert(3, {**h[2], "name": "more", "role": "more"}), "two fan-outs in a row"),
-        (lambda h: h.insert(2, {**h[1]}), "'global_buffer' stands twice"),
+        (lambda h: h.insert(2, {**h[1]}), "'global_buffer' appears twice"),
         (lambda h: h.insert(2, {**h[1], "name": "second"}), "the role 'global' is taken"),
         (lambda h: h[1].pop("size_kib"), "give exactly one of size_kib and size_words"),
         (lambda h: h[2].update(rows=None, columns=None), "give rows, columns or both"),
@@ -250,7 +250,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         Accelerator.load(broken)
     twice = tmp_path / "twice.yaml"
     twice.write_text("base: eyeriss\nclock_mhz: 100\nclock_mhz: 200\n")
-    with pytest.raises(InputError, match="the key 'clock_mhz' stands twice"):
+    with pytest.raises(InputError, match="the key 'clock_mhz' appears twice"):
         Accelerator.load(twice)
     listed = tmp_path / "list.yaml"
     listed.write_text("- 1\n")

@@ -203,7 +203,7 @@ REFUSED = [
     (shape("IJ", {"A": ["I"], "Z": ["I", "J"]}), "its data spaces are A, Z (written); a layer has two that are read"),
     (shape("MNKX", {"A": ["M", "K", "X"], "B": ["N", "K"], "Z": ["M", "N"]}), "dimension X (=4) indexes A only"),
     (shape("MNKX", {**GEMM, "Z": ["M", "N", "X"]}), "dimension X (=4) indexes Z only"),
-    (shape("MNK", {"A": ["M", "M"], "B": ["N", "K"], "Z": ["M", "N"]}), "dimension M stands twice in A"),
+    (shape("MNK", {"A": ["M", "M"], "B": ["N", "K"], "Z": ["M", "N"]}), "dimension M appears twice in A"),
     (shape("RPX", {"W": ["R"], "I": [["R", "P", "X"]], "Z": ["P", "X"]}), "an axis of I sums R, P, X"),
     (shape("PXR", {"W": ["R"], "I": [["P", "X"], "R"], "Z": ["P", "X"]}), "made of P, X, which are not one position and one"),
     (shape("RPST", {"W": [["R", "P"], "T"], "I": [["S", "T"]], "Z": ["R", "P", "S"]}), "windows slide over both"),

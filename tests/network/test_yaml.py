@@ -170,7 +170,7 @@ def test_all_wrong_fields_are_reported_at_once(path: Path) -> None:
     [
         ("layers:\n  - {name: a, C: 3\n  - {name: b}\n", r"mynet\.yaml, line \d, column \d+ is not valid YAML"),
         ("layers: [\n", r"mynet\.yaml, line 2, column 1 is not valid YAML"),
-        ("name: a\nlayers: []\nname: b\n", r"mynet\.yaml, line 3, column 1 is not valid YAML: the key 'name' stands twice"),
+        ("name: a\nlayers: []\nname: b\n", r"mynet\.yaml, line 3, column 1 is not valid YAML: the key 'name' appears twice"),
         (
             "layers: !!python/object/apply:os.system ['true']\n",
             r"line 1, column \d+ is not valid YAML: could not determine a constructor",

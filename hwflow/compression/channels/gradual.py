@@ -40,7 +40,7 @@ from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.search.comparison import shares_of
 from hwflow.errors import InputError
 from hwflow.network.replica import replica
-from hwflow.training.loop import History, fit
+from hwflow.training.loop import History
 from hwflow.training.recipe import Recipe
 from hwflow.training.score import reestimate_batchnorm, score
 
@@ -99,11 +99,6 @@ def _growing(*, pick: bool) -> Callable[[Setting], GrowingRegularization]:
         check_growth(growth, ramp, asked.interval, max(rest), momentum)
         pick_growth = 0.0
         if pick:
-            if picked < 2 * asked.interval:
-                raise InputError(
-                    f"greg2 shrinks all units in the first quarter of {len(rates)} steps, which is less than twice the "
-                    f"interval of {asked.interval} steps. Train for more epochs, or lower the interval."
-                )
             pick_growth = growth_for(pick_shrinkage(), rates[:picked], momentum, asked.interval)
         most = (1 - momentum) / max(rates)
         limit = most / 2 if asked.limit is None else asked.limit
@@ -131,7 +126,7 @@ def _ramp(rates: Sequence[float], asked: GradualSettings, given: Setting) -> int
 def _incremental(given: Setting) -> IncrementalRegularization:
     asked, steps = given.asked, len(given.rates)
     _check_descent(given.recipe)
-    limit = _INCREG_LIMIT if asked.limit is None else asked.limit
+    limit = min(_INCREG_LIMIT, (1 - given.recipe.momentum) / max(given.rates)) if asked.limit is None else asked.limit
     check_limit(limit, max(given.rates), given.recipe.momentum)
     longest = max((ramps_until_removed(given.counts[name], cut) for name, cut in given.cuts.items() if cut), default=1.0)
     ramp = asked.ramp_steps or int(_USED * steps / longest)
@@ -240,17 +235,7 @@ class GradualPruning(Method):
         plan = self._cut.plan(task)
         hook, recipe, model = self._hook(task, plan), self._recipe, replica(task.model)
         train, held = task.data.hold_out()
-        history = fit(
-            model,
-            train,
-            held,
-            recipe,
-            task=task.data.task,
-            teacher=task.model if recipe.distillation else None,
-            hooks=[hook],
-            checkpoint=task.folder.checkpoints / "preparation.pt",
-            progress=task.stage(f"training with {self.name}"),
-        )
+        history = task.train(model, f"training with {self.name}", hooks=[hook], recipe=recipe)
         small, hooks = self._cut.apply(model, hook.removed)
         task.tell("scoring the cut")
         cut = score(small, held, task=task.data.task, device=recipe.device, precision=recipe.precision)

@@ -40,8 +40,8 @@ class GradualSettings:
     growth: float | None = None
     """What it grows by; by default it follows from the steps."""
     limit: float | None = None
-    """Of increg, the regularisation with which a unit is removed (by default 2.5); of greg1 and greg2 the largest one (by
-    default half of what the learning rate allows)."""
+    """Of increg, the regularisation with which a unit is removed: by default 2.5, or what the learning rate allows where that
+    is less. Of greg1 and greg2 the largest one: by default half of what the learning rate allows."""
 
     def __post_init__(self) -> None:
         if not is_number(self.preparation) or not 0 < self.preparation <= 1:

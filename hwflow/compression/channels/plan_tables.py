@@ -8,19 +8,21 @@ import time
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.plan_costs import Activations, PlanCosts
+from hwflow.cost.backend import backend_of
 from hwflow.cost.coarse import bits_of
 from hwflow.cost.cost_grid import CostTable
 from hwflow.layers import Layer
 from hwflow.results import LevelName
 
-_FILL = 4096  # shapes up to which a table is filled before the search; beyond, shapes are costed as the search meets them
+_MOST = 40_000  # shapes that are costed before a search: some minutes on a few cores, once, since the store keeps them
+_MOST_EXTERNAL = 4096  # where another program answers, which takes a second for what mid does in ten milliseconds
 
 
 class PlanTables:
-    """Costs of plans, by level; a level's table is computed when it is first asked for.
+    """Costs of plans, by level. Shapes are costed as plans with them are asked for, those of one question at once.
 
     Attributes:
-        seconds: wall clock that each level's table took.
+        seconds: wall clock that each level's table took so far, but for what a search asks for.
         tables: the tables, by level.
     """
 
@@ -31,25 +33,48 @@ class PlanTables:
         self._costs: dict[LevelName, PlanCosts] = {}
 
     def at(self, level: LevelName) -> PlanCosts:
-        """Costs of plans at a level; all shapes that plans can have are computed first where they are not too many.
+        """Costs of plans at a level.
 
         Raises:
             InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
         """
         if level not in self._costs:
             start = time.perf_counter()
-            table = self._level_costs.table(self.grouping.network, level)
-            shapes = self._shapes()
-            if len(shapes) <= _FILL:
-                table.fill(shapes, progress=self._level_costs.progress or False)
-            self.tables[level] = table
+            table = self.tables[level] = self._level_costs.table(self.grouping.network, level)
             bits = [bits_of(layer, self._level_costs.accelerator) for layer in self.grouping.network]
-            self._costs[level] = PlanCosts(self.grouping, table.__getitem__, Activations(self.grouping, bits))
+            self._costs[level] = PlanCosts(
+                self.grouping,
+                table.__getitem__,
+                Activations(self.grouping, bits),
+                fill=lambda layers: table.fill(layers, progress=False),
+            )
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]
 
-    def _shapes(self) -> list[Layer]:
-        """Every row at every combination of the widths that it depends on, as far as `_FILL` allows, one more at most."""
+    def fill(self, level: LevelName) -> None:
+        """Cost all shapes that plans can have, `jobs` at once and with progress, before a search asks for most of them.
+
+        Where these are too many, say so, and leave them to be costed as the search meets them.
+
+        Raises:
+            InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
+        """
+        self.at(level)
+        start = time.perf_counter()
+        most = _MOST_EXTERNAL if backend_of(level).external else _MOST
+        shapes = self._shapes(most)
+        if len(shapes) <= most:
+            self.tables[level].fill(shapes, progress=self._level_costs.progress or False)
+        elif self._level_costs.notify is not None:
+            self._level_costs.notify(
+                f"the layers of {self.grouping.network.name} have more than {most:,} sizes at the widths that plans can have: "
+                f"at {level} these are costed as the search meets them, which makes its first plans slow. A larger --round-to "
+                "leaves fewer."
+            )
+        self.seconds[level] += time.perf_counter() - start
+
+    def _shapes(self, most: int) -> list[Layer]:
+        """Every row at every combination of the widths that it depends on; one more than `most` where these are more."""
         grouping = self.grouping
         full = tuple(group.channels for group in grouping.groups)
         shapes: dict[tuple[object, ...], Layer] = {}
@@ -60,7 +85,7 @@ class PlanTables:
                     chosen[g] = width
                 layer = grouping.layer_for(row, tuple(chosen))
                 shapes.setdefault(layer.key, layer)
-                if len(shapes) > _FILL:
+                if len(shapes) > most:
                     return list(shapes.values())
         return list(shapes.values())
 

@@ -15,7 +15,7 @@ from hwflow.compression.channels.discovery import STREAM, find_groups, rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
-from hwflow.compression.folder import PLAN, Log, plan_from_file, plan_to_data
+from hwflow.compression.folder import PLAN, SEARCHES, Log, plan_from_file, plan_to_data
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
@@ -36,7 +36,7 @@ class ChannelPruning(Method):
     takes_plan = True
 
     def prepare(self, task: Task) -> None:
-        """Find the groups, cost their widths, and refuse budgets that no plan reaches and plans that do not fit."""
+        """Find the groups, and refuse budgets that no plan reaches and plans that do not fit."""
         self._grouping = grouping_of(task)
         self._tables = PlanTables(self._grouping, task.costs)
         self._given = self._given_plan(task)
@@ -77,7 +77,7 @@ class ChannelPruning(Method):
             tuning=task.fine_tune(small),
             comparison=comparison,
             seconds={f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()},
-            summary=refitted,
+            summary=refitted | _outcomes(task, comparison),
         )
 
     def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
@@ -97,12 +97,17 @@ class ChannelPruning(Method):
     def _search(self, task: Task, splits: Splits) -> PlanComparison:
         asked = task.settings
         total, done = len(searches_of(asked)) * len(asked.seeds) * asked.episodes, 0
+        self._tables.fill(asked.levels[0])
+        if asked.proxy.first:
+            env = PruningEnv(self._tables.at(asked.levels[0]), lambda _: 0.0, task.budgets, metric=asked.metric)
+            splits.search.race_against(uniform_plan(env))
         log = Log(task.folder.path / "log.jsonl")
 
         def told(by: str, seed: int, episode: Episode) -> None:
             nonlocal done
             done += 1
-            log.add({"by": by, "seed": seed, **asdict(episode)})
+            raced = {"samples": splits.search.samples_of(episode.plan)} if asked.proxy.first else {}
+            log.add({"by": by, "seed": seed, **asdict(episode), **raced})
             task.tell(f"{by}, seed {seed}: accuracy {episode.accuracy:.4f}", done, total)
 
         try:
@@ -124,6 +129,14 @@ class ChannelPruning(Method):
         criterion = asked if CRITERIA[asked].between_groups else "lamp"
         with placed(task.model, task.recipe.device):
             return scores(task.model, self._grouping, criterion, task.data.hold_out()[0], seed=task.recipe.seed)
+
+
+def _outcomes(task: Task, comparison: PlanComparison | None) -> dict[str, str]:
+    """Keep in the folder what searches found out beside their plans; their notes for the report."""
+    found = comparison.outcomes if comparison else {}
+    if found:
+        task.folder.write(SEARCHES, {name: outcome.data for name, outcome in found.items()})
+    return {name: outcome.note for name, outcome in found.items()}
 
 
 def _refit(task: Task, held_out: Proxy, small: nn.Module, plan: Choice) -> dict[str, str]:
@@ -191,14 +204,15 @@ def _tell_of_training(task: Task) -> None:
     held-out samples are the same. Of other networks, and other data, nothing is known.
     """
     known, data = trained_on(task.model), task.data
-    if known == data.identity:
+    if known == data.identity or data.held is not None:
         return
     why = "it was trained on other data, or its files were moved since" if known else "hwflow did not train it"
     held = len(data.hold_out()[1])
     task.notify(
         f"plans are compared on {held:,} images held out of the training set of {data.name}, and it is not known whether "
         f"{task.name} was trained on them ({why}). If it was, accuracies of plans come out too high; those before and after, "
-        "on the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out."
+        "on the test set, do not. 'hwflow train', and training on Data.hold_out()[0] only, leave these images out; --holdout "
+        "(holdout=) names images that it has not seen, for instance test:0.3, a part of the test set."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.ranked_cut import ranked_cut, values_of
 from hwflow.compression.search.searcher import Choice, Measured
 from hwflow.compression.search.walks import DdpgSearcher
 
@@ -54,6 +55,26 @@ class UniformSearcher:
         """Nothing was remembered."""
 
 
+class GlobalSearcher(UniformSearcher):
+    """Always proposes the cut of one ranking of all groups' units by their scores, as they are.
+
+    Raises:
+        InputError: for a problem without scores.
+    """
+
+    def __init__(self, problem: PruningEnv, settings: Hyperparameters, seed: int) -> None:
+        self._values = values_of(problem.costs.groups, problem.scores, "a global ranking")
+
+    @property
+    def identity(self) -> list[Any]:  # type: ignore[override]
+        """The scores."""
+        return [[float(value) for value in own] for own in self._values]
+
+    def ask(self, problem: PruningEnv) -> Choice:
+        """See `hwflow.compression.search.ranked_cut`."""
+        return ranked_cut(problem.space, self._values)
+
+
 def uniform_plan(env: PruningEnv) -> Choice:
     """The same share of every group's channels, the largest within the budgets; what rounding leaves of these is used up.
 
@@ -62,4 +83,4 @@ def uniform_plan(env: PruningEnv) -> Choice:
     return env.project([1.0] * len(env.costs.groups))
 
 
-__all__ = ["RandomSearcher", "UniformSearcher", "uniform_plan"]
+__all__ = ["GlobalSearcher", "RandomSearcher", "UniformSearcher", "uniform_plan"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,9 @@ from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.environment import PruningEnv, Scores
 from hwflow.compression.search.refinement import Finalist, Found, Ranked, finalists, refined, shares_of, top
-from hwflow.compression.search.registry import SEARCHERS, WITHOUT_EVALUATIONS
+from hwflow.compression.search.registry import SCORED, SEARCHERS, WITHOUT_EVALUATIONS
 from hwflow.compression.search.search import Episode, best_of, explore
+from hwflow.compression.search.searcher import Conclusive, Outcome
 from hwflow.compression.settings import Settings
 from hwflow.errors import InputError
 from hwflow.results import LevelName
@@ -65,13 +66,15 @@ class PlanComparison:
     """The plans found: `candidates` begin with the unpruned network, then come baselines, last the search.
 
     `refined` are the kept plans at every further level. `finalists` are those that the last choice was among, best first;
-    the first one's `plan` is the one to apply. `seconds` says where the time went.
+    the first one's `plan` is the one to apply. `seconds` says where the time went, `outcomes` by search what it found
+    out beside its plans.
     """
 
     candidates: tuple[Candidate, ...]
     refined: tuple[Ranked, ...]
     finalists: tuple[Finalist, ...]
     seconds: dict[str, float]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     @property
     def applied(self) -> Finalist:
@@ -133,11 +136,16 @@ def compare(
     clock = _Clock(proxy)
     env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric, scores=scores)
 
+    outcomes: dict[str, Outcome] = {}
+
     def run(by: str, walked: PruningEnv, seed: int) -> tuple[Episode, ...]:
         path = folder / f"{by.replace(' ', '-').lower()}-{seed}.pt" if folder else None
         told = (lambda episode: on_episode(by, seed, episode)) if on_episode else None
         searcher = SEARCHERS[_searcher(by)](walked, settings.learner, seed)
-        return explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
+        done = explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
+        if isinstance(searcher, Conclusive):
+            outcomes[f"{by}, seed {seed}"] = searcher.outcome()
+        return done
 
     def candidate(by: str, seed: int | None, plan: dict[str, int], evaluations: int) -> Candidate:
         judged = splits.held_out(plan)
@@ -145,6 +153,8 @@ def compare(
 
     tried: dict[str, dict[int, tuple[Episode, ...]]] = {}
     for by in searches_of(settings):
+        if scores is None and _searcher(by) in SCORED and by != title_of(settings.searcher):
+            continue
         walked = _macs_environment(costs, proxy, settings, scores) if by.endswith(_ON_MACS) else env
         if walked is not None:
             tried[by] = {seed: run(by, walked, seed) for seed in settings.seeds}
@@ -173,7 +183,7 @@ def compare(
     worth = PruningEnv(last, proxy, settings.budgets, metric=settings.metric).worth
     chosen = finalists(best, last, *splits, worth)
     clock.lap("choosing")
-    return PlanComparison(tuple(candidates), tuple(told), chosen, clock.seconds())
+    return PlanComparison(tuple(candidates), tuple(told), chosen, clock.seconds(), outcomes)
 
 
 def _searcher(by: str) -> str:

@@ -1,39 +1,28 @@
 """`ExactSearcher`: plans the best that a model of the measured accuracies knows of, exactly; then the model learns from it.
 
-First comes the optimum of the importance that is removed. Then sensitivities, one group at a time: a group is set to another
-width, and the other groups are planned anew, so that every measured plan keeps the budgets and lies where the answer is sought.
-From then on, an `AdditiveModel` of all measurements is planned on: its mean, which refines what is best, in turns with samples
-of it (Thompson, Biometrika 25, 1933), which explore. The order, and planning on samples exactly, are hwflow's own.
+First comes the optimum of the importance that is removed. From then on, an `AdditiveModel` learns how the accuracy falls with
+the width of each group, from all that was measured, and the planner takes its optimum: that of its mean, which refines what is
+best, in turns with that of a sample of what the measurements leave possible (Thompson, Biometrika 25, 1933), which explores.
+So sensitivities are measured near the budget, where they are needed, and no plan exceeds it. This order is hwflow's own. To set
+one group after the other to other widths first, as sensitivities are usually measured, was worse up to 50 plans of ResNet-20.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hwflow.arrays import Floats
-from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.planner import Planned, Planner
-from hwflow.compression.search.searcher import Choice, Measured
+from hwflow.compression.search.planner import MOST, Planned, Planner
+from hwflow.compression.search.searcher import Choice, Measured, Outcome
 from hwflow.compression.search.sensitivity import AdditiveModel, importance_losses
+from hwflow.compression.search.soft_budget import SHARES, limited
 from hwflow.errors import InputError
-
-_SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2)  # budgets that are tried where none is given
-_FAR = 1e3  # times the largest loss: what keeps a group from other widths than its probe's
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A sensitivity to measure: a group, by place, and its width's place."""
-
-    group: int
-    width: int
 
 
 class ExactSearcher:
@@ -41,7 +30,7 @@ class ExactSearcher:
 
     Args:
         problem: with `scores`, the first plan removes the least importance; without, all units count the same.
-        settings: of these, `warmup` is how many sensitivities are measured at most.
+        settings: the agent's, which are not used.
         seed: of the samples.
 
     Attributes:
@@ -51,27 +40,29 @@ class ExactSearcher:
     noise: float | None = None
 
     def __init__(self, problem: PruningEnv, settings: Hyperparameters, seed: int) -> None:
-        self._seed, self._probes = seed, settings.warmup
+        self._seed = seed
         self._measured: list[Measured] = []
         self._planners: dict[float, Planner] = {}
         self._direction = importance_losses(problem.costs.groups, problem.scores)
         self.planned: Planned | None = None
+        self._every = all(len(group.widths) <= MOST for group in problem.costs.groups)
+        self._solved, self._gap = 0, 0.0  # solutions, and the largest of their gaps
 
     @property
     def identity(self) -> list[Any]:
-        """How many sensitivities are measured, what is known before, and the seed."""
-        return ["exact-1", self._probes, [[round(float(x), 9) for x in loss] for loss in self._direction], self._seed]
+        """What is known before, and the seed."""
+        return ["exact-1", [[round(float(x), 9) for x in loss] for loss in self._direction], self._seed]
 
     def ask(self, problem: PruningEnv) -> Choice:
-        """The plan to measure."""
-        count = len(self._measured)
+        """The plan to measure; where all have been, the best one again."""
         tried = [tuple(one.choice.values()) for one in self._measured]
         try:
-            self.planned = self._plan(problem, count, tried)
+            self.planned = self._plan(problem, tried)
         except InputError:
             if not tried:
                 raise
-            return max(self._measured, key=lambda one: problem.worth(one.choice, one.accuracy)).choice  # nothing else is left
+            return max(self._measured, key=lambda one: problem.worth(one.choice, one.accuracy)).choice
+        self._solved, self._gap = self._solved + 1, max(self._gap, self.planned.gap)
         return self.planned.choice
 
     def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
@@ -79,65 +70,44 @@ class ExactSearcher:
         self._measured.append(Measured(choice, accuracy))
 
     def state(self) -> dict[str, Any]:
-        """Everything follows from the plans measured."""
-        return {}
+        """All else follows from the plans measured."""
+        return {"solved": self._solved, "gap": self._gap}
 
     def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
-        """What was measured."""
-        self._measured = list(measured)
+        """What was measured, and how well it was solved."""
+        self._measured, self._solved, self._gap = list(measured), state["solved"], state["gap"]
 
-    def _plan(self, problem: PruningEnv, count: int, tried: list[Widths]) -> Planned:
+    def outcome(self) -> Outcome:
+        """How far the plans may be from the optima of the losses that they were planned on."""
+        over = "all widths" if self._every else f"{MOST} widths a group and their neighbours"
+        note = (
+            f"{self._solved} plans were optimal for what was known of the groups' losses, with a gap of at most "
+            f"{100 * self._gap:.2f} % over {over}"
+        )
+        return Outcome(note, {"solved": self._solved, "gap": self._gap, "every_width": self._every})
+
+    def _plan(self, problem: PruningEnv, tried: list[Widths]) -> Planned:
+        count = len(self._measured)
         if count == 0:
-            return self._optimum(problem, self._direction, tried, _SHARES[0])
-        probes = probes_around(problem, self._measured[0].choice)[: self._probes]
-        if count <= len(probes):
-            probe = probes[count - 1]
-            losses = [loss.copy() for loss in self._direction]
-            wanted = losses[probe.group]
-            wanted += _FAR * (1 + wanted.max()) * np.abs(np.arange(len(wanted)) - probe.width)
-            return self._optimum(problem, losses, tried, _SHARES[count % len(_SHARES)])
+            return self._optimum(problem, self._direction, tried, SHARES[0] if not problem.budgets else 1.0)
         groups = problem.costs.groups
-        places = [[g.widths.index(one.choice[g.name]) for g in groups] for one in self._measured]
-        model = AdditiveModel(groups, self._direction, places, [one.accuracy for one in self._measured])
-        explores = (count - len(probes)) % 2 == 0
-        losses = model.losses(np.random.default_rng([self._seed, count]) if explores else None)
+
+        def places(choice: Choice) -> list[int]:
+            return [group.widths.index(choice[group.name]) for group in groups]
+
+        known = [places(one.choice) for one in self._measured]
+        model = AdditiveModel(groups, self._direction, known, [one.accuracy for one in self._measured])
+        losses = model.losses(None if count % 2 else np.random.default_rng([self._seed, count]))
         if problem.budgets:
             return self._optimum(problem, losses, tried, 1.0)
-        found = [self._optimum(problem, losses, tried, share) for share in _SHARES]
-        places = [[g.widths.index(plan.choice[g.name]) for g in groups] for plan in found]
-        return max(zip(found, places, strict=True), key=lambda one: problem.worth(one[0].choice, model.accuracy(one[1])))[0]
+        found = [self._optimum(problem, losses, tried, share) for share in SHARES]
+        return max(found, key=lambda one: problem.worth(one.choice, model.accuracy(places(one.choice))))
 
     def _optimum(self, problem: PruningEnv, losses: Sequence[Floats], tried: list[Widths], share: float) -> Planned:
         """The best new plan within the budgets; where there are none, within a share of what the reward weighs."""
-        key = 1.0 if problem.budgets else share
-        if key not in self._planners:
-            self._planners[key] = Planner(problem if problem.budgets else _limited(problem, share))
-        return self._planners[key].plan(losses, tried)
+        if share not in self._planners:
+            self._planners[share] = Planner(limited(problem, share))
+        return self._planners[share].plan(losses, tried)
 
 
-def probes_around(problem: PruningEnv, base: Choice) -> list[Probe]:
-    """Every group at about half its width in a plan, then at about twice of it, then half way to these."""
-    found: list[Probe] = []
-    for factor in (0.5, 2.0, 0.7, 1.4):
-        for g, group in enumerate(problem.costs.groups):
-            wanted = factor * base[group.name]
-            width = min(range(len(group.widths)), key=lambda i: (abs(np.log(group.widths[i] / wanted)), i))
-            probe = Probe(g, width)
-            if group.widths[width] != base[group.name] and probe not in found:
-                found.append(probe)
-    return found
-
-
-def _limited(problem: PruningEnv, share: float) -> PruningEnv:
-    """The problem with a budget of the metric that its reward weighs, or with the least that is reachable."""
-    metric = problem.space.metrics[0]
-    while True:
-        try:
-            return PruningEnv(problem.costs, problem.accuracy, [Budget(metric, min(share, 1.0))], scores=problem.scores)
-        except InputError:
-            share *= 1.2
-            if share > 1.2:
-                raise
-
-
-__all__ = ["ExactSearcher", "Probe", "probes_around"]
+__all__ = ["ExactSearcher"]

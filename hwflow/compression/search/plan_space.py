@@ -56,8 +56,7 @@ class PlanSpace:
         """Whether each of several plans keeps all budgets, [plan]."""
         if not self.budgets:
             return [True] * len(plans)
-        found: list[bool] = (self.values(plans) <= self.limits).all(axis=1).tolist()
-        return found
+        return [bool(kept.all()) for kept in self.values(plans) <= self.limits]
 
     def fits(self, widths: Widths) -> bool:
         """Whether a plan keeps all budgets."""

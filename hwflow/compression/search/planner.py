@@ -28,10 +28,13 @@ from hwflow.metrics import ADDITIVE
 GAP = 0.002
 """Share of the loss at which the solver may stop."""
 
+MOST = 16
+"""Widths of a group that are considered at once."""
+
 _PRODUCT_GAP = 0.004  # where a budget of EDP is branched
 
 _SPLITS = 40  # intervals of energy that a budget of EDP is branched into, at most
-_ROUNDS = 6  # of local refinement
+_ROUNDS = 4  # of local refinement
 _SLACK = 1e-6  # by which a limit is lowered where a plan exceeds it by the solver's tolerance
 
 
@@ -78,11 +81,12 @@ class Planner:
         InputError: for a budget that cannot be expressed.
     """
 
-    def __init__(self, problem: PruningEnv, *, most: int = 16, gap: float = GAP) -> None:
+    def __init__(self, problem: PruningEnv, *, most: int = MOST, gap: float = GAP) -> None:
         self._problem, self._most, self._gap = problem, most, gap
         self._terms: dict[tuple[tuple[int, ...], ...], RowTerms] = {}
         peaks = [b for b in problem.budgets if b.metric == "peak_activation_bytes"]
-        self._sums = getattr(problem.costs.activations, "sums", None)
+        activations = problem.costs.activations
+        self._sums = activations.sums if activations else None
         if peaks and self._sums is None:
             raise InputError(
                 f"the exact planner cannot hold the budget {peaks[0]}: how the activations of this network follow from the "
@@ -124,10 +128,10 @@ class Planner:
         return tuple(sorted({widths[i] for i in places} | {self._problem.space.cheapest[group]}))
 
     def _near(self, group: int, width: int) -> tuple[int, ...]:
-        """A width and its neighbours at one and more steps, which grow."""
+        """A width, its neighbours, and the widths half way to the evenly spaced ones."""
         widths = self._problem.costs.groups[group].widths
         here, step = widths.index(width), max(1, len(widths) // self._most)
-        offsets = {0, 1, 2, step // 2, step}
+        offsets = {0, 1, step // 2}
         places = {here + sign * offset for offset in offsets for sign in (1, -1)}
         return tuple(widths[i] for i in sorted(places) if 0 <= i < len(widths))
 
@@ -171,7 +175,8 @@ class Planner:
                 product = most
             elif budget.metric == "peak_activation_bytes":
                 assert self._sums is not None
-                constraints += programme.peaks(*self._sums, most)
+                whole, lost = self._sums
+                constraints += programme.peaks(whole, lost, most)
             else:
                 constraints.append(programme.at_most({budget.metric: 1.0}, most))
         if product is None:
@@ -219,4 +224,4 @@ def _within_product(programme: IntegerProgramme, constraints: list[Constraint], 
     return best._replace(bound=min([best.value * (1 - _PRODUCT_GAP), *(node[0].bound for node in open_)]))
 
 
-__all__ = ["GAP", "Planned", "Planner"]
+__all__ = ["GAP", "MOST", "Planned", "Planner"]

@@ -34,7 +34,7 @@ class _Growth(NamedTuple):
     factor: float
     turn: float
     group: int
-    index: int
+    place: int
 
 
 def project(space: PlanSpace, wishes: Sequence[float]) -> Widths:
@@ -68,7 +68,8 @@ def project(space: PlanSpace, wishes: Sequence[float]) -> Widths:
 
 def nearest(group: Group, wanted: float) -> int:
     """The allowed width nearest to a number of channels, of two the larger."""
-    return min(group.widths, key=lambda width: (abs(width - wanted), -width))
+    above = bisect_left(group.widths, wanted)
+    return min(group.widths[max(above - 1, 0) : above + 1], key=lambda width: (abs(width - wanted), -width))
 
 
 def _growths(place: int, group: Group, wish: float) -> list[_Growth]:
@@ -84,8 +85,8 @@ def _scaled(space: PlanSpace, growths: Sequence[Sequence[_Growth]]) -> Widths:
 
     def at(count: int) -> Widths:
         plan = [group.widths[0] for group in groups]
-        for _, _, group, index in ordered[:count]:
-            plan[group] = groups[group].widths[index]
+        for _, _, group, place in ordered[:count]:
+            plan[group] = groups[group].widths[place]
         return tuple(plan)
 
     if not space.fits(at(0)):
@@ -118,7 +119,7 @@ def _above(
 
 
 def _with(plan: Widths, growth: _Growth, groups: Sequence[Group]) -> Widths:
-    return (*plan[: growth.group], groups[growth.group].widths[growth.index], *plan[growth.group + 1 :])
+    return (*plan[: growth.group], groups[growth.group].widths[growth.place], *plan[growth.group + 1 :])
 
 
 __all__ = ["AHEAD", "nearest", "project"]

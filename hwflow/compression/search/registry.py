@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hwflow.compression.search.baselines import RandomSearcher, UniformSearcher
+from hwflow.compression.search.baselines import GlobalSearcher, RandomSearcher, UniformSearcher
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.evolution import EvolutionSearcher, ModelSearcher
 from hwflow.compression.search.exact import ExactSearcher
+from hwflow.compression.search.greedy import GreedySearcher
+from hwflow.compression.search.guided import GuidedSearcher
+from hwflow.compression.search.legr import LegrSearcher
 from hwflow.compression.search.searcher import Searcher
 from hwflow.compression.search.walks import DdpgSearcher
 from hwflow.errors import not_found
@@ -17,13 +21,22 @@ Make = Callable[[PruningEnv, Hyperparameters, int], Searcher]
 
 SEARCHERS: dict[str, Make] = {
     "ddpg": DdpgSearcher,
+    "evolution": EvolutionSearcher,
     "exact": ExactSearcher,
+    "global": GlobalSearcher,
+    "greedy": GreedySearcher,
+    "guided": GuidedSearcher,
+    "legr": LegrSearcher,
+    "model": ModelSearcher,
     "random": RandomSearcher,
     "uniform": UniformSearcher,
 }
 
-WITHOUT_EVALUATIONS: dict[str, bool] = {"uniform": False}
+WITHOUT_EVALUATIONS: dict[str, bool] = {"global": True, "uniform": False}
 """The searchers that propose one plan, for which no other is measured; whether they need the units' scores."""
+
+SCORED = frozenset({"global", "legr"})
+"""The searchers that cannot do without the units' scores."""
 
 ALIASES = {"agent": "ddpg"}
 """Other names that users know searchers by."""
@@ -41,4 +54,4 @@ def searcher_named(name: str) -> str:
     return found
 
 
-__all__ = ["ALIASES", "SEARCHERS", "WITHOUT_EVALUATIONS", "Make", "searcher_named"]
+__all__ = ["ALIASES", "SCORED", "SEARCHERS", "WITHOUT_EVALUATIONS", "Make", "searcher_named"]

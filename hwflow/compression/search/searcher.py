@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from hwflow.compression.decision import Choice
 from hwflow.compression.search.environment import PruningEnv
@@ -14,6 +14,26 @@ class Measured(NamedTuple):
 
     choice: Choice
     accuracy: float
+
+
+class Outcome(NamedTuple):
+    """What a search found out beside its plans.
+
+    Attributes:
+        note: for the report, without its last full stop.
+        data: plain data for the run's folder, which another run can use.
+    """
+
+    note: str
+    data: dict[str, Any]
+
+
+@runtime_checkable
+class Conclusive(Protocol):
+    """A searcher that has an outcome; others need not."""
+
+    def outcome(self) -> Outcome:
+        """Of the plans so far; equal searches have equal ones."""
 
 
 class Searcher(Protocol):
@@ -44,4 +64,4 @@ class Searcher(Protocol):
         """Continue from a `state`, which was taken after these plans."""
 
 
-__all__ = ["Choice", "Measured", "Searcher"]
+__all__ = ["Choice", "Conclusive", "Measured", "Outcome", "Searcher"]

@@ -70,17 +70,21 @@ class _Walk(NamedTuple):
 
 
 def _walk(env: PruningEnv, agent: Agent) -> _Walk:
-    """One walk of the agent; nothing is measured.
-
-    The agent learns from the walk that asks for exactly the plan that was executed: its actions are the shares that are kept,
-    and its observations are those on the way to them.
-    """
+    """One walk of the agent; nothing is measured."""
     agent.begin()
     observation, _ = env.reset()
     for _ in env.costs.groups:
         env.wish(agent.act(observation))
         observation = env.observe()
     plan = env.project(env.wishes)
+    return _Walk(steps_to(env, plan), plan)
+
+
+def steps_to(env: PruningEnv, plan: Choice) -> list[Step]:
+    """What the agent learns of a plan from, whoever proposed it: the walk that asks for exactly this plan.
+
+    Its actions are the shares that are kept, and its observations are those on the way to them.
+    """
     observation, _ = env.reset()
     steps: list[Step] = []
     for share in env.shares(plan):
@@ -88,7 +92,7 @@ def _walk(env: PruningEnv, agent: Agent) -> _Walk:
         following = env.observe()
         steps.append(Step(observation, share, following, len(env.wishes) == len(env.costs.groups)))
         observation = following
-    return _Walk(steps, plan)
+    return steps
 
 
-__all__ = ["DdpgSearcher"]
+__all__ = ["DdpgSearcher", "steps_to"]

@@ -18,6 +18,7 @@ from hwflow.reporting.pruning.run_records import (
     Run,
     SettingsRecord,
     Times,
+    TrainingEpoch,
     Tuning,
     parsed,
     text_of,
@@ -52,6 +53,7 @@ def read_run(folder: Path) -> Run:
     searched = config.plan is None
     if config.settings.method != "channels":  # which always searches; others may
         searched = searched and (folder / "comparison.json").exists()
+    curve = not searched and config.settings.method != "channels" and (folder / "log.jsonl").exists()
     logged = searched and (config.settings.method == "channels" or (folder / "log.jsonl").exists())
     summary = folder / "summary.json"
     run = Run(
@@ -65,6 +67,7 @@ def read_run(folder: Path) -> Run:
         times=_read(folder / "times.json", Times) if searched and (folder / "times.json").exists() else None,
         episodes=_episodes(folder / "log.jsonl", config.settings) if logged else (),
         summary=_read(summary, dict[str, str]) if summary.exists() else {},
+        training=_training(folder / "log.jsonl") if curve else (),
     )
     _check_sums(folder, run)
     for level in run.levels:
@@ -116,6 +119,18 @@ def _episodes(file: Path, settings: SettingsRecord) -> tuple[Episode, ...]:
         if missing is not None:
             raise InputError(f"{file} is damaged: episode {missing} of {by}, seed {seed}, is missing. {_AGAIN}")
     return tuple(episodes)
+
+
+def _training(file: Path) -> tuple[TrainingEpoch, ...]:
+    """The lines of the log of a method that prunes while training; one of one's own may log something else.
+
+    Raises:
+        InputError: naming the line.
+    """
+    lines = text_of(file, _GONE).splitlines()
+    if not all('"stage"' in line for line in lines):
+        return ()
+    return tuple(parsed(file, line, TrainingEpoch, f"line {number}") for number, line in enumerate(lines, start=1))
 
 
 def _check_sums(folder: Path, run: Run) -> None:

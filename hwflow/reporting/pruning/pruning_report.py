@@ -20,6 +20,7 @@ from hwflow.reporting.pruning.pruning_sections import (
 )
 from hwflow.reporting.pruning.run_records import BudgetRecord, Plan, Run
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, holds, mark, share, sides, totals_at, value_of
+from hwflow.reporting.pruning.training_section import training
 from hwflow.types import LevelName
 
 
@@ -37,6 +38,8 @@ def page(run: Run) -> Page:
     sections.append(Section("Layers", layers(run)))
     if run.comparison and run.comparison.refined:
         sections.append(Section("Refinement over levels", refinement(run, run.comparison)))
+    if run.training:
+        sections.append(Section("Training", training(run)))
     sections.append(Section("Fine-tuning", fine_tuning(run)))
     if run.times:
         sections.append(Section("Time", time(run.times)))

@@ -272,6 +272,13 @@ class Epoch(Record):
     held_loss: Known
 
 
+class TrainingEpoch(Epoch):
+    """A line of `log.jsonl` of a method that prunes while training: the epoch, and the costs of what is left, as shares."""
+
+    stage: str
+    shares: dict[str, Known] = {}
+
+
 class Tuning(Record):
     """`tuning.json`."""
 
@@ -299,6 +306,7 @@ class Run:
         comparison: None where a plan was given instead of a search, or the method does not search; `episodes` is empty then.
         times: None where there are none, as in a folder of which the results alone were kept.
         summary: what the method reports beside, by heading.
+        training: every epoch of a method that prunes while training, those of the fine-tuning included; else empty.
     """
 
     config: Config
@@ -311,6 +319,7 @@ class Run:
     times: Times | None
     episodes: tuple[Episode, ...]
     summary: dict[str, str]
+    training: tuple[TrainingEpoch, ...] = ()
 
     @property
     def levels(self) -> list[LevelName]:

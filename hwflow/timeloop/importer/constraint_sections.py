@@ -75,7 +75,7 @@ def _left_out(section: Section, *, native: bool) -> bool:
 
 
 def _empties(item: Any) -> bool:
-    """Whether a directive makes a level store nothing, as pytimeloop has for fan-outs; for a model, it stands in `mapping:`."""
+    """Whether a directive makes a level store nothing, as pytimeloop has for fan-outs; for a model, in `mapping:`."""
     bypass = item.get("bypass") if isinstance(item, Mapping) and item.get("type") in BYPASS else None
     return isinstance(bypass, list) and set(TIMELOOP_TENSORS.values()) <= set(map(str, bypass))
 
@@ -101,14 +101,14 @@ _KNOWN = ("version", "targets", "constraints")
 
 
 def _listed(section: Section, where: str, *, native: bool) -> list[Any]:
-    """The list of a section, which is it or stands in it."""
+    """The list of a section: the section itself, or an entry of it."""
     content = section.content
     if content is None:
         return []
     if isinstance(content, Mapping):
         named = content.get("constraints")
         inside = "constraints"
-        if isinstance(named, str):  # the name of the list, which stands beside it
+        if isinstance(named, str):  # the name of the list, which is given beside it
             inside = f"constraints_{named}"
             if inside not in content:
                 raise InputError(f"{where}.constraints is {shown(named)}, but there is no list {inside} beside it.")
@@ -158,7 +158,7 @@ def _one(content: Any, outside: Mapping[str, Any], where: str, *, native: bool) 
         raise InputError(f"{where}: {shown(content)} is no constraint, a mapping with target and type.")
     place = f"{where}: constraint {content.get('type')} of {level_of(outside or content)}"
     if outside and (stray := [key for key in ("target", "name") if key in content]):
-        raise InputError(f"{place}: {stray[0]} stands in the list, too, where Timeloop does not read it; take it out.")
+        raise InputError(f"{place}: {stray[0]} is also in the list, where Timeloop does not read it; take it out.")
     own = {str(k): v for k, v in content.items() if k != "attributes"}
     attributes = content.get("attributes")
     if attributes is None:
@@ -181,7 +181,9 @@ def _one(content: Any, outside: Mapping[str, Any], where: str, *, native: bool) 
 def _in_their_place(own: Mapping[str, Any], attributes: Mapping[Any, Any], place: str) -> None:
     for field in own:
         if field in _ATTRIBUTES:
-            raise InputError(f"{place}: {field} stands beside attributes:, where Timeloop does not read it; move it in there.")
+            raise InputError(
+                f"{place}: {field} is beside attributes:, where Timeloop does not read it; move it into attributes:."
+            )
     for field in map(str, attributes):
         if field not in _ATTRIBUTES:
-            raise InputError(f"{place}: {field} stands in attributes:, where Timeloop does not read it; move it out.")
+            raise InputError(f"{place}: {field} is in attributes:, where Timeloop does not read it; move it out.")

@@ -136,7 +136,7 @@ def _levels(
     names = [c.name for c in (*storage, *macs)]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{where}: the name {name!r} stands twice in the architecture; every component needs its own.")
+            raise InputError(f"{where}: the name {name!r} appears twice in the architecture; every component needs its own.")
     meshes = [c.mesh(where) for c in (*storage, *macs)]
     fanouts = {}
     for component, outer, inner in zip(storage, meshes, meshes[1:], strict=False):

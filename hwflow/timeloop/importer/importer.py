@@ -26,7 +26,7 @@ def from_timeloop(
     not as the files have it, `refusals` why mid cannot answer, where it cannot.
 
     Args:
-        files: the architecture, and what belongs to it: classes of components, variables. A folder stands for its `*.yaml`.
+        files: the architecture, and what belongs to it: classes of components, variables. A folder means all of its `*.yaml`.
         constraints: files with constraints on mappings, beside those that the architecture has.
 
     Raises:

@@ -134,7 +134,7 @@ def _axes(
 
 
 def with_groups(one: Constraint) -> Constraint:
-    """The constraint for a problem that has the dimension G, which may be where M may be (ours): the files don't know it."""
+    """The constraint for a problem with the dimension G, allowed where M is (hwflow's own rule): the files do not have it."""
     if "G" in one.named or "G" in (*one.prefix, *one.suffix) or one.kind not in ("temporal", "spatial"):
         return one
     if one.factors.get("M") == 1:

@@ -109,7 +109,7 @@ class Input:
 
 
 def read_files(files: Sequence[str | Path], constraints: Sequence[str | Path] = ()) -> Input:
-    """All files as one input; a folder stands for its `*.yaml`.
+    """All files as one input; a folder means all of its `*.yaml`.
 
     Args:
         constraints: further files, of which each says something about mappings.
@@ -146,7 +146,7 @@ def _listed(given: Path) -> list[Path]:
 def _add(found: Input, name: str, section: Any, path: Path, given: str) -> None:
     if name in ("architecture", "arch"):
         if found.architecture is not None:
-            raise InputError(f"{path}: architecture: (or arch:) stands twice in the files {found.where}; give one.")
+            raise InputError(f"{path}: architecture: (or arch:) appears twice in the files {found.where}; give one.")
         found.architecture = dict(_mapping(section, f"{path}: {name}"))
         for place, node in (("architecture", found.architecture), ("architecture.subtree", _innermost(found.architecture))):
             if "constraints" in node:
@@ -246,7 +246,7 @@ class _Reader:
             ) from error
 
     def _paths(self, name: str, path: Path) -> list[Path]:
-        """What a name in a template stands for, within the folders that the user named.
+        """The file that a name in a template refers to, within the folders that the user named.
 
         What lies outside is refused by its name, before anything is looked up: whether it exists is no business of a template.
         """
@@ -313,7 +313,7 @@ class _Reader:
                 seen: set[Any] = set()
                 for key, _ in node.value:
                     if key.tag != _MERGE and _key(key) in seen:
-                        problem = f"the key {key.value!r} stands twice"
+                        problem = f"the key {key.value!r} appears twice"
                         raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                     seen.add(_key(key))
                 super().flatten_mapping(node)

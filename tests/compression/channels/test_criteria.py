@@ -197,13 +197,14 @@ def test_the_command_lists_all_criteria() -> None:
 # Folders -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_version_0_1_goes_on_by_its_norm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_a_folder_of_version_0_1_goes_on_by_its_norm(tmp_path: Path, norm: str) -> None:
     """There the criterion is the proxy's `norm`."""
-    now = {"settings": Settings(criterion="l2").to_data()}
-    assert now["settings"]["criterion"] == "l2"
+    now = {"settings": Settings(criterion=norm).to_data()}
+    assert now["settings"].get("criterion") == (None if norm == "l1" else norm)
     old = json.loads(json.dumps({"format": 1, **now}))
-    del old["settings"]["criterion"]
-    old["settings"]["proxy"]["norm"] = "l2"
+    old["settings"].pop("criterion", None)
+    old["settings"]["proxy"]["norm"] = norm
     (tmp_path / CONFIG).write_text(json.dumps(old))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "base.pt").write_bytes(b"")
@@ -211,7 +212,7 @@ def test_a_folder_of_version_0_1_goes_on_by_its_norm(tmp_path: Path) -> None:
     with folder.opened(now, resume=True):
         pass
     with (
-        pytest.raises(InputError, match=r"settings\.criterion was l2, now is taylor"),
+        pytest.raises(InputError, match=r"settings\.criterion was (l2|not there), now is taylor"),
         folder.opened({"settings": Settings(criterion="taylor").to_data()}, resume=True),
     ):
         pass

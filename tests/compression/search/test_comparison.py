@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from hwflow.cli.prune import SEARCHES
 from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.registry import SEARCHERS
+from hwflow.compression.search.registry import SEARCHERS, searcher_named
 from hwflow.compression.settings import Settings
 from tests.compression.toys import Blocks, chain_costs, plain, ragged
 
@@ -145,6 +146,11 @@ def test_a_plan_that_comes_back_counts_once() -> None:
     ]
 
 
+def test_the_command_names_all_searchers() -> None:
+    assert {searcher_named(name) for name in SEARCHES} == set(SEARCHERS)
+    assert list(SEARCHES) == sorted(SEARCHES)
+
+
 def test_baselines_are_other_searchers() -> None:
     assert searches_of(SETTINGS) == searches_of(replace(SETTINGS, baselines="none")) == ("agent",)
     every = searches_of(replace(SETTINGS, baselines="all", budgets=(Budget("energy", 0.5),)))
@@ -161,3 +167,15 @@ def test_it_runs_with_all_baselines_whatever_the_budgets(budgets: tuple[Budget, 
     found = run(settings, lambda plan: sum(plan.values()) / 1000)
     assert [candidate.by for candidate in found.candidates][-1] == "agent"
     assert all(candidate.evaluations <= 3 for candidate in found.candidates)
+
+
+def test_what_a_search_found_out_beside_its_plans_is_told_by_search() -> None:
+    scores = {group.name: [float(1 + unit) for unit in range(group.channels)] for group in COSTS.groups}
+    exact = run(replace(SETTINGS, searcher="exact", seeds=(1,)), scores=scores).outcomes["exact, seed 1"]
+    assert exact.data["solved"] == 5
+    assert exact.data["gap"] <= 0.005
+    assert "5 plans were optimal" in exact.note
+    found = run(replace(SETTINGS, searcher="legr"), scores=scores).outcomes
+    assert list(found) == ["legr, seed 0", "legr, seed 1"]
+    assert set(found["legr, seed 0"].data["ranking"]["alpha"]) == set(scores)
+    assert run(replace(SETTINGS, searcher="random")).outcomes == {}

@@ -214,7 +214,7 @@ def test_merged_keys(tmp_path: Path) -> None:
     merged = ("{datawidth: word, width: 16, depth: 96, read", "{<<: [*all, *all], width: 32, read")
     found = brought(NODES, tmp_path, word, merged)
     assert found["weights"].size_words == 96 * 4  # type: ignore[union-attr]
-    with pytest.raises(InputError, match=r"mine\.yaml, line \d+, column \d+ is not valid YAML: the key 'width' stands twice"):
+    with pytest.raises(InputError, match=r"mine\.yaml, line \d+, column \d+ is not valid YAML: the key 'width' appears twice"):
         brought(NODES, tmp_path, word, (merged[0], merged[1].replace("width", "width: 8, width")))
 
 
@@ -311,7 +311,7 @@ def test_a_whole_quotient_is_a_whole_number_for_timeloop(tmp_path: Path) -> None
         (("width: 16, depth: 96", "width: 16"), "weights has no size"),
         (('technology: "45nm", ', ""), "the technology of buffer is ''"),
         (("global_cycle_seconds: 2e-9", "global_cycle_seconds: soon"), "global_cycle_seconds is 'soon'"),
-        (("name: buffer", "name: sums"), "the name 'sums' stands twice"),
+        (("name: buffer", "name: sums"), "the name 'sums' appears twice"),
         (("PE[0..5]", "PE[5..0]"), "is no name of a component"),
         (("class: DRAM", "class: SRAM"), "DRAM has no size; give depth (and width), entries or sizeKB"),
         (("depth: 96", "depth: .inf"), "weights.depth is inf; it must be a whole number"),
@@ -359,7 +359,7 @@ def test_errors_name_file_field_and_value(replaced: tuple[str, str], words: str,
         (("  - !Container\n    name: column", "  - name: column"), "has no tag"),
         (("depth: ceil(15.5)", "depth: ceil(15.5 * rows)"), "sums.depth is 'ceil(15.5 * rows)'"),
         (("depth: ceil(15.5)", "depth: __import__('os').getpid()"), "sums.depth is"),
-        (("class: intmac", "class: intmac, class: intmac"), "the key 'class' stands twice"),
+        (("class: intmac", "class: intmac, class: intmac"), "the key 'class' appears twice"),
         (("spatial: {meshX: 6}", "spatial: {meshX: .inf}"), "column.spatial.meshX is inf"),
         (("spatial: {meshX: 6}", "spatial: {meshX: 6, meshy: 2}"), "column.spatial names meshX, meshy"),
         (

@@ -331,11 +331,11 @@ PASSED_OVER = {
     "a list that is not there": ("mapspace: {constraints: own}", "there is no list constraints_own beside it"),
     "factors beside attributes": (
         "mapspace: [{target: regs, type: temporal, factors: R=1, attributes: {permutation: RS}}]",
-        "factors stands beside attributes:, where Timeloop does not read it",
+        "factors is beside attributes:, where Timeloop does not read it",
     ),
     "split in attributes": (
         "mapspace: [{target: buffer, type: spatial, attributes: {factors: R=1, split: 2}}]",
-        "split stands in attributes:, where Timeloop does not read it",
+        "split is in attributes:, where Timeloop does not read it",
     ),
     "a list of factors": (
         "mapspace: [{target: regs, type: temporal, factors: [R=1, S=1]}]",
@@ -367,7 +367,7 @@ PASSED_OVER = {
         "mapspace: [{target: memory, type: spatial, factors: R=1}]",
         "memory has a spatial constraint, but no fan-out, at which Timeloop stops",
     ),
-    "arch and architecture": ("arch: {version: 0.4}", "architecture: (or arch:) stands twice"),
+    "arch and architecture": ("arch: {version: 0.4}", "architecture: (or arch:) appears twice"),
     "a variable of itself": ("variables: {deep: deep}", "'deep' names itself"),
 }
 

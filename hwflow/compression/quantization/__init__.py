@@ -1,0 +1,1 @@
+"""Quantization of weights and activations: integers, sums of powers of two, signs."""

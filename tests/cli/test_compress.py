@@ -1,0 +1,102 @@
+"""`hwflow compress` and `hwflow list methods`, from the command line to what stands on the screen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hwflow import cli
+from hwflow.training.weights import save_weights
+
+NET = (
+    "import torch\nfrom torch import nn\n"
+    "def net():\n"
+    "    torch.manual_seed(0)\n"
+    "    layers = [nn.Conv2d(1, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten()]\n"
+    "    return nn.Sequential(*layers, nn.Linear(16, 10))\n"
+)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command without its method and folder, in a folder with a network and its weights."""
+    (tmp_path / "compress_net.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("hwflow.compression.run.export_onnx", lambda model, shape, path: None)
+    import compress_net  # type: ignore[import-not-found]
+
+    save_weights(tmp_path / "w.pt", compress_net.net(), {})
+    torch.manual_seed(0)
+    return ["compress", "compress_net:net", "--data", "digits", "--weights", "w.pt", "--level", "coarse", "--epochs", "2"]
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    shown = capsys.readouterr()
+    return int(ended.value.code or 0), shown.out, shown.err
+
+
+def test_one_method_leaves_the_folder_of_prune(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*asked, "--budget", "0.6", "--method", "srfp", "--scale-start", "0.8", "--scale-law", "cosine", "-o", "one"]
+    code, out, err = run(given, capsys)
+    assert code == 0, err
+    assert "budget energy=0.6, method srfp" in out
+    assert "Cut: after 1 epochs of srfp" in out
+    settings = json.loads(Path("one/config.json").read_text())["settings"]
+    assert settings["gradual"]["scale_law"] == "cosine"
+    assert settings["method"] == "srfp"
+    assert {"plan.json", "log.jsonl", "metrics.json", "model.pt", "report.html"} <= {p.name for p in Path("one").iterdir()}
+
+
+def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [
+        *asked,
+        "--method",
+        "sfp",
+        "--budget",
+        "0.6",
+        "--budget",
+        "macs=0.7",
+        "--episodes",
+        "2",
+        "--samples",
+        "8",
+        "-o",
+        "c",
+    ]
+    code, out, err = run(given, capsys)
+    assert code == 0, err
+    for budget in ("energy=0.6", "macs=0.7"):
+        assert budget in out
+    for words in ("unpruned", "scratch", "channels", "beside l1", "one seed"):
+        assert words in out
+    assert len(json.loads(Path("c/results.json").read_text())) == 8
+    code, _, err = run(given, capsys)
+    assert code == 2
+    assert "c holds a contest already: --resume continues it" in err
+
+
+def test_wrong_use_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for more, words in (
+        (["--method", "srpf"], "unknown method 'srpf'. Did you mean 'srfp'?"),
+        (["--method", "sfp", "--allocate", "nowhere.json"], "unknown allocation or file of a plan 'nowhere.json'"),
+        (["--method", "agent", "--allocate", "runs/a"], "chooses how many channels are kept itself"),
+        (["--method", "greg1"], "Train for more epochs"),
+        (["--method", "sfp", "--unit", "row"], "unit is 'row'; allowed: channel, column"),
+    ):
+        code, _, err = run([*asked, *more, "-o", "wrong"], capsys)
+        assert (code, words in " ".join(err.split())) == (2, True), err
+
+
+def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(["list", "methods"], capsys)
+    assert code == 0
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert {"channels", "l1", "sfp", "asfp", "srfp", "asrfp", "increg", "greg1", "greg2", "scratch"} <= lines.keys()
+    assert all("needs nothing of the chip" in text for text in lines.values())
+    assert "arXiv:2012.09243" in lines["greg1"]
