@@ -276,7 +276,7 @@ class TrainingEpoch(Epoch):
     """A line of `log.jsonl` of a method that prunes while training: the epoch, and the costs of what is left, as shares."""
 
     stage: str
-    shares: dict[str, Known] = {}
+    shares: dict[str, Known] = Field(default_factory=dict)
 
 
 class Tuning(Record):
