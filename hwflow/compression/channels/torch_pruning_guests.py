@@ -169,7 +169,7 @@ def _pruner(
 
 
 def _width(module: nn.Module) -> int:
-    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)  # type: ignore[arg-type, union-attr]
+    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)
 
 
 __all__ = ["Guest", "PenaltyHook", "TorchPruningGuest"]

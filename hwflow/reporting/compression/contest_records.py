@@ -105,7 +105,9 @@ def read_contest(folder: Path) -> ContestRuns:
         raise InputError(
             f"{folder} holds a contest without a result yet. The same 'hwflow compress' command with --resume goes on."
         )
-    config, asked = (parsed(folder / CONTEST, text_of(folder / CONTEST), kind) for kind in (ContestRecord, dict[str, Any]))
+    text = text_of(folder / CONTEST)
+    config: ContestRecord = parsed(folder / CONTEST, text, ContestRecord)
+    asked: dict[str, Any] = parsed(folder / CONTEST, text, dict[str, Any])
     runs: Sequence[RunRecord] = parsed(file, text_of(file), list[RunRecord])
     return ContestRuns(config, asked, tuple(runs))
 
