@@ -33,15 +33,24 @@ class OperatorCost:
     dram_bytes: float
     note: str = ""
 
+    @property
+    def energy_pj(self) -> float | None:
+        """Picojoule, or None where the energies are in normalised units."""
+        return self.energy if self.energy_unit == "pJ" else None
+
+    @property
+    def energy_normalized(self) -> float | None:
+        """Units of one 16-bit multiply-accumulate, or None where the energies are in picojoule."""
+        return self.energy if self.energy_unit == "normalized" else None
+
     def row(self) -> dict[str, Any]:
         """The entry under `operators` in JSON."""
-        pj = self.energy_unit == "pJ"
         return {
             "name": self.name,
             "type": self.type,
             "operations": self.operations,
-            "energy_pj": self.energy if pj else None,
-            "energy_normalized": None if pj else self.energy,
+            "energy_pj": self.energy_pj,
+            "energy_normalized": self.energy_normalized,
             "cycles": self.cycles,
             "latency_s": self.latency_s,
             "dram_bytes": self.dram_bytes,

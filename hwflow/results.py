@@ -151,7 +151,7 @@ def batch_text(layers: Iterable[tuple[str, int]]) -> str:
 class NetworkCost:
     """Costs of all layers of a network, one row an occurrence, with totals.
 
-    Totals assume that every layer reads its inputs from and writes its outputs to DRAM. `area_um2` is the chip's
+    Totals assume that every layer reads and writes DRAM, but for what stays as `occupancy` says. `area_um2` is the chip's
     (`hwflow.hardware.energy_table.chip_area_um2`), or None where it is not known. `params_by_kind` splits all parameters, as
     `Network.params_by_kind` does. `chip` (an `Accelerator`) and `tables` (an `EnergyTable` a row) are there for figures; they
     are not part of the result, and None and empty where it was put together by hand.
@@ -159,8 +159,8 @@ class NetworkCost:
     Attributes:
         peak_activation_bytes: The most memory that activations take at once, batch included, at the word widths of chip and
             layers; None if it is not known which operator reads what.
-        operators: with a price beside the rows, in order of execution; they are in the totals.
-        occupancy: what stays on the chip, where that was asked for; else everything goes through DRAM.
+        operators: with a price beside the rows, in order of execution; in the totals.
+        occupancy: what stays on the chip, where that was asked for.
     """
 
     network: str
@@ -230,9 +230,6 @@ class NetworkCost:
     def _parts(self) -> tuple[LayerCost | OperatorCost, ...]:
         return (*self.rows, *self.operators)
 
-    def _of_operators(self, unit: EnergyUnit) -> list[Any]:
-        return [operator.energy if operator.energy_unit == unit else None for operator in self.operators]
-
     @property
     def macs(self) -> int:
         """Multiply-accumulates."""
@@ -251,12 +248,12 @@ class NetworkCost:
     @property
     def energy_pj(self) -> float | None:
         """Picojoule; None in normalised units."""
-        return self._sum([r.energy_pj for r in self.rows] + self._of_operators("pJ"))  # type: ignore[no-any-return]
+        return self._sum([r.energy_pj for r in self._parts])  # type: ignore[no-any-return]
 
     @property
     def energy_normalized(self) -> float | None:
         """Units of one 16-bit multiply-accumulate; None where energies are in picojoule."""
-        return self._sum([r.energy_normalized for r in self.rows] + self._of_operators("normalized"))  # type: ignore[no-any-return]
+        return self._sum([r.energy_normalized for r in self._parts])  # type: ignore[no-any-return]
 
     @property
     def cycles(self) -> int | None:
@@ -307,7 +304,9 @@ class NetworkCost:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the command line (reference/result.md in the documentation)."""
-        content = {
+        asked: dict[str, Any] = {"operators": [operator.row() for operator in self.operators]} if self.operators else {}
+        asked |= {"occupancy": self.occupancy.to_dict()} if self.occupancy else {}
+        return {
             "network": self.network,
             "accelerator": self.accelerator,
             "level": self.level,
@@ -316,12 +315,8 @@ class NetworkCost:
             "layers": [r.row() for r in self.rows],
             "not_counted": dict(self.not_counted),
             "provenance": dict(self.provenance),
+            **asked,
         }
-        if self.operators:
-            content["operators"] = [operator.row() for operator in self.operators]
-        if self.occupancy is not None:
-            content["occupancy"] = self.occupancy.to_dict()
-        return content
 
     def to_json(self) -> str:
         """One JSON object, with a final newline."""

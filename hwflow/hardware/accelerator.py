@@ -356,9 +356,8 @@ def _preset(path: Path) -> Accelerator:
 
 def _flat(accelerator: Accelerator) -> dict[str, Any]:
     content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy", "vector_unit"})
-    unit = accelerator.vector_unit.model_dump(exclude_none=True) if accelerator.vector_unit else {}
-    content |= {f"vector_unit.{field}": value for field, value in unit.items()}
-    for part in accelerator.model_dump(mode="json")["hierarchy"]:
+    unit = {"name": "vector_unit", **(accelerator.vector_unit.model_dump() if accelerator.vector_unit else {})}
+    for part in [*accelerator.model_dump(mode="json")["hierarchy"], unit]:
         content |= {f"{part['name']}.{field}": value for field, value in part.items() if field != "name" and value is not None}
     return content
 

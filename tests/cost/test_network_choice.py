@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import hwflow
+from hwflow.cost import map_in_network
 from hwflow.cost.assignment import ask_of, left, value_of
 from hwflow.cost.chip import Chip
 from hwflow.cost.estimator import carry_out
@@ -231,6 +232,30 @@ def test_timeloop_confirms_what_stays(block: Network) -> None:
         assert (fine.level, fine.cycles, fine.occupancy) == ("fine", mid.cycles, mid.occupancy)
         assert fine.energy_pj == pytest.approx(mid.energy_pj, rel=1e-3)
         assert {row.resident for row in fine.rows} >= {("inputs", "outputs")}
+
+
+def test_a_layer_is_mapped_alone_or_as_it_runs_in_its_network(block: Network) -> None:
+    alone = hwflow.map_layer(block["b"], "eyeriss", resident=("outputs", "inputs"))
+    assert alone.cost.resident == ("inputs", "outputs")
+    assert set(alone.cost.accesses["dram"]) == {"weights"}
+    assert str(alone.mapping).startswith("dram [weights]")
+    inside = map_in_network(block, block["b"], "eyeriss", options=CostOptions(activations="resident"))
+    assert inside.cost.resident == ("inputs", "outputs")
+    with pytest.raises(InputError, match=r"unknown resident tensor 'weights'"):
+        hwflow.map_layer(block["b"], "eyeriss", resident=("weights",))
+    with pytest.raises(InputError, match=r"activations is 'resident', and this prices each layer by itself; leave it out"):
+        hwflow.map_layer(block["b"], "eyeriss", activations="resident")
+    with pytest.raises(InputError, match=r"operators is 'all', and a table of costs prices each layer by itself"):
+        hwflow.cost_table(block, "eyeriss", operators="all")
+
+
+def test_ratios_of_a_comparison_are_those_of_totals(block: Network) -> None:
+    found = hwflow.compare(block, ["eyeriss", "shidiannao_like"], levels=["mid"], operators="all")
+    first, second = (variant.cost for variant in found)
+    assert first.operators
+    assert found.against_first(found.variants[1])["energy_ratio"] == pytest.approx(
+        (second.energy_pj or 0) / (first.energy_pj or 1)
+    )
 
 
 def test_two_runs_give_the_same(block: Network) -> None:

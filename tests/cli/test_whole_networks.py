@@ -1,0 +1,58 @@
+"""`--activations` and `--operators` of estimate, compare and map."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Run
+
+BLOCK = """
+name: block
+layers:
+  - {name: stem, C: 3, M: 8, P: 8, Q: 8, R: 3, S: 3}
+  - {name: a, C: 8, M: 8, P: 8, Q: 8, R: 3, S: 3}
+  - {name: b, C: 8, M: 8, P: 8, Q: 8, R: 3, S: 3}
+  - {name: fc, type: linear, C: 512, M: 10, inputs: [sum]}
+other:
+  - {name: sum, type: Add, words_in: 1024, words_out: 512, inputs: [b, stem]}
+"""
+
+
+@pytest.fixture
+def block(tmp_path: Path) -> str:
+    (tmp_path / "block.yaml").write_text(BLOCK)
+    return str(tmp_path / "block.yaml")
+
+
+def test_a_network_as_a_whole_in_the_terminal(hw: Run, block: str) -> None:
+    asked = ("-a", "eyeriss", "--activations", "resident", "--operators", "all")
+    code, out, err = hw("estimate", block, *asked)
+    assert (code, err) == (0, "")
+    assert "bound by  stays" in out
+    assert "inputs, outputs" in out
+    assert "operator  how  number  operations (M)  energy (uJ)  cycles  DRAM (kB)" in out
+    assert "3 of 5 tensors between operations stay in global_buffer; the others, the weights," in out
+    assert "of 108.0 KiB in use, while" in out
+    assert "Through DRAM: fc: a result of the network, which goes to DRAM." in out
+    assert "With everything through DRAM: " in out
+    assert "Operators: all have a price; the totals include them." in out
+    assert "Not counted" not in out
+    told = json.loads(hw("estimate", block, *asked, "--format", "json")[1])
+    assert [o["name"] for o in told["operators"]] == ["sum"]
+    assert [t["name"] for t in told["occupancy"]["tensors"] if t["memory"]] == ["stem", "a", "b"]
+    assert (told["provenance"]["activations"], told["provenance"]["operators"]) == ("resident", "all")
+    beside = hw("compare", block, *asked)[1]
+    assert "eyeriss/mid/row_stationary: activations resident, operators all; 3 of 5 tensors" in beside
+    mapped = hw("map", block, "--layer", "b", "-a", "eyeriss", "--activations", "resident")[1]
+    assert "\ndram [weights]\n" in mapped
+
+
+def test_what_changes_nothing_is_refused(hw: Run, block: str) -> None:
+    code, _, err = hw("estimate", block, "--operators", "all")
+    assert (code, "operators (--operators) is 'all', which changes nothing at level coarse" in " ".join(err.split())) == (
+        2,
+        True,
+    )
