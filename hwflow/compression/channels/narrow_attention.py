@@ -53,8 +53,8 @@ class NarrowAttention(nn.MultiheadAttention):
             weights = F.dropout(scores.softmax(-1), dropped)
             made = torch.bmm(weights, v).transpose(0, 1).reshape(tokens * batch, width)
         else:
-            q, k, v = (part.view(batch, self.num_heads, -1, each) for part in (q, k, v))
-            made = F.scaled_dot_product_attention(q, k, v, mask, dropped)
+            shaped = (part.view(batch, self.num_heads, -1, each) for part in (q, k, v))
+            made = F.scaled_dot_product_attention(*shaped, mask, dropped)  # type: ignore[call-arg]
             made = made.permute(2, 0, 1, 3).reshape(batch * tokens, width)
         result = F.linear(made, self.out_proj.weight, self.out_proj.bias).view(tokens, batch, -1)
         if weights is not None:
