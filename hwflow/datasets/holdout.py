@@ -38,8 +38,8 @@ def with_holdout(data: Data, spec: str | Samples) -> Data:
     count = _share(spec, text, len(whole))
     labels = whole.indices * 0 if whole.labels is None else whole.labels
     held, rest = stratified(labels, count, seed=0)
-    left, found = whole.subset(rest), whole.subset(held)
-    return replace(data, held=found, train=left) if part == "train" else replace(data, held=found, test=left)
+    unseen, left = whole.subset(held), whole.subset(rest)
+    return replace(data, held=unseen, train=left) if part == "train" else replace(data, held=unseen, test=left)
 
 
 def _named(data: Data, held: Samples, name: str) -> Data:
