@@ -1,6 +1,7 @@
-"""How far the exact planner's plans can be from the best ones, and how long it takes: networks of the zoo at mid.
+"""How far the exact planner's plans can be from the best ones, and how long it takes: networks of the zoo.
 
-    python -m benchmarks.exact_gap [--networks resnet20,...] [--accelerator eyeriss] [--widths 16] [--streams] [--jobs 2]
+    python -m benchmarks.exact_gap [--networks resnet20,...] [--accelerator eyeriss] [--level mid] [--widths 16] [--streams]
+                                   [--jobs 1]
 
 Weights are untrained, since the gap is one of the optimisation: losses are the importance that is removed, by LAMP. The gap is
 over the widths that are considered, evenly spaced where a group has more than `--widths`; the plan is then refined among its
@@ -20,7 +21,7 @@ from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.search.environment import PruningEnv
-from hwflow.compression.search.planner import Planner
+from hwflow.compression.search.planner import MOST, Planner
 from hwflow.compression.search.refinement import shares_of
 from hwflow.compression.search.sensitivity import importance_losses
 from hwflow.compression.settings import Settings
@@ -36,7 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=NETWORKS)
     parser.add_argument("--accelerator", default="eyeriss")
-    parser.add_argument("--widths", type=int, default=16)
+    parser.add_argument("--level", default="mid")
+    parser.add_argument("--widths", type=int, default=MOST)
     parser.add_argument("--streams", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
@@ -56,9 +58,9 @@ def rows(network: str, options: argparse.Namespace) -> None:
     losses = importance_losses(grouping.groups, importance)
     for text in BUDGETS:
         budgets = parse_budgets(text, "energy")
-        settings = Settings(budgets=budgets, objective="edp", jobs=options.jobs)
+        settings = Settings(levels=(options.level,), budgets=budgets, objective="edp", jobs=options.jobs)
         chip = Accelerator.load(options.accelerator)
-        costs = PlanTables(grouping, LevelCosts(chip, settings, store=True, notify=print, progress=None)).at("mid")
+        costs = PlanTables(grouping, LevelCosts(chip, settings, store=True, notify=print, progress=None)).at(options.level)
         start = time.perf_counter()
         env = PruningEnv(costs, lambda _: 0.0, budgets)
         found = Planner(env, most=options.widths).plan(losses)

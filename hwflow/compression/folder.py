@@ -150,11 +150,9 @@ def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
 
 
 def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `config.json` as its checkpoints know it: the episodes that its search was begun with, and the names of 0.1."""
+    """A run's `config.json` with the episodes that its search was begun with, as its checkpoints know it."""
     settings = dict(config["settings"])
     settings["episodes"] = settings.pop("begun_with", settings["episodes"])
-    if settings.get("criterion") in ("l1", "l2"):
-        settings["proxy"] = {**settings["proxy"], "norm": settings.pop("criterion")}
     return {**config, "settings": settings}
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import hwflow
 from hwflow import cli
-from hwflow.cli.prune import _page
+from hwflow.cli.prune import pruned_page
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.pruning import parts
@@ -115,7 +115,7 @@ def test_a_run_leaves_everything(small: Small, digits: Data, tmp_path: Path) -> 
     report = (folder / "report.html").read_text()
     assert "Small" in report
     assert f"the plan of {applied['by']}" in report
-    assert f"Applied: the plan of {applied['by']}" in "".join(_page(result, SETTINGS).lines)
+    assert f"Applied: the plan of {applied['by']}" in "".join(pruned_page(result, SETTINGS).lines)
     assert by["agent"]["searched"] == max(entry["accuracy"] for entry in log if entry["by"] == "agent")
 
 
@@ -570,7 +570,7 @@ def test_costs_say_what_their_mappings_minimise(small: Small, digits: Data, tmp_
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["objective"] == "energy"
     assert metrics["remapped"]["edp"]["after"]["cycles"] == after.cycles
-    page = _page(result, settings)
+    page = pruned_page(result, settings)
     assert page.title.endswith("search at mid, mappings for energy")
     rows = page.tables[-1].rows
     assert page.tables[-1].headings[:3] == ["level", "mapped for", "metric"]

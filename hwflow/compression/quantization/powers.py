@@ -1,8 +1,8 @@
 """Weights as sums of powers of two (LightNN), which arithmetic of shifts computes.
 
 R. Ding, Z. Liu, T.-W. Chin, D. Marculescu, R. D. Blanton, "FLightNNs: Lightweight Quantized Deep Neural Networks for Fast and
-Accurate Inference", DAC 2019, arXiv:1904.02835: with r_0 = w and r_(j+1) = r_j - R(r_j), where R rounds to a power of two, LightNN-k
-is the sum of the first k terms R(r_j). The range of exponents and its codes are ours.
+Accurate Inference", DAC 2019, arXiv:1904.02835: with r_0 = w and r_(j+1) = r_j - R(r_j), where R rounds to a power of two,
+LightNN-k is the sum of the first k terms R(r_j). The range of exponents and its codes are ours.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def nearest_power(values: Tensor) -> Tensor:
     The residual is at most 1/3 of the value, and after a second term at most 1/11 (as measured, not proven).
     """
     fraction, exponent = torch.frexp(values)  # 0.5 <= |fraction| < 1
-    up = (fraction.abs() >= 0.75).to(exponent.dtype)  # noqa: PLR2004
+    up = (fraction.abs() >= 0.75).to(exponent.dtype)
     return torch.where(values == 0, values, torch.ldexp(torch.sign(fraction), exponent - 1 + up))
 
 
@@ -95,7 +95,7 @@ class PowerCodes:
             raise InputError(f"codes of shape {list(shape)} take {(count + 1) // 2} bytes, not {len(content)}.")
         both = torch.tensor(list(content), dtype=torch.int16)
         nibbles = torch.stack([both // 16, both % 16], 1).flatten()[:count]
-        codes = torch.where(nibbles >= 8, 8 - nibbles, nibbles)  # noqa: PLR2004
+        codes = torch.where(nibbles >= 8, 8 - nibbles, nibbles)
         return cls(codes.to(torch.int8).reshape(shape), top)
 
 

@@ -181,10 +181,10 @@ class IntegerProgramme:
                     of = np.take(places, choice, axis=axis).reshape(-1)
                     add([*of, self._starts[node] + choice], [*np.ones(len(of)), -1.0])
                     sides.append(0.0)
-        for n, node in enumerate(self._terms.sums, start=len(self._terms.candidates)):
-            scale = 1.0 / max(1, node.removed[-1])
-            own = [(self._starts[n] + i, -scale * value) for i, value in enumerate(node.removed)]
-            for g, factor in node.parts:
+        for n, total in enumerate(self._terms.sums, start=len(self._terms.candidates)):
+            scale = 1.0 / max(1, total.removed[-1])
+            own = [(self._starts[n] + i, -scale * value) for i, value in enumerate(total.removed)]
+            for g, factor in total.parts:
                 unit, full = self._costs.groups[g].unit, self._costs.full[g]
                 own += [
                     (self._starts[g] + i, scale * factor * ((full - width) // unit))

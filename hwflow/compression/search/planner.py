@@ -85,7 +85,8 @@ class Planner:
         self._problem, self._most, self._gap = problem, most, gap
         self._terms: dict[tuple[tuple[int, ...], ...], RowTerms] = {}
         peaks = [b for b in problem.budgets if b.metric == "peak_activation_bytes"]
-        self._sums = getattr(problem.costs.activations, "sums", None)
+        activations = problem.costs.activations
+        self._sums = activations.sums if activations else None
         if peaks and self._sums is None:
             raise InputError(
                 f"the exact planner cannot hold the budget {peaks[0]}: how the activations of this network follow from the "
@@ -174,7 +175,8 @@ class Planner:
                 product = most
             elif budget.metric == "peak_activation_bytes":
                 assert self._sums is not None
-                constraints += programme.peaks(*self._sums, most)
+                whole, lost = self._sums
+                constraints += programme.peaks(whole, lost, most)
             else:
                 constraints.append(programme.at_most({budget.metric: 1.0}, most))
         if product is None:

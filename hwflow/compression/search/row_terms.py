@@ -115,7 +115,7 @@ def _priced(
     columns: Sequence[int],
 ) -> Floats:
     count = len(candidates)
-    choices = [candidates[n] if n < count else sums[n - count].examples for n in names]
+    choices = [range(len(candidates[n]) if n < count else len(sums[n - count].removed)) for n in names]
     sizes = [len(choice) for choice in choices]
     if math.prod(sizes) > _MOST:
         groups = ", ".join(costs.groups[g].name for g in costs.dependence[row])
@@ -128,12 +128,12 @@ def _priced(
         widths = list(costs.full)
         for name, choice in zip(names, picked, strict=True):
             if name < count:
-                widths[name] = choice
-            else:
-                for group, _ in sums[name - count].parts:
-                    widths[group] = choice[group]
+                widths[name] = candidates[name][choice]
+                continue
+            for group, _ in sums[name - count].parts:
+                widths[group] = sums[name - count].examples[choice][group]
         plans.append(tuple(widths))
-    return costs.row(row, plans)[:, list(columns)].T.reshape(len(columns), *sizes)
+    return np.asarray(costs.row(row, plans)[:, list(columns)].T.reshape(len(columns), *sizes))
 
 
 def _split(sizes: Sequence[Parts]) -> tuple[list[int], list[Parts]] | None:

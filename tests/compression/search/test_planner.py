@@ -8,14 +8,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from torch import nn
 
 from hwflow.compression.budget import Budget
+from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.planner import Planner
 from hwflow.cost.cost_grid import Entry
 from hwflow.errors import InputError
 from hwflow.layers import Layer
+from tests.compression import nets
 from tests.compression.toys import Chain, Held, chain_costs, plain
 
 
@@ -68,6 +71,20 @@ def test_it_finds_what_trying_every_plan_finds(block: int) -> None:
         assert found.bound <= best + 1e-6
         assert found.gap <= 0.005
         assert found.every_width
+
+
+@pytest.mark.parametrize("make", [nets.concatenated, nets.dense])
+def test_rows_that_read_concatenations_depend_on_the_sum_of_many_groups(make: Callable[[], nn.Module]) -> None:
+    grouping = find_groups(make(), (1, 3, 8, 8), round_to=4)
+    costs = PlanCosts(grouping, rough(0))
+    assert max(map(len, costs.dependence)) > 2
+    numbers = random.Random(1)
+    env = PruningEnv(costs, lambda _: 0.0, [Budget("energy", 0.6), Budget("latency", 0.5)])
+    losses = [np.array([numbers.uniform(0, 1) for _ in g.widths]) for g in costs.groups]
+    best = min(weigh(losses, env, plan) for plan in every_plan(env))
+    found = Planner(env).plan(losses)
+    assert env.affordable(found.choice)
+    assert best <= found.loss + 1e-9 <= best * 1.0051 + 2e-9
 
 
 def test_plans_that_are_excluded_do_not_come_back() -> None:
