@@ -122,7 +122,7 @@ def record(run: Path, folder: Path) -> None:
 def table(run: Run, folder: Path) -> str:
     """The comparison and the fine-tuned network of one run, in Markdown."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    lines = [f"## {run.name}", "", f"`{' '.join(('hwflow', *run.arguments, '-o', str(HERE / run.name)))}`", ""]
+    lines = [f"### {run.name}", "", f"`{' '.join(('hwflow', *run.arguments, '-o', str(HERE / run.name)))}`", ""]
     file = folder / "comparison.json"
     if file.exists():
         lines += _comparison(*(json.loads(path.read_text(encoding="utf-8")) for path in (file, folder / "times.json")))
