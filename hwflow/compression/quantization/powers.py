@@ -1,8 +1,8 @@
 """Weights as sums of powers of two (LightNN), which arithmetic of shifts computes.
 
 R. Ding, Z. Liu, T.-W. Chin, D. Marculescu, R. D. Blanton, "FLightNNs: Lightweight Quantized Deep Neural Networks for Fast and
-Accurate Inference", DAC 2019, arXiv:1904.02835: with r_0 = w and r_(j+1) = r_j - R(r_j), where R rounds to a power of two, LightNN-k
-is the sum of the first k terms R(r_j). The range of exponents and its codes are ours.
+Accurate Inference", DAC 2019, arXiv:1904.02835: with r_0 = w and r_(j+1) = r_j - R(r_j), where R rounds to a power of two,
+LightNN-k is the sum of the first k terms R(r_j). The range of exponents and its codes are ours.
 """
 
 from __future__ import annotations
