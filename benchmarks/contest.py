@@ -28,20 +28,7 @@ from hwflow.training.recipe import default_recipe
 
 HERE = Path("runs/contest")
 IMAGES = 5000
-METHODS = (
-    "sfp",
-    "asfp",
-    "srfp",
-    "asrfp",
-    "increg",
-    "greg1",
-    "greg2",
-    "legr",
-    "exact",
-    "tp-group-norm",
-    "tp-growing",
-    "tp-lamp",
-)
+METHODS = ("greg1", "asrfp", "legr", "increg", "exact", "greg2", "sfp", "srfp", "asfp", "tp-lamp")
 BUDGETS = ("energy=0.25", "energy=0.5", "energy=0.125")
 KEPT = ("contest.json", "results.json", "results.csv")
 

@@ -218,7 +218,9 @@ def result_schema() -> Schema:
     top = {
         key: {**parts[key], "description": _MEANINGS[key]} if key in parts else _property(key, NetworkCost) for key in network
     }
-    return {"$schema": _DRAFT, **_closed(top)}
+    schema = _closed(top)
+    schema["properties"] |= {key: {**kind, "description": _MEANINGS[key]} for key, kind in _ASKED.items()}
+    return {"$schema": _DRAFT, **schema}
 
 
 def _object(keys: Iterable[str], *owners: type) -> Schema:
@@ -234,6 +236,9 @@ def _closed(properties: Mapping[str, Schema]) -> Schema:
     }
 
 
+_ASKED: dict[str, Schema] = {"operators": {"type": "array", "items": {"type": "object"}}, "occupancy": {"type": "object"}}
+"""Keys that are there where an option asks for them."""
+
 _COMPUTED: dict[str, Any] = {
     "shape": dict[str, int],
     "params_shared": bool,
@@ -247,7 +252,9 @@ _MEANINGS = {
     "accelerator": "Name of the accelerator; null at coarse without one.",
     "level": "The level that answered. Where fine could not, this is mid, and `note` says why.",
     "batch": "Images per inference.",
-    "totals": "Sums over `layers`; every layer reads its inputs from and writes its outputs to DRAM.",
+    "totals": "Sums over `layers` and `operators`. `provenance.assumption` says what goes through DRAM.",
+    "operators": "With `--operators all`: cost of each operator that is no layer. Also moves of tensors between two memories.",
+    "occupancy": "With `--activations resident`: memories, operations in order, and where each tensor between them lies.",
     "layers": "One row per occurrence of a layer.",
     "not_counted": "Operators whose cost is not included, and how many of each.",
     "provenance": "Versions, settings, and the origin of recorded energies.",

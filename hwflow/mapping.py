@@ -117,10 +117,24 @@ class Mapping:
             for loops in (mapped.temporal, mapped.spatial):
                 if len({loop.dim for loop in loops}) < len(loops):
                     raise InputError(f"mapping: {level.name} has two loops over one dimension: {' '.join(map(str, loops))}.")
-        if missing := [t for t in TENSORS if t not in self.levels[0].keeps]:
-            raise InputError(f"mapping: {names[0]} must keep every tensor; it does not keep {', '.join(missing)}.")
+        self._check_outermost(layer)
         for d in DIMS:
             self._check_size(d, layer)
+
+    def _check_outermost(self, layer: Layer) -> None:
+        """A tensor that DRAM does not keep lies in another memory as a whole: no loop outside that steps through it."""
+        top = self.levels[0].level
+        for tensor in (t for t in TENSORS if t not in self.levels[0].keeps):
+            home = next((k for k, mapped in enumerate(self.levels) if tensor in mapped.keeps), None)
+            steps = [loop for mapped in self.levels[:home] for loop in mapped.loops if loop.dim in layer.relevant(tensor)]
+            if home is None or steps:
+                why = "no other level does"
+                if home is not None:
+                    why = f"{' '.join(map(str, steps))} outside {self.levels[home].level} steps through it"
+                raise InputError(
+                    f"mapping: {top} must keep every tensor that no other memory holds whole; it does not keep {tensor}, and "
+                    f"{why}."
+                )
 
     def _check_size(self, dim: Dim, layer: Layer) -> None:
         """A dimension's loops, residuals applied to the last pass, must walk exactly over it (as in Timeloop's parser)."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwflow import display
-from hwflow.layers import Layer
+from hwflow.layers import TENSORS, Layer
 from hwflow.metrics import TOTALS
+from hwflow.occupancy import Occupancy, OperatorCost
 from hwflow.text import csv_of
 from hwflow.types import EnergyUnit, LevelName, Tensor
 
@@ -92,6 +93,12 @@ class LayerCost:
         """Units of one 16-bit multiply-accumulate, or None where the energies are in picojoule."""
         return self.energy if self.energy_unit == "normalized" else None
 
+    @property
+    def resident(self) -> tuple[Tensor, ...]:
+        """The tensors that stay on the chip: DRAM does not keep them in the mapping."""
+        bypassed = self.mapping[0].get("bypass", ()) if self.mapping else ()
+        return tuple(tensor for tensor in TENSORS if tensor.capitalize() in bypassed)
+
     def row(self) -> dict[str, Any]:
         """The row of the JSON contract (reference/result.md in the documentation)."""
         la = self.layer
@@ -152,6 +159,8 @@ class NetworkCost:
     Attributes:
         peak_activation_bytes: The most memory that activations take at once, batch included, at the word widths of chip and
             layers; None if it is not known which operator reads what.
+        operators: with a price beside the rows, in order of execution; they are in the totals.
+        occupancy: what stays on the chip, where that was asked for; else everything goes through DRAM.
     """
 
     network: str
@@ -169,6 +178,8 @@ class NetworkCost:
     chip: Any = field(default=None, compare=False, repr=False)
     tables: tuple[Any, ...] = field(default=(), compare=False, repr=False)
     peak_activation_bytes: int | None = None
+    operators: tuple[OperatorCost, ...] = ()
+    occupancy: Occupancy | None = None
 
     def __repr__(self) -> str:
         return f"<NetworkCost {_line(self)}>"
@@ -216,6 +227,13 @@ class NetworkCost:
         return None if any(v is None for v in values) else sum(values)
 
     @property
+    def _parts(self) -> tuple[LayerCost | OperatorCost, ...]:
+        return (*self.rows, *self.operators)
+
+    def _of_operators(self, unit: EnergyUnit) -> list[Any]:
+        return [operator.energy if operator.energy_unit == unit else None for operator in self.operators]
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates."""
         return sum(r.layer.macs for r in self.rows)
@@ -233,22 +251,22 @@ class NetworkCost:
     @property
     def energy_pj(self) -> float | None:
         """Picojoule; None in normalised units."""
-        return self._sum([r.energy_pj for r in self.rows])  # type: ignore[no-any-return]
+        return self._sum([r.energy_pj for r in self.rows] + self._of_operators("pJ"))  # type: ignore[no-any-return]
 
     @property
     def energy_normalized(self) -> float | None:
         """Units of one 16-bit multiply-accumulate; None where energies are in picojoule."""
-        return self._sum([r.energy_normalized for r in self.rows])  # type: ignore[no-any-return]
+        return self._sum([r.energy_normalized for r in self.rows] + self._of_operators("normalized"))  # type: ignore[no-any-return]
 
     @property
     def cycles(self) -> int | None:
-        """Clock cycles, layers one after the other."""
-        return self._sum([r.cycles for r in self.rows])  # type: ignore[no-any-return]
+        """Clock cycles, layers and other operators one after the other."""
+        return self._sum([r.cycles for r in self._parts])  # type: ignore[no-any-return]
 
     @property
     def latency_s(self) -> float | None:
         """Seconds."""
-        return self._sum([r.latency_s for r in self.rows])  # type: ignore[no-any-return]
+        return self._sum([r.latency_s for r in self._parts])  # type: ignore[no-any-return]
 
     @property
     def per_image(self) -> dict[str, float | None] | None:
@@ -273,7 +291,7 @@ class NetworkCost:
     @property
     def dram_bytes(self) -> float:
         """Bytes read from and written to DRAM."""
-        return sum(r.dram_bytes for r in self.rows)
+        return sum(r.dram_bytes for r in self._parts)
 
     @property
     def utilization(self) -> float | None:
@@ -289,7 +307,7 @@ class NetworkCost:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of the command line (reference/result.md in the documentation)."""
-        return {
+        content = {
             "network": self.network,
             "accelerator": self.accelerator,
             "level": self.level,
@@ -299,6 +317,11 @@ class NetworkCost:
             "not_counted": dict(self.not_counted),
             "provenance": dict(self.provenance),
         }
+        if self.operators:
+            content["operators"] = [operator.row() for operator in self.operators]
+        if self.occupancy is not None:
+            content["occupancy"] = self.occupancy.to_dict()
+        return content
 
     def to_json(self) -> str:
         """One JSON object, with a final newline."""

@@ -21,3 +21,9 @@ Mapper = Literal["hwflow", "timeloop"]
 
 EnergyUnit = Literal["pJ", "normalized"]
 """Picojoules, or multiples of one 16-bit multiply-accumulate."""
+
+Activations = Literal["dram", "resident"]
+"""Whether tensors between layers all go through DRAM, or stay on the chip where that pays."""
+
+Operators = Literal["mac", "all"]
+"""Which operators have a price: those that multiply and accumulate, or all."""

@@ -217,7 +217,11 @@ def test_pairs_are_perfect_loops() -> None:
         (mapping((("P", 4), ("M", 5)), keeps=TENSORS), r"buffer keeps weights, but chip keeps inputs, outputs there"),
         (
             mapping((("P", 4), ("M", 5)), dram_keeps=("inputs",)),
-            r"dram must keep every tensor; it does not keep weights, outputs",
+            r"dram must keep every tensor that no other memory holds whole; it does not keep weights, and no other level does",
+        ),
+        (
+            mapping((("P", 4), ("M", 5)), dram_keeps=("weights", "inputs")),
+            r"it does not keep outputs, and P=4 M=5 outside buffer steps through it",
         ),
         (mapping((("P", 2), ("P", 2), ("M", 5))), r"dram has two loops over one dimension: P=2 P=2 M=5"),
         (Mapping(GOOD.levels[:1]), r"its levels are \['dram'\]; chip has \['dram', 'buffer'\]"),

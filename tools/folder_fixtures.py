@@ -1,3 +1,4 @@
+# mypy: allow-subclassing-any
 """`python tools/folder_fixtures.py FOLDER`: write a sweep's and a pruning run's folder with the hwflow that is importable.
 
 `tests/data/folders_8e21d58.tar.gz` was written with it by that commit (PYTHONPATH set to its tree, Timeloop not on PATH), the

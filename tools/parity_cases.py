@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hwflow.cost import fine, mid
+from hwflow.cost.chip import Chip
+from hwflow.cost.residency import homes_of, resident_chip, tiles_of
 from hwflow.errors import InputError, NotMappable
 from hwflow.hardware.accelerator import Accelerator, presets
 from hwflow.hardware.dataflow import LevelConstraint, constrain
 from hwflow.hardware.energy_table import EnergyTable, PartEnergy, normalized, recorded
-from hwflow.layers import DIMS, Bits, Dim, Layer
+from hwflow.layers import DIMS, Bits, Dim, Layer, Tensor
 from hwflow.mapping import LevelMapping, Loop, Mapping
 from hwflow.timeloop.engine import Engine
 from hwflow.timeloop.render import SearchSettings
@@ -49,6 +51,7 @@ _PADDED = (
     Layer("pruned_pointwise", C=43, M=29, P=7, Q=7, N=3),
 )
 
+_RESIDENT: tuple[tuple[Tensor, ...], ...] = (("inputs",), ("outputs",), ("inputs", "outputs"))
 _OBJECTIVES: tuple[Objective, ...] = ("edp", "energy", "latency")
 _DRAM = {"name": "dram", "kind": "dram", "role": "dram", "dram_type": "LPDDR4", "word_bits": 16, "width_bits": 64}
 _MAC = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 32}
@@ -56,7 +59,8 @@ _MAC = {"name": "mac", "kind": "mac", "multiplier_bits": 16, "adder_bits": 32}
 
 @dataclass(frozen=True)
 class Case:
-    """One triple, the energies to use, and where its mapping comes from: random, ragged, hwflow, hwflow_ragged or timeloop."""
+    """One triple, the energies to use, and where its mapping comes from: random, ragged, hwflow, hwflow_ragged, resident or
+    timeloop."""
 
     layer: Layer
     accelerator: Accelerator
@@ -113,6 +117,25 @@ def _found(rng: random.Random, accelerator: Accelerator, table: EnergyTable, eng
         assert row.mapping is not None
         mapping = Mapping.from_directives([dict(d) for d in row.mapping], accelerator)
         yield Case(layer, accelerator, table, mapping, "timeloop")
+
+
+def resident_cases() -> Iterator[Case]:
+    """Layers on every preset whose inputs, outputs or both bypass DRAM, on a chip with room for no more than the mapping."""
+    for accelerator in preset_chips():
+        chip, homes = Chip(accelerator, constrain(accelerator), energies(accelerator)), homes_of(accelerator)
+        for i, layer in enumerate(LAYERS):
+            for resident in _RESIDENT:
+                objective = _OBJECTIVES[i % len(_OBJECTIVES)]
+                own = (layer, accelerator, chip.constraints, chip.table)
+                try:
+                    mapping = mid.map_layer(*own, objective=objective, resident=resident).mapping
+                except NotMappable:
+                    continue
+                tiles = tiles_of(layer, chip, mapping, homes)
+                used = tuple(homes.rows(sum(tile.values()), m) for m, tile in enumerate(tiles))
+                seen = resident_chip(chip, homes, resident, used)
+                assert seen is not None
+                yield Case(layer, seen.accelerator, seen.table, mapping, "resident")
 
 
 # Accelerators --------------------------------------------------------------------------------------------------------

@@ -84,6 +84,20 @@ EngineOption = Annotated[
     str | None, typer.Option("--engine", metavar="native|pytimeloop|container", help="Where Timeloop runs.")
 ]
 EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on the effort of the mapping search.")]
+ActivationsOption = Annotated[
+    str,
+    typer.Option(
+        "--activations",
+        metavar="dram|resident",
+        help="Tensors between layers: all through DRAM, or on the chip where they fit and that pays.",
+    ),
+]
+OperatorsOption = Annotated[
+    str,
+    typer.Option(
+        "--operators", metavar="mac|all", help="What has a price: layers alone, or additions, poolings and the like, too."
+    ),
+]
 FallbackOption = Annotated[
     str | None,
     typer.Option(

@@ -44,6 +44,8 @@ def compare(
     mapper: args.MapperOption = "hwflow",
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    activations: args.ActivationsOption = "dram",
+    operators: args.OperatorsOption = "mac",
     fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
     form: args.FormatOption = None,
@@ -70,6 +72,8 @@ def compare(
         mapper=mapper,  # type: ignore[arg-type]
         engine=engine,
         effort=effort,
+        activations=activations,  # type: ignore[arg-type]
+        operators=operators,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),
         jobs=args.cores(jobs, mapper, *named),
     )

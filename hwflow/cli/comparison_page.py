@@ -41,6 +41,7 @@ def comparison_page(found: Comparison) -> Page:
     lines = [
         f"Ratios and ranks are against the first; ranks are Spearman's correlations over the {len(network)} layers.",
         *(f"{v.label}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
+        *(_whole(v) for v in variants if "activations" in v.cost.provenance),
         *(f"{v.label}: mappings of timeloop-mapper's own search." for v in variants if _searched_by_timeloop(v)),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
@@ -48,6 +49,12 @@ def comparison_page(found: Comparison) -> Page:
     sources = dict.fromkeys(source for v in variants for source in v.cost.energy_sources)
     title = f"{network.name}: {counted(len(variants), 'configuration')} side by side"
     return Page(f"{title}{whose_energies(sources)}", tables, lines)
+
+
+def _whole(variant: Configuration) -> str:
+    """What was asked of the network as a whole."""
+    about = variant.cost.provenance
+    return f"{variant.label}: activations {about['activations']}, operators {about['operators']}; {about['assumption']}."
 
 
 def _by_layer(network: Network, variants: Sequence[Configuration]) -> list[Table]:

@@ -176,7 +176,7 @@ def compress(
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(
-        levels=(level,),  # type: ignore[arg-type]
+        levels=(level,),
         budgets=parse_budgets(budgets[0], metric),
         metric=metric,
         objective=objective,  # type: ignore[arg-type]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from hwflow.cli.console import Page, Table, number
 from hwflow.display import latency_text
 from hwflow.hardware.timeloop_accelerator import OTHERS
 from hwflow.layers import Layer
+from hwflow.occupancy import Occupancy, OperatorCost
 from hwflow.results import LayerCost, NetworkCost
+
+_NAMED = 4  # tensors with one reason
 
 
 def shape_text(layer: Layer) -> str:
@@ -39,15 +43,40 @@ def shape_text(layer: Layer) -> str:
 def estimate_page(cost: NetworkCost) -> Page:
     """The answer of `hwflow estimate`."""
     picojoule = cost.rows[0].energy_unit == "pJ"
-    marked = any(row.note for row in cost.rows)
+    marked, kept = any(row.note for row in cost.rows), cost.occupancy is not None
     headings = ["layer", "shape", "MACs (M)", "energy (uJ)" if picojoule else "energy (M units)", "cycles", "util. (%)"]
-    headings += ["DRAM (kB)", "bound by", *(["level"] if marked else [])]
-    rows = [_row(row, marked) for row in cost.rows]
+    headings += ["DRAM (kB)", "bound by", *(["stays"] if kept else []), *(["level"] if marked else [])]
+    rows = [_row(row, marked, kept) for row in cost.rows]
     energy = cost.energy_pj if picojoule else cost.energy_normalized
     totals = ["total", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(millions(energy))]
     totals += [number(cost.cycles, 0), number(percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
-    table = Table(headings, rows, [*totals, *([""] if marked else [])], frozenset({0, 1, 7, 8}))
-    return Page(f"{cost.title}{whose_energies(cost.energy_sources)}", [table], _lines(cost))
+    tables = [Table(headings, rows, [*totals, *([""] * (marked + kept))], frozenset({0, 1, 7, 8, 9}))]
+    if cost.operators:
+        tables.append(_operators(cost.operators))
+    return Page(f"{cost.title}{whose_energies(cost.energy_sources)}", tables, _lines(cost))
+
+
+def _operators(operators: Sequence[OperatorCost]) -> Table:
+    """Operators beside the layers, by type; their costs are in the totals of the layers' table."""
+    groups: dict[tuple[str, str], list[OperatorCost]] = {}
+    for operator in operators:
+        how = operator.note.partition(" into ")[0]
+        groups.setdefault((operator.type, how), []).append(operator)
+    unit = "uJ" if operators[0].energy_unit == "pJ" else "M units"
+    rows = [
+        [
+            kind,
+            how or "-",
+            str(len(some)),
+            number(sum(o.operations for o in some) / 1e6),
+            number(sum(o.energy for o in some) / 1e6),
+            number(sum(o.cycles for o in some), 0),
+            number(sum(o.dram_bytes for o in some) / 1e3, 1),
+        ]
+        for (kind, how), some in sorted(groups.items())
+    ]
+    headings = ["operator", "how", "number", "operations (M)", f"energy ({unit})", "cycles", "DRAM (kB)"]
+    return Table(headings, rows, left=frozenset({0, 1}))
 
 
 def whose_energies(sources: Iterable[str]) -> str:
@@ -61,7 +90,7 @@ def whose_energies(sources: Iterable[str]) -> str:
     return ""
 
 
-def _row(row: LayerCost, marked: bool) -> list[str]:
+def _row(row: LayerCost, marked: bool, kept: bool) -> list[str]:
     cells = [row.layer.name, shape_text(row.layer), number(row.layer.macs / 1e6), number(millions(row.energy))]
     cells += [
         number(row.cycles, 0),
@@ -69,6 +98,7 @@ def _row(row: LayerCost, marked: bool) -> list[str]:
         number(row.dram_bytes / 1e3, 1),
         row.limited_by or "-",
     ]
+    cells += [", ".join(row.resident) or "-"] if kept else []
     return [*cells, row.level + (" *" if row.note else "")] if marked else cells
 
 
@@ -88,6 +118,10 @@ def _lines(cost: NetworkCost) -> list[str]:
     if cost.area_um2 is not None:
         lines.append(f"Area of memories and MAC units {number(cost.area_um2 / 1e6, 3)} mm2, without DRAM, wires and control.")
     lines.append(f"{about['assumption'][0].upper()}{about['assumption'][1:]}.")
+    if cost.occupancy is not None:
+        lines += _occupancy(cost.occupancy, cost.rows[0].energy_unit)
+    if about.get("operators") == "all":
+        lines.append("Operators: all have a price; the totals include them.")
     if cost.not_counted:
         listed = ", ".join(f"{kind} x{n}" for kind, n in cost.not_counted.items())
         extra = ""
@@ -96,6 +130,34 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Not counted: {listed}{extra}.")
     lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
     return lines
+
+
+def _occupancy(occupancy: Occupancy, unit: str) -> list[str]:
+    """What the memories hold, what goes through DRAM and why, and what all through DRAM would cost."""
+    lines = []
+    for memory, size in occupancy.memories.items():
+        used = [occupancy.used_bytes(memory, place) for place in range(len(occupancy.operations))]
+        fullest = max(range(len(used)), key=used.__getitem__)
+        name = occupancy.operations[fullest].name
+        lines.append(f"{memory}: at most {used[fullest] / 1024:,.1f} of {size / 1024:,.1f} KiB in use, while {name} runs.")
+    reasons: dict[str, list[str]] = {}
+    for tensor in occupancy.spilled:
+        reasons.setdefault(_in_general(tensor.reason), []).append(tensor.name)
+    for reason, names in reasons.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"Through DRAM: {', '.join(names[:_NAMED])}{more}: {reason}.")
+    energy = f"{number(occupancy.dram_energy / 1e6)} {'uJ' if unit == 'pJ' else 'M units'}"
+    lines.append(f"With everything through DRAM: {energy}, {number(occupancy.dram_cycles, 0)} cycles.")
+    return lines
+
+
+def _in_general(reason: str) -> str:
+    """A reason without the sizes and operations that it names, which JSON has."""
+    if "cannot run in the room" in reason:
+        return "a layer that reads or writes it cannot run in the room left beside it"
+    if "product of two activations" in reason:
+        return "an operand of a product of two activations, which comes from DRAM"
+    return re.split(r" \(| beside | while ", reason)[0]
 
 
 def _per_image(known: Mapping[str, float | None]) -> list[str]:

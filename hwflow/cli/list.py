@@ -9,25 +9,43 @@ from typing import Annotated
 import typer
 
 _LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods")
+_OPERATIONS = "operations"
 
 
 def listing(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="networks|accelerators|pe-types|dataflows|datasets|methods", help="What to list.", show_default=False
+            metavar="networks|accelerators|pe-types|dataflows|datasets|methods|operations",
+            help="What to list; operations are those of NETWORK, in the order of execution that hwflow assumes.",
+            show_default=False,
         ),
     ],
+    network: Annotated[
+        str | None,
+        typer.Argument(metavar="[NETWORK]", help="For operations: a network as estimate takes it.", show_default=False),
+    ] = None,
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """List the networks, accelerators, PE types, dataflows, data sets or compression methods that hwflow knows by name."""
-    from hwflow.cli.arguments import chosen
+    """List what hwflow knows by name (networks, accelerators, PE types, dataflows, data sets, compression methods), or the
+    operations of a network."""
+    from hwflow.cli.arguments import chosen, load_network
     from hwflow.cli.console import deliver_text
-    from hwflow.errors import not_found
+    from hwflow.cli.operation_order import operations_text
+    from hwflow.errors import InputError, not_found
 
     chosen("--format", form, ("table", "json"))
-    if what not in _LISTS:
-        raise not_found("list", what, _LISTS)
+    if what not in (*_LISTS, _OPERATIONS):
+        raise not_found("list", what, (*_LISTS, _OPERATIONS))
+    if (network is not None) != (what == _OPERATIONS):
+        raise InputError(
+            f"'hwflow list {what}' lists no network's own; leave {network} out."
+            if network is not None
+            else "operations are those of a network: hwflow list operations NETWORK."
+        )
+    if network is not None:
+        deliver_text(operations_text(load_network(network, None, None, None), form))
+        return
     lists = {
         "networks": _networks,
         "accelerators": _accelerators,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,7 @@ def show_mapping(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     effort: args.EffortOption = 1,
+    activations: args.ActivationsOption = "dram",
     form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
     output: Annotated[
         Path | None,
@@ -58,17 +60,27 @@ def show_mapping(
     answered = None if mapping else output
     shape = form_of(form, answered, ("table", "json", "markdown"))
     chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
-    found_layer = args.load_network(network, input_shape, batch, bits)[layer]
+    net = args.load_network(network, input_shape, batch, bits)
+    found_layer = net[layer]
 
-    options = cost.CostOptions(dataflow=dataflow, objective=objective, energy=energy, effort=effort)  # type: ignore[arg-type]
+    options = cost.CostOptions(
+        dataflow=dataflow,
+        objective=objective,  # type: ignore[arg-type]
+        energy=energy,
+        effort=effort,
+    )
+    whole = replace(options, activations=activations)  # type: ignore[arg-type]
 
     def ask(one: Layer) -> MapResult:
         return cost.map_layer(one, chip, options=options, notify=told.append)
 
     told: list[str] = []
     with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:
-        found = ask(found_layer)
-        beside = [] if quick else _neighbours(found_layer, ask, bar or None)
+        if whole.whole_network:  # as the layer runs in the network; other widths would have another network around them
+            found, beside = cost.map_in_network(net, found_layer, chip, options=whole, notify=told.append), []
+        else:
+            found = ask(found_layer)
+            beside = [] if quick else _neighbours(found_layer, ask, bar or None)
     for text in dict.fromkeys(told):
         say(text)
     bound_by, cycles = found.cost.bound_by or "", found.cost.cycles or 0

@@ -150,11 +150,9 @@ def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
 
 
 def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `config.json` as its checkpoints know it: the episodes that its search was begun with, and the names of 0.1."""
+    """A run's `config.json` with the episodes that its search was begun with, as its checkpoints know it."""
     settings = dict(config["settings"])
     settings["episodes"] = settings.pop("begun_with", settings["episodes"])
-    if settings.get("criterion") in ("l1", "l2"):
-        settings["proxy"] = {**settings["proxy"], "norm": settings.pop("criterion")}
     return {**config, "settings": settings}
 
 
@@ -167,11 +165,14 @@ def _is_longer(before: Any, now: Mapping[str, Any]) -> bool:
 
 
 class Log:
-    """`log.jsonl`: written anew by a run that continues, from what its checkpoints hold, so that it has each episode once."""
+    """`log.jsonl`: written anew by a run that continues, from what its checkpoints hold, so that it has each episode once.
+
+    It is opened with the first line: a run that is refused before leaves the file of the earlier one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handle: TextIO | None = None  # opened by the first line: a run that is refused leaves the file alone
+        self._handle: TextIO | None = None
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line."""
@@ -185,11 +186,10 @@ class Log:
 
     def close(self) -> None:
         """Flush to the disk and close."""
-        if self._handle is None:
-            return
-        with contextlib.suppress(OSError):
-            os.fsync(self._handle.fileno())
-            self._handle.close()
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.fsync(self._handle.fileno())
+                self._handle.close()
 
 
 def plan_to_data(grouping: Grouping, plan: Mapping[str, int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hwflow.compression.channels.planned import AllocatedOneShot, FromScratch, O
 from hwflow.compression.channels.pruning import ChannelPruning
 from hwflow.compression.channels.torch_pruning_guests import Guest, TorchPruningGuest
 from hwflow.compression.method import Method
+from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.errors import not_found
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -20,6 +21,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     **{name: partial(AllocatedOneShot, name) for name in ALLOCATIONS if name != "uniform"},
     **{name: partial(GradualPruning, name) for name in PREPARATIONS},
     "scratch": FromScratch,
+    **{name: partial(Quantization, name) for name in FORMATS},
     **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }
 

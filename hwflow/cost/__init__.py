@@ -14,10 +14,11 @@ from hwflow.cost import energy_sources
 from hwflow.cost.backend import check_used
 from hwflow.cost.comparison import Comparison, compare
 from hwflow.cost.cost_grid import CostTable, cost_table
-from hwflow.cost.estimator import best_mapping, evaluate
+from hwflow.cost.estimator import best_mapping, evaluate, map_result
 from hwflow.cost.inputs import accelerator_of, network_of
 from hwflow.cost.levels import MAPPER
-from hwflow.cost.options import CostArguments, CostOptions, options_of
+from hwflow.cost.options import CostArguments, CostOptions, check_each_alone, options_of
+from hwflow.cost.plan import plan_for
 from hwflow.cost.session import HwflowWarning, Notify, opened
 from hwflow.errors import InputError
 from hwflow.errors import shown as shown_value
@@ -26,11 +27,13 @@ from hwflow.mapping import Mapping
 from hwflow.progress import Shown, shown
 from hwflow.results import LayerCost, NetworkCost
 from hwflow.store import Store
+from hwflow.types import Tensor
 
 if TYPE_CHECKING:
     from hwflow.cost.inputs import AcceleratorLike
     from hwflow.cost.mid import MapResult
     from hwflow.network.load import NetworkLike
+    from hwflow.network.network import Network
 
 
 def estimate(
@@ -55,7 +58,8 @@ def estimate(
         input_shape: of the network's input, batch included.
         batch: replaces the batch of the network's own input.
         bits: word widths of weights and activations, for layers that state none.
-        options: a `CostOptions`: level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs, ragged.
+        options: a `CostOptions`: level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs, ragged,
+            activations, operators.
         given: fields of `CostOptions` as keyword arguments, `level="fine", effort=2`; beside `options` they replace its own.
             Where another level answers than the one that was asked for, a warning says so (see `notify`), `NetworkCost.title`
             and every row say why, and `NetworkCost.level` is what answered.
@@ -134,6 +138,7 @@ def map_layer(
     accelerator: AcceleratorLike,
     *,
     options: CostOptions | None = None,
+    resident: Sequence[Tensor] = (),
     store: Store | bool = True,
     notify: Notify | None = None,
     **given: Unpack[CostArguments],
@@ -141,6 +146,8 @@ def map_layer(
     """mid's search: the best mapping of one layer, its cost, whether it is proven optimal, and a lower bound.
 
     Args:
+        resident: of inputs and outputs those that stay on the chip, so that they bypass DRAM; they have all of the memory. What
+            stays in a network, `estimate(network, activations="resident")` chooses.
         options, given: as in `estimate`. With `ragged=False`, loops that don't divide their dimension are not looked at; what
             is proven holds for what was looked at.
 
@@ -152,8 +159,20 @@ def map_layer(
     if asked.level != MAPPER:
         raise InputError(f"level is {asked.level!r}, and mappings of one layer are searched at {MAPPER} only; leave it out.")
     check_used(asked)
+    check_each_alone(asked, "this")
     with opened(store, notify) as (cache, tell):
-        return best_mapping(layer, accelerator_of(accelerator), asked, cache, tell)
+        return best_mapping(layer, accelerator_of(accelerator), asked, cache, tell, resident)
+
+
+def map_in_network(
+    network: Network, layer: Layer, accelerator: AcceleratorLike, *, options: CostOptions, notify: Notify | None = None
+) -> MapResult:
+    """The mapping that a layer of a network has at mid where other layers decide on it, too (see `CostOptions.activations`)."""
+    chip = accelerator_of(accelerator)
+    cost = estimate(network, chip, options=options, notify=notify)
+    row = next(row for row in cost.rows if row.layer.name == layer.name)
+    with opened(True, notify) as (cache, _):
+        return map_result(row, plan_for(network, chip, options, cache).chip(layer))
 
 
 __all__ = [
@@ -166,5 +185,6 @@ __all__ = [
     "cost_table",
     "estimate",
     "estimate_many",
+    "map_in_network",
     "map_layer",
 ]

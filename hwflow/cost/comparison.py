@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from hwflow import display
 from hwflow.cost.backend import backend_of, check_used
@@ -71,8 +71,10 @@ class Comparison:
         energy, other = _filled([r.energy for r in cost.rows]), _filled([r.energy for r in base.rows])
         latency, slow = _filled([r.latency_s for r in cost.rows]), _filled([r.latency_s for r in base.rows])
         return {
-            "energy_ratio": _ratio(sum(energy), sum(other)) if same_unit else None,
-            "latency_ratio": _ratio(sum(latency), sum(slow)),
+            "energy_ratio": _ratio(sum(energy) + _beside(cost, "energy"), sum(other) + _beside(base, "energy"))
+            if same_unit
+            else None,
+            "latency_ratio": _ratio(sum(latency) + _beside(cost, "latency_s"), sum(slow) + _beside(base, "latency_s")),
             "energy_rank_correlation": spearman(energy, other),
             "latency_rank_correlation": spearman(latency, slow),
         }
@@ -219,6 +221,11 @@ def _labelled(progress: Progress | None, label: str) -> Progress | None:
 
 def _ratio(value: float, base: float) -> float | None:
     return value / base if base else None
+
+
+def _beside(cost: NetworkCost, field: Literal["energy", "latency_s"]) -> float:
+    """Of all operators beside the layers."""
+    return sum(float(getattr(operator, field)) for operator in cost.operators)
 
 
 def _filled(values: Sequence[float | None]) -> list[float]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 from hwflow import display
 from hwflow.cost.backend import check_used
 from hwflow.cost.coarse import NORMALIZED_SOURCE
-from hwflow.cost.estimator import Plan, carry_out, plan_for
+from hwflow.cost.estimator import carry_out
 from hwflow.cost.inputs import accelerator_of, network_of
-from hwflow.cost.options import CostArguments, CostOptions, options_of
+from hwflow.cost.options import CostArguments, CostOptions, check_each_alone, options_of
+from hwflow.cost.plan import Plan, plan_for
 from hwflow.cost.session import Notify, opened
 from hwflow.errors import InputError, check_whole, not_found
 from hwflow.layers import Layer
@@ -120,6 +121,7 @@ def cost_table(
     """
     asked = options_of(options, given)
     check_used(asked)
+    check_each_alone(asked, "a table of costs")
     if asked.fallback == "coarse":
         raise InputError("fallback is 'coarse', and every answer of a cost table is of its level; leave it out.")
     asked = replace(asked, fallback="none")

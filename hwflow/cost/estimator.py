@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hwflow.cost import coarse, energy_sources
-from hwflow.cost.backend import BACKENDS, CostBackend, Job, backend_of
+from hwflow.cost.assembly import assemble
+from hwflow.cost.backend import CostBackend, Job, backend_of
 from hwflow.cost.chip import Chip
 from hwflow.cost.levels import MAPPER, mapping_of
+from hwflow.cost.network_choice import choose
 from hwflow.cost.options import CostOptions
+from hwflow.cost.plan import LayerKey, Plan, plan_for
+from hwflow.cost.residency import homes_of
 from hwflow.cost.serialization import cost_from_data, cost_to_data, is_cost, stored_key
-from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
+from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.hardware.dataflow import constrain
-from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
-from hwflow.hardware.stored_bits import widened
-from hwflow.layers import Bits, Layer
+from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.network import Network
 from hwflow.progress import Progress
 from hwflow.results import LayerCost, NetworkCost
@@ -31,32 +31,6 @@ from hwflow.store.pool import Task
 
 if TYPE_CHECKING:
     from hwflow.cost.mid import MapResult
-
-ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
-
-LayerKey = tuple[object, ...]
-"""`Layer.key`: what equal layers have in common."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One network on one accelerator, with what its layers are computed on, by their word widths."""
-
-    network: Network
-    accelerator: Accelerator | None
-    chips: Mapping[Bits | None, Chip]
-
-    def __post_init__(self) -> None:
-        if self.accelerator is not None and self.accelerator.own_bits is not None:
-            object.__setattr__(self, "network", self.network.with_bits(*self.accelerator.own_bits))
-
-    def chip(self, layer: Layer) -> Chip:
-        """The accelerator at the layer's word widths, its constraints and its energies."""
-        return self.chips[self.layer(layer).bits]
-
-    def layer(self, layer: Layer) -> Layer:
-        """A layer as the plan's accelerator runs it: at the widths of its PEs where it states none."""
-        return layer if self.accelerator is None else self.accelerator.typed(layer)
 
 
 def evaluate(
@@ -85,16 +59,36 @@ def carry_out(
 
 
 def best_mapping(
-    layer: Layer, accelerator: Accelerator, options: CostOptions, store: Store | None, notify: Callable[[str], None]
+    layer: Layer,
+    accelerator: Accelerator,
+    options: CostOptions,
+    store: Store | None,
+    notify: Callable[[str], None],
+    resident: Sequence[Tensor] = (),
 ) -> MapResult:
-    """mid's best mapping of one layer."""
-    from hwflow.cost.mid import MapResult
+    """mid's best mapping of one layer, whose `resident` tensors stay on the chip.
 
+    Raises:
+        InputError: where no memory of the chip can hold them.
+    """
     plan = plan_for(Network(layer.name, (layer,)), accelerator, options, store)
     layer = plan.layer(layer)
+    if resident:
+        if unknown := [tensor for tensor in resident if tensor not in ("inputs", "outputs")]:
+            raise not_found("resident tensor", str(unknown[0]), ("inputs", "outputs"))
+        if why := homes_of(accelerator).why:
+            raise InputError(f"resident is {', '.join(resident)}, and nothing can stay: {why}.")
+        kept = tuple(tensor for tensor in TENSORS if tensor in resident)
+        plan = replace(plan, chips={bits: replace(chip, resident=kept) for bits, chip in plan.chips.items()})
     found = _mappings({0: plan}, _Run(options, store, None, notify))[0, layer.key]
-    cost = replace(found, layer=layer)
-    return MapResult(mapping_of(cost, plan.chip(layer)), cost, bool(cost.proven_optimal), cost.bound)
+    return map_result(replace(found, layer=layer), plan.chip(layer))
+
+
+def map_result(cost: LayerCost, chip: Chip) -> MapResult:
+    """A row of mid's as the result of a search."""
+    from hwflow.cost.mid import MapResult
+
+    return MapResult(mapping_of(cost, chip), cost, bool(cost.proven_optimal), cost.bound)
 
 
 def mapped_plan(
@@ -127,42 +121,26 @@ class _Run:
     notify: Callable[[str], None]
 
 
-def plan_for(network: Network, accelerator: Accelerator | None, options: CostOptions, store: Store | None) -> Plan:
-    """What the layers of a network are computed on: word widths, the dataflow's constraints, energies.
-
-    Raises:
-        InputError: where the level needs an accelerator and there is none, or dataflow or energies do not fit it.
-    """
-    if accelerator is None:
-        if backend_of(options.level).needs_chip:
-            free = " and ".join(name for name, backend in BACKENDS.items() if not backend.needs_chip)
-            raise InputError(
-                f"level {options.level} needs an accelerator: the name of a preset ('hwflow list accelerators') or a file. "
-                f"Only {free} answers without one."
-            )
-        return Plan(network, None, {})
-    sized: dict[Bits | None, Accelerator] = {}
-    for layer in map(accelerator.typed, network):
-        if layer.bits not in sized:
-            sized[layer.bits] = accelerator.serving(layer)
-    tables = energy_sources.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
-    chips = {}
-    for bits, chip in sized.items():
-        constraints = constrain(chip, options.dataflow)
-        chips[bits] = Chip(chip, constraints, tables[chip.fingerprint])
-    return Plan(network, accelerator, chips)
-
-
 # Layers --------------------------------------------------------------------------------------------------------------
 
 
-def _answers(plans: _Plans, backend: CostBackend, run: _Run, *, apart: bool = False) -> dict[_Place, LayerCost | HwflowError]:
+def _answers(
+    plans: _Plans,
+    backend: CostBackend,
+    run: _Run,
+    *,
+    apart: bool = False,
+    before: Mapping[_Place, LayerCost] | None = None,
+) -> dict[_Place, LayerCost | HwflowError]:
     """What a backend, which is ready, answers for each layer, or the error that it fails with; equal layers once.
 
-    `apart`: a failure is one of its plan alone; else nothing more is begun after the first.
+    Args:
+        apart: a failure is one of its plan alone; else nothing more is begun after the first.
+        before: what the level that it judges answered, where that is known.
     """
     judged = backend.judges(run.options)
-    before = {} if judged is None else _found(plans, backend_of(judged).ready(run.options), run)
+    if before is None:
+        before = {} if judged is None else _found(plans, backend_of(judged).ready(run.options), run)
     seconds = backend.seconds(run.options)
     answers: dict[_Place, LayerCost | HwflowError] = {}
     tasks: dict[str, Task] = {}
@@ -228,16 +206,52 @@ def _costs(plans: _Plans, run: _Run) -> dict[int, NetworkCost]:
         backend = backend_of(run.options.level).ready(run.options)
     except ToolError as error:
         return _fall_back(plans, dict.fromkeys(plans, error), run)
+    if run.options.whole_network and backend.maps:
+        costs, failures = _wholes(plans, backend, run)
+        return {**costs, **_fall_back({i: plans[i] for i in failures}, failures, run)}
     answers = _answers(plans, backend, run, apart=falls_back)
-    failures: dict[int, HwflowError] = {}
+    failures = {}
     for (index, _), answer in answers.items():
         if isinstance(answer, HwflowError):
             failures.setdefault(index, answer)
     if failures and not falls_back:
         raise next(iter(failures.values()))
     found = {place: answer for place, answer in answers.items() if not isinstance(answer, HwflowError)}
-    costs = {i: _assemble(plan, run.options, backend, found, i) for i, plan in plans.items() if i not in failures}
+    costs = {i: _assembled(plan, run, backend, found, i) for i, plan in plans.items() if i not in failures}
     return {**costs, **_fall_back({i: plans[i] for i in plans if i in failures}, failures, run)}
+
+
+def _wholes(
+    plans: _Plans, backend: CostBackend, run: _Run, reasons: Mapping[int, str] | None = None
+) -> tuple[dict[int, NetworkCost], dict[int, HwflowError]]:
+    """Networks whose layers depend on one another, and those that fail.
+
+    What stays is chosen with the mappings of the level that searches them; another level that is asked for judges these.
+    """
+    mapper, costs, failures = backend_of(MAPPER).ready(run.options), {}, {}
+
+    def search(pairs: Sequence[tuple[Layer, Chip]]) -> list[LayerCost | HwflowError]:
+        found = _answers({i: _alone(*pair) for i, pair in enumerate(pairs)}, mapper, run, apart=True)
+        return [found[i, layer.key] for i, (layer, _) in enumerate(pairs)]
+
+    for index, plan in plans.items():
+        chosen = choose(plan, run.options, search)
+        rows = [chosen.placed[row] for row in range(len(plan.network))]
+        answers: Sequence[LayerCost | HwflowError] = [row.cost for row in rows]
+        if backend.judges(run.options) == MAPPER:
+            before = {(i, row.layer.key): row.cost for i, row in enumerate(rows)}
+            judged = _answers({i: _alone(row.layer, row.chip) for i, row in enumerate(rows)}, backend, run, before=before)
+            answers = [judged[i, row.layer.key] for i, row in enumerate(rows) if (i, row.layer.key) in judged]
+        if failed := [answer for answer in answers if isinstance(answer, HwflowError)]:
+            failures[index] = failed[0]
+            continue
+        told = [answer for answer in answers if isinstance(answer, LayerCost)]
+        costs[index] = assemble(plan, run.options, backend, told, (reasons or {}).get(index, ""), chosen)
+    return costs, failures
+
+
+def _alone(layer: Layer, chip: Chip) -> Plan:
+    return Plan(Network(layer.name, (layer,)), chip.accelerator, {layer.bits: chip})
 
 
 def _falls_back(options: CostOptions) -> bool:
@@ -266,97 +280,16 @@ def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: _Run) ->
     if not fallback.maps:
         _mappings({i: p for i, p in plans.items() if isinstance(failures[i], NotMappable)}, run)
     backend = fallback.ready(options)
+    if options.whole_network and fallback.maps:
+        costs, failed = _wholes(plans, backend, run, reasons)
+        for error in failed.values():
+            raise error
+        return costs
     found = _found(plans, backend, run)
-    return {i: _assemble(plan, options, backend, found, i, reasons[i]) for i, plan in plans.items()}
+    return {i: _assembled(plan, run, backend, found, i, reasons[i]) for i, plan in plans.items()}
 
 
-# The answer ----------------------------------------------------------------------------------------------------------
-
-
-def _assemble(
-    plan: Plan,
-    options: CostOptions,
-    backend: CostBackend,
-    found: Mapping[_Place, LayerCost],
-    index: int,
-    reason: str = "",
+def _assembled(
+    plan: Plan, run: _Run, backend: CostBackend, found: Mapping[_Place, LayerCost], index: int, reason: str = ""
 ) -> NetworkCost:
-    network, accelerator = plan.network, plan.accelerator
-    answers = [found[index, layer.key] for layer in network]
-    notes = ["; ".join(filter(None, [answer.note, reason])) for answer in answers]
-    rows = [replace(answer, layer=layer, note=note) for answer, layer, note in zip(answers, network, notes, strict=True)]
-    batches = {layer.N for layer in network}
-    return NetworkCost(
-        network=network.name,
-        accelerator=accelerator.label if accelerator else None,
-        level=backend.name,
-        batch=batches.pop() if len(batches) == 1 else network.layers[0].N,
-        rows=tuple(rows),
-        params_other=network.params_other,
-        params_by_kind=network.params_by_kind,
-        not_counted=network.not_counted,
-        other_traffic_bytes=None if backend.maps else _other_traffic_bytes(plan),
-        mac_units=accelerator.mac_units if accelerator else None,
-        area_um2=_area_um2(plan),
-        peak_activation_bytes=coarse.peak_activation_bytes(network, accelerator),
-        chip=accelerator,
-        tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
-        provenance=_provenance(plan, options, backend, rows, reason),
-    )
-
-
-def _other_traffic_bytes(plan: Plan) -> float:
-    """Of operators without a row, beside the compulsory traffic of the rows: at a level without mappings."""
-    width = max(coarse.bits_of(layer, plan.accelerator).inputs for layer in plan.network)
-    return coarse.other_traffic_bytes(plan.network.other, width)
-
-
-def _area_um2(plan: Plan) -> float | None:
-    """The chip's area; where layers differ in word widths, of the chip that serves the widest, its accumulators included."""
-    areas = []
-    for layer in plan.network if plan.accelerator else ():
-        chip = plan.chip(layer)
-        areas.append(chip_area_um2(chip.accelerator, widened(chip.table, chip.accelerator, layer)))
-    known = [area for area in areas if area is not None]
-    return max(known) if known and len(known) == len(areas) else None
-
-
-def _provenance(
-    plan: Plan, options: CostOptions, backend: CostBackend, rows: Sequence[LayerCost], reason: str
-) -> dict[str, Any]:
-    from hwflow.version import __version__
-
-    content: dict[str, Any] = {
-        "hwflow": __version__,
-        "asked_level": options.level,
-        "engines": sorted({row.engine for row in rows}),
-        "energy": _energy_provenance(plan, rows),
-        "assumption": ASSUMPTION,
-        "fallback": reason or None,
-    }
-    if plan.accelerator is not None:
-        content["accelerator"] = {
-            "name": plan.accelerator.name,
-            "fingerprint": plan.accelerator.fingerprint,
-            "changes": plan.accelerator.changes,
-        }
-    if plan.network.notes:
-        content["network_notes"] = list(plan.network.notes)
-    if plan.accelerator is not None:
-        content |= plan.accelerator.origin
-    if backend.maps and plan.accelerator is not None:
-        content |= {
-            "dataflow": options.dataflow or plan.accelerator.dataflow,
-            "objective": options.objective,
-            "effort": options.effort,
-            "ragged": options.ragged,
-        }
-    if backend.external:
-        content["mapper"] = options.mapper
-    return content
-
-
-def _energy_provenance(plan: Plan, rows: Sequence[LayerCost]) -> dict[str, Any]:
-    tables: dict[str, EnergyTable] = {chip.accelerator.fingerprint: chip.table for chip in plan.chips.values()}
-    details = next((dict(t.provenance) for t in tables.values() if t.provenance), {})
-    return {"sources": sorted({row.energy_source for row in rows}), "unit": rows[0].energy_unit, **details}
+    return assemble(plan, run.options, backend, [found[index, layer.key] for layer in plan.network], reason)

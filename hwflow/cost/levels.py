@@ -137,6 +137,7 @@ class MidJob:
             objective=self.objective,
             effort=self.effort,
             ragged=self.ragged,
+            resident=chip.resident,
         )
         return replace(found.cost, proven_optimal=found.proven_optimal, bound=found.bound)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.stored_bits import moved_bytes
-from hwflow.layers import TENSORS, Layer
-from hwflow.loopnest.nest import Batch, Nest, Verdict
+from hwflow.layers import TENSORS, Layer, Tensor
+from hwflow.loopnest.nest import Batch, Keeps, Nest, Verdict
 from hwflow.mapper import padding, search
+from hwflow.mapper.array_utilization import array_utilization
+from hwflow.mapper.bounds import lower_bound
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.types import Objective
@@ -86,16 +88,21 @@ def map_layer(
     objective: Objective = "edp",
     effort: int = 1,
     ragged: bool = True,
+    resident: Sequence[Tensor] = (),
 ) -> MapResult:
     """Search the mappings that the constraints allow for the least `objective`; deterministic.
 
     Without `ragged`, only loops that divide their dimensions are looked at, as in Timeloop's usual map space.
 
+    Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
+    outside that memory may step through it.
+
     Raises:
         NotMappable: where no mapping fits; says which memory is too small for the smallest tile.
     """
     start = time.perf_counter()
-    nest = Nest(layer, accelerator, table)
+    nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
+    constraints = _holding(constraints, layer, resident)
     if ragged:
         found = padding.search(nest, constraints, objective=objective, effort=effort)
     else:
@@ -105,6 +112,48 @@ def map_layer(
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound)
+
+
+def least(
+    layer: Layer,
+    accelerator: Accelerator,
+    constraints: Sequence[LevelConstraint],
+    table: EnergyTable,
+    *,
+    ragged: bool = True,
+    resident: Sequence[Tensor] = (),
+) -> tuple[float, float]:
+    """Energy, in the table's unit, and cycles that no mapping of those that `map_layer` searches undercuts."""
+    nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
+    constraints = _holding(constraints, layer, resident)
+    array = array_utilization(nest, constraints) if ragged else None
+    energy, cycles = (lower_bound(nest, constraints, objective, array=array) for objective in ("energy", "latency"))
+    return energy, cycles
+
+
+def _keeps(accelerator: Accelerator, resident: Sequence[Tensor]) -> Keeps | None:
+    """What each level keeps, the innermost first, where DRAM does not keep the resident tensors; None where it keeps all."""
+    if not resident:
+        return None
+    kept = [level.memory.keeps if level.memory else () for level in accelerator.levels]
+    kept[0] = tuple(t for t in kept[0] if t not in resident)
+    return tuple(reversed(kept))
+
+
+def _holding(constraints: Sequence[LevelConstraint], layer: Layer, resident: Sequence[Tensor]) -> tuple[LevelConstraint, ...]:
+    """The constraints, with no loop outside the memory of a resident tensor that the tensor depends on."""
+    result = list(constraints)
+    for tensor in resident:
+        for k, rule in enumerate(result):
+            memory = rule.level.memory
+            if k and memory is not None and tensor in memory.keeps:
+                break
+            own = layer.relevant(tensor)
+            temporal, spatial, innermost = (
+                tuple(d for d in dims if d not in own) for dims in (rule.temporal, rule.spatial, rule.innermost)
+            )
+            result[k] = replace(rule, temporal=temporal, spatial=spatial, innermost=innermost)
+    return tuple(result)
 
 
 def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds: float) -> LayerCost:

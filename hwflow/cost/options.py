@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 
 from hwflow.cost import energy_sources
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.types import LevelName, Mapper, Objective
+from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
 
 Fallback = Literal["mid", "coarse", "none"]
 ENGINES = ("native", "container", "pytimeloop")
@@ -18,6 +18,8 @@ USED_BY: dict[str, tuple[Literal["maps", "external"], tuple[Any, ...]]] = {
     "objective": ("maps", ("edp",)),
     "effort": ("maps", (1,)),
     "ragged": ("maps", (True,)),
+    "activations": ("maps", ("dram",)),
+    "operators": ("maps", ("mac",)),
     "mapper": ("external", ("hwflow",)),
     "engine": ("external", (None,)),
     "fallback": ("external", ("mid", "none")),
@@ -41,6 +43,9 @@ class CostOptions:
         fallback: what answers where fine cannot: mid, coarse, or none, which raises. The whole network falls back.
         jobs: layers computed at once; above 1 in worker processes (then call it below `if __name__ == "__main__":`).
         ragged: whether hwflow's search takes mappings whose loops don't divide; the mapper of Timeloop never does.
+        activations: dram sends every tensor between layers through DRAM; resident lets those stay on the chip that fit and make
+            the network's objective less, see `hwflow.cost.network_choice`.
+        operators: mac prices layers only; all prices every operator, see `hwflow.cost.operators`.
     """
 
     level: LevelName = "mid"
@@ -53,6 +58,8 @@ class CostOptions:
     fallback: Fallback = "mid"
     jobs: int = 1
     ragged: bool = True
+    activations: Activations = "dram"
+    operators: Operators = "mac"
 
     def __post_init__(self) -> None:
         allowed = {
@@ -60,6 +67,8 @@ class CostOptions:
             "mapper": get_args(Mapper),
             "fallback": get_args(Fallback),
             "energy": energy_sources.SOURCES,
+            "activations": get_args(Activations),
+            "operators": get_args(Operators),
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
@@ -70,6 +79,16 @@ class CostOptions:
         check_whole("jobs", self.jobs, MOST_JOBS)
         if not isinstance(self.ragged, bool):
             raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
+        if self.mapper == "timeloop" and self.activations == "resident":
+            raise InputError(
+                "activations is 'resident' beside mapper 'timeloop': what stays on the chip is chosen with hwflow's mapper "
+                "only; leave one of the two out."
+            )
+
+    @property
+    def whole_network(self) -> bool:
+        """Whether layers are not priced each by itself."""
+        return self.activations != "dram" or self.operators != "mac"
 
 
 class SharedArguments(TypedDict, total=False):
@@ -83,6 +102,8 @@ class SharedArguments(TypedDict, total=False):
     fallback: Fallback
     jobs: int
     ragged: bool
+    activations: Activations
+    operators: Operators
 
 
 class CostArguments(SharedArguments, total=False):
@@ -108,6 +129,18 @@ def options_of(options: CostOptions | None, given: Mapping[str, Any]) -> CostOpt
     return CostOptions(**cast("CostArguments", given)) if options is None else replace(options, **given)
 
 
+def check_each_alone(options: CostOptions, what: str) -> None:
+    """Refuse options under which layers depend on one another, for what looks at each layer by itself.
+
+    Raises:
+        InputError: naming the option; `what` begins its second clause.
+    """
+    usual = CostOptions()
+    for name in ("activations", "operators"):
+        if (value := getattr(options, name)) != getattr(usual, name):
+            raise InputError(f"{name} is {value!r}, and {what} prices each layer by itself; leave it out.")
+
+
 __all__ = [
     "ENGINES",
     "USED_BY",
@@ -117,5 +150,6 @@ __all__ = [
     "Mapper",
     "Objective",
     "SharedArguments",
+    "check_each_alone",
     "options_of",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hwflow.cost.estimator import mapped_plan
 from hwflow.cost.levels import input_of, mapping_of
-from hwflow.cost.options import CostOptions
+from hwflow.cost.options import CostOptions, check_each_alone
 from hwflow.files import write_text
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
@@ -42,6 +42,7 @@ def write_inputs(
     from hwflow.cost import fine
     from hwflow.timeloop.render import command
 
+    check_each_alone(options, "Timeloop's input")
     plan, mappings = mapped_plan(network, accelerator, options, store=store, progress=progress, notify=notify)
     written: dict[Path, list[str]] = {}
     folders: dict[tuple[object, ...], Path] = {}

@@ -28,8 +28,8 @@ def with_holdout(data: Data, spec: str | Samples) -> Data:
     part, colon, text = spec.partition(":")
     if part not in ("train", "test") or not colon:
         other = load_data(spec)
-        wanted, found = ((d.task, d.input_shape, d.classes) for d in (data, other))
-        if wanted != found:
+        wanted, offered = ((d.task, d.input_shape, d.classes) for d in (data, other))
+        if wanted != offered:
             raise InputError(
                 f"--holdout {spec} holds {_shown(other)}; {data.name} has {_shown(data)}. Name images of the same kind."
             )

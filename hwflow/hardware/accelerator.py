@@ -23,7 +23,7 @@ from hwflow import display
 from hwflow.errors import InputError, not_found
 from hwflow.files import folder, parse_yaml, read_text, read_yaml
 from hwflow.hardware.arithmetic import check_operands, is_plain
-from hwflow.hardware.components import Fanout, MacUnit, Memory, Part, PositiveFloat
+from hwflow.hardware.components import Fanout, MacUnit, Memory, Part, PositiveFloat, VectorUnit
 from hwflow.hardware.fields import assign, assigned_order
 from hwflow.hardware.pe_types import PE_TYPES, PeTypeName, pe_type
 from hwflow.hardware.storage_level import Level, LevelConstraint, with_fanout
@@ -49,6 +49,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     dataflow: str = "flexible"
     pe_type: PeTypeName | None = None
     hierarchy: tuple[Part, ...]
+    vector_unit: VectorUnit | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
     _origin: Accelerator | None = PrivateAttr(default=None)
@@ -332,8 +333,8 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that can change a result: two accelerators with the same one are the same chip."""
-        content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow"})
+        """Hash of everything that can change the cost of a layer: to layers, chips with the same one are the same."""
+        content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow", "vector_unit"})
         if content["pe_type"] is None:  # chips from before there were types keep their fingerprints
             del content["pe_type"]
         mac = content["hierarchy"][-1]
@@ -354,7 +355,9 @@ def _preset(path: Path) -> Accelerator:
 
 
 def _flat(accelerator: Accelerator) -> dict[str, Any]:
-    content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy"})
+    content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy", "vector_unit"})
+    unit = accelerator.vector_unit.model_dump(exclude_none=True) if accelerator.vector_unit else {}
+    content |= {f"vector_unit.{field}": value for field, value in unit.items()}
     for part in accelerator.model_dump(mode="json")["hierarchy"]:
         content |= {f"{part['name']}.{field}": value for field, value in part.items() if field != "name" and value is not None}
     return content
@@ -385,7 +388,7 @@ def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
     return _validated({**draft, **renamed}, where)
 
 
-_FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit) for name in model.model_fields)
+_FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit, VectorUnit) for name in model.model_fields)
 
 
 def _validated(content: dict[str, Any], where: str) -> Accelerator:

@@ -139,4 +139,14 @@ class MacUnit(NamedPart):
     energies: Literal["aladdin", "horowitz"] = "aladdin"
 
 
+class VectorUnit(Strict):
+    """What runs the operators that are no layers, element by element.
+
+    `energy_pj` is that of one operation; without it, one costs what a multiply-accumulate of the chip does.
+    """
+
+    operations_per_cycle: PositiveFloat
+    energy_pj: PositiveFloat | None = None
+
+
 Part = Annotated[Memory | Fanout | MacUnit, Field(discriminator="kind")]

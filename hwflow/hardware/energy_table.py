@@ -107,7 +107,7 @@ def derived_part(part: Memory | MacUnit) -> PartEnergy | None:
 def derived_provenance(accelerator: Accelerator) -> dict[str, Any]:
     """Where the energies of the chip's DRAM are derived from, as an entry `dram`; nothing where they are Accelergy's."""
     kind = accelerator.dram.dram_type
-    return {"dram": dram_provenance(kind)} if kind in derived_drams() else {}
+    return {"dram": dram_provenance(kind)} if kind is not None and kind in derived_drams() else {}
 
 
 def recorded_provenance() -> Mapping[str, Any]:

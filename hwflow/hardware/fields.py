@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from hwflow.errors import not_found, shown
-from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart
+from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart, VectorUnit
 from hwflow.hardware.pe_types import set_pe_type
 
 _FIRST = "pe_type"
 """It changes fields of all parts, which others then change further."""
+
+_VECTOR_UNIT = "vector_unit"
 
 
 def assigned_order(paths: Iterable[str]) -> list[str]:
@@ -38,6 +40,11 @@ def assign(content: dict[str, Any], path: str, value: Any, where: str, own: Iter
             set_pe_type(content["hierarchy"], str(value))
         content[head] = value
         return
+    if head == _VECTOR_UNIT:
+        if rest not in VectorUnit.model_fields:
+            raise not_found(f"field of {where}", path, [f"{head}.{f}" for f in VectorUnit.model_fields])
+        content[head] = {**(content.get(head) or {}), rest: value}
+        return
     for part in content["hierarchy"]:
         if part["name"] == head:
             models: dict[str, type[NamedPart]] = {"fanout": Fanout, "mac": MacUnit}
@@ -57,7 +64,7 @@ def assign(content: dict[str, Any], path: str, value: Any, where: str, own: Iter
 
 
 def _parts(content: dict[str, Any]) -> list[str]:
-    return [p["name"] for p in content["hierarchy"]]
+    return [*(p["name"] for p in content["hierarchy"]), _VECTOR_UNIT]
 
 
 def _paths(content: dict[str, Any]) -> list[str]:

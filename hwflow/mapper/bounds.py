@@ -34,11 +34,11 @@ def lower_bound(
     larger than `OMITTED` allows; otherwise it holds for perfect ones only.
 
     Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
-    of that where operands travel between MACs); every word that the layer touches moved once from or to DRAM. Cycles: MACs
-    over the largest parallelism that divides (ragged: the fewest passes over the fan-outs), or those words over DRAM's
-    bandwidth.
+    of that where operands travel between MACs); every word that the layer touches moved once from or to the outermost memory
+    that keeps its tensor. Cycles: MACs over the largest parallelism that divides (ragged: the fewest passes over the fan-outs),
+    or the words that DRAM keeps over its bandwidth.
     """
-    layer, acc, table, widths = nest.layer, nest.accelerator, nest.table, nest.memories.widths
+    layer, table, widths = nest.layer, nest.table, nest.memories.widths
     cycles = even_cycles(nest, constraints) if array is None else array.least
     cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
     for t, tensor in enumerate(TENSORS):
@@ -49,13 +49,15 @@ def lower_bound(
         part, block = table.parts[memory.name], memory.block_words * nest.levels[inner].cluster
         if not operands_travel(nest):
             energy += layer.macs / shared / block * widths.share(inner, t) * (part.update if tensor == "outputs" else part.read)
-        if memory is not acc.dram:
-            dram = table.parts[acc.dram.name]
+        outermost = int(np.flatnonzero(nest.keep[:, t])[-1])
+        outer = nest.levels[outermost].memory
+        if outer is not None and outer is not memory:
+            store = table.parts[outer.name]
             energy += (
                 _touched(nest, t)
-                / acc.dram.block_words
-                * widths.share(-1, t)
-                * (dram.update if tensor == "outputs" else dram.read)
+                / outer.block_words
+                * widths.share(outermost, t)
+                * (store.update if tensor == "outputs" else store.read)
             )
     if array is not None:
         energy *= 1 - OMITTED
@@ -74,11 +76,12 @@ def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
 
 
 def streaming_cycles(nest: Nest) -> float:
-    """Cycles that DRAM takes at least to move every word that the layer touches once."""
+    """Cycles that DRAM takes at least to move once every word that the layer touches of the tensors that it keeps."""
     bandwidth = nest.accelerator.words_per_cycle(nest.accelerator.dram)
     if bandwidth is None:
         return 0.0
-    return sum(_touched(nest, t) * nest.memories.widths.share(-1, t) for t in range(len(TENSORS))) / bandwidth
+    kept = [int(t) for t in np.flatnonzero(nest.keep[-1])]
+    return sum(_touched(nest, t) * nest.memories.widths.share(-1, t) for t in kept) / bandwidth
 
 
 def _touched(nest: Nest, t: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 VIEWS = frozenset({"_unsafe_view", "lift", "lift_fresh", "resolve_conj", "resolve_neg", "detach_copy"})
 """Leave the data where it is, though their schema does not say so."""
@@ -160,6 +163,16 @@ def onnx_type(namespace: str, op: str, output_elements: int, channels: int) -> s
     if op in _ONNX:
         return _ONNX[op]
     return next((name for prefix, name in _PREFIXES.items() if op.startswith(prefix)), None)
+
+
+def window(op: str, arguments: Mapping[str, Any]) -> int:
+    """Of how many elements a pooling with a window of its own makes one; 0 for all other operators."""
+    found = re.fullmatch(r"(max|avg)_pool(\d)d(_with_indices)?", op)
+    if found is None:
+        return 0
+    sizes = arguments["kernel_size"]
+    kernel = [int(n) for n in sizes] if isinstance(sizes, (list, tuple)) else [int(sizes)]
+    return math.prod(kernel) if len(kernel) > 1 else kernel[0] ** int(found[2])
 
 
 def is_leaf(namespace: str, op: str) -> bool:

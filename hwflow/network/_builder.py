@@ -96,7 +96,8 @@ class Builder:
 
     def max_pool(self, name: str, x: Activation, kernel: int, stride: int, padding: int = 0) -> Activation:
         """A square max pooling."""
-        return self.op(name, "MaxPool", [x], self._slid(name, x, x[1], kernel, stride=stride, padding=padding))
+        y = self._slid(name, x, x[1], kernel, stride=stride, padding=padding)
+        return self.op(name, "MaxPool", [x], y, window=kernel * kernel)
 
     def average_pool(self, name: str, x: Activation, grid: int = 1) -> Activation:
         """Average pooling to `grid` x `grid` whatever the input's size."""
@@ -106,9 +107,11 @@ class Builder:
         """Resampling to the height and width of `like`."""
         return self.op(name, "Resize", [x], (*x[:2], *like[2:]))
 
-    def op(self, name: str, kind: str, inputs: Sequence[Activation], output: Shape, *, params: int = 0) -> Activation:
+    def op(
+        self, name: str, kind: str, inputs: Sequence[Activation], output: Shape, *, params: int = 0, window: int = 0
+    ) -> Activation:
         """Any operator that is not counted, under ONNX's name of its kind."""
-        made = OtherOp(name, kind, sum(math.prod(x) for x in inputs), math.prod(output), params)
+        made = OtherOp(name, kind, sum(math.prod(x) for x in inputs), math.prod(output), params, window)
         self._other.append(made)
         return self._ran(Made("other", kind, made.words_out), inputs, output)
 

@@ -248,7 +248,8 @@ def _least_nodes(body: Any, values: Mapping[str, Value | None]) -> int:
     Args:
         values: the values visible to the body, by name.
     """
-    seen = ChainMap({name: known(np.array(number)) for name, number in _numbers(body)}, dict(values))
+    stored: dict[str, Value | None] = {name: known(np.array(number)) for name, number in _numbers(body)}
+    seen = ChainMap(stored, dict(values))
     count = len(body.node)
     for node in body.node:
         inner = next((a.g for a in node.attribute if a.name == "body"), None) if node.op_type == "Loop" else None

@@ -7,6 +7,7 @@ positions that are constants, or follow from shapes, decide which branch is take
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ from hwflow.network._onnx_stored import sparse, stored
 from hwflow.network._onnx_values import Items, Tensor, Value, constant, elements, known, of_type
 from hwflow.network.graph import Graph, GraphBuilder, Made
 from hwflow.network.network import OtherOp
+
+_WINDOWED = frozenset(["AveragePool", "LpPool", "MaxPool"])
 
 
 class Execution:
@@ -230,7 +233,9 @@ class Execution:
         # Further results of poolings, normalisations and dropouts are there for training.
         outputs = [v for name, v in zip(node.proto.output, node.outputs, strict=False) if name]
         words_out = sum(map(elements, outputs if node.op in SEVERAL_RESULTS else outputs[:1]))
-        op = OtherOp(node.name, node.op, words_in, words_out)
+        kernel = node.ints("kernel_shape") if node.op in _WINDOWED else []
+        window = math.prod(kernel) if kernel else 0
+        op = OtherOp(node.name, node.op, words_in, words_out, window=window)
         self.rows.append((node, op))
         self._connect(node, [op], outputs)
 

@@ -176,7 +176,8 @@ class Recorder(TorchDispatchMode):
         # The second result of a max pooling are indices that only an unpooling reads.
         words_out = out[0].numel() if kind == "MaxPool" else sum(t.numel() for t in out)
         self._readings.others += [self._constants.reading(len(self._other), t) for t in tensors if not self._is_data(t)]
-        self._append_other(OtherOp(self._name(kind), kind, words_in, words_out))
+        window = _aten.window(op, call.arguments)
+        self._append_other(OtherOp(self._name(kind), kind, words_in, words_out, window=window))
 
     def _mark(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """The results are data, and so is a constant that was written into (a cache of keys and values)."""

@@ -10,7 +10,9 @@ layers:
 other:                                                                            # not costed, listed only
   - {name: relu1, type: Relu, words_in: 802816, words_out: 802816}
 
-A list is taken for a chain, each layer reading what the one before wrote, unless it holds what has two inputs.
+A list is taken for a chain, each layer reading what the one before wrote, unless it holds what has two inputs or an entry says
+what it reads: `inputs: [conv1, add3]`, names of layers and operators, or `input`, the network's own. Then a layer without
+`inputs` reads what the one before it in the list wrote.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pydantic import Field, ValidationError
 from hwflow.errors import InputError, listed
 from hwflow.files import read_yaml, write_text
 from hwflow.layers import Bits, Layer
+from hwflow.network._stated_graph import stated_graph
 from hwflow.network.graph import Graph, Operation, Part
 from hwflow.network.network import Network, OtherOp
 from hwflow.validation import Strict
@@ -66,6 +69,7 @@ class _Layer(Strict):
     bits: _Bits | None = None
     params_other: Count = 0
     shared: Flag = False
+    inputs: list[Text] | None = None
 
 
 class _Other(Strict):
@@ -74,6 +78,8 @@ class _Other(Strict):
     words_in: Count
     words_out: Count
     params: Count = 0
+    window: Count = 0
+    inputs: list[Text] | None = None
 
 
 class _File(Strict):
@@ -105,8 +111,16 @@ def read(path: str | Path) -> Network:
     if wrong:
         raise InputError(f"{path}: {listed(wrong)}.")
     layers = tuple(_layer(spec) for spec in file.layers)
-    other = tuple(OtherOp(**spec.model_dump()) for spec in file.other)
-    return Network(file.name or path.stem, layers, other, file.params_unread, graph=_chain(layers, other))
+    other = tuple(OtherOp(**spec.model_dump(exclude={"inputs"})) for spec in file.other)
+    reads = [layer.inputs for layer in file.layers]
+    others = [op.inputs for op in file.other]
+    graph = _chain(layers, other)
+    if any(inputs is not None for inputs in (*reads, *others)):
+        try:
+            graph = stated_graph(layers, reads, other, others)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return Network(file.name or path.stem, layers, other, file.params_unread, graph=graph)
 
 
 def write(network: Network, path: str | Path) -> None:
@@ -118,7 +132,7 @@ def write(network: Network, path: str | Path) -> None:
     path = Path(path)
     content: dict[str, Any] = {"name": network.name, "layers": [_fields(layer) for layer in network.layers]}
     if network.other:
-        content["other"] = [_without_zero(op._asdict(), "params") for op in network.other]
+        content["other"] = [_without_zero(_without_zero(op._asdict(), "params"), "window") for op in network.other]
     lines = [f"name: {_flow(network.name)}"]
     for section in ("layers", "other"):
         if section in content:
@@ -223,6 +237,7 @@ def _known(location: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
+_COUNTS = ("params_other", "params_unread", "words_in", "words_out", "params", "window")
 _RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
     (lambda at: at[-1] in ("strides", "dilations"), "two whole numbers of at least 1, [width, height]"),
     (lambda at: at[-1] == "layers", "a list of at least one layer"),
@@ -231,7 +246,8 @@ _RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
     (lambda at: at[-1] in ("name", "type"), "a text"),
     (lambda at: at[-1] == "bits", "a mapping of weights, inputs and outputs to widths in bits"),
     (lambda at: at[-1] == "shared", "true or false"),
-    (lambda at: at[-1] in ("params_other", "params_unread", "words_in", "words_out", "params"), "a whole number of at least 0"),
+    (lambda at: "inputs" in at and "bits" not in at, "a list of names of layers and operators, or of input, the network's own"),
+    (lambda at: at[-1] in _COUNTS, "a whole number of at least 0"),
     (lambda at: len(at) == 2 and isinstance(at[-1], int), "a mapping of fields, such as {name: conv1, C: 3, M: 64, ...}"),
 )
 

@@ -120,8 +120,12 @@ def batched(network: Network, batch: int) -> Network:
         return layer.with_(G=layer.G * batch) if layer.type == "matmul" else layer.with_(N=batch)
 
     sizes = {1 if layer.type == "matmul" else layer.N for layer in network}
-    graph = network.graph.scaled(batch, sizes.pop()) if network.graph and len(sizes) == 1 else None
-    return replace(network, layers=tuple(map(change, network.layers)), graph=graph)
+    if len(sizes) > 1:
+        return replace(network, layers=tuple(map(change, network.layers)), graph=None)
+    size = sizes.pop()
+    other = [op._replace(words_in=op.words_in * batch // size, words_out=op.words_out * batch // size) for op in network.other]
+    graph = network.graph.scaled(batch, size) if network.graph else None
+    return replace(network, layers=tuple(map(change, network.layers)), other=tuple(other), graph=graph)
 
 
 __all__ = ["batched", "load", "load_module"]

@@ -22,7 +22,8 @@ class OtherOp(NamedTuple):
     """An operator that no cost model counts as multiply-accumulates: pooling, additions, activations, resampling.
 
     `type` is the name that ONNX gives the operator. Words are elements moved if it runs on its own, reading its inputs and
-    writing its outputs once. `params` counts its learnt parameters (scale and shift of a normalisation).
+    writing its outputs once. `params` counts its learnt parameters (scale and shift of a normalisation). `window` is of how
+    many elements a pooling makes one, padding included; 0 where that is not known.
     """
 
     name: str
@@ -30,6 +31,7 @@ class OtherOp(NamedTuple):
     words_in: int
     words_out: int
     params: int = 0
+    window: int = 0
 
 
 _KINDS = {"Gather": "embeddings"}

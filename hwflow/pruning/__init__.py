@@ -16,10 +16,12 @@ for _package in ("torch", "torch_pruning", "gymnasium"):
 
 from hwflow.compression.accuracy import ProxySettings  # noqa: E402
 from hwflow.compression.budget import Budget  # noqa: E402
+from hwflow.compression.channels.criteria import CRITERIA, Criterion  # noqa: E402
 from hwflow.compression.channels.discovery import find_groups, rebuild  # noqa: E402
 from hwflow.compression.channels.gradual_options import GradualSettings  # noqa: E402
 from hwflow.compression.channels.groups import Group, Grouping  # noqa: E402
 from hwflow.compression.channels.planned import Allocated  # noqa: E402
+from hwflow.compression.channels.reconstruction import reconstruct  # noqa: E402
 from hwflow.compression.channels.surgery import prune_model, rank_channels  # noqa: E402
 from hwflow.compression.contest.contest import Contest, compress, compress_many  # noqa: E402
 from hwflow.compression.method import Compressed, Decision, Execution, Method, Task  # noqa: E402
@@ -32,11 +34,13 @@ from hwflow.compression.search.environment import PruningEnv  # noqa: E402
 from hwflow.compression.settings import Settings  # noqa: E402
 
 __all__ = [
+    "CRITERIA",
     "METHODS",
     "Allocated",
     "Budget",
     "Compressed",
     "Contest",
+    "Criterion",
     "Decision",
     "Execution",
     "GradualSettings",
@@ -59,4 +63,5 @@ __all__ = [
     "prune_model",
     "rank_channels",
     "rebuild",
+    "reconstruct",
 ]

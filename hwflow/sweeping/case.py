@@ -18,13 +18,24 @@ from hwflow.sweeping.description import Description, NetworkSpec
 from hwflow.sweeping.point_record import Rows, title
 from hwflow.sweeping.space import located
 
+OPERATORS = "operators"
+"""The name, and the type, of the row for what is no layer."""
+
+_OPERATORS = Layer(f"{{{OPERATORS}}}", C=1, M=1)
+
 
 @dataclass(frozen=True)
 class Case:
-    """One network. `bits`: of weights and activations, as asked; None is the accelerator's own."""
+    """One network.
+
+    Attributes:
+        bits: of weights and activations, as asked; None is the accelerator's own.
+        whole: whether its layers are costed together, each with a row of its own and one for all other operators.
+    """
 
     network: Network
     bits: tuple[int, int] | None
+    whole: bool = False
 
     @property
     def batch(self) -> int:
@@ -33,7 +44,13 @@ class Case:
 
     @cached_property
     def distinct(self) -> tuple[Layer, ...]:
-        """One layer of each shape, in order, under names that stand for any of them: "{layer 0}", "{layer 1}", ..."""
+        """One layer of each shape, in order, under names that stand for any of them: "{layer 0}", "{layer 1}", ...
+
+        Of a network that is costed as a whole all layers, and the last stands for its other operators.
+        """
+        if self.whole:
+            each = (layer.with_(name=f"{{layer {i}}}") for i, layer in enumerate(self.network))
+            return (*each, _OPERATORS)
         different = {identity(layer): layer for layer in self.network}
         return tuple(layer.with_(name=f"{{layer {i}}}") for i, layer in enumerate(different.values()))
 
@@ -41,6 +58,10 @@ class Case:
     def title(self) -> str:
         """What is asked for, in words."""
         return title(self.network.name, self.batch, self.bits_text)
+
+    def identity(self, layer: Layer) -> tuple[object, ...]:
+        """What those of `distinct` are told apart by."""
+        return (layer.name,) if self.whole else identity(layer)
 
     @property
     def bits_text(self) -> str | None:
@@ -50,19 +71,23 @@ class Case:
     @cached_property
     def rows(self) -> Rows:
         """The layers, and which of `distinct` each is."""
+        layers = [(layer.name, str(layer.type), layer.macs, layer.params) for layer in self.network]
+        if self.whole:
+            return Rows([*layers, (OPERATORS, OPERATORS, 0, 0)], range(len(layers) + 1))
         places = {identity(layer): i for i, layer in enumerate(self.distinct)}
-        layers = [(layer.name, layer.type, layer.macs, layer.params) for layer in self.network]
         return Rows(layers, [places[identity(layer)] for layer in self.network])
 
     @cached_property
     def widths(self) -> tuple[Layer, ...]:
         """One layer of each word width."""
-        return tuple({layer.bits: layer for layer in self.distinct}.values())
+        layers = self.network.layers if self.whole else self.distinct
+        return tuple({layer.bits: layer for layer in layers}.values())
 
     @cached_property
     def content(self) -> str:
         """Hash of what is costed."""
-        return key_of([(layer.name, layer.type, layer.key) for layer in self.network])
+        layers = [(layer.name, layer.type, layer.key) for layer in self.network]
+        return key_of(layers, *([[self.network.other, str(self.network.graph)]] if self.whole else []))
 
 
 def identity(layer: Layer) -> tuple[object, ...]:
@@ -89,7 +114,8 @@ def cases_of(description: Description, file: Path, allow_import: Sequence[str] =
             for name, times in Counter(network.name for network in networks).items():
                 if times > 1:
                     raise InputError(f"networks: {times} of them are called {name!r}; results are told apart by the name.")
-            cases += [Case(network.with_bits(*bits) if bits else network, bits) for network in networks]
+            whole = description.options().whole_network
+            cases += [Case(network.with_bits(*bits) if bits else network, bits, whole) for network in networks]
     for (name, batch, _), times in Counter((case.network.name, case.batch, case.bits) for case in cases).items():
         if times > 1:
             raise InputError(f"batch, bits: {name} at batch {batch} comes {times} times; null is the network's own batch.")

@@ -19,9 +19,11 @@ from hwflow.cost.options import CostOptions
 from hwflow.cost.serialization import cost_from_data
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.occupancy import OperatorCost
 from hwflow.progress import Progress
-from hwflow.results import LevelName, NetworkCost
-from hwflow.sweeping.case import Case, identity
+from hwflow.results import LayerCost, LevelName, NetworkCost
+from hwflow.store import key_of
+from hwflow.sweeping.case import OPERATORS, Case, identity
 from hwflow.sweeping.point_record import answered, unanswered
 from hwflow.sweeping.records import Records
 from hwflow.sweeping.runners import Runner
@@ -145,11 +147,12 @@ class Coverage:
         dataflow = self._space.dataflows[point.design.dataflow] if backend_of(point.level).maps else None
         options = replace(self._options, level=point.level, dataflow=dataflow)
         layers = point.case.distinct
-        whole = Unit(point.accelerator, layers, point.case.widths, options, self._keep)
+        network = point.case.network if point.case.whole else None
+        whole = Unit(point.accelerator, layers, point.case.widths, options, self._keep, network)
         new = []
         for key, layer in zip(_keys(whole), layers, strict=True):
             if key in self._known:
-                point.answers[identity(layer)] = self._known[key]
+                point.answers[point.case.identity(layer)] = self._known[key]
             else:
                 point.missing.add(key)
                 if key not in self._waiting:
@@ -172,7 +175,7 @@ class Coverage:
                 found = replace(found, reason=found.reason.replace(layer.name, _NAME))
             self._known[key] = found
             for point in self._waiting.pop(key):
-                point.answers[identity(layer)] = found
+                point.answers[point.case.identity(layer)] = found
                 point.missing.discard(key)
                 if not point.missing:
                     self._finish(point)
@@ -184,15 +187,18 @@ class Coverage:
     def _finish(self, point: Point) -> None:
         distinct, area = {}, None
         for layer in point.case.distinct:
-            found = point.answers[identity(layer)]
+            found = point.answers[point.case.identity(layer)]
             if isinstance(found, Failure):
                 self._fail(point, self._named(found, point))
                 return
-            distinct[identity(layer)] = cost_from_data(found.row, layer)
+            distinct[point.case.identity(layer)] = cost_from_data(found.row, layer)
             area = found.area_um2
         assert point.accelerator is not None
         chip, network = point.accelerator, point.case.network
-        rows = tuple(distinct[identity(layer)] for layer in network)
+        costs = list(distinct.values())
+        rows, operators = tuple(costs[:-1]), _summed(costs[-1])
+        if not point.case.whole:
+            rows, operators = tuple(distinct[point.case.identity(layer)] for layer in network), ()
         cost = NetworkCost(
             network.name,
             chip.name,
@@ -202,12 +208,15 @@ class Coverage:
             mac_units=chip.mac_units,
             area_um2=area,
             peak_activation_bytes=peak_activation_bytes(network, chip),
+            operators=operators,
         )
-        self._add(point, answered(cost, list(distinct.values())))
+        self._add(point, answered(cost, costs))
 
     def _named(self, why: Failure, point: Point) -> Failure:
         """The reason with the names of this point's chip and of the first layer that has it."""
-        layer = next(la for la in point.case.network if isinstance(point.answers[identity(la)], Failure))
+        case = point.case
+        named = case.network if not case.whole else case.distinct
+        layer = next(la for la in named if isinstance(point.answers[case.identity(la)], Failure))
         called = self._space.entries[point.design.entry].base.name
         return replace(why, reason=why.reason.replace(_NAME, layer.name).replace(_CHIP, called))
 
@@ -235,7 +244,8 @@ class Coverage:
     def _add(self, point: Point, outcome: Mapping[str, Any]) -> None:
         self._records.add({**point.head, **outcome})
         self.counts.points += 1
-        self.counts.layers += len(point.case.network.layers) if point.accelerator else 0
+        layers = point.case.distinct if point.case.whole else point.case.network.layers
+        self.counts.layers += len(layers) if point.accelerator else 0
         if self._progress is not None:
             self._progress(len(self._records), max(self._expected, len(self._records)), self._pace())
 
@@ -258,7 +268,16 @@ def _keys(unit: Unit) -> list[_Key]:
     asked, chip = unit.options, unit.accelerator
     dataflow = asked.dataflow or chip.dataflow if backend_of(asked.level).maps else None
     head = (chip.fingerprint, asked.level, dataflow, tuple(layer.bits for layer in unit.widths))
+    if (net := unit.network) is not None:
+        whole = (net.name, str(chip.vector_unit), key_of([(layer.type, layer.key) for layer in net]))
+        return [(head, whole, layer.name) for layer in unit.layers]
     return [(head, identity(layer)) for layer in unit.layers]
+
+
+def _summed(rest: LayerCost) -> tuple[OperatorCost, ...]:
+    """All other operators of a network as one."""
+    energy, cycles, latency = rest.energy or 0.0, rest.cycles or 0, rest.latency_s or 0.0
+    return (OperatorCost(OPERATORS, OPERATORS, 0, energy, rest.energy_unit, {}, cycles, latency, rest.dram_bytes),)
 
 
 def _clock(seconds: float) -> str:

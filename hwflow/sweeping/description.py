@@ -175,6 +175,8 @@ class Description(_Checked):
     mapper: str = "hwflow"
     engine: str | None = None
     effort: Annotated[Positive, Field(le=MOST_EFFORT)] = 1
+    activations: str = "dram"
+    operators: str = "mac"
 
     @model_validator(mode="after")
     def _check(self) -> Description:
@@ -197,6 +199,8 @@ class Description(_Checked):
             mapper=self.mapper,  # type: ignore[arg-type]
             engine=self.engine,
             effort=self.effort,
+            activations=self.activations,  # type: ignore[arg-type]
+            operators=self.operators,  # type: ignore[arg-type]
             fallback="none",
         )
 

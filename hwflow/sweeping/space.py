@@ -179,6 +179,8 @@ def _values(accelerator: Accelerator) -> dict[str, Any]:
     content: dict[str, Any] = {name: getattr(accelerator, name) for name in ("technology_nm", "clock_mhz")}
     for part in accelerator.hierarchy:
         content |= {f"{part.name}.{name}": value for name, value in part if isinstance(value, (int, float))}
+    for name, value in accelerator.vector_unit or ():
+        content |= {f"vector_unit.{name}": value} if isinstance(value, (int, float)) else {}
     return content
 
 
@@ -188,7 +190,11 @@ def _check(accelerator: Accelerator, field: str, values: Sequence[Any], where: s
         hint = "name dataflows beside accelerators" if field == "dataflow" else "it changes no cost"
         raise InputError(f"{where}: {field} cannot be swept here: {hint}.")
     head, _, rest = field.partition(".")
-    part = next((p for p in accelerator.hierarchy if p.name == head), None)
+    part: Any = next((p for p in accelerator.hierarchy if p.name == head), None)
+    if head == "vector_unit" and rest:
+        part = accelerator.vector_unit
+        if part is None:
+            raise InputError(f"{where}: {field}: {accelerator.name} has no vector_unit; describe one in a file of its own.")
     owner = accelerator if part is None else part
     name = rest if part is not None else head
     accelerator.with_({field: getattr(owner, name, None)})  # the error for a field that is none

@@ -16,6 +16,7 @@ from hwflow.cost.backend import BACKENDS, backend_of, check_used
 from hwflow.cost.options import CostOptions
 from hwflow.cost.session import Notify, warn
 from hwflow.errors import InputError, MissingDependency
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import unrecorded
 from hwflow.metrics import FRONT
 from hwflow.progress import Shown, shown
@@ -288,9 +289,15 @@ def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:
         "versions": {name: backend.version for name, backend in BACKENDS.items() if not backend.external},
         "content of networks": networks,
         "layers of networks": {case.title: case.rows.to_data() for case in cases},
-        "content of accelerators": {entry.name: entry.base.fingerprint for entry in space.entries},
+        "content of accelerators": {entry.name: _content(entry.base, cases) for entry in space.entries},
         "content of dataflows": {name: load_dataflow(name).model_dump(mode="json")["rules"] for name in sorted(flows)},
     }
+
+
+def _content(accelerator: Accelerator, cases: Sequence[Case]) -> str:
+    """Of a chip, its vector unit included where that has a part in the costs."""
+    whole = any(case.whole for case in cases) and accelerator.vector_unit is not None
+    return f"{accelerator.fingerprint} {accelerator.vector_unit}" if whole else accelerator.fingerprint
 
 
 def _too_many(
@@ -309,11 +316,12 @@ def _too_many(
 def _foreseen(space: Space, cases: Sequence[Case], asked: Description, options: CostOptions, points: int) -> float:
     """Processor seconds, from what a few layers take on the first design, each layer of the networks counted once a design."""
     first = next(itertools.islice(space.designs(), 1))
-    layers = list({identity(layer): layer for case in cases for layer in case.distinct}.values())
+    layers = list({identity(layer): layer for case in cases for layer in case.network}.values())
     tasted = tuple(layers[:: max(1, len(layers) // _TASTED)][:_TASTED])
+    alone = replace(options, activations="dram", operators="mac")
     total = 0.0
     for level in asked.levels:
         begin = time.perf_counter()
-        cost_unit(Unit(space.accelerator(first), tasted, tasted, replace(options, level=level), keep=False))
+        cost_unit(Unit(space.accelerator(first), tasted, tasted, replace(alone, level=level), keep=False))
         total += (time.perf_counter() - begin) / len(tasted) * len(layers)
     return total * points / len(cases) / len(asked.levels)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hwflow.cost.backend import backend_of
-from hwflow.cost.estimator import Plan, carry_out, plan_for
+from hwflow.cost.estimator import carry_out
 from hwflow.cost.options import CostOptions
+from hwflow.cost.plan import Plan, plan_for
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Layer
 from hwflow.network import Network
-from hwflow.results import LayerCost
+from hwflow.results import LayerCost, NetworkCost
 from hwflow.store import Store
 
 _LEFT = ("layer", "accesses", "utilized_instances", "mapping", "proven_optimal", "bound")
@@ -32,6 +33,7 @@ class Unit:
     Attributes:
         widths: a layer of each word width of the network, whose energies must all be in one unit.
         keep: whether answers are looked for, and kept, in the store of whoever costs them.
+        network: where layers depend on one another the whole of it; the last of `layers` then stands for its other operators.
     """
 
     accelerator: Accelerator
@@ -39,6 +41,7 @@ class Unit:
     widths: tuple[Layer, ...]
     options: CostOptions
     keep: bool
+    network: Network | None = None
 
     @property
     def instant(self) -> bool:
@@ -79,6 +82,11 @@ def cost_unit(unit: Unit) -> Answer:
     except Exception as error:
         return lost(unit, failure(error))
     work = _Work(plan, unit, store)
+    if unit.network is not None:
+        try:
+            return Answer(work.whole(unit.network), min(work.computed, len(unit.layers)), store.notices if store else ())
+        except Exception as error:
+            return lost(unit, failure(error))
     try:
         layers: tuple[Costed | Failure, ...] = work.costs(unit.layers)
     except Exception:
@@ -110,6 +118,26 @@ class _Work:
 
     def costs(self, layers: tuple[Layer, ...]) -> tuple[Costed, ...]:
         """All of them; the first that fails is an error."""
+        cost = self._cost(Network("sweep", layers))
+        return tuple(_costed(row, cost) for row in cost.rows)
+
+    def whole(self, network: Network) -> tuple[Costed, ...]:
+        """The layers of a network as they run in it, and the sum of its other operators."""
+        cost = self._cost(network)
+        rest = replace(
+            cost.rows[0],
+            energy=sum(operator.energy for operator in cost.operators),
+            energy_by_level={},
+            cycles=sum(operator.cycles for operator in cost.operators),
+            latency_s=sum(operator.latency_s for operator in cost.operators),
+            bound_by=None,
+            utilization=None,
+            dram_bytes=sum(operator.dram_bytes for operator in cost.operators),
+            seconds=0.0,
+        )
+        return tuple(_costed(row, cost) for row in (*cost.rows, rest))
+
+    def _cost(self, network: Network) -> NetworkCost:
         begun: set[int] = set()
 
         def tell(done: int, total: int, text: str) -> None:
@@ -117,11 +145,10 @@ class _Work:
                 begun.add(done)
 
         try:
-            plan = replace(self.plan, network=Network("sweep", layers))
-            cost = carry_out([plan], self.unit.options, self.store, tell, lambda _: None)[0]
+            plan = replace(self.plan, network=network)
+            return carry_out([plan], self.unit.options, self.store, tell, lambda _: None)[0]
         finally:
-            self.computed += len(layers) if self.unit.instant else len(begun)
-        return tuple(Costed({name: getattr(row, name) for name in _KEPT}, cost.area_um2) for row in cost.rows)
+            self.computed += len(network) if self.unit.instant else len(begun)
 
     def alone(self, layer: Layer) -> Costed | Failure:
         """One, or why not."""
@@ -129,6 +156,10 @@ class _Work:
             return self.costs((layer,))[0]
         except Exception as error:
             return failure(error)
+
+
+def _costed(row: LayerCost, cost: NetworkCost) -> Costed:
+    return Costed({name: getattr(row, name) for name in _KEPT}, cost.area_um2)
 
 
 @functools.cache

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from tests.cli.terminal import Run
 
 
@@ -16,3 +19,25 @@ def test_lists(hw: Run) -> None:
         "row_stationary",
         "weight_stationary",
     ]
+
+
+def test_the_operations_of_a_network_in_the_order_that_is_assumed(hw: Run, tmp_path: Path) -> None:
+    _, out, _ = hw("list", "operations", "resnet20")
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["operation", "type", "reads", "writes", "(words)", "alive", "(words)"]
+    # the addition reads what the normalisation and, long before, the first ReLU wrote
+    assert lines[9] == ["8", "layer1.0", "Add", "layer1.0.bn2,", "relu", "16,384", "32,768"]
+    told = json.loads(hw("list", "operations", "resnet20", "--format", "json")[1])
+    assert told[8] == {
+        "place": 8,
+        "name": "layer1.0",
+        "type": "Add",
+        "reads": ["layer1.0.bn2", "relu"],
+        "words": 16384,
+        "words_alive": 32768,
+    }
+    assert hw("list", "operations")[2] == "hwflow: operations are those of a network: hwflow list operations NETWORK.\n"
+    assert "lists no network's own; leave resnet20 out" in hw("list", "networks", "resnet20")[2]
+    (tmp_path / "product.yaml").write_text("layers: [{name: p, type: matmul, C: 2, M: 2, P: 2}]")
+    code, _, err = hw("list", "operations", str(tmp_path / "product.yaml"))
+    assert (code, "it is not known which operator reads what" in err) == (2, True)

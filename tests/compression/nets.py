@@ -305,6 +305,17 @@ class SeparateAttention(nn.Module):
         return self.to_out(x.transpose(1, 2).flatten(2))
 
 
+class SelfAttention(nn.Module):
+    """PyTorch's own, as torchvision's vision transformers call it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.heads(x, x, x, need_weights=False)[0]
+
+
 def tokens(attention: nn.Module) -> nn.Module:
     """A block of a vision transformer of 16 channels: attention, then a perceptron, each beside a shortcut."""
 

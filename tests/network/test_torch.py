@@ -127,7 +127,7 @@ def test_rows_bear_qualified_names_and_other_operators_onnx_names() -> None:
         OtherOp("0.norm", "BatchNormalization", 256, 256, 8),
         OtherOp("0", "Add", 512, 256),
         OtherOp("0", "Relu", 256, 256),
-        OtherOp("1", "MaxPool", 256, 64),
+        OtherOp("1", "MaxPool", 256, 64, window=4),
     )
     assert net.not_counted == {"Add": 2, "BatchNormalization": 2, "GlobalAveragePool": 1, "MaxPool": 1, "Relu": 2}
     assert net.params + net.params_other == sum(p.numel() for p in model.parameters())

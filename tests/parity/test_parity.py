@@ -15,6 +15,7 @@ from benchmarks import parity
 from hwflow.timeloop.engine import find_engine
 
 RECORDED = Path(__file__).parents[1] / "data" / "parity.json.gz"
+RESIDENT = RECORDED.with_name("parity_resident.json.gz")
 needs_timeloop = pytest.mark.skipif(
     shutil.which("timeloop-model", path=os.environ.get("PATH")) is None, reason="no Timeloop on PATH"
 )
@@ -62,6 +63,27 @@ def test_a_deviation_is_reported_with_both_numbers(recorded: dict[str, Any]) -> 
     lost = {kind: {} for kind in theirs}
     report.add(case, lost, theirs)
     assert "stand on one side only" in report.wrong[1]
+
+
+def test_recorded_numbers_of_mappings_whose_tensors_bypass_dram_are_met() -> None:
+    report, records = parity.Report(), parity.load(RESIDENT)["records"]
+    for record in records:
+        case, theirs = parity.from_record(record)
+        assert not {"inputs", "outputs"} <= set(case.mapping.levels[0].keeps)
+        case.mapping.check(case.layer, case.accelerator)
+        report.add(case, parity.analysed(case), theirs)
+    assert not report.wrong, "\n".join(report.lines())
+    assert len(records) >= 30
+    assert {"eyeriss", "eyeriss_256", "simba", "tpu_like", "shidiannao_like"} == {r["accelerator"]["name"] for r in records}
+
+
+@pytest.mark.timeloop
+@pytest.mark.slow
+@needs_timeloop
+def test_timeloop_gives_the_same_numbers_for_tensors_that_bypass_dram() -> None:
+    report, records, _ = parity.run(find_engine("native"), resident=True)
+    assert not report.wrong, "\n".join(report.lines())
+    assert len(records) >= 100
 
 
 @pytest.mark.timeloop

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from hwflow.compression.channels.groups import Count, Group, Slot
+from hwflow.compression.channels.narrow_attention import NarrowAttention
 
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "heads")
 _WIDTHS = ("attn_dim", "all_head_size", "inner_dim")
@@ -33,12 +34,33 @@ def head_groups(model: nn.Module, order: Iterable[str]) -> list[Group]:
         projections.setdefault(name.rpartition(".")[0], []).append(name)
     found = []
     for name, module in model.named_modules():
+        if type(module) in (nn.MultiheadAttention, NarrowAttention):
+            found += _of_pytorch(name, module) if name in projections.get(name.rpartition(".")[0], []) else []
+            continue
         attribute = next((a for a in _HEADS if _is_count(getattr(module, a, None))), None)
         linear = [n for n in projections.get(name, []) if type(model.get_submodule(n)) is nn.Linear]
         if attribute is not None and len(linear) > 1:
             group = _group(model, name, attribute, linear)
             found += [] if group is None else [group]
     return found
+
+
+def _of_pytorch(name: str, attention: nn.Module) -> list[Group]:
+    """The heads of an `nn.MultiheadAttention` with one projection and without tokens of its own."""
+    heads, each = attention.num_heads, attention.head_dim
+    if heads < 2 or attention.in_proj_weight is None or attention.bias_k is not None or attention.add_zero_attn:
+        return []
+    width = heads * each
+    positions = tuple(part * width + h * each + i for h in range(heads) for part in range(3) for i in range(each))
+    slots = [
+        Slot(f"{name}.in_proj_weight", 0, 3 * width, positions, True),
+        Slot(f"{name}.out_proj.weight", 1, width, tuple(range(width)), True),
+    ]
+    if attention.in_proj_bias is not None:
+        slots.append(Slot(f"{name}.in_proj_bias", 0, 3 * width, positions, False))
+    counts = (Count(name, "num_heads", 1), Count(f"{name}.out_proj", "in_features", each))
+    widths = (2 * each, width)
+    return [Group(name, width, widths, each, (name,), (f"{name}.out_proj",), False, tuple(slots), counts)]
 
 
 def _is_count(value: object) -> bool:

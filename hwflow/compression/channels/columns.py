@@ -17,7 +17,7 @@ from torch import nn
 from hwflow.compression.channels.units import Columns, ColumnUnits, UnitSource
 from hwflow.compression.decision import Choice, Decision
 from hwflow.compression.folder import choice_to_data, plan_from_file
-from hwflow.compression.method import Compressed, Task
+from hwflow.compression.method import Compressed, Execution, Task
 from hwflow.compression.search.plan_space import unknown_metric, unreachable
 from hwflow.cost.cost_grid import CostTable, Entry
 from hwflow.errors import InputError, not_found
@@ -166,7 +166,7 @@ class ColumnCut:
         trained: int,
     ) -> Compressed:
         """With an execution for every layer that lost columns."""
-        executions = {}
+        executions: dict[str, Execution] = {}
         for name, rows in self._rows.items():
             if (kept := plan[ColumnPlan.name(name)]) < self._counts[name]:
                 executions |= {self._network.layers[row].name: MatrixProduct(kept) for row in rows}

@@ -37,7 +37,7 @@ from hwflow.compression.channels.units import Channels, UnitSource
 from hwflow.compression.decision import Choice
 from hwflow.compression.folder import Log
 from hwflow.compression.method import Compressed, Method, Task
-from hwflow.compression.search.comparison import shares_of
+from hwflow.compression.search.refinement import shares_of
 from hwflow.errors import InputError
 from hwflow.network.replica import replica
 from hwflow.training.loop import History

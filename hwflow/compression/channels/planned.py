@@ -44,7 +44,7 @@ class Allocated:
         self.grouping: Grouping = grouping_of(task)
         self._tables = PlanTables(self.grouping, task.costs)
         self.costs: PlanCosts = self._tables.at(task.settings.levels[-1])
-        self._how = task.settings.allocate if how is None else how
+        self._how: str | Mapping[str, int] = task.settings.allocate if how is None else how
         if task.plan is not None:
             self._how = task.plan if isinstance(task.plan, Mapping) else str(task.plan)
         self.seconds = {f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()}

@@ -24,7 +24,7 @@ from hwflow.training.score import modes_kept, placed
 IMAGES = 300
 _PLACES = 10  # of each image, as in the paper
 _BATCH = 50
-_RIDGE = 1e-3  # times the mean square of the inputs
+_RIDGE, _LEAST_RIDGE = 1e-3, 1e-12  # times the mean square of the inputs; the least keeps the matrix invertible
 
 
 class Refit(NamedTuple):
@@ -79,7 +79,7 @@ def reconstruct(
     with placed(whole, device), placed(small, device), modes_kept(whole), modes_kept(small), torch.no_grad():
         whole.eval(), small.eval()
         wanted = _outputs(whole, layers, batches, seed)
-        for name in layers:
+        for name in wanted:  # not of layers whose weights are used without calling them
             layer = small.get_submodule(name)
             inputs = _inputs(small, name, batches, seed)
             kept = [m for m in range(wanted[name].shape[1]) if m not in gone.get(name, set())]
@@ -131,7 +131,7 @@ def _outputs(model: nn.Module, layers: list[str], batches: list[Tensor], seed: i
     finally:
         for handle in handles:
             handle.remove()
-    return {name: torch.cat(rows) for name, rows in found.items()}
+    return {name: torch.cat(rows) for name, rows in found.items() if rows}
 
 
 def _inputs(model: nn.Module, name: str, batches: list[Tensor], seed: int) -> Tensor:
@@ -185,13 +185,14 @@ def _fit(name: str, layer: nn.Module, inputs: Tensor, wanted: Tensor, ridge: flo
         inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], 1)
         before = torch.cat([before, bias.double()[None]])
     missing = wanted - inputs @ before
-    square = inputs.T @ inputs
-    size = float(square.diagonal().mean())
+    size = float(inputs.square().sum() / inputs.shape[1])
     if size == 0:  # nothing arrives, so no weight matters
         return Refit(1.0, 1.0)
-    penalty = max(ridge * size, 1e-12 * size)
-    square.diagonal().add_(penalty)
-    change = torch.cholesky_solve(inputs.T @ missing, torch.linalg.cholesky(square))
+    wide = inputs.shape[1] > len(inputs)  # of the two equal forms of the solution, the one with the smaller matrix
+    square = inputs @ inputs.T if wide else inputs.T @ inputs
+    square.diagonal().add_(max(ridge, _LEAST_RIDGE) * size)
+    factor = torch.linalg.cholesky(square)
+    change = inputs.T @ torch.cholesky_solve(missing, factor) if wide else torch.cholesky_solve(inputs.T @ missing, factor)
     after = before + change
     values = after if bias is None else after[:-1]
     weight.copy_(values.T.reshape(weight.shape))

@@ -11,6 +11,7 @@ from torch import nn
 from hwflow.compression.channels.criteria import Criterion, scores
 from hwflow.compression.channels.grouped_tensors import check_grouped, tensors_of
 from hwflow.compression.channels.groups import Group, Grouping
+from hwflow.compression.channels.narrow_attention import narrowed
 from hwflow.datasets.samples import Samples
 from hwflow.errors import InputError
 from hwflow.network.from_torch import unwrapped
@@ -95,6 +96,7 @@ def shrunk(model: nn.Module, cuts: Iterable[tuple[Group, Collection[int]]]) -> n
         before = getattr(module, attribute)
         after = (*before[:-1], before[-1] - less) if isinstance(before, tuple) else before - less
         setattr(module, attribute, after)
+        narrowed(module)
     return smaller
 
 

@@ -28,7 +28,7 @@ from hwflow.training.hooks import TrainingHook
 
 Guest = Literal["tp-group-norm", "tp-lamp", "tp-growing"]
 
-_PARTS = 100  # shares of channels that are tried: hundredths
+_PARTS, _STRIDE = 100, 10  # shares of channels that are tried: the first tenth that fits, then hundredths below it
 _PENALTY, _GROWTH, _EVERY = 5e-4, 1e-4, 10  # of the norm; of the growing one, every so many steps
 _ABOUT: dict[Guest, str] = {
     "tp-group-norm": "torch-pruning's GroupNormPruner: a penalty on groups of coupled weights, then a cut by their norm",
@@ -76,7 +76,10 @@ class TorchPruningGuest(Method):
         return frozenset(name for group in self._allocated.grouping.groups for name in group.producers)
 
     def _cut(self, task: Task, model: nn.Module) -> tuple[nn.Module, Choice]:
-        """The largest network that keeps the budgets, by bisection of the share of channels that torch-pruning removes."""
+        """The largest network that keeps the budgets, by bisection of the share of channels that torch-pruning removes.
+
+        Shares are tried from below, since torch-pruning leaves a layer whole of which it would have to remove everything.
+        """
 
         def cut(parts: int) -> tuple[nn.Module, Choice]:
             small = replica(model)
@@ -85,14 +88,17 @@ class TorchPruningGuest(Method):
             widths = {group.name: _width(small.get_submodule(group.producers[0])) for group in self._allocated.grouping.groups}
             return small, widths
 
-        low, high = 0, _PARTS - 1
-        best = cut(high)
-        if not self._problem.affordable(best[1]):
+        for high in range(_STRIDE, _PARTS, _STRIDE):
+            best = cut(high)
+            if self._problem.affordable(best[1]):
+                break
+        else:
             raise InputError(
                 f"{self.name} cannot reach the budget {', '.join(map(str, task.budgets))}: torch-pruning leaves the residual "
-                "streams whole, and with the least channels elsewhere the network still costs more. Raise the budget, or leave "
-                "it out."
+                "streams whole, skips layers of which its rounding would leave nothing, and with the least channels elsewhere "
+                "the network still costs more. Raise the budget, or leave the method out."
             )
+        low = high - _STRIDE
         while high - low > 1:
             middle = (low + high) // 2
             found = cut(middle)
@@ -163,7 +169,7 @@ def _pruner(
 
 
 def _width(module: nn.Module) -> int:
-    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)  # type: ignore[arg-type, union-attr]
+    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)
 
 
 __all__ = ["Guest", "PenaltyHook", "TorchPruningGuest"]

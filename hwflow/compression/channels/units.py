@@ -1,3 +1,4 @@
+# mypy: allow-untyped-decorators
 """`Units`: what is removed at once, as views on the tensors of a model, for methods that act while the network is trained.
 
 `Channels` gives the units of a grouping: a channel (or `Group.unit` of them) with all that belongs to it. `Columns` gives the

@@ -145,8 +145,8 @@ def compress_many(
 
     Always in are the unpruned network, uniform pruning in one step, hwflow's search, and the small uniform network from fresh
     weights, which trains for as many epochs as the unpruned one (where that is known) and the methods together. What cannot
-    work (a budget out of reach, too few epochs for a schedule) is refused before anything is trained; a run that fails later
-    is recorded, and the others go on.
+    work (a budget out of reach, at the first budget too few epochs for a method's schedule) is refused before anything is
+    trained; a run that fails later is recorded, and the others go on.
 
     Args:
         model, data, accelerator, weights, training, store, progress, notify: as in `hwflow.prune`.
@@ -191,7 +191,8 @@ def compress_many(
     }
     with _opened(place, config, resume=resume), shown(progress, f"contest of {len(runs)} runs") as bar:
         done = {run: place / run.folder for run in runs if (place / run.folder / "metrics.json").exists()}
-        for run in {(r.name, r.budget): r for r in runs if r not in done}.values():
+        first = {(r.name, r.budget): r for r in reversed(runs) if r not in done}
+        for run in (r for r in first.values() if r.name == REFERENCE or r.budget == runs[0].budget):
             if bar is not None:
                 bar(0, 0, f"checking {run.name} at {run.budget}")
             check(model, loaded, chip, run.settings(asked, asked.tuning), store=store, notify=notify)

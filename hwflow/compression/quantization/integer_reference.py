@@ -23,7 +23,10 @@ class Window(NamedTuple):
     groups: int = 1
 
 
-def integer_conv(inputs: Tensor, weights: Tensor, window: Window = Window()) -> Tensor:
+PLAIN = Window()
+
+
+def integer_conv(inputs: Tensor, weights: Tensor, window: Window = PLAIN) -> Tensor:
     """A convolution of integers, int64, [N, C, H, W] with [M, C / groups, R, S]; padded with 0."""
     kernel = (weights.shape[2], weights.shape[3])
     total: Tensor | None = None
@@ -37,7 +40,7 @@ def integer_conv(inputs: Tensor, weights: Tensor, window: Window = Window()) -> 
     return total
 
 
-def shift_add_conv(inputs: Tensor, codes: PowerCodes, window: Window = Window()) -> Tensor:
+def shift_add_conv(inputs: Tensor, codes: PowerCodes, window: Window = PLAIN) -> Tensor:
     """The same with weights of powers of two: inputs are shifted, and added or subtracted; nothing is multiplied.
 
     Returns:
@@ -71,7 +74,7 @@ def xnor_product(left: Tensor, right: Tensor, length: int) -> Tensor:
     return length - 2 * _POPCOUNT[differing.to(torch.int64)].sum(-1)
 
 
-def xnor_conv(inputs: Tensor, weights: Tensor, window: Window = Window()) -> Tensor:
+def xnor_conv(inputs: Tensor, weights: Tensor, window: Window = PLAIN) -> Tensor:
     """A convolution of signs by XNOR and popcount, int64, without groups. What pads counts as +1."""
     if window.groups != 1:
         raise ValueError("XNOR convolutions have no groups")

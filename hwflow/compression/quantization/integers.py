@@ -10,20 +10,20 @@ from torch import Tensor
 from hwflow.errors import InputError, check_whole
 
 ACTIVATION_BITS = 8
+LEVELS = 2**ACTIVATION_BITS
 _PERCENTILE = 0.999
 _MOST_SAMPLED = 1 << 20
 
 
 class Scale(NamedTuple):
-    """Of activations: a step, and the range of whole numbers of steps."""
+    """Of activations: a step, and the level among 0 to 255 that stands for 0."""
 
     step: float
-    low: int
-    high: int
+    zero: int
 
     def integers(self, values: Tensor) -> Tensor:
         """Values as whole numbers of steps, int64."""
-        return torch.round(values / self.step).clamp(self.low, self.high).to(torch.int64)
+        return (torch.round(values / self.step) + self.zero).clamp(0, LEVELS - 1).to(torch.int64) - self.zero
 
 
 def symmetric_integers(weights: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -47,12 +47,16 @@ def symmetric_integers(weights: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 def activation_scale(samples: Tensor) -> Scale:
     """The scale of activations of which some were seen: up to the 99.9th percentile of their magnitude, without a sign where
-    none is negative. The percentile is ours."""
+    none is negative. The percentile is ours.
+
+    Raises:
+        InputError: where one is not finite.
+    """
     flat = samples.detach().flatten().to(torch.float64)
     flat = flat[:: max(1, len(flat) // _MOST_SAMPLED)]
     if not bool(torch.isfinite(flat).all()):
         raise InputError("activations are not finite and cannot be rounded to integers; train the network again.")
-    signed = bool((flat < 0).any())
-    high = 2 ** (ACTIVATION_BITS - 1) - 1 if signed else 2**ACTIVATION_BITS - 1
+    zero = LEVELS // 2 if bool((flat < 0).any()) else 0
     reach = float(torch.quantile(flat.abs(), _PERCENTILE)) if len(flat) else 0.0
-    return Scale(float(torch.tensor(reach / high if reach > 0 else 1.0, dtype=torch.float32)), -high if signed else 0, high)
+    step = reach / (LEVELS - 1 - zero) if reach > 0 else 1.0
+    return Scale(float(torch.tensor(step, dtype=torch.float32)), zero)

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hwflow.errors import InputError
-from hwflow.reporting.pruning.run_records import Known, Record, Share, parsed, text_of
+from hwflow.reporting.pruning.cost_details import Known, Record, Share
+from hwflow.reporting.pruning.run_records import parsed, text_of
 from hwflow.types import LevelName
 
 CONTEST, RESULTS = "contest.json", "results.json"
@@ -104,7 +105,9 @@ def read_contest(folder: Path) -> ContestRuns:
         raise InputError(
             f"{folder} holds a contest without a result yet. The same 'hwflow compress' command with --resume goes on."
         )
-    config, asked = (parsed(folder / CONTEST, text_of(folder / CONTEST), kind) for kind in (ContestRecord, dict[str, Any]))
+    text = text_of(folder / CONTEST)
+    config: ContestRecord = parsed(folder / CONTEST, text, ContestRecord)
+    asked: dict[str, Any] = parsed(folder / CONTEST, text, dict[str, Any])
     runs: Sequence[RunRecord] = parsed(file, text_of(file), list[RunRecord])
     return ContestRuns(config, asked, tuple(runs))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hwflow.ranking import spearman
 from hwflow.reporting.estimates.configuration import Configuration, split_of_part
 from hwflow.reporting.estimates.configuration_figures import bound_colour, layer_blocks
-from hwflow.reporting.estimates.estimate_report import area_text, provenance, remarks
+from hwflow.reporting.estimates.estimate_report import area_text, chip_sections, provenance, remarks
 from hwflow.reporting.estimates.layer_rows import Key, by_name, energy_in, limit_of, name_of, names_axis
 from hwflow.reporting.estimates.rank_agreement import Cloud, agreement_figure
 from hwflow.reporting.page.blocks import (
@@ -43,6 +43,7 @@ def page(configurations: Sequence[Configuration]) -> Page:
             "Layers of one configuration",
             [Choice("Configuration", {entry.label: layer_blocks(entry, colours) for entry in configurations})],
         ),
+        *chip_sections(configurations),
         Section("Where the numbers come from", [*provenance(list(configurations)), *map(Text, notes)]),
     ]
     network = configurations[0].costs.network

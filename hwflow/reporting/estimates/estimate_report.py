@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hwflow.reporting.estimates.configuration import Configuration, split_of_part
 from hwflow.reporting.estimates.configuration_figures import layer_blocks, unsplit_note
 from hwflow.reporting.estimates.layer_rows import energy_in
-from hwflow.reporting.page.blocks import Block, Page, Section, Table, Text, Tile, Tiles
+from hwflow.reporting.estimates.memory_timeline import occupancy_blocks, operators_table
+from hwflow.reporting.page.blocks import Block, Choice, Page, Section, Table, Text, Tile, Tiles
 from hwflow.reporting.page.palette import parts
 from hwflow.reporting.page.values import capital, counted, number, percent, quantity
 from hwflow.reporting.pruning.run_records import CostRecord
@@ -25,11 +26,27 @@ def page(configuration: Configuration) -> Page:
     top: list[Block] = [_tiles(configuration), *map(Text, remarks(configuration))]
     sections = [
         Section("Layers", layer_blocks(configuration, colours)),
+        *chip_sections([configuration]),
         Section("Where the numbers come from", provenance([configuration])),
     ]
     level = costs.level if configuration.asked == costs.level else f"{costs.level} ({configuration.asked} was asked for)"
     title = f"{costs.network}{where}{'' if configuration.asked == costs.level else f', level {level}'}"
     return Page(title, f"{_lead(configuration)} Level {level}{flow}, {_batch(costs)}.", top, sections)
+
+
+def chip_sections(configurations: Sequence[Configuration]) -> list[Section]:
+    """What lies on the chip and what operators cost, of the configurations of which that was asked."""
+    found = {}
+    for configuration in configurations:
+        costs = configuration.costs
+        blocks = occupancy_blocks(costs.occupancy) if costs.occupancy else []
+        blocks += [operators_table(costs.operators)] if costs.operators else []
+        if blocks:
+            found[configuration.label] = blocks
+    if not found:
+        return []
+    blocks = next(iter(found.values())) if len(found) == 1 else [Choice("Configuration", found)]
+    return [Section("Between the layers", blocks)]
 
 
 def _batch(costs: CostRecord) -> str:

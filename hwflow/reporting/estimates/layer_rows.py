@@ -9,7 +9,8 @@ from typing import Any
 from hwflow import results
 from hwflow.reporting.page.blocks import Cell, axis, label
 from hwflow.reporting.page.values import number
-from hwflow.reporting.pruning.run_records import Known, LayerRecord
+from hwflow.reporting.pruning.cost_details import Known
+from hwflow.reporting.pruning.run_records import LayerRecord
 
 NORMALIZED = " normalized"  # units of one 16-bit multiply-accumulate
 Key = tuple[str, int]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,6 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -23,27 +19,10 @@ from pydantic import (
 from hwflow.errors import InputError
 from hwflow.files import parse_json, read_text
 from hwflow.metrics import BUDGETS, TOTALS
+from hwflow.reporting.pruning.cost_details import Known, OccupancyRecord, OperatorRecord, Record, Share
 from hwflow.results import LevelName, in_order
 
 _Kind = TypeVar("_Kind")
-
-
-def _known(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Known = Annotated[float | None, BeforeValidator(_known)]
-"""A number, or None where it is not known or not finite."""
-
-
-Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_known)]
-"""A share, known or not."""
-
-
-class Record(BaseModel):
-    """Fields that a report does not show are left unread."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
 
 class Totals(Record):
@@ -115,6 +94,8 @@ class CostRecord(Record):
     totals: Totals
     layers: tuple[LayerRecord, ...]
     not_counted: dict[str, int] = Field(default_factory=dict)
+    operators: tuple[OperatorRecord, ...] = ()
+    occupancy: OccupancyRecord | None = None
     provenance: Annotated[dict[str, Any], AfterValidator(_nested)] = Field(default_factory=dict)
 
 
@@ -198,7 +179,7 @@ class Metrics(Record):
     after: Side
     not_available: dict[str, str]
     objective: str = ""
-    remapped: dict[str, Remapped] = {}
+    remapped: dict[str, Remapped] = Field(default_factory=dict)
 
 
 class GroupRecord(Record):
@@ -295,7 +276,7 @@ class TrainingEpoch(Epoch):
     """A line of `log.jsonl` of a method that prunes while training: the epoch, and the costs of what is left, as shares."""
 
     stage: str
-    shares: dict[str, Known] = {}
+    shares: dict[str, Known] = Field(default_factory=dict)
 
 
 class Tuning(Record):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hwflow.metrics import BY_NAME, REPORTED
 from hwflow.reporting.estimates.layer_rows import energy_of
-from hwflow.reporting.pruning.run_records import BudgetRecord, Known, Run, Totals
+from hwflow.reporting.pruning.cost_details import Known
+from hwflow.reporting.pruning.run_records import BudgetRecord, Run, Totals
 from hwflow.results import LevelName
 
 NAMES = {name: BY_NAME[name].label for name in REPORTED}

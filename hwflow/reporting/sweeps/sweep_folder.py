@@ -16,11 +16,13 @@ from hwflow.files import checked, read_yaml
 from hwflow.metrics import SWEPT
 from hwflow.optional import needed
 from hwflow.reporting.estimates.layer_rows import energy_of
-from hwflow.reporting.pruning.run_records import Known, LayerRecord, Record, adapter
+from hwflow.reporting.pruning.cost_details import Known, Record
+from hwflow.reporting.pruning.run_records import LayerRecord, adapter
 from hwflow.results import LevelName, in_order
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
-_OPTIONS = ("energy", "objective", "mapper", "effort")  # of the sweep file, which `hwflow estimate` takes by the same names
+_OPTIONS = ("energy", "objective", "mapper", "effort", "activations", "operators")
+"""Of the sweep file, which `hwflow estimate` takes by the same names."""
 _PART = "energy_"
 _NO_PARTS = ("energy_pj", "energy_normalized", "energy_source")
 

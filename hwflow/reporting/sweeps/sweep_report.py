@@ -245,6 +245,11 @@ def _provenance(sweep: Sweep) -> list[Block]:
     ]
     table = Table("What answered", ["level", "engine", "energies", "points"], rows, left=frozenset({0, 1, 2}))
     assumption = "Totals assume that every layer reads its inputs from and writes its outputs to DRAM."
+    if sweep.options.get("activations") == "resident":
+        assumption = (
+            "At levels with mappings, tensors between layers stay on the chip where they fit and that lowers the objective; "
+            "all else is read from or written to DRAM by every layer."
+        )
     asked = [f"{capital(name)}: {value}." for name, value in sweep.options.items()]
     units = ["Normalized energies are in units of one 16-bit multiply-accumulate."]
     units = units if any(point.row.energy_normalized is not None for point in sweep.done) else []

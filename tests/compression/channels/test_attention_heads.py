@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from hwflow.compression.channels.attention_heads import head_groups
 from hwflow.compression.channels.criteria import scores
 from hwflow.compression.channels.discovery import find_groups, rebuild
+from hwflow.compression.channels.narrow_attention import NarrowAttention, narrowed
 from hwflow.compression.channels.surgery import prune_model
 from hwflow.network import Network
 from tests.compression import nets
@@ -19,6 +21,7 @@ SHAPE = (2, 3, 8, 8)
 
 ATTENTIONS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "one projection": (lambda: nets.Attention(16, 4, 6), "attention.qkv"),
+    "PyTorch's": (lambda: nets.SelfAttention(16, 4), "attention.heads"),
     "three projections": (lambda: nets.SeparateAttention(16, 4, 6), "attention.to_q"),
 }
 
@@ -32,20 +35,22 @@ def test_heads_go_as_a_whole(case: str) -> None:
     grouping = find_groups(model, SHAPE, round_to=1)
     assert [group.name for group in grouping.groups] == [name, "up"]
     group = grouping[name]
-    assert (group.channels, group.unit, group.widths) == (24, 6, (12, 18, 24))
+    each = 4 if case == "PyTorch's" else 6
+    assert (group.channels, group.unit, group.widths) == (4 * each, each, (2 * each, 3 * each, 4 * each))
     order = (2, 0, 3, 1)
-    pruned = prune_model(model, grouping, {name: 12}, ranking={name: order, "up": range(32)})
+    plan = {name: 2 * each}
+    pruned = prune_model(model, grouping, plan, ranking={name: order, "up": range(32)})
     silenced = prune_model(model, grouping, {})
     reader = silenced.get_submodule(group.consumers[0])
     with torch.no_grad():
         for head in order[2:]:
-            reader.weight[:, 6 * head : 6 * head + 6] = 0
+            reader.weight[:, each * head : each * head + each] = 0
         x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
         assert torch.allclose(pruned(x), silenced(x), atol=1e-6)
         assert not torch.allclose(pruned(x), model(x), atol=1e-3)
     network = Network.from_torch(pruned, SHAPE)
-    assert [(row.name, row.macs) for row in network] == [(r.name, r.macs) for r in grouping.network_for({name: 12})]
-    again = rebuild(nets.tokens(build()), SHAPE, {name: 12})
+    assert [(row.name, row.macs) for row in network] == [(r.name, r.macs) for r in grouping.network_for(plan)]
+    again = rebuild(nets.tokens(build()), SHAPE, plan)
     again.load_state_dict(pruned.state_dict())
     with torch.no_grad():
         assert torch.equal(again.eval()(x), pruned(x))
@@ -59,6 +64,53 @@ def test_what_a_head_weighs() -> None:
     made = attention.qkv.weight.detach().view(3, 4, 6, 16).abs().double().sum((0, 2, 3))
     read = attention.proj.weight.detach().view(16, 4, 6).abs().double().sum((0, 2))
     assert scores(model, grouping)["attention.qkv"] == pytest.approx((made + read).tolist())
+
+
+def multihead(**options: Any) -> nn.MultiheadAttention:
+    """With a bias that does something."""
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(16, 4, **options)
+    if attention.in_proj_bias is not None:
+        nn.init.uniform_(attention.in_proj_bias)
+    return attention
+
+
+CALLS: dict[str, Callable[[Tensor], dict[str, Any]]] = {
+    "weights": lambda x: {},
+    "weights of each head": lambda x: {"average_attn_weights": False},
+    "no weights": lambda x: {"need_weights": False},
+    "hidden keys": lambda x: {"key_padding_mask": torch.arange(5).expand(2, 5) > 3},
+    "causal": lambda x: {"attn_mask": torch.triu(torch.ones(5, 5), 1).bool(), "need_weights": False, "is_causal": True},
+    "both masks": lambda x: {"attn_mask": torch.randn(5, 5), "key_padding_mask": torch.arange(5).expand(2, 5) / 3},
+    "other keys": lambda x: {"key": x.flip(1), "value": x + 1},
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_narrow_attention_with_all_heads_is_pytorchs(case: str, batch_first: bool) -> None:
+    attention, narrow = (multihead(batch_first=batch_first).eval() for _ in range(2))
+    narrowed(narrow)
+    assert type(narrow) is NarrowAttention
+    x = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(1))
+    given = CALLS[case](x)
+    x, *others = (t if batch_first else t.transpose(0, 1) for t in (x, given.pop("key", x), given.pop("value", x)))
+    key, value = others if case == "other keys" else (x, x)
+    with torch.no_grad():
+        expected, weights = attention(x, key, value, **given)
+        found, told = narrow(x, key, value, **given)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert (weights is None) == (told is None)
+    assert weights is None or torch.allclose(told, weights, atol=1e-6)
+
+
+def test_a_narrow_attention_takes_one_sequence() -> None:
+    attention, narrow = (multihead(bias=False).eval() for _ in range(2))
+    narrowed(narrow)
+    x = torch.randn(5, 16)
+    with torch.no_grad():
+        for expected, found in zip(attention(x, x, x), narrow(x, x, x), strict=True):
+            assert torch.allclose(found, expected, atol=1e-6)
 
 
 class _HeadsLast(nets.Attention):

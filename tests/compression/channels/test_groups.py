@@ -147,7 +147,11 @@ CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, int], dict[str, str]]]
     "features": (nets.two_outputs, {"b": 1}, {"a": "they are the model's outputs"}),
     "channel shuffle": (nets.shuffled, {"b": 1}, {"a": "the model's result depends on their order"}),
     "halves": (nets.halved, {"b": 1}, {"a": "'b' takes only some of them"}),
-    "attention": (nets.attention, {"up": 1}, {"a": "does not cut MultiheadAttention", "heads.out_proj": "does not reach it"}),
+    "attention": (
+        nets.attention,
+        {"heads": 4, "up": 1},
+        {"a": "does not cut MultiheadAttention", "heads.out_proj": "does not reach it"},
+    ),
     "auxiliary": (nets.auxiliary, {"b": 1}, {"stem": "pruned, the model does not run in training mode"}),
     "pixel shuffle": (
         lambda: nets.chain(nn.PixelShuffle(2), nets.conv(4, 16)),

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.channels.reconstruction import reconstruct
+from hwflow.compression.channels.reconstruction import _fit, reconstruct
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.datasets.arrays import Arrays
 from hwflow.datasets.samples import Samples
@@ -119,6 +119,23 @@ def test_what_is_refitted_is_nearer_to_the_whole(build: Callable[[], nn.Module],
     again = prune_model(model, grouping, plan, ranking=ranking)
     assert reconstruct(again, model, grouping, plan, ranking, samples) == found
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in small.state_dict().items())
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_the_solution_is_that_of_the_normal_equations(rows: int) -> None:
+    """With fewer samples than weights, too, where the ridge decides."""
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(40, 3)
+    inputs, wanted = (torch.randn(rows, n, generator=generator, dtype=torch.float64) for n in (40, 3))
+    with torch.no_grad():
+        before = torch.cat([layer.weight.T, layer.bias[None]]).double()
+        known = torch.cat([inputs, torch.ones(rows, 1)], 1)
+        penalty = 0.01 * float(known.square().sum()) / 41 * torch.eye(41, dtype=torch.float64)
+        change = torch.linalg.solve(known.T @ known + penalty, known.T @ (wanted - known @ before))
+        refit = _fit("layer", layer, inputs, wanted, 0.01)
+        assert torch.allclose(torch.cat([layer.weight.T, layer.bias[None]]).double(), before + change, atol=1e-6)
+    left = wanted - known @ (before + change)
+    assert refit.after == pytest.approx(float(left.square().mean() / wanted.square().mean()))
 
 
 def test_layers_that_are_not_linear_in_their_weights_stay(samples: Samples) -> None:

@@ -1,0 +1,136 @@
+"""Assembly of a network's cost from the answers for its layers: rows, totals, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hwflow.cost import coarse
+from hwflow.cost.backend import CostBackend
+from hwflow.cost.network_choice import Chosen
+from hwflow.cost.options import CostOptions
+from hwflow.cost.plan import Plan
+from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
+from hwflow.hardware.stored_bits import widened
+from hwflow.results import LayerCost, NetworkCost
+
+ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
+
+
+def assemble(
+    plan: Plan,
+    options: CostOptions,
+    backend: CostBackend,
+    answers: Sequence[LayerCost],
+    reason: str = "",
+    chosen: Chosen | None = None,
+) -> NetworkCost:
+    """The cost of a network.
+
+    Args:
+        answers: of its layers, in their order, from `backend`.
+        reason: why this backend answers, if another was asked.
+        chosen: what stays on the chip and what other operators cost, where that was asked.
+    """
+    network, accelerator = plan.network, plan.accelerator
+    notes = ["; ".join(filter(None, [answer.note, reason])) for answer in answers]
+    rows = [replace(answer, layer=layer, note=note) for answer, layer, note in zip(answers, network, notes, strict=True)]
+    batches = {layer.N for layer in network}
+    return NetworkCost(
+        network=network.name,
+        accelerator=accelerator.label if accelerator else None,
+        level=backend.name,
+        batch=batches.pop() if len(batches) == 1 else network.layers[0].N,
+        rows=tuple(rows),
+        params_other=network.params_other,
+        params_by_kind=network.params_by_kind,
+        not_counted={} if chosen and options.operators == "all" else network.not_counted,
+        other_traffic_bytes=None if backend.maps else _other_traffic_bytes(plan),
+        mac_units=accelerator.mac_units if accelerator else None,
+        area_um2=_area_um2(plan),
+        peak_activation_bytes=coarse.peak_activation_bytes(network, accelerator),
+        chip=accelerator,
+        tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
+        provenance=_provenance(plan, options, backend, rows, reason, chosen),
+        operators=chosen.operators if chosen else (),
+        occupancy=chosen.occupancy if chosen and options.activations == "resident" else None,
+    )
+
+
+def _other_traffic_bytes(plan: Plan) -> float:
+    """Of operators without a row, beside the compulsory traffic of the rows: at a level without mappings."""
+    width = max(coarse.bits_of(layer, plan.accelerator).inputs for layer in plan.network)
+    return coarse.other_traffic_bytes(plan.network.other, width)
+
+
+def _area_um2(plan: Plan) -> float | None:
+    """The chip's area; where layers differ in word widths, of the chip that serves the widest, its accumulators included."""
+    areas = []
+    for layer in plan.network if plan.accelerator else ():
+        chip = plan.chip(layer)
+        areas.append(chip_area_um2(chip.accelerator, widened(chip.table, chip.accelerator, layer)))
+    known = [area for area in areas if area is not None]
+    return max(known) if known and len(known) == len(areas) else None
+
+
+def _provenance(
+    plan: Plan, options: CostOptions, backend: CostBackend, rows: Sequence[LayerCost], reason: str, chosen: Chosen | None
+) -> dict[str, Any]:
+    from hwflow.version import __version__
+
+    content: dict[str, Any] = {
+        "hwflow": __version__,
+        "asked_level": options.level,
+        "engines": sorted({row.engine for row in rows}),
+        "energy": _energy_provenance(plan, rows),
+        "assumption": _assumption(options, chosen),
+        "fallback": reason or None,
+    }
+    if plan.accelerator is not None:
+        content["accelerator"] = {
+            "name": plan.accelerator.name,
+            "fingerprint": plan.accelerator.fingerprint,
+            "changes": plan.accelerator.changes,
+        }
+    if plan.network.notes:
+        content["network_notes"] = list(plan.network.notes)
+    if plan.accelerator is not None:
+        content |= plan.accelerator.origin
+    if backend.maps and plan.accelerator is not None:
+        content |= {
+            "dataflow": options.dataflow or plan.accelerator.dataflow,
+            "objective": options.objective,
+            "effort": options.effort,
+            "ragged": options.ragged,
+        }
+    if chosen is not None:
+        content |= {"activations": options.activations, "operators": options.operators}
+    if backend.external:
+        content["mapper"] = options.mapper
+    return content
+
+
+def _assumption(options: CostOptions, chosen: Chosen | None) -> str:
+    if chosen is None or options.activations == "dram":
+        return ASSUMPTION
+    occupancy = chosen.occupancy
+    count, stayed = len(occupancy.tensors), len(occupancy.stayed)
+    if occupancy.why:
+        return f"nothing can stay on the chip ({occupancy.why}): {ASSUMPTION}"
+    if not stayed:
+        return f"nothing stays on the chip: {ASSUMPTION}"
+    proof = "" if occupancy.proven else " (not proven to be the best choice)"
+    return (
+        f"{stayed} of {count} tensors between operations stay in {' and '.join(occupancy.memories)}{proof}; the others, the "
+        "weights, and the network's inputs and results are read from or written to DRAM by every layer"
+    )
+
+
+def _energy_provenance(plan: Plan, rows: Sequence[LayerCost]) -> dict[str, Any]:
+    tables: dict[str, EnergyTable] = {chip.accelerator.fingerprint: chip.table for chip in plan.chips.values()}
+    details = next((dict(t.provenance) for t in tables.values() if t.provenance), {})
+    return {"sources": sorted({row.energy_source for row in rows}), "unit": rows[0].energy_unit, **details}
+
+
+__all__ = ["assemble"]

@@ -1,0 +1,267 @@
+"""The network as a whole on its chip: which tensors stay, what its layers and other operators cost then, and why.
+
+Prices that the best choice does not need are not computed: `hwflow.cost.assignment` names those that it does, until all are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hwflow.cost import coarse, residency
+from hwflow.cost.assignment import Ask, Assignment, Price, Problem, ask_of, left, solve
+from hwflow.cost.chip import Chip
+from hwflow.cost.operators import Share, check_priced, fusions, operations_of, operator_cost
+from hwflow.cost.options import CostOptions
+from hwflow.cost.plan import Plan
+from hwflow.cost.residency import Homes
+from hwflow.cost.tensor_lives import Lives
+from hwflow.cost.variant_prices import Answer, Searched, VariantPrices
+from hwflow.errors import InputError
+from hwflow.layers import Layer, Tensor
+from hwflow.occupancy import Occupancy, OperationTiles, OperatorCost, TensorStay
+from hwflow.results import LayerCost
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A layer as it runs: on the chip with the room that others leave, and what the search found."""
+
+    layer: Layer
+    chip: Chip
+    answer: Answer
+
+    @property
+    def cost(self) -> LayerCost:
+        """Of the layer."""
+        assert self.answer.cost is not None
+        return self.answer.cost
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network's layers as they run, by their place among its rows; operators with a price; what lies where."""
+
+    placed: Mapping[int, Placed]
+    operators: tuple[OperatorCost, ...]
+    occupancy: Occupancy
+
+
+def choose(plan: Plan, options: CostOptions, search: Searched) -> Chosen:
+    """The choice of least objective.
+
+    Raises:
+        InputError: where it is not known which operator of the network reads what, or an operator has no price.
+        HwflowError: where a layer cannot be mapped with everything in DRAM, or a search fails.
+    """
+    case = Case.of(plan, options, search)
+    problem = case.lives.problem
+    case.learn([ask_of(problem, step, frozenset()) for step in range(len(problem.steps))])
+    while True:
+        found = solve(problem, case, options.objective)
+        if not found.unknown:
+            return case.chosen(found)
+        case.learn(found.unknown)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Prices of a network's operations (`hwflow.cost.assignment.Prices`)."""
+
+    lives: Lives
+    plan: Plan
+    homes: Homes
+    variants: VariantPrices
+
+    @classmethod
+    def of(cls, plan: Plan, options: CostOptions, search: Searched) -> Case:
+        """That of a network on a chip; see `choose` for what it raises."""
+        network, accelerator = plan.network, plan.accelerator
+        assert accelerator is not None
+        if network.graph is None:
+            raise InputError(
+                f"network {network.name}: it is not known which operator reads what, so neither what stays on the chip "
+                "(activations 'resident') nor what operators move (operators 'all') can be told. Use 'dram' and 'mac', or "
+                "state `inputs` in the layer list."
+            )
+        if options.operators == "all":
+            check_priced(network, accelerator.name, accelerator.vector_unit)
+        homes = residency.homes_of(accelerator)
+        widths = [coarse.bits_of(layer, accelerator) for layer in network]
+        lives = Lives.of(network, network.graph, homes, widths, asked=options.activations == "resident")
+        return cls(lives, plan, homes, VariantPrices(homes, options, search))
+
+    def price(self, ask: Ask) -> Price | None:
+        layer = self.lives.layer_of(ask.step)
+        if layer is None:
+            return self._operator_price(ask)
+        resident = self._resident(ask)
+        price = self.variants.price(layer, self.plan.chip(layer), resident, ask.room)
+        move = self._move(ask.step, resident)
+        if price is None or move is None:
+            return price
+        return price._replace(energy=price.energy + move.energy, cycles=price.cycles + move.cycles)
+
+    def least(self, step: int) -> Price:
+        layer, problem = self.lives.layer_of(step), self.lives.problem
+        if layer is None:
+            return self._operator_price(Ask(step, (True,) * len(problem.steps[step].tensors), ()))
+        own = [role for tensor, role in self.lives.operands(step) if tensor in problem.candidates]
+        some = [(), *((role,) for role in own), *([tuple(own)] if len(own) > 1 else [])]
+        bounds = [self.variants.least(layer, self.plan.chip(layer), resident) for resident in some]
+        return Price(min(energy for energy, _ in bounds), min(cycles for _, cycles in bounds))
+
+    def learn(self, asks: Sequence[Ask]) -> None:
+        """Have searched what is asked of layers."""
+        wanted = []
+        for ask in asks:
+            layer = self.lives.layer_of(ask.step)
+            if layer is not None:
+                wanted.append((layer, self.plan.chip(layer), self._resident(ask), ask.room))
+        self.variants.learn(wanted)
+
+    def _resident(self, ask: Ask) -> tuple[Tensor, ...]:
+        """The tensors of a layer that stay."""
+        roles = dict(self.lives.operands(ask.step))
+        tensors = self.lives.problem.steps[ask.step].tensors
+        return tuple(roles[tensor] for tensor, stays in zip(tensors, ask.stays, strict=True) if stays)
+
+    def _move(self, step: int, resident: tuple[Tensor, ...]) -> residency.Move | None:
+        tensor = self.lives.moved(step)
+        layer = self.lives.layer_of(step)
+        if tensor is None or layer is None or "outputs" not in resident:
+            return None
+        return residency.move_of(self.lives.bits[tensor], self.plan.chip(layer), self.homes)
+
+    @cached_property
+    def _fusions(self) -> dict[int, str]:
+        return fusions(self.lives.graph, self.plan.network)
+
+    def _operator_price(self, ask: Ask) -> Price:
+        cost = self._operator_cost(ask.step, dict(zip(self.lives.problem.steps[ask.step].tensors, ask.stays, strict=True)))
+        return Price(0.0, 0.0) if cost is None else Price(cost.energy, cost.cycles)
+
+    def _operator_cost(self, step: int, stays: Mapping[int, bool]) -> OperatorCost | None:
+        """Of an operation that is no layer; None where it has no price."""
+        if self.variants.options.operators == "mac":
+            return None
+        operation = self.lives.graph.operations[step]
+        op, note = self.plan.network.other[operation.row], self._fusions.get(step, "")
+        reads = self._shares(operation.reads, op.words_in, stays)
+        writes = self._shares(operation.writes, op.words_out, stays)
+        count = operations_of(op, len(operation.reads))
+        return operator_cost(op, count, reads, writes, self._chip_at(step), self.homes, note=note)
+
+    def _shares(self, tensors: Sequence[int], words: int, stays: Mapping[int, bool]) -> list[Share]:
+        """What an operator moves of each tensor, by their sizes; what it reads beyond them are constants, from DRAM."""
+        total = sum(self.lives.graph.words[tensor] for tensor in tensors)
+        shares = [
+            Share(
+                -(-self.lives.bits[t] * min(words, total) // total) if total else 0,
+                stays.get(t, False),
+            )
+            for t in tensors
+        ]
+        if words > total:
+            width = max((self.lives.widths[t] for t in tensors), default=self.lives.widths[0])
+            shares.append(Share((words - total) * width, stays=False))
+        return shares
+
+    def _chip_at(self, step: int) -> Chip:
+        """The chip at the word widths of the layer before, whose results an operator usually reads."""
+        layers = (self.lives.layer_of(s) for s in range(step, -1, -1))
+        return self.plan.chip(next((layer for layer in layers if layer), self.plan.network.layers[0]))
+
+    # The answer ------------------------------------------------------------------------------------------------------
+
+    def chosen(self, found: Assignment) -> Chosen:
+        """The layers, the moves and the memories of a choice all of whose prices are known."""
+        problem = self.lives.problem
+        placed: dict[int, Placed] = {}
+        operators, tiles = [], []
+        energy = cycles = 0.0
+        for step, operation in enumerate(self.lives.graph.operations):
+            layer, ask, name = self.lives.layer_of(step), ask_of(problem, step, found.stays), self.lives.name_of(step)
+            plain = self.price(ask_of(problem, step, frozenset()))
+            assert plain is not None
+            energy, cycles = energy + plain.energy, cycles + plain.cycles
+            if layer is None:
+                tiles.append(OperationTiles(name))
+                stays = dict(zip(problem.steps[step].tensors, ask.stays, strict=True))
+                operators += [cost] if (cost := self._operator_cost(step, stays)) else []
+                continue
+            resident, chip = self._resident(ask), self.plan.chip(layer)
+            answer = self.variants.best(layer, resident, ask.room)
+            seen = residency.resident_chip(chip, self.homes, resident, ask.room)
+            assert answer is not None
+            assert seen is not None
+            placed[operation.row] = Placed(layer, seen, answer)
+            tiles.append(OperationTiles(name, self._own_tiles(step, answer, resident)))
+            if move := self._move(step, resident):
+                operators.append(residency.move_cost(name, move, chip, self.homes))
+        return Chosen(
+            placed,
+            tuple(operators),
+            Occupancy(
+                {memory.name: size // 8 for memory, size in zip(self.homes.memories, self.homes.sizes, strict=True)},
+                tuple(tiles),
+                self._stays(problem, found),
+                found.proven,
+                energy,
+                cycles,
+                self.homes.why,
+            ),
+        )
+
+    def _own_tiles(self, step: int, answer: Answer, resident: tuple[Tensor, ...]) -> dict[str, int]:
+        """What a layer takes of the memories beside the tensors that stay: of those that it reads only the padding."""
+        sizes = {role: self.lives.bits[tensor] for tensor, role in self.lives.operands(step) if role in resident}
+        return {
+            memory.name: sum(max(0, bits - sizes.get(tensor, 0)) for tensor, bits in tile.items()) // 8
+            for memory, tile in zip(self.homes.memories, answer.tiles, strict=True)
+        }
+
+    def _stays(self, problem: Problem, found: Assignment) -> tuple[TensorStay, ...]:
+        lives, result = self.lives, []
+        for tensor, (first, last) in sorted(enumerate(lives.spans), key=lambda item: (item[1], item[0])):
+            if last < first:
+                continue
+            stays = tensor in found.stays
+            result.append(
+                TensorStay(
+                    name="input" if tensor in lives.graph.inputs else lives.name_of(first),
+                    size_bytes=self._size(lives.bits[tensor]),
+                    first=first,
+                    last=last,
+                    memory=self.homes.memories[0].name if stays else None,
+                    written=self.homes.memories[-1].name if stays and self._move(first, ("outputs",)) else None,
+                    reason="" if stays else self._why_not(problem, found, tensor),
+                )
+            )
+        return tuple(result)
+
+    def _size(self, bits: int) -> int:
+        """In bytes, in whole rows of the memory in which tensors stay if there is one."""
+        return -(-(self.homes.rows(bits, 0) if self.homes.memories else bits) // 8)
+
+    def _why_not(self, problem: Problem, found: Assignment, tensor: int) -> str:
+        """Why a tensor does not stay beside those that do."""
+        lives = self.lives
+        if tensor in lives.reasons:
+            return lives.reasons[tensor]
+        for step in range(lives.spans[tensor][0], lives.spans[tensor][1] + 1):
+            for with_it, told in ((frozenset({tensor}), ""), (found.stays | {tensor}, self._beside(found, step))):
+                if left(problem, step, with_it) is None:
+                    return f"no room for it{told} while {lives.name_of(step)} runs"
+                if self.price(ask_of(problem, step, with_it)) is None:
+                    rest = told.replace(" beside", " and")
+                    return f"{lives.name_of(step)} cannot run in the room that is left beside it{rest}"
+        return "DRAM costs less, or as much"
+
+    def _beside(self, found: Assignment, step: int) -> str:
+        alive = [t for t in sorted(found.stays) if t in self.lives.problem.steps[step].held]
+        return f" beside {', '.join(self.lives.name_of(self.lives.spans[t][0]) for t in alive)}" if alive else ""
+
+
+__all__ = ["Chosen", "Placed", "choose"]

@@ -1,0 +1,184 @@
+"""Tensors that stay on the chip between layers: where they can lie, and what a layer costs beside them.
+
+A tensor is written as outputs of one layer and read as inputs of others. It can stay where a memory on the chip, of which
+there is one instance, keeps outputs and one keeps inputs. Where these are two, it is written into the first and moved to the
+second at the price of a read and a write of each word before the next operation runs.
+
+A layer reads and writes tensors that stay as a mapping whose DRAM level bypasses them, so that the memory is their outermost
+store and holds them whole; Timeloop judges such mappings as they are. What other tensors take, in whole rows, is taken off the
+memory's size for the search; energies are those of the whole memory. A layer's input in Timeloop is the hull that its windows
+span, padding included: the layer holds that while it runs, the operations between hold the tensor without padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from hwflow.cost.assignment import Room
+from hwflow.cost.chip import Chip
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.components import Memory
+from hwflow.hardware.stored_bits import stored_bits
+from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
+from hwflow.mapping import Mapping as LayerMapping
+from hwflow.occupancy import OperatorCost
+
+
+@dataclass(frozen=True)
+class Homes:
+    """The memories in which tensors stay: read as inputs from the first, written as outputs into the last.
+
+    These can be the same, and there can be none, for the reason `why`.
+    """
+
+    memories: tuple[Memory, ...]
+    why: str = ""
+
+    @property
+    def sizes(self) -> Room:
+        """In bits."""
+        return tuple(memory.size_bits or 0 for memory in self.memories)
+
+    def place(self, tensor: Tensor) -> int:
+        """Of the memory of a layer's inputs or outputs among `memories`."""
+        return len(self.memories) - 1 if tensor == "outputs" else 0
+
+    def rows(self, bits: int, place: int) -> int:
+        """Bits of the whole rows that so many bits take."""
+        width = self.memories[place].width_bits
+        return -(-bits // width) * width
+
+
+def homes_of(accelerator: Accelerator) -> Homes:
+    """Where tensors can stay on a chip, or why they cannot."""
+    if accelerator.own_constraints is not None:
+        return Homes((), f"{accelerator.name} is described by Timeloop's files, in which no memory is made smaller")
+    found: list[Memory] = []
+    for tensor in ("inputs", "outputs"):
+        keepers = [lv for lv in accelerator.levels[1:] if lv.memory is not None and tensor in lv.memory.keeps]
+        if not keepers:
+            return Homes((), f"no memory on {accelerator.name} keeps {tensor}")
+        home = keepers[0]
+        if home.instances > 1:
+            return Homes(
+                (),
+                f"the outermost memory on {accelerator.name} that keeps {tensor} is {home.name}, of which there are "
+                f"{home.instances}, so that a tensor would lie in parts",
+            )
+        assert home.memory is not None
+        found.append(home.memory)
+    return Homes(tuple(found[:1] if found[0] == found[1] else found))
+
+
+def resident_chip(chip: Chip, homes: Homes, resident: Sequence[Tensor], room: Room) -> Chip | None:
+    """The chip as a layer sees it whose `resident` tensors stay, with `room` bits left by others; None where that is less than
+    a row of a memory."""
+    changes = {}
+    for memory, size, bits in zip(homes.memories, homes.sizes, room, strict=True):
+        own = chip.accelerator[memory.name]
+        assert isinstance(own, Memory)
+        words = bits // own.width_bits * own.block_words
+        if words == 0:
+            return None
+        if bits < size:
+            changes[f"{memory.name}.size_words"] = words
+    if not changes:
+        return replace(chip, resident=tuple(resident))
+    smaller = chip.accelerator.with_(changes)
+    levels = {level.name: level for level in smaller.levels}
+    constraints = tuple(replace(rule, level=levels[rule.level.name]) for rule in chip.constraints)
+    return replace(chip, accelerator=smaller, constraints=constraints, resident=tuple(resident))
+
+
+def tiles_of(layer: Layer, chip: Chip, mapping: LayerMapping, homes: Homes) -> tuple[dict[Tensor, int], ...]:
+    """Bits that each tensor's tile takes of each memory while a layer runs, double buffers included, in whole rows together.
+
+    Tiles are taken at the bounds of their loops, those of ragged mappings at full passes.
+    """
+    extents = dict.fromkeys(DIMS, 1)
+    found: dict[str, dict[Tensor, int]] = {}
+    for mapped in reversed(mapping.levels):
+        for loop in mapped.loops:
+            extents[loop.dim] *= loop.bound
+        part = chip.accelerator[mapped.level] if mapped.keeps else None
+        if isinstance(part, Memory):
+            found[mapped.level] = {
+                t: math.ceil(_hull(layer, t, extents) * part.buffering * _width(part, layer, t))
+                for t in TENSORS
+                if t in mapped.keeps
+            }
+    return tuple(found.get(memory.name, {}) for memory in homes.memories)
+
+
+def least_room(layer: Layer, chip: Chip, homes: Homes, resident: Sequence[Tensor]) -> Room:
+    """Bits of each memory that any mapping takes: a tensor that stays is held whole, of all others a word."""
+    found = []
+    for place, memory in enumerate(homes.memories):
+        part = chip.accelerator[memory.name]
+        assert isinstance(part, Memory)
+        whole = {d for t in resident if homes.place(t) == place for d in layer.relevant(t)}
+        extents = {d: n if d in whole else 1 for d, n in layer.dims.items()}
+        bits = sum(math.ceil(_hull(layer, t, extents) * part.buffering * _width(part, layer, t)) for t in part.keeps)
+        found.append(homes.rows(bits, place))
+    return tuple(found)
+
+
+def _width(memory: Memory, layer: Layer, tensor: Tensor) -> int:
+    """Bits that are set aside for an element: outputs are sums before they are complete."""
+    return stored_bits(memory, layer).sums[TENSORS.index(tensor)]
+
+
+def _hull(layer: Layer, tensor: Tensor, extents: Mapping[Dim, int]) -> int:
+    axes = layer.projections[tensor]
+    return math.prod(1 + sum(term.coefficient * (extents[term.dim] - 1) for term in axis) for axis in axes)
+
+
+class Move(NamedTuple):
+    """What it takes to bring a tensor from the memory of outputs to that of inputs."""
+
+    energy: float
+    cycles: int
+
+
+def move_of(bits: int, chip: Chip, homes: Homes) -> Move | None:
+    """The move of a tensor; None where both memories are one. Reads and writes of the two overlap; the slower sets the pace."""
+    if len(homes.memories) < 2:
+        return None
+    target, source = (chip.accelerator[memory.name] for memory in homes.memories)
+    assert isinstance(source, Memory)
+    assert isinstance(target, Memory)
+    parts = chip.table.parts
+    energy = parts[source.name].read * -(-bits // source.width_bits) + parts[target.name].write * -(-bits // target.width_bits)
+    paces = [pace(chip.accelerator, source, -(-bits // source.word_bits), 0)]
+    paces.append(pace(chip.accelerator, target, 0, -(-bits // target.word_bits)))
+    return Move(energy, max(paces))
+
+
+def pace(accelerator: Accelerator, memory: Memory, reads: int, writes: int) -> int:
+    """Cycles that a memory's bandwidths take for so many words."""
+    both = accelerator.words_per_cycle(memory)
+    limits = ((memory.read_words_per_cycle, reads), (memory.write_words_per_cycle, writes), (both, reads + writes))
+    return max((math.ceil(round(words / limit, 6)) for limit, words in limits if limit is not None), default=0)
+
+
+def move_cost(name: str, move: Move, chip: Chip, homes: Homes) -> OperatorCost:
+    """A move as a row beside the layers."""
+    target, source = (memory.name for memory in homes.memories)
+    return OperatorCost(
+        name=name,
+        type="Move",
+        operations=0,
+        energy=move.energy,
+        energy_unit=chip.table.unit,
+        energy_by_part={f"{source} to {target}": move.energy},
+        cycles=move.cycles,
+        latency_s=move.cycles * chip.accelerator.cycle_s,
+        dram_bytes=0.0,
+        note=f"from {source} to {target}",
+    )
+
+
+__all__ = ["Homes", "Move", "homes_of", "least_room", "move_cost", "move_of", "pace", "resident_chip", "tiles_of"]
