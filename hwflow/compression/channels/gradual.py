@@ -92,7 +92,7 @@ def _growing(*, pick: bool) -> Callable[[Setting], GrowingRegularization]:
         _check_descent(given.recipe)
         picked = len(rates) // 4 if pick else 0
         rest = rates[picked:]
-        ramp = asked.ramp_steps or _ramp(rest, asked, given)
+        ramp = asked.ramp_steps or _ramp(rest, given)
         _check_fits("ramp_steps", ramp, len(rest), given)
         check_ramp(ramp, asked.interval)
         growth = asked.growth or growth_for(_SHRINKAGE, rest[:ramp], momentum, asked.interval)
@@ -108,13 +108,14 @@ def _growing(*, pick: bool) -> Callable[[Setting], GrowingRegularization]:
     return made
 
 
-def _ramp(rates: Sequence[float], asked: GradualSettings, given: Setting) -> int:
-    """The least ramp from a share of the steps on whose growth is stable."""
-    interval, momentum = asked.interval, given.recipe.momentum
+def _ramp(rates: Sequence[float], given: Setting) -> int:
+    """The least ramp from a share of the steps on whose growth is stable; with a growth that was given, that share."""
+    interval, momentum = given.asked.interval, given.recipe.momentum
     first = max(LEAST_INTERVALS * interval, int(_RAMP * len(rates)))
+    if given.asked.growth is not None:
+        return first
     for ramp in range(first, len(rates) + 1):
-        growth = asked.growth or growth_for(_SHRINKAGE, rates[:ramp], momentum, interval)
-        if growth <= largest_growth(ramp, interval, max(rates), momentum):
+        if growth_for(_SHRINKAGE, rates[:ramp], momentum, interval) <= largest_growth(ramp, interval, max(rates), momentum):
             return ramp
     raise InputError(
         f"regularisation cannot grow in {len(rates)} steps as it has to: it grows every {interval} steps, at least "

@@ -51,7 +51,8 @@ class TorchPruningGuest(Method):
         self._problem = PruningEnv(self._allocated.costs, lambda _: 0.0, task.budgets, metric=asked.metric)
         if task.recipe.patience is not None:
             raise InputError(f"patience is {task.recipe.patience}; {self.name} trains to the end. Leave patience out.")
-        self._cut(task, task.model)
+        if self.name != "tp-lamp":  # what it keeps of each layer follows from weights, which may not be there yet
+            self._cut(task, task.model)
 
     def compress(self, task: Task) -> Compressed:
         """Trained with the penalty where there is one, cut, and fine-tuned."""

@@ -186,6 +186,7 @@ def compress_many(
         "seeds": list(seeds),
         "budgets": list(dict.fromkeys(run.budget for run in runs)),
         "epochs": asked.tuning.epochs if asked.tuning else 0,
+        **({} if allocate == "uniform" else {"allocate": allocate}),
         "settings": asked.to_data(),
         "versions": {"hwflow": __version__, "torch": torch.__version__},
     }
@@ -197,7 +198,7 @@ def compress_many(
                 bar(0, 0, f"checking {run.name} at {run.budget}")
             check(model, loaded, chip, run.settings(asked, asked.tuning), store=store, notify=notify)
         base = _base(model, loaded, weights, training, place, bar)
-        scratch = _scratch(asked, loaded, module, base)
+        scratch = _scratch(asked, module, base)
         records: dict[Entry, dict[str, Any]] = {run: _record(run, folder) for run, folder in done.items()}
         for number, run in enumerate(runs, start=1):
             if run not in done:
@@ -346,7 +347,7 @@ def _base(
     return file
 
 
-def _scratch(asked: Settings, data: Data, model: nn.Module, base: Path | None) -> Recipe:
+def _scratch(asked: Settings, model: nn.Module, base: Path | None) -> Recipe:
     """The recipe of the small network from fresh weights: as many epochs as the unpruned network and a method have together."""
     assert asked.tuning is not None
     epochs = asked.tuning.epochs

@@ -15,9 +15,11 @@ from torch import nn
 import hwflow
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.planned import OneShot
+from hwflow.compression.contest.contest import _scratch
 from hwflow.compression.contest.entries import entries
 from hwflow.compression.method import Compressed, Task
 from hwflow.compression.registry import METHODS
+from hwflow.compression.settings import Settings
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import HwflowError, InputError
 from hwflow.reporting import write_report
@@ -164,10 +166,9 @@ def test_a_run_that_fails_is_recorded_and_the_others_go_on(data: Data, tmp_path:
 
 def test_the_small_network_from_scratch_trains_as_long_as_all_together(data: Data, tmp_path: Path) -> None:
     train(network(), data, recipe=Recipe(**{**vars(TUNING), "epochs": 3}), output=tmp_path / "w.pt", progress=False)
-    contest = hold(data, tmp_path / "c", ["l1"], weights=tmp_path / "w.pt")
-    trained = contest.to_frame().set_index("name")["images_trained"]
-    assert trained["scratch"] == (3 + 2) * 72
-    assert trained["l1"] == 2 * 72
+    asked = Settings(levels=("coarse",), tuning=TUNING)
+    assert _scratch(asked, network(), tmp_path / "w.pt").epochs == 3 + 2
+    assert _scratch(asked, network(), None).epochs == 2
 
 
 def test_the_pages_own_method_joins(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
