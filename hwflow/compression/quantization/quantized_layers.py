@@ -1,3 +1,4 @@
+# mypy: allow-subclassing-any
 """Convolutions and linear layers with 8-bit inputs and coded weights, that train by the straight-through estimator."""
 
 from __future__ import annotations
