@@ -163,4 +163,4 @@ def _horowitz(mac: MacUnit) -> float:
     if mac.arithmetic == "shift2":
         return 2 * shift + add * (shifted + 1 + mac.adder_bits)
     exponent = math.log(_HOROWITZ_MULTIPLY / _HOROWITZ_MULTIPLY_8, 4)
-    return float(_HOROWITZ_MULTIPLY * (bits / 32) ** exponent + add * mac.adder_bits)
+    return _HOROWITZ_MULTIPLY * float((bits / 32) ** exponent) + add * mac.adder_bits
