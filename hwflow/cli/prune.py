@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
 
-SEARCHES = ("agent", "evolution", "exact", "global", "greedy", "legr", "model", "random", "uniform")
+SEARCHES = ("agent", "evolution", "exact", "global", "greedy", "guided", "legr", "model", "random", "uniform")
 """The names of `hwflow.compression.search.registry.SEARCHERS` as users are told of them, which needs no torch."""
 
 

@@ -109,7 +109,7 @@ PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_
             ["--metric latency changes nothing beside --budget energy=0.5"],
         ),
         ([*PRUNE, "--level", "mid", "--levels", "coarse,mid"], ["--level mid changes nothing beside --levels"]),
-        ([*PRUNE, "--baselines", "many"], ["unknown set of baselines 'many'", "none, quick, all"]),
+        ([*PRUNE, "--baselines", "many"], ["unknown set of baselines 'many'", "all, none, quick"]),
         ([*PRUNE, "--plan", "uniform", "--episodes", "9"], ["--episodes 9 changes nothing beside --plan uniform"]),
         ([*PRUNE, "--plan", "uniform", "--search", "random"], ["--search random changes nothing beside --plan uniform"]),
         ([*PRUNE, "--searcher", "dpg"], ["unknown searcher 'dpg'. Did you mean 'ddpg'"]),

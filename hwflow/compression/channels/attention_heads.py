@@ -27,18 +27,19 @@ def head_groups(model: nn.Module, order: Iterable[str]) -> list[Group]:
     another in one layer or in several, in heads of equal size, and then the output projection, which runs last.
 
     Args:
-        order: the modules that execute products, in order of execution.
+        order: the modules, and products without one, in order of execution.
     """
     projections: dict[str, list[str]] = {}
+    modules = dict(model.named_modules())
     for name in order:
         projections.setdefault(name.rpartition(".")[0], []).append(name)
     found = []
-    for name, module in model.named_modules():
+    for name, module in modules.items():
         if type(module) in (nn.MultiheadAttention, NarrowAttention):
             found += _of_pytorch(name, module) if name in projections.get(name.rpartition(".")[0], []) else []
             continue
         attribute = next((a for a in _HEADS if _is_count(getattr(module, a, None))), None)
-        linear = [n for n in projections.get(name, []) if type(model.get_submodule(n)) is nn.Linear]
+        linear = [n for n in projections.get(name, []) if type(modules.get(n)) is nn.Linear]
         if attribute is not None and len(linear) > 1:
             group = _group(model, name, attribute, linear)
             found += [] if group is None else [group]
