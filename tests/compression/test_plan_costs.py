@@ -62,7 +62,10 @@ def peak(costs: PlanCosts, plan: dict[str, int]) -> float:
     return costs.metric(costs.totals(tuple(plan[group.name] for group in costs.groups)), "peak_activation_bytes")
 
 
-@pytest.mark.parametrize("name", MODELS)
+_CASES = [pytest.param(name, marks=[pytest.mark.slow] if name == "mobilenet_v2" else []) for name in MODELS]
+
+
+@pytest.mark.parametrize("name", _CASES)
 def test_a_plan_needs_what_importing_the_pruned_network_says(name: str) -> None:
     make, streams = MODELS[name]
     model = make()

@@ -49,7 +49,7 @@ def assert_exact(model: nn.Module, grouping: Grouping, shape: tuple[int, ...], c
 
 # The zoo -------------------------------------------------------------------------------------------------------------
 
-_SLOW = {"resnet50", "vgg16", "alexnet", "deeplabv3_resnet50"}
+_SLOW = {"resnet50", "resnet56", "vgg16", "alexnet", "mobilenet_v2", "deeplabv3_resnet50"}
 _ZOO = [pytest.param(name, marks=[pytest.mark.slow] if name in _SLOW else []) for name in model_zoo.NAMES]
 
 

@@ -60,6 +60,7 @@ def test_bounds_above_one_are_told_apart() -> None:
     assert model.upper_confidence_bound([0.4]) > model.upper_confidence_bound([0.3]) > 1.0
 
 
+@pytest.mark.slow
 def test_imagined_walks_find_better_plans_with_as_many_measurements() -> None:
     """Ten groups under a budget: most of what the plain agent misses is found. No plan is measured twice, and only plans that
     became episodes are measured."""

@@ -42,7 +42,7 @@ def episode(env: PruningEnv, agent: Agent, *, explore: bool = True) -> tuple[lis
     return actions, reward
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_it_learns_a_toy(seed: int) -> None:
     """Eight groups whose best shares differ: it comes far nearer to them than as many random plans, and its policy has learned
     from that: it beats keeping half of everything, which is where an untrained one stands."""
