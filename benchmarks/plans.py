@@ -247,7 +247,8 @@ def _final(record: Record) -> float:
 
 def _apart(runs: dict[int, Record], best: dict[int, Record]) -> str:
     """The paired difference to the best searcher; a plan that depends on no seed is paired with each of them."""
-    alone = next(iter(runs.values())) if len(runs) == 1 else None
+    first = next(iter(runs.values()))
+    alone = first if list(first["judged"]) == ["0"] else None
     apart = [_final(runs.get(seed) or alone) - _final(other) for seed, other in best.items() if seed in runs or alone]  # type: ignore[arg-type]
     if len(apart) < 2:
         return f"{apart[0]:+.2f}" if apart else ""
