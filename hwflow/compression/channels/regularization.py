@@ -8,6 +8,7 @@ of steps; here the growth follows from the number of steps that there are.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,8 +120,9 @@ class _Growing(TrainingHook):
         mask = _mask(len(size), removed).to(size.device)
         return int((size[mask] < GONE * size[~mask].mean()).sum())
 
+    @abstractmethod
     def _grow(self, name: str, units: Units, step: int) -> None:
-        raise NotImplementedError
+        """Change the lambda of a group's units before a step."""
 
     def identity(self) -> Mapping[str, str]:
         """The settings and the numbers of units."""
