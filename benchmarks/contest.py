@@ -4,7 +4,8 @@ ResNet-20 on 5,000 training images of Fashion-MNIST, on eyeriss, at a quarter, a
 start from one network, have the same number of epochs, and are run with three seeds, all methods of a seed before the next.
 torch-pruning's methods leave residual streams whole and have a contest of their own, at half of the energy: `--methods
 tp-group-norm tp-growing tp-lamp --budgets energy=0.5 --output runs/guests`. What was interrupted goes on; `--record FOLDER`
-copies the results that the documentation shows. One thread: accuracies are the same bits only for one number of threads.
+copies the results that the documentation shows, and `--table FOLDER` prints their table. One thread: accuracies are the
+same bits only for one number of threads.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import torch
 
@@ -24,6 +26,8 @@ from hwflow.compression.settings import Settings
 from hwflow.datasets import Data
 from hwflow.datasets.split import stratified
 from hwflow.network.load import load_module
+from hwflow.reporting.compression.contest_records import read_contest
+from hwflow.reporting.compression.contest_report import differences
 from hwflow.training.recipe import default_recipe
 
 HERE = Path("runs/contest")
@@ -41,6 +45,29 @@ def fewer(data: Data, count: int = IMAGES) -> Data:
     return replace(data, name=f"{data.name}, {count:,} images", train=data.train.subset(chosen))
 
 
+def table(folder: Path) -> str:
+    """The results of a contest in Markdown, as far as it has come; methods by their mean accuracy at the first budget."""
+    found = read_contest(folder)
+    reference = found.config.reference
+    lines = [
+        f"| budget | method | seeds | test accuracy (%) | to {reference} (points) | energy | images trained on | evaluated |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for budget in found.budgets:
+        apart = differences(found, budget)
+        whole = next(run.before for run in found.runs if run.budget == budget and run.before is not None)
+        lines.append(f"| {budget} | unpruned | | {100 * whole:.2f} | | 1.000 | | |")
+        by = {name: runs for name in found.names if (runs := found.of(budget, name))}
+        means = {name: mean(run.accuracy or 0.0 for run in runs) for name, runs in by.items()}
+        for name in sorted(by, key=lambda name: -means[name]):
+            runs, difference = by[name], apart.get(name)
+            energy = mean(run.shares[found.config.level]["energy_pj"] or 0.0 for run in runs)
+            seen = [mean(getattr(run, field) for run in runs) for field in ("images_trained", "images_evaluated")]
+            cells = [budget, name, str(len(runs)), f"{100 * means[name]:.2f}", "" if difference is None else difference.text()]
+            lines.append(f"| {' | '.join([*cells, f'{energy:.3f}', *(f'{count:,.0f}' for count in seen)])} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,7 +80,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--record", type=Path, default=None, metavar="FOLDER", help="run nothing")
+    parser.add_argument("--table", type=Path, default=None, metavar="FOLDER", help="of recorded results; run nothing")
     asked = parser.parse_args()
+    if asked.table:
+        print(table(asked.table))
+        return
     if asked.record:
         asked.record.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
