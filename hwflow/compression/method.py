@@ -15,7 +15,7 @@ instance of its own. `tests/conformance` judges every method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -193,7 +193,9 @@ class Compressed:
             execution = self.executions.get(layer.name)
             rows += [sized] if execution is None else execution.rows(sized)
             other += () if execution is None else execution.other(sized)
-        return Network(name, tuple(rows), tuple(other), network.params_unread)
+        if self.executions:  # whose rows are not those of the graph
+            return replace(network, layers=tuple(rows), other=tuple(other), graph=None)
+        return replace(network, layers=tuple(rows))
 
 
 class Method(Protocol):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from hwflow.compression.budget import Budget, parse_budgets
+from hwflow.compression.budget import Budget, amount_of, parse_budgets
 from hwflow.compression.contest.entries import REFERENCE, SEARCH, Entry, entries
 from hwflow.compression.fine_tuning import default_tuning
 from hwflow.compression.folder import read_json, write_json
@@ -34,7 +34,6 @@ from hwflow.cost.inputs import accelerator_of
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.files import open_input, write_bytes, write_text
-from hwflow.metrics import BY_NAME
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
 from hwflow.progress import Shown, shown
@@ -282,10 +281,8 @@ def _record(run: Entry, folder: Path) -> dict[str, Any]:
 
 
 def _holds(budget: Budget, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    field = BY_NAME[budget.metric].field
-    if field == "energy_pj" and before.get(field) is None:
-        field = "energy_normalized"
-    return bool(after[field] <= budget.share * before[field])
+    old, new = (amount_of(totals, budget.metric) for totals in (before, after))
+    return old is not None and new is not None and new <= budget.share * old
 
 
 def _write(place: Path, records: Sequence[Mapping[str, Any]]) -> None:

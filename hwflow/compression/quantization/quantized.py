@@ -7,21 +7,22 @@ estimator). Normalization stays apart, in floating point, and biases keep their 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
 
+from hwflow.compression.budget import amount_of
 from hwflow.compression.decision import Decision
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.quantization.integers import ACTIVATION_BITS
 from hwflow.compression.quantization.quantized_layers import Code, input_scales, quantizable, quantize, store_codes
+from hwflow.compression.search.plan_space import unknown_metric
 from hwflow.cost.coarse import bits_of
 from hwflow.errors import InputError
 from hwflow.layers import Bits
-from hwflow.metrics import BY_NAME
 from hwflow.network import Network
 from hwflow.network.replica import replica
-from hwflow.results import NetworkCost
 from hwflow.training.score import modes_kept, placed
 
 _EDGES = Code("integer", 8)
@@ -65,7 +66,9 @@ class Quantization(Method):
         level = task.settings.levels[-1]
         before, after = (task.costs.networks(n)[0][level] for n in (network, with_widths(network, codes)))
         for budget in task.budgets:
-            old, new = (_metric(cost, budget.metric) for cost in (before, after))
+            old, new = (amount_of(cost.to_dict()["totals"], budget.metric) for cost in (before, after))
+            if old is None or new is None:
+                raise InputError(unknown_metric(budget.metric))
             if new > budget.share * old:
                 raise InputError(
                     f"the budget {budget} cannot be reached: {self.name} leaves {new / old:.3g} of the {budget.metric} at "
@@ -131,7 +134,7 @@ class Quantization(Method):
 def with_widths(network: Network, codes: Mapping[str, Code]) -> Network:
     """The rows of a network at the widths of codes, by name."""
     rows = [layer.with_(bits=_widths(codes[layer.name])) if layer.name in codes else layer for layer in network.layers]
-    return Network(network.name, tuple(rows), network.other, network.params_unread)
+    return replace(network, layers=tuple(rows))
 
 
 def _widths(code: Code) -> Bits:
@@ -140,8 +143,3 @@ def _widths(code: Code) -> Bits:
 
 def _options(bits: int, whole: int) -> tuple[int, ...]:
     return (bits, whole) if bits < whole else (bits,)
-
-
-def _metric(cost: NetworkCost, name: str) -> float:
-    value = getattr(cost, BY_NAME[name].field)
-    return float(cost.energy_normalized if value is None else value)  # type: ignore[arg-type]
