@@ -210,6 +210,8 @@ class Method(Protocol):
     """What the accelerator must have for its result to be worth what it is said to cost."""
     takes_plan: bool = False
     """Whether a plan can be given instead of being chosen by the method."""
+    refits: bool = False
+    """Whether it refits layers after surgery where `Settings.reconstruct` asks for it."""
 
     def prepare(self, task: Task) -> None:
         """Refuse what cannot be done before a network is trained for hours, by raising InputError."""

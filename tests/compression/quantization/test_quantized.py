@@ -96,9 +96,7 @@ def test_a_budget_out_of_reach_is_refused_before_training(data: Data) -> None:
 @pytest.mark.parametrize("energy", ["auto", "normalized"])
 def test_budgets_of_memory_and_of_products_are_in_one_unit(energy: str, data: Data) -> None:
     both = (Budget("peak_activation_bytes", 0.4), Budget("edp", 0.9))
-    with pytest.raises(
-        InputError, match=r"peak_activation_bytes=0\.4 cannot be reached: int8 leaves 0\.5 of the peak_activation"
-    ):
+    with pytest.raises(InputError, match=r"peak_activation_bytes=0\.4 cannot be reached: int8 leaves 0\.5 of"):
         compressed(data, "int8", "eyeriss", budgets=both, energy=energy)
     with pytest.raises(InputError, match=r"edp=0\.001 cannot be reached: int8 leaves 0\.[0-9]+ of the edp at coarse"):
         compressed(data, "int8", "eyeriss", budgets=(Budget("edp", 0.001),), energy=energy)
