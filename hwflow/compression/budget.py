@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwflow.errors import InputError, is_number, not_found
-from hwflow.metrics import ADDITIVE, BUDGETS, BY_NAME, MAPPED
+from hwflow.metrics import ADDITIVE, BUDGETS, BY_NAME, MAPPED, SLACK
 from hwflow.types import Objective
 
 METRICS = (*ADDITIVE, *(name for name in BUDGETS if name not in ADDITIVE))
@@ -34,6 +34,10 @@ class Budget:
                 f"the budget of {self.metric} is {self.share!r}; it must be a share of the unpruned network, above 0 and at "
                 "most 1: 0.5 for half of it."
             )
+
+    def held(self, before: float | None, after: float | None) -> bool:
+        """Whether a network keeps the budget, from both networks' amounts; not where one is unknown."""
+        return before is not None and after is not None and after <= self.share * before * (1 + SLACK)
 
     def __str__(self) -> str:
         return f"{self.metric}={self.share:g}"

@@ -179,23 +179,31 @@ class Compressed:
         Raises:
             InputError: for word widths or an execution of a row that the model does not have.
         """
-        network = Network.from_torch(self.model, input_shape, name=name)
-        if not self.bits and not self.executions:
-            return network
-        names = {layer.name for layer in network.layers}
-        for row in (*self.bits, *self.executions):
-            if row not in names:
-                raise not_found(f"row of the compressed {name}", row, names)
-        rows: list[Layer] = []
-        other = list(network.other)
-        for layer in network.layers:
-            sized = layer.with_(bits=self.bits[layer.name]) if layer.name in self.bits else layer
-            execution = self.executions.get(layer.name)
-            rows += [sized] if execution is None else execution.rows(sized)
-            other += () if execution is None else execution.other(sized)
-        if self.executions:  # whose rows are not those of the graph
-            return replace(network, layers=tuple(rows), other=tuple(other), graph=None)
-        return replace(network, layers=tuple(rows))
+        return running(Network.from_torch(self.model, input_shape, name=name), self.bits, self.executions)
+
+
+def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str, Execution]) -> Network:
+    """A network's rows with their word widths and as they run; see `Compressed`.
+
+    Raises:
+        InputError: for word widths or an execution of a row that it does not have.
+    """
+    if not bits and not executions:
+        return network
+    names = {layer.name for layer in network.layers}
+    for row in (*bits, *executions):
+        if row not in names:
+            raise not_found(f"row of the compressed {network.name}", row, names)
+    rows: list[Layer] = []
+    other = list(network.other)
+    for layer in network.layers:
+        sized = layer.with_(bits=bits[layer.name]) if layer.name in bits else layer
+        execution = executions.get(layer.name)
+        rows += [sized] if execution is None else execution.rows(sized)
+        other += () if execution is None else execution.other(sized)
+    if executions:  # whose rows are not those of the graph
+        return replace(network, layers=tuple(rows), other=tuple(other), graph=None)
+    return replace(network, layers=tuple(rows))
 
 
 class Method(Protocol):
@@ -225,5 +233,10 @@ class Method(Protocol):
         """The structure of the compressed network, from the uncompressed one and the plan; by default the same structure."""
         return model
 
+    def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
+        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: with their word
+        widths, and as they run. By default they are those of the model."""
+        return network
 
-__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task"]
+
+__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task", "running"]

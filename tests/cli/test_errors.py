@@ -115,7 +115,6 @@ PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_
         ([*PRUNE, "--searcher", "dpg"], ["unknown searcher 'dpg'. Did you mean 'ddpg'"]),
         ([*PRUNE, "--method", "chanels"], ["unknown method 'chanels'. Did you mean 'channels'"]),
         ([*PRUNE, "--method", "l1", "--search", "random"], ["--search random changes nothing beside --method l1"]),
-        ([*PRUNE, "--method", "l1", "--reconstruct", "plan"], ["reconstruct is 'plan', and the method l1 refits no layer"]),
         ([*PRUNE, "--plan", "p.json", "--budget", "0.4"], ["--budget 0.4 changes nothing beside --plan p.json"]),
         (["list", "network"], ["unknown list 'network'. Did you mean 'networks'"]),
     ],

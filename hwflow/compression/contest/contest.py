@@ -281,8 +281,7 @@ def _record(run: Entry, folder: Path) -> dict[str, Any]:
 
 
 def _holds(budget: Budget, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    old, new = (amount_of(totals, budget.metric) for totals in (before, after))
-    return old is not None and new is not None and new <= budget.share * old
+    return budget.held(*(amount_of(totals, budget.metric) for totals in (before, after)))
 
 
 def _write(place: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -7,14 +7,13 @@ estimator). Normalization stays apart, in floating point, and biases keep their 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
 
 from hwflow.compression.budget import amount_of
 from hwflow.compression.decision import Decision
-from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.method import Compressed, Method, Task, running
 from hwflow.compression.quantization.integers import ACTIVATION_BITS
 from hwflow.compression.quantization.quantized_layers import Code, input_scales, quantizable, quantize, store_codes
 from hwflow.compression.search.plan_space import unknown_metric
@@ -62,14 +61,14 @@ class Quantization(Method):
     def prepare(self, task: Task) -> None:
         """Refuse networks without such layers, chips that cannot compute the widths, and budgets that these do not reach."""
         network = Compressed(task.model, {}).network(task.input_shape, task.name)
-        codes = self._codes(task, network)
+        widths = {name: code.bits for name, code in self._codes(task, network).items()}
         level = task.settings.levels[-1]
-        before, after = (task.costs.networks(n)[0][level] for n in (network, with_widths(network, codes)))
+        before, after = (task.costs.networks(n)[0][level] for n in (network, self.costed(network, widths)))
         for budget in task.budgets:
             old, new = (amount_of(cost.to_dict()["totals"], budget.metric) for cost in (before, after))
             if old is None or new is None:
                 raise InputError(unknown_metric(budget.metric))
-            if new > budget.share * old:
+            if not budget.held(old, new):
                 raise InputError(
                     f"the budget {budget} cannot be reached: {self.name} leaves {new / old:.3g} of the {budget.metric} at "
                     f"{level}. It changes widths alone; raise the budget, or take a method that removes channels."
@@ -105,7 +104,7 @@ class Quantization(Method):
             {name: code.bits for name, code in codes.items()},
             decisions,
             tuning=tuning,
-            bits={name: _widths(code) for name, code in codes.items()},
+            bits={name: _widths(code.bits) for name, code in codes.items()},
             summary={"weights": self.about, "first and last layer": f"{edges.bits} bits ({edges.kind})"},
         )
 
@@ -114,6 +113,10 @@ class Quantization(Method):
         for name in plan:
             quantize(model, name, None)
         return model
+
+    def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
+        """At the widths of the plan."""
+        return running(network, {name: _widths(bits) for name, bits in plan.items()}, {})
 
     def _codes(self, task: Task, network: Network) -> dict[str, Code]:
         """How each module stores its weights, in the order of the network's rows.
@@ -131,14 +134,8 @@ class Quantization(Method):
         return {name: edges if name in (names[0], names[-1]) else self._format.code for name in names}
 
 
-def with_widths(network: Network, codes: Mapping[str, Code]) -> Network:
-    """The rows of a network at the widths of codes, by name."""
-    rows = [layer.with_(bits=_widths(codes[layer.name])) if layer.name in codes else layer for layer in network.layers]
-    return replace(network, layers=tuple(rows))
-
-
-def _widths(code: Code) -> Bits:
-    return Bits(code.bits, ACTIVATION_BITS, ACTIVATION_BITS)
+def _widths(weights: int) -> Bits:
+    return Bits(weights, ACTIVATION_BITS, ACTIVATION_BITS)
 
 
 def _options(bits: int, whole: int) -> tuple[int, ...]:

@@ -127,6 +127,7 @@ def test_budgets_are_judged_in_whichever_unit_energies_are() -> None:
         assert _holds(Budget(metric, share), before, after)
         assert not _holds(Budget(metric, share - 0.01), before, after)
     assert not _holds(Budget("peak_activation_bytes", 0.5), before, after)
+    assert _holds(Budget("energy", 0.3), {"energy_pj": 1.0}, {"energy_pj": 0.1 + 0.2}), "sums in another order"
 
 
 def test_another_contest_is_refused(held: tuple[hwflow.Contest, Path], data: Data, tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def test_budgets_of_memory_and_of_products_are_in_one_unit(energy: str, data: Da
         compressed(data, "int8", "eyeriss", budgets=(Budget("edp", 0.001),), energy=energy)
 
 
+def test_reconstruction_is_refused_beside_a_method_that_refits_nothing(data: Data) -> None:
+    with pytest.raises(InputError, match="reconstruct is 'plan', and the method int8 refits no layer; leave it out"):
+        compressed(data, "int8", reconstruct="plan")
+
+
 def test_a_metric_that_the_level_does_not_know_is_named(data: Data) -> None:
     with pytest.raises(InputError, match="latency is not known at this level"):
         compressed(data, "int8", budgets=(Budget("latency", 0.9),))
