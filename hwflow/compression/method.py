@@ -218,6 +218,8 @@ class Method(Protocol):
     """What the accelerator must have for its result to be worth what it is said to cost."""
     takes_plan: bool = False
     """Whether a plan can be given instead of being chosen by the method."""
+    follows_allocation: bool = True
+    """Whether it keeps what `Settings.allocate` says, where that is not fixed by the method."""
     refits: bool = False
     """Whether it refits layers after surgery where `Settings.reconstruct` asks for it."""
 

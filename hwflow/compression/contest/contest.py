@@ -110,7 +110,8 @@ def compress(
             allocation beside a method that chooses widths itself.
     """
     name = _method(method)
-    if name == SEARCH or getattr(method_named(name), "allocation", None):
+    made = method_named(name)
+    if name == SEARCH or getattr(made, "allocation", None) or not made.follows_allocation:
         if allocate != "uniform":
             raise InputError(f"the method {method} chooses how many channels are kept itself; leave out allocate={allocate!r}.")
         return prune(model, data, accelerator, method=name, **options)

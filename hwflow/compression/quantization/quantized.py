@@ -53,6 +53,8 @@ class Quantization(Method):
     Where the chip computes shifts alone, these two have as many powers of two as it takes.
     """
 
+    follows_allocation = False
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._format = FORMATS[name]

@@ -121,6 +121,13 @@ def test_what_is_finished_is_not_repeated_and_methods_are_added(held: tuple[hwfl
     assert list(found.to_frame()["name"]) == 2 * ["l1", "channels", "scratch", "sfp", "srfp"]
 
 
+def test_methods_that_follow_no_allocation_are_not_named_after_one(data: Data) -> None:
+    found = entries(["l1", "int8", "tp-lamp", "legr"], "exact", (0,), [(Budget("energy", 0.5),)])
+    assert [run.name for run in found] == ["l1", "channels", "scratch", "l1+exact", "int8", "tp-lamp", "legr"]
+    with pytest.raises(InputError, match="the method int8 chooses how many channels are kept itself"):
+        hwflow.compress(network(), data, method="int8", allocate="exact", level="coarse")
+
+
 def test_budgets_are_judged_in_whichever_unit_energies_are() -> None:
     before, after = ({"energy_pj": None, "energy_normalized": e, "latency_s": t, "edp_pj_s": None} for e, t in ((8, 2), (4, 1)))
     for metric, share in (("energy", 0.5), ("edp", 0.25)):
