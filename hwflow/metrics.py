@@ -123,5 +123,8 @@ FRONT = tuple(field for field in SWEPT if BY_FIELD[field].front)
 REPORTED = (*BUDGETS, *dict.fromkeys(m.name for m in TOTALS if m.additive and m.name not in BUDGETS))
 """Metrics of a pruning report's totals."""
 
+SLACK = 1e-9
+"""By which a share may exceed a budget that holds: sums of the same rows in another order differ in their last digits."""
+
 MAPPED: tuple[Objective, ...] = get_args(Objective)
 """What a mapping search can minimise."""

@@ -49,6 +49,7 @@ def compress(
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
+    pe_type: args.PeTypeOption = None,
     level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where the budgets hold.")] = "mid",
     metric: Annotated[
         str, typer.Option("--metric", metavar="|".join(BUDGETS), help="The metric of a --budget that is only a share.")
@@ -197,8 +198,8 @@ def compress(
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
-    chip = args.load_chip(accelerator, changes, timeloop_arch, timeloop_constraints)
-    if chip is None and (changes or backend_of(settings.levels[0]).needs_chip):
+    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    if chip is None and (changes or pe_type or backend_of(settings.levels[0]).needs_chip):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))

@@ -188,6 +188,7 @@ def prune(
     from hwflow.training.threads import limited, thread_count
 
     _refuse_unused(
+        method=method,
         metric=metric,
         budget=budget,
         level=level,
@@ -267,6 +268,7 @@ def prune(
 
 def _refuse_unused(
     *,
+    method: str,
     metric: str | None,
     budget: str | None,
     level: str | None,
@@ -284,6 +286,10 @@ def _refuse_unused(
         raise InputError(f"--metric {metric} changes nothing beside --budget {budget}, which names its metrics; leave it out.")
     if level is not None and levels is not None:
         raise InputError(f"--level {level} changes nothing beside --levels {levels}, which names all levels; leave it out.")
+    compared = {"--search": searcher, "--baselines": baselines, "--race": race, "--keep": keep}
+    given = [f"{option} {value}" for option, value in compared.items() if value is not None]
+    if method != "channels" and given:
+        raise InputError(f"{', '.join(given)} changes nothing beside --method {method}, which compares no plans. Leave it out.")
     if plan is None:
         return
     searched: dict[str, int | str | None] = {

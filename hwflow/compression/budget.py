@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hwflow.errors import InputError, is_number, not_found
-from hwflow.metrics import ADDITIVE, BUDGETS, MAPPED
+from hwflow.metrics import ADDITIVE, BUDGETS, BY_NAME, MAPPED, SLACK
 from hwflow.types import Objective
 
 METRICS = (*ADDITIVE, *(name for name in BUDGETS if name not in ADDITIVE))
@@ -33,6 +34,10 @@ class Budget:
                 f"the budget of {self.metric} is {self.share!r}; it must be a share of the unpruned network, above 0 and at "
                 "most 1: 0.5 for half of it."
             )
+
+    def held(self, before: float | None, after: float | None) -> bool:
+        """Whether a network keeps the budget, from both networks' amounts; not where one is unknown."""
+        return before is not None and after is not None and after <= self.share * before * (1 + SLACK)
 
     def __str__(self) -> str:
         return f"{self.metric}={self.share:g}"
@@ -66,6 +71,21 @@ def check_budgets(budgets: Sequence[Budget]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"the budget names {name} twice; give one share for each metric.")
+
+
+def amount_of(totals: Mapping[str, Any], metric: str) -> float | None:
+    """What a network has of a budget's metric, in whichever unit its energies are; None where the level does not know it.
+
+    Args:
+        totals: of the network, as `NetworkCost.to_dict` and `metrics.json` have them.
+    """
+    if metric == "edp":
+        energy, latency = amount_of(totals, "energy"), amount_of(totals, "latency")
+        return None if energy is None or latency is None else energy * latency
+    found = totals.get(BY_NAME[metric].field)
+    if metric == "energy" and found is None:
+        found = totals.get("energy_normalized")
+    return None if found is None else float(found)
 
 
 def objective_of(budgets: Sequence[Budget]) -> Objective:

@@ -15,7 +15,7 @@ instance of its own. `tests/conformance` judges every method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -179,21 +179,31 @@ class Compressed:
         Raises:
             InputError: for word widths or an execution of a row that the model does not have.
         """
-        network = Network.from_torch(self.model, input_shape, name=name)
-        if not self.bits and not self.executions:
-            return network
-        names = {layer.name for layer in network.layers}
-        for row in (*self.bits, *self.executions):
-            if row not in names:
-                raise not_found(f"row of the compressed {name}", row, names)
-        rows: list[Layer] = []
-        other = list(network.other)
-        for layer in network.layers:
-            sized = layer.with_(bits=self.bits[layer.name]) if layer.name in self.bits else layer
-            execution = self.executions.get(layer.name)
-            rows += [sized] if execution is None else execution.rows(sized)
-            other += () if execution is None else execution.other(sized)
-        return Network(name, tuple(rows), tuple(other), network.params_unread)
+        return running(Network.from_torch(self.model, input_shape, name=name), self.bits, self.executions)
+
+
+def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str, Execution]) -> Network:
+    """A network's rows with their word widths and as they run; see `Compressed`.
+
+    Raises:
+        InputError: for word widths or an execution of a row that it does not have.
+    """
+    if not bits and not executions:
+        return network
+    names = {layer.name for layer in network.layers}
+    for row in (*bits, *executions):
+        if row not in names:
+            raise not_found(f"row of the compressed {network.name}", row, names)
+    rows: list[Layer] = []
+    other = list(network.other)
+    for layer in network.layers:
+        sized = layer.with_(bits=bits[layer.name]) if layer.name in bits else layer
+        execution = executions.get(layer.name)
+        rows += [sized] if execution is None else execution.rows(sized)
+        other += () if execution is None else execution.other(sized)
+    if executions:  # whose rows are not those of the graph
+        return replace(network, layers=tuple(rows), other=tuple(other), graph=None)
+    return replace(network, layers=tuple(rows))
 
 
 class Method(Protocol):
@@ -208,6 +218,10 @@ class Method(Protocol):
     """What the accelerator must have for its result to be worth what it is said to cost."""
     takes_plan: bool = False
     """Whether a plan can be given instead of being chosen by the method."""
+    follows_allocation: bool = True
+    """Whether it keeps what `Settings.allocate` says, where that is not fixed by the method."""
+    refits: bool = False
+    """Whether it refits layers after surgery where `Settings.reconstruct` asks for it."""
 
     def prepare(self, task: Task) -> None:
         """Refuse what cannot be done before a network is trained for hours, by raising InputError."""
@@ -221,5 +235,10 @@ class Method(Protocol):
         """The structure of the compressed network, from the uncompressed one and the plan; by default the same structure."""
         return model
 
+    def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
+        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: with their word
+        widths, and as they run. By default they are those of the model."""
+        return network
 
-__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task"]
+
+__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task", "running"]

@@ -161,6 +161,11 @@ def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Met
     method = method_named(asked.method)
     if plan is not None and not method.takes_plan:
         raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
+    if asked.reconstruct != "none" and not method.refits:
+        raise InputError(
+            f"reconstruct is {asked.reconstruct!r}, and the method {asked.method} refits no layer; leave it out, or take the "
+            "method channels, which does with a given plan, too."
+        )
     return method
 
 

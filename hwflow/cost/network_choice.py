@@ -132,7 +132,7 @@ class Case:
         layer = self.lives.layer_of(step)
         if tensor is None or layer is None or "outputs" not in resident:
             return None
-        return residency.move_of(self.lives.bits[tensor], self.plan.chip(layer), self.homes)
+        return residency.move_of(self.lives.graph.words[tensor], self.plan.layer(layer), self.plan.chip(layer), self.homes)
 
     @cached_property
     def _fusions(self) -> dict[int, str]:

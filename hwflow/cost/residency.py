@@ -21,7 +21,7 @@ from hwflow.cost.assignment import Room
 from hwflow.cost.chip import Chip
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory
-from hwflow.hardware.stored_bits import stored_bits
+from hwflow.hardware.stored_bits import stored_bits, widened
 from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import Mapping as LayerMapping
 from hwflow.occupancy import OperatorCost
@@ -143,17 +143,22 @@ class Move(NamedTuple):
     cycles: int
 
 
-def move_of(bits: int, chip: Chip, homes: Homes) -> Move | None:
-    """The move of a tensor; None where both memories are one. Reads and writes of the two overlap; the slower sets the pace."""
+def move_of(elements: int, layer: Layer, chip: Chip, homes: Homes) -> Move | None:
+    """The move of a tensor that a layer writes; None where both memories are one.
+
+    Reads and writes of the two overlap; the slower sets the pace. An accumulator holds every element in a word of its own.
+    """
     if len(homes.memories) < 2:
         return None
     target, source = (chip.accelerator[memory.name] for memory in homes.memories)
     assert isinstance(source, Memory)
     assert isinstance(target, Memory)
-    parts = chip.table.parts
-    energy = parts[source.name].read * -(-bits // source.width_bits) + parts[target.name].write * -(-bits // target.width_bits)
-    paces = [pace(chip.accelerator, source, -(-bits // source.word_bits), 0)]
-    paces.append(pace(chip.accelerator, target, 0, -(-bits // target.word_bits)))
+    parts = widened(chip.table, chip.accelerator, layer).parts
+    out = elements * stored_bits(source, layer).own[TENSORS.index("outputs")]
+    into = elements * stored_bits(target, layer).own[TENSORS.index("outputs")]  # which the next one's inputs are
+    energy = parts[source.name].read * -(-out // source.width_bits) + parts[target.name].write * -(-into // target.width_bits)
+    paces = [pace(chip.accelerator, source, -(-out // source.word_bits), 0)]
+    paces.append(pace(chip.accelerator, target, 0, -(-into // target.word_bits)))
     return Move(energy, max(paces))
 
 

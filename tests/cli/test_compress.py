@@ -53,6 +53,16 @@ def test_one_method_leaves_the_folder_of_prune(asked: list[str], capsys: pytest.
     assert {"plan.json", "log.jsonl", "metrics.json", "model.pt", "report.html"} <= {p.name for p in Path("one").iterdir()}
 
 
+def test_a_method_of_shifts_runs_on_the_chip_that_it_asks_for(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*asked, "--method", "lightnn1", "--budget", "1", "-o", "shifts"]
+    code, _, err = run([*given, "--pe-type", "lightpe1"], capsys)
+    assert code == 2
+    assert "--accelerator (or --timeloop-arch) is missing" in err
+    code, _, err = run([*given, "-a", "eyeriss", "--pe-type", "lightpe1"], capsys)
+    assert code == 0, err
+    assert json.loads(Path("shifts/config.json").read_text())["accelerator"] == "eyeriss (pe_type=lightpe1)"
+
+
 def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     given = [
         *asked,

@@ -114,6 +114,7 @@ PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_
         ([*PRUNE, "--plan", "uniform", "--search", "random"], ["--search random changes nothing beside --plan uniform"]),
         ([*PRUNE, "--searcher", "dpg"], ["unknown searcher 'dpg'. Did you mean 'ddpg'"]),
         ([*PRUNE, "--method", "chanels"], ["unknown method 'chanels'. Did you mean 'channels'"]),
+        ([*PRUNE, "--method", "l1", "--search", "random"], ["--search random changes nothing beside --method l1"]),
         ([*PRUNE, "--plan", "p.json", "--budget", "0.4"], ["--budget 0.4 changes nothing beside --plan p.json"]),
         (["list", "network"], ["unknown list 'network'. Did you mean 'networks'"]),
     ],

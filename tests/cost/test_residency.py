@@ -11,7 +11,7 @@ from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator, Memory
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import normalized
-from hwflow.layers import Layer
+from hwflow.layers import Bits, Layer
 from hwflow.types import Tensor
 
 LAYER = Layer("k", C=8, M=8, P=8, Q=8, R=3, S=3)
@@ -119,13 +119,13 @@ def test_bounds_hold_for_tensors_that_stay() -> None:
 
 def test_a_move_reads_one_memory_and_writes_the_other() -> None:
     here = chip("shidiannao_like")
-    move = move_of(1024 * 16, here, homes_of(here.accelerator))
+    move = move_of(1024, LAYER, here, homes_of(here.accelerator))
     parts = here.table.parts
     # rows of 8 words; 64 words a cycle
     assert move is not None
     assert (move.energy, move.cycles) == (128 * (parts["nb_out"].read + parts["nb_in"].write), 16)
     eyeriss = chip("eyeriss")
-    assert move_of(1024 * 16, eyeriss, homes_of(eyeriss.accelerator)) is None
+    assert move_of(1024, LAYER, eyeriss, homes_of(eyeriss.accelerator)) is None
 
 
 def test_a_total_bandwidth_is_shared_by_reads_and_writes() -> None:
@@ -133,3 +133,14 @@ def test_a_total_bandwidth_is_shared_by_reads_and_writes() -> None:
     dram = accelerator.dram  # 0.72e9 byte/s at 200 MHz: 1.8 words of 2 bytes a cycle
     assert pace(accelerator, dram, 9, 9) == 10
     assert pace(accelerator, dram.model_copy(update={"bandwidth_gb_s": None}), 9, 9) == 0
+
+
+def test_a_move_reads_the_words_of_accumulators_and_writes_narrow_elements() -> None:
+    narrow = LAYER.with_(bits=Bits(8, 8, 8))
+    accelerator = Accelerator.load("shidiannao_like").serving(narrow)
+    here = Chip(accelerator, constrain(accelerator), normalized(accelerator))
+    move, parts = move_of(1024, narrow, here, homes_of(accelerator)), here.table.parts
+    assert move is not None
+    accumulator = parts["nb_out"].read * 23 / 16  # sums of 72 products of 8 bits each
+    assert move.energy == pytest.approx(128 * accumulator + 64 * parts["nb_in"].write)
+    assert move.cycles == 16

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hwflow import Network, NetworkCost, estimate
+from hwflow import Network, NetworkCost, compare, estimate
 from hwflow.reporting import write_report
 from tests.reporting.reading import Read
 
@@ -44,3 +44,17 @@ def test_bars_add_up_to_what_is_in_use_and_tables_say_why(cost: NetworkCost, tmp
     assert "an input of the network, which comes from DRAM" in page.text
     assert "Operators beside the layers" in page.text
     assert "from nb_out to nb_in" in page.text
+
+
+def test_bars_of_a_comparison_add_up_to_the_totals(cost: NetworkCost, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(json.dumps({"name": "tiny", "layers": LAYERS, "other": [SUM]}), encoding="utf-8")
+    both = compare(str(file), ["shidiannao_like", "eyeriss"], levels=["mid"], operators="all")
+    (tmp_path / "both.json").write_text(both.to_json(), encoding="utf-8")
+    page = Read(write_report(tmp_path / "both.json"))
+    whole = "operators beside the layers"
+    found = [f["data"] for f in page.figures if any(trace.get("name") == whole for trace in f["data"])]
+    energies, times = [v.cost.energy_pj or 0.0 for v in both], [v.cost.latency_s or 0.0 for v in both]
+    for traces, totals in zip(found, (energies, times), strict=True):
+        first, second = (sum(trace["x"][i] or 0 for trace in traces) for i in range(2))
+        assert first / second == pytest.approx(totals[0] / totals[1])

@@ -488,3 +488,41 @@ def test_a_pruned_network_is_swept_beside_the_whole_one(sweep_file: Sweep, tmp_p
     expected = Network.from_torch(model, shape)
     assert list(frame["macs"])[1::2] == [expected.macs, 4 * expected.macs]
     assert expected.macs < frame["macs"][0]
+
+
+@pytest.mark.slow
+def test_compressed_networks_are_swept_at_their_widths_and_as_they_run(sweep_file: Sweep, tmp_path: Path) -> None:
+    from hwflow.compression.registry import method_named
+    from hwflow.network.load import load_module
+    from hwflow.training.weights import save_weights
+
+    shape = (1, 1, 8, 8)
+    plans = {"int4": {"conv1": 8, "layer1.0.conv1": 4}, "sfp": {"columns of layer1.0.conv1": 72}}
+    for method, plan in plans.items():
+        folder = tmp_path / method
+        folder.mkdir()
+        config = {
+            "network": "resnet20",
+            "module": False,
+            "classes": 10,
+            "input_shape": shape[1:],
+            "settings": {"method": method},
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        decisions = [{"name": name, "chosen": chosen} for name, chosen in plan.items()]
+        (folder / "plan.json").write_text(json.dumps({"decisions": decisions}))
+        model = load_module("resnet20", num_classes=10, in_channels=1)
+        save_weights(folder / "model.pt", method_named(method).rebuild(model, shape, plan), {})
+    whole = {"network": "resnet20", "input": list(shape)}
+    path = sweep_file(networks=[whole], plans=list(plans), accelerators=["eyeriss"], levels=["coarse"])
+    frame = hwflow.sweep(path, tmp_path / "out", store=False)
+    before, narrow, columns = (frame.loc[i] for i in range(3))
+    first, second = (
+        Network.from_torch(load_module("resnet20", num_classes=10, in_channels=1), shape).layers[i] for i in (0, 1)
+    )
+    saved = sum(
+        (16 - bits) * la.words("weights") + 8 * (la.words("inputs") + la.words("outputs"))
+        for la, bits in ((first, 8), (second, 4))
+    )
+    assert before["dram_bytes"] - narrow["dram_bytes"] == saved / 8
+    assert before["macs"] - columns["macs"] == second.macs // 2

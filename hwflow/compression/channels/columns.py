@@ -75,6 +75,13 @@ class ColumnPlan:
         return bool(plan) and all(name.startswith(_PREFIX) for name in plan)
 
 
+def matrix_products(network: Network, plan: Mapping[str, int]) -> dict[str, Execution]:
+    """An execution for every row of a layer that lost columns by a plan."""
+    kept = {layer.name: plan.get(ColumnPlan.name(layer.name.partition("#")[0])) for layer in network.layers}
+    found = ((layer, kept[layer.name]) for layer in network.layers)
+    return {la.name: MatrixProduct(n) for la, n in found if n is not None and n < la.C * la.R * la.S}
+
+
 @dataclass
 class HeldColumns(TrainingHook):
     """Keeps pruned columns at zero while the rest is trained.
@@ -166,10 +173,7 @@ class ColumnCut:
         trained: int,
     ) -> Compressed:
         """With an execution for every layer that lost columns."""
-        executions: dict[str, Execution] = {}
-        for name, rows in self._rows.items():
-            if (kept := plan[ColumnPlan.name(name)]) < self._counts[name]:
-                executions |= {self._network.layers[row].name: MatrixProduct(kept) for row in rows}
+        executions = matrix_products(self._network, plan)
         told = {**summary, "Columns": self._worth(plan)}
         return Compressed(model, plan, self._decisions, tuning=tuning, executions=executions, summary=told, trained=trained)
 
@@ -254,4 +258,4 @@ def _excluded(name: str, exclude: Sequence[str]) -> bool:
     return any(name == one or name.startswith(f"{one}.") for one in exclude)
 
 
-__all__ = ["ColumnCut", "ColumnPlan", "HeldColumns", "MatrixProduct", "matrix_product"]
+__all__ = ["ColumnCut", "ColumnPlan", "HeldColumns", "MatrixProduct", "matrix_product", "matrix_products"]

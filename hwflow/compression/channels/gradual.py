@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from hwflow.compression.channels.columns import ColumnCut, ColumnPlan
+from hwflow.compression.channels.columns import ColumnCut, ColumnPlan, matrix_products
 from hwflow.compression.channels.discovery import rebuild
 from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.channels.groups import Grouping
@@ -36,9 +36,10 @@ from hwflow.compression.channels.surgery import shrunk
 from hwflow.compression.channels.units import Channels, UnitSource
 from hwflow.compression.decision import Choice
 from hwflow.compression.folder import Log
-from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.method import Compressed, Method, Task, running
 from hwflow.compression.search.refinement import shares_of
 from hwflow.errors import InputError
+from hwflow.network import Network
 from hwflow.network.replica import replica
 from hwflow.training.loop import History
 from hwflow.training.recipe import Recipe
@@ -257,6 +258,10 @@ class GradualPruning(Method):
     def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
         """The uncompressed network cut to the plan; columns that are pruned are zeros in it."""
         return model if ColumnPlan.is_one(plan) else rebuild(model, input_shape, plan)
+
+    def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
+        """With matrix products of the columns that are left, where columns were pruned."""
+        return running(network, {}, matrix_products(network, plan)) if ColumnPlan.is_one(plan) else network
 
     def _hook(self, task: Task, plan: Choice) -> Any:
         counts = self._cut.counts

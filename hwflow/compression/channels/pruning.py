@@ -34,6 +34,7 @@ class ChannelPruning(Method):
     about = "searches how many channels each group keeps, with a reinforcement-learning agent; also called agent"
     source = "after AMC, He et al., ECCV 2018, arXiv:1802.03494"
     takes_plan = True
+    refits = True
 
     def prepare(self, task: Task) -> None:
         """Find the groups, and refuse budgets that no plan reaches and plans that do not fit."""

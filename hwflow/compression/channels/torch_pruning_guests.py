@@ -40,6 +40,8 @@ _ABOUT: dict[Guest, str] = {
 class TorchPruningGuest(Method):
     """One of torch-pruning's pruners, at the share of channels with which the budgets hold."""
 
+    follows_allocation = False
+
     def __init__(self, name: Guest) -> None:
         self.name, self.about = name, _ABOUT[name]
         self.source = "https://github.com/VainF/Torch-Pruning"

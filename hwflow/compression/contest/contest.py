@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from hwflow.compression.budget import Budget, parse_budgets
+from hwflow.compression.budget import Budget, amount_of, parse_budgets
 from hwflow.compression.contest.entries import REFERENCE, SEARCH, Entry, entries
 from hwflow.compression.fine_tuning import default_tuning
 from hwflow.compression.folder import read_json, write_json
@@ -34,7 +34,6 @@ from hwflow.cost.inputs import accelerator_of
 from hwflow.datasets import Data, load_data
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.files import open_input, write_bytes, write_text
-from hwflow.metrics import BY_NAME
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
 from hwflow.progress import Shown, shown
@@ -111,7 +110,8 @@ def compress(
             allocation beside a method that chooses widths itself.
     """
     name = _method(method)
-    if name == SEARCH or getattr(method_named(name), "allocation", None):
+    made = method_named(name)
+    if name == SEARCH or getattr(made, "allocation", None) or not made.follows_allocation:
         if allocate != "uniform":
             raise InputError(f"the method {method} chooses how many channels are kept itself; leave out allocate={allocate!r}.")
         return prune(model, data, accelerator, method=name, **options)
@@ -282,10 +282,7 @@ def _record(run: Entry, folder: Path) -> dict[str, Any]:
 
 
 def _holds(budget: Budget, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    field = BY_NAME[budget.metric].field
-    if field == "energy_pj" and before.get(field) is None:
-        field = "energy_normalized"
-    return bool(after[field] <= budget.share * before[field])
+    return budget.held(*(amount_of(totals, budget.metric) for totals in (before, after)))
 
 
 def _write(place: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -86,7 +86,9 @@ def entries(
 
 
 def _allocates(name: str) -> bool:
-    return getattr(METHODS[name](), "allocation", None) is not None
+    """Whether a method goes by no other allocation than its own."""
+    method = METHODS[name]()
+    return getattr(method, "allocation", None) is not None or not method.follows_allocation
 
 
 def _name(method: str, how: str) -> str:

@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 from torch import nn
 
+from hwflow.compression.budget import amount_of
 from hwflow.compression.decision import Decision
-from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.method import Compressed, Method, Task, running
 from hwflow.compression.quantization.integers import ACTIVATION_BITS
 from hwflow.compression.quantization.quantized_layers import Code, input_scales, quantizable, quantize, store_codes
+from hwflow.compression.search.plan_space import unknown_metric
 from hwflow.cost.coarse import bits_of
 from hwflow.errors import InputError
 from hwflow.layers import Bits
-from hwflow.metrics import BY_NAME
 from hwflow.network import Network
 from hwflow.network.replica import replica
-from hwflow.results import NetworkCost
 from hwflow.training.score import modes_kept, placed
 
 _EDGES = Code("integer", 8)
@@ -53,6 +53,8 @@ class Quantization(Method):
     Where the chip computes shifts alone, these two have as many powers of two as it takes.
     """
 
+    follows_allocation = False
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._format = FORMATS[name]
@@ -61,12 +63,14 @@ class Quantization(Method):
     def prepare(self, task: Task) -> None:
         """Refuse networks without such layers, chips that cannot compute the widths, and budgets that these do not reach."""
         network = Compressed(task.model, {}).network(task.input_shape, task.name)
-        codes = self._codes(task, network)
+        widths = {name: code.bits for name, code in self._codes(task, network).items()}
         level = task.settings.levels[-1]
-        before, after = (task.costs.networks(n)[0][level] for n in (network, with_widths(network, codes)))
+        before, after = (task.costs.networks(n)[0][level] for n in (network, self.costed(network, widths)))
         for budget in task.budgets:
-            old, new = (_metric(cost, budget.metric) for cost in (before, after))
-            if new > budget.share * old:
+            old, new = (amount_of(cost.to_dict()["totals"], budget.metric) for cost in (before, after))
+            if old is None or new is None:
+                raise InputError(unknown_metric(budget.metric))
+            if not budget.held(old, new):
                 raise InputError(
                     f"the budget {budget} cannot be reached: {self.name} leaves {new / old:.3g} of the {budget.metric} at "
                     f"{level}. It changes widths alone; raise the budget, or take a method that removes channels."
@@ -102,7 +106,7 @@ class Quantization(Method):
             {name: code.bits for name, code in codes.items()},
             decisions,
             tuning=tuning,
-            bits={name: _widths(code) for name, code in codes.items()},
+            bits={name: _widths(code.bits) for name, code in codes.items()},
             summary={"weights": self.about, "first and last layer": f"{edges.bits} bits ({edges.kind})"},
         )
 
@@ -111,6 +115,10 @@ class Quantization(Method):
         for name in plan:
             quantize(model, name, None)
         return model
+
+    def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
+        """At the widths of the plan."""
+        return running(network, {name: _widths(bits) for name, bits in plan.items()}, {})
 
     def _codes(self, task: Task, network: Network) -> dict[str, Code]:
         """How each module stores its weights, in the order of the network's rows.
@@ -128,20 +136,9 @@ class Quantization(Method):
         return {name: edges if name in (names[0], names[-1]) else self._format.code for name in names}
 
 
-def with_widths(network: Network, codes: Mapping[str, Code]) -> Network:
-    """The rows of a network at the widths of codes, by name."""
-    rows = [layer.with_(bits=_widths(codes[layer.name])) if layer.name in codes else layer for layer in network.layers]
-    return Network(network.name, tuple(rows), network.other, network.params_unread)
-
-
-def _widths(code: Code) -> Bits:
-    return Bits(code.bits, ACTIVATION_BITS, ACTIVATION_BITS)
+def _widths(weights: int) -> Bits:
+    return Bits(weights, ACTIVATION_BITS, ACTIVATION_BITS)
 
 
 def _options(bits: int, whole: int) -> tuple[int, ...]:
     return (bits, whole) if bits < whole else (bits,)
-
-
-def _metric(cost: NetworkCost, name: str) -> float:
-    value = getattr(cost, BY_NAME[name].field)
-    return float(cost.energy_normalized if value is None else value)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.environment import PruningEnv, Scores
 from hwflow.compression.search.refinement import Finalist, Found, Ranked, finalists, refined, shares_of, top
-from hwflow.compression.search.registry import SCORED, SEARCHERS, WITHOUT_EVALUATIONS
+from hwflow.compression.search.registry import BETWEEN_GROUPS, SCORED, SEARCHERS, WITHOUT_EVALUATIONS
 from hwflow.compression.search.search import Episode, best_of, explore
 from hwflow.compression.search.searcher import Conclusive, Outcome
 from hwflow.compression.settings import Settings
@@ -124,7 +124,7 @@ def compare(
         costs_at: of plans, by level.
         splits: accuracies.
         scores: importance of the groups' units, for searchers that use it; those that cannot do without are left out of the
-            baselines where it is None.
+            baselines where it is None, and so are those that compare groups where there is one.
         folder: for the searches' checkpoints.
         identity: see `hwflow.compression.search.search.explore`.
 
@@ -153,7 +153,7 @@ def compare(
 
     tried: dict[str, dict[int, tuple[Episode, ...]]] = {}
     for by in searches_of(settings):
-        if scores is None and _searcher(by) in SCORED and by != title_of(settings.searcher):
+        if not _can_search(by, env) and by != title_of(settings.searcher):
             continue
         walked = _macs_environment(costs, proxy, settings, scores) if by.endswith(_ON_MACS) else env
         if walked is not None:
@@ -190,6 +190,12 @@ def _searcher(by: str) -> str:
     """The searcher's name, from what its search is called."""
     plain = by.removesuffix(_ON_MACS)
     return next((name for name, title in _TITLES.items() if title == plain), plain)
+
+
+def _can_search(by: str, env: PruningEnv) -> bool:
+    """Whether a searcher can do with the problem: some need scores of the units, or several groups that they compare."""
+    name = _searcher(by)
+    return (env.scores is not None or name not in SCORED) and (len(env.costs.groups) > 1 or name not in BETWEEN_GROUPS)
 
 
 def _unmeasured(settings: Settings, env: PruningEnv) -> list[tuple[str, dict[str, int]]]:

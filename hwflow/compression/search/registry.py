@@ -38,6 +38,9 @@ WITHOUT_EVALUATIONS: dict[str, bool] = {"global": True, "uniform": False}
 SCORED = frozenset({"global", "legr"})
 """The searchers that cannot do without the units' scores."""
 
+BETWEEN_GROUPS = frozenset({"legr"})
+"""The searchers that compare groups with one another, so that they need several."""
+
 ALIASES = {"agent": "ddpg"}
 """Other names that users know searchers by."""
 
@@ -54,4 +57,4 @@ def searcher_named(name: str) -> str:
     return found
 
 
-__all__ = ["ALIASES", "SCORED", "SEARCHERS", "WITHOUT_EVALUATIONS", "Make", "searcher_named"]
+__all__ = ["ALIASES", "BETWEEN_GROUPS", "SCORED", "SEARCHERS", "WITHOUT_EVALUATIONS", "Make", "searcher_named"]

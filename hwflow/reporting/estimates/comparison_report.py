@@ -30,6 +30,8 @@ from hwflow.reporting.page.palette import parts, several
 from hwflow.reporting.page.traces import IN_ORDER, bars, divided, line, lines_axis, stack
 from hwflow.reporting.page.values import capital, counted, number, prefix, prefixed, quantity
 
+_BESIDE, _GREY = "operators beside the layers", "@fifth-3"
+
 
 def page(configurations: Sequence[Configuration]) -> Page:
     """The whole report."""
@@ -136,7 +138,8 @@ def _totals(configurations: Sequence[Configuration], colours: Mapping[str, str])
         for part in colours:
             found = [sum(split_of_part(row).get(part, {}).get("", 0.0) for row in entry.costs.layers) for entry in those]
             split[part] = [value or None for value in found]
-        figures.append(_bars("Energy of the network by part", those, split, colours, unit))
+        split[_BESIDE] = [_beside(entry.energy[0], _values(entry, "energy"), entry) for entry in those]
+        figures.append(_bars("Energy of the network by part", those, split, {**colours, _BESIDE: _GREY}, unit))
     timed = [entry for entry in configurations if entry.costs.totals.latency_s is not None]
     bounds = dict.fromkeys(limit_of(row) for entry in timed for row in entry.costs.layers)
     split = {
@@ -145,10 +148,16 @@ def _totals(configurations: Sequence[Configuration], colours: Mapping[str, str])
         ]
         for bound in bounds
     }
-    shades = {f"bound by {bound}": bound_colour(bound, colours) for bound in bounds}
+    split[_BESIDE] = [_beside(entry.costs.totals.latency_s, _values(entry, "latency"), entry) for entry in timed]
+    shades = {f"bound by {bound}": bound_colour(bound, colours) for bound in bounds} | {_BESIDE: _GREY}
     if timed:
         figures.append(_bars("Latency of the network by what bounds its layers", timed, split, shades, "s"))
     return figures
+
+
+def _beside(total: float | None, layers: Sequence[float | None], entry: Configuration) -> float | None:
+    """What a total has beside the layers, where other operators have a price."""
+    return None if total is None or not entry.costs.operators else total - sum(value or 0.0 for value in layers)
 
 
 def _bars(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwflow.metrics import BY_NAME, REPORTED
+from hwflow.metrics import BY_NAME, REPORTED, SLACK
 from hwflow.reporting.estimates.layer_rows import energy_of
 from hwflow.reporting.pruning.cost_details import Known
 from hwflow.reporting.pruning.run_records import BudgetRecord, Run, Totals
@@ -17,9 +17,6 @@ def compared(run: Run) -> list[str]:
     settings = run.config.settings
     asked = {settings.metric, *(budget.metric for budget in settings.budgets)}
     return [name for name in NAMES if BY_NAME[name].compared or name in asked]
-
-
-_SLACK = 1e-9  # budgets hold exactly in the search; sums in another order may differ in the last digits
 
 
 def accuracy_of(run: Run) -> str:
@@ -40,7 +37,7 @@ def share(run: Run, level: LevelName, metric: str) -> float | None:
 
 def holds(left: float | None, budget: BudgetRecord) -> bool | None:
     """Whether this share keeps a budget; None where it is not known."""
-    return None if left is None else left <= budget.share * (1 + _SLACK)
+    return None if left is None else left <= budget.share * (1 + SLACK)
 
 
 def totals_at(run: Run, level: LevelName) -> tuple[Totals, Totals]:

@@ -15,7 +15,7 @@ from torch import nn
 import hwflow
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.planned import OneShot
-from hwflow.compression.contest.contest import _scratch
+from hwflow.compression.contest.contest import _holds, _scratch
 from hwflow.compression.contest.entries import entries
 from hwflow.compression.method import Compressed, Task
 from hwflow.compression.registry import METHODS
@@ -119,6 +119,22 @@ def test_what_is_finished_is_not_repeated_and_methods_are_added(held: tuple[hwfl
     found = hold(data, folder, ["sfp", "srfp"], seeds=[0, 1], resume=True)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert list(found.to_frame()["name"]) == 2 * ["l1", "channels", "scratch", "sfp", "srfp"]
+
+
+def test_methods_that_follow_no_allocation_are_not_named_after_one(data: Data) -> None:
+    found = entries(["l1", "int8", "tp-lamp", "legr"], "exact", (0,), [(Budget("energy", 0.5),)])
+    assert [run.name for run in found] == ["l1", "channels", "scratch", "l1+exact", "int8", "tp-lamp", "legr"]
+    with pytest.raises(InputError, match="the method int8 chooses how many channels are kept itself"):
+        hwflow.compress(network(), data, method="int8", allocate="exact", level="coarse")
+
+
+def test_budgets_are_judged_in_whichever_unit_energies_are() -> None:
+    before, after = ({"energy_pj": None, "energy_normalized": e, "latency_s": t, "edp_pj_s": None} for e, t in ((8, 2), (4, 1)))
+    for metric, share in (("energy", 0.5), ("edp", 0.25)):
+        assert _holds(Budget(metric, share), before, after)
+        assert not _holds(Budget(metric, share - 0.01), before, after)
+    assert not _holds(Budget("peak_activation_bytes", 0.5), before, after)
+    assert _holds(Budget("energy", 0.3), {"energy_pj": 1.0}, {"energy_pj": 0.1 + 0.2}), "sums in another order"
 
 
 def test_another_contest_is_refused(held: tuple[hwflow.Contest, Path], data: Data, tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def test_weights_are_codes_and_rows_have_their_widths(
     else:
         assert torch.equal(power_sum(weight, 2, codes_of(weight, 2).top), weight)
     assert result.after.accuracy > 0.5
+    before, after = result.costs["coarse"]
+    assert before.peak_activation_bytes == 2 * after.peak_activation_bytes  # type: ignore[operator]
 
 
 def test_a_chip_of_shifts_has_powers_of_two_at_the_edges_too(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +91,25 @@ def test_a_chip_of_shifts_has_powers_of_two_at_the_edges_too(data: Data, monkeyp
 def test_a_budget_out_of_reach_is_refused_before_training(data: Data) -> None:
     with pytest.raises(InputError, match=r"the budget macs=0\.5 cannot be reached: int8 leaves 1 of the macs at coarse"):
         compressed(data, "int8", budgets=(Budget("macs", 0.5),))
+
+
+@pytest.mark.parametrize("energy", ["auto", "normalized"])
+def test_budgets_of_memory_and_of_products_are_in_one_unit(energy: str, data: Data) -> None:
+    both = (Budget("peak_activation_bytes", 0.4), Budget("edp", 0.9))
+    with pytest.raises(InputError, match=r"peak_activation_bytes=0\.4 cannot be reached: int8 leaves 0\.5 of"):
+        compressed(data, "int8", "eyeriss", budgets=both, energy=energy)
+    with pytest.raises(InputError, match=r"edp=0\.001 cannot be reached: int8 leaves 0\.[0-9]+ of the edp at coarse"):
+        compressed(data, "int8", "eyeriss", budgets=(Budget("edp", 0.001),), energy=energy)
+
+
+def test_reconstruction_is_refused_beside_a_method_that_refits_nothing(data: Data) -> None:
+    with pytest.raises(InputError, match="reconstruct is 'plan', and the method int8 refits no layer; leave it out"):
+        compressed(data, "int8", reconstruct="plan")
+
+
+def test_a_metric_that_the_level_does_not_know_is_named(data: Data) -> None:
+    with pytest.raises(InputError, match="latency is not known at this level"):
+        compressed(data, "int8", budgets=(Budget("latency", 0.9),))
 
 
 def test_a_folder_gives_the_network_back(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.registry import SEARCHERS, searcher_named
 from hwflow.compression.settings import Settings
+from hwflow.errors import InputError
 from tests.compression.toys import Blocks, chain_costs, plain, ragged
 
 SETTINGS = Settings(
@@ -82,6 +83,18 @@ def test_a_baseline_that_is_better_is_applied() -> None:
     without = run(replace(SETTINGS, baselines="none"), accuracy, accuracy)
     assert {finalist.by for finalist in without.finalists} == {"agent"}
     assert without.plan != uniform
+
+
+def test_a_network_with_one_group_has_all_baselines_that_need_no_other() -> None:
+    alone = PlanCosts(Blocks(1, 64), plain)  # type: ignore[arg-type]
+    asked = replace(SETTINGS, seeds=(0,), episodes=2, baselines="all", budgets=(Budget("macs", 0.6),))
+    scores = {group.name: [float(i) for i in range(group.channels)] for group in alone.groups}
+    found = run(asked, costs_at=lambda level: alone, scores=scores)
+    sources = {candidate.by for candidate in found.candidates}
+    assert {"agent", "exact", "global", "greedy"} <= sources
+    assert "legr" not in sources
+    with pytest.raises(InputError, match="LeGR compares groups with one another, and this problem has one"):
+        run(replace(asked, searcher="legr"), costs_at=lambda level: alone, scores=scores)
 
 
 def test_the_choice_is_made_on_samples_that_no_search_saw() -> None:
