@@ -94,7 +94,7 @@ def test_wrong_use_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]
         (["--method", "srpf"], "unknown method 'srpf'. Did you mean 'srfp'?"),
         (["--method", "sfp", "--allocate", "nowhere.json"], "unknown allocation or file of a plan 'nowhere.json'"),
         (["--method", "agent", "--allocate", "runs/a"], "chooses how many channels are kept itself"),
-        (["--method", "greg1"], "Train for more epochs"),
+        (["--method", "greg1"], "Train for at least 5 epochs"),
         (["--method", "sfp", "--unit", "row"], "unit is 'row'; allowed: channel, column"),
     ):
         code, _, err = run([*asked, *more, "-o", "wrong"], capsys)
