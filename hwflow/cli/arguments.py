@@ -133,6 +133,14 @@ DataOption = Annotated[
         help="A data set ('hwflow list datasets'), NAME:FOLDER, or a folder with train/ and val/ of class folders.",
     ),
 ]
+CriterionOption = Annotated[
+    str,
+    typer.Option(
+        "--criterion",
+        metavar="l1|l2|fpgm|taylor|bn_scale|lamp|random",
+        help="Which channels of a group stay: the most important ones by this criterion.",
+    ),
+]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(

@@ -31,7 +31,7 @@ def compress(
     method: Annotated[
         str,
         typer.Option(
-            "--method", metavar="NAME[,NAME...]", help="As 'hwflow list methods' shows; several are compared in a contest."
+            "--method", metavar="NAME[,NAME...]", help="A method ('hwflow list methods'); several are compared in a contest."
         ),
     ],
     allocate: Annotated[
@@ -70,7 +70,10 @@ def compress(
         ),
     ] = None,
     seed: Annotated[
-        str, typer.Option("--seed", metavar="S[,S...]", help="Of the order of samples and of searches; several: a contest.")
+        str,
+        typer.Option(
+            "--seed", metavar="S[,S...]", help="Seed of the order of samples and of searches; several make a contest."
+        ),
     ] = "0",
     weights: Annotated[
         Path | None,
@@ -79,36 +82,54 @@ def compress(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", help="Epochs in all, towards the cut and after it.")
+        int | None, typer.Option("--epochs", metavar="N", help="Epochs of training, before and after the cut together.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="LR", help="The highest.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", metavar="LR", help="The highest learning rate of the schedule.")
+    ] = None,
     preparation: Annotated[
         float | None,
-        typer.Option("--preparation", metavar="SHARE", help="The share of the epochs towards the cut; by default 0.5."),
+        typer.Option("--preparation", metavar="SHARE", help="The share of the epochs before the cut; by default 0.5."),
     ] = None,
     unit: Annotated[
         str | None,
-        typer.Option("--unit", metavar="channel|column", help="What is removed at once; by default channels."),
+        typer.Option(
+            "--unit",
+            metavar="channel|column",
+            help="What is pruned: channels (the default), or columns of the weights as matrices (im2col).",
+        ),
     ] = None,
     scale_start: Annotated[
-        float | None, typer.Option("--scale-start", metavar="C", help="srfp, asrfp: the first factor; by default 1.")
+        float | None,
+        typer.Option("--scale-start", metavar="C", help="srfp, asrfp: the first factor of the filters weakened; by default 1."),
     ] = None,
     scale_law: Annotated[
         str | None,
-        typer.Option("--scale-law", metavar="linear|cosine|ratio", help="srfp, asrfp: how it falls; by default linear."),
+        typer.Option(
+            "--scale-law", metavar="linear|cosine|ratio", help="srfp, asrfp: how this factor falls; by default linear."
+        ),
     ] = None,
     ratio_start: Annotated[
-        float | None, typer.Option("--ratio-start", metavar="P", help="asfp, asrfp: the first share of units; by default 0.")
+        float | None,
+        typer.Option(
+            "--ratio-start", metavar="P", help="asfp, asrfp: the share of filters zeroed or weakened at first; by default 0."
+        ),
     ] = None,
     interval: Annotated[
-        int | None, typer.Option("--interval", metavar="K", help="greg1, greg2: steps between two growths; by default 5.")
+        int | None,
+        typer.Option(
+            "--interval", metavar="K", help="greg1, greg2: steps after which regularisation grows again; by default 5."
+        ),
     ] = None,
     ramp_steps: Annotated[
         int | None,
-        typer.Option("--ramp-steps", metavar="N", help="greg1, greg2, increg: how long regularisation grows."),
+        typer.Option("--ramp-steps", metavar="N", help="greg1, greg2, increg: steps during which regularisation grows."),
     ] = None,
     growth: Annotated[
-        float | None, typer.Option("--growth", metavar="D", help="greg1, greg2: by how much; by default from the steps.")
+        float | None,
+        typer.Option(
+            "--growth", metavar="D", help="greg1, greg2: by how much it grows each time; by default computed from the steps."
+        ),
     ] = None,
     limit: Annotated[
         float | None, typer.Option("--limit", metavar="L", help="greg1, greg2, increg: the largest regularisation.")
@@ -125,6 +146,7 @@ def compress(
     exclude: Annotated[
         str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
     ] = None,
+    criterion: args.CriterionOption = "l1",
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
@@ -193,6 +215,7 @@ def compress(
         floor_ratio=floor,
         streams=streams,
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
+        criterion=criterion,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
@@ -269,8 +292,11 @@ def _contest_page(contest: Contest, settings: Settings, network: str) -> Page:
                 kept = "yes" if all(run.keeps for run in runs) else "no"
                 told = "-" if difference is None else difference.text()
                 rows.append([name, str(len(runs)), spread(values, 2), told, kept, number(trained, 0)])
-        headings = [budget, "seeds", "test accuracy (%)", f"beside {found.config.reference}", "in budget", "images trained"]
+        headings = [budget, "seeds", "test accuracy (%)", f"against {found.config.reference}", "in budget", "images trained"]
         tables.append(Table(headings, rows, left=frozenset({0})))
-    lines = [f"{folder} failed: {why}" for folder, why in contest.failed.items()]
+    lines = ["A ± is the standard deviation over the seeds, and for a difference its standard error."] * (
+        len(found.config.seeds) > 1
+    )
+    lines += [f"{folder} failed: {why}" for folder, why in contest.failed.items()]
     where = f" on {found.config.accelerator}" if found.config.accelerator else ""
     return Page(f"contest of {network}{where}, budgets at {settings.levels[0]}", tables, lines)

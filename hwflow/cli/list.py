@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hwflow.cli import arguments as args
+
 _LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods")
 _OPERATIONS = "operations"
 
@@ -25,26 +27,28 @@ def listing(
         str | None,
         typer.Argument(metavar="[NETWORK]", help="For operations: a network as estimate takes it.", show_default=False),
     ] = None,
+    inputs: args.InputOption = None,
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
     """List what hwflow knows by name (networks, accelerators, PE types, dataflows, data sets, compression methods), or the
     operations of a network."""
-    from hwflow.cli.arguments import chosen, load_network
     from hwflow.cli.console import deliver_text
     from hwflow.cli.operation_order import operations_text
     from hwflow.errors import InputError, not_found
 
-    chosen("--format", form, ("table", "json"))
+    args.chosen("--format", form, ("table", "json"))
     if what not in (*_LISTS, _OPERATIONS):
         raise not_found("list", what, (*_LISTS, _OPERATIONS))
     if (network is not None) != (what == _OPERATIONS):
         raise InputError(
-            f"'hwflow list {what}' lists no network's own; leave {network} out."
+            f"'hwflow list {what}' takes no network; leave {network} out."
             if network is not None
-            else "operations are those of a network: hwflow list operations NETWORK."
+            else "NETWORK is missing: 'hwflow list operations NETWORK' lists the operations of a network, such as resnet20."
         )
+    if inputs and network is None:
+        raise InputError(f"--input is the shape of a network's input, and 'hwflow list {what}' reads no network; leave it out.")
     if network is not None:
-        deliver_text(operations_text(load_network(network, None, None, None), form))
+        deliver_text(operations_text(args.load_network(network, inputs, None, None), form))
         return
     lists = {
         "networks": _networks,
@@ -96,10 +100,13 @@ def _datasets() -> dict[str, str]:
 
 
 def _methods() -> dict[str, str]:
-    from hwflow.pruning import METHODS
+    from hwflow.pruning import METHODS, Method
 
-    made = {name: method() for name, method in METHODS.items()}
-    return {name: f"{m.about}; needs {m.needs} of the chip{f' ({m.source})' if m.source else ''}" for name, m in made.items()}
+    def line(method: Method) -> str:
+        needs = "" if method.needs == Method.needs else f"; the chip needs {method.needs}"
+        return f"{method.about}{needs}{f' ({method.source})' if method.source else ''}"
+
+    return {name: line(method()) for name, method in METHODS.items()}
 
 
 def _described(path: Path) -> str:

@@ -53,7 +53,7 @@ def prune(
         typer.Option(
             "--keep",
             metavar="K",
-            help="Best plans that the last choice is among, and that go on to the next level; by default 8.",
+            help="How many of the best plans go on to the next level and to the final choice; by default 8.",
         ),
     ] = None,
     metric: Annotated[
@@ -120,14 +120,7 @@ def prune(
     exclude: Annotated[
         str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
     ] = None,
-    criterion: Annotated[
-        str,
-        typer.Option(
-            "--criterion",
-            metavar="l1|l2|fpgm|taylor|bn_scale|lamp|random",
-            help="Which channels of a group stay: the most important ones by this criterion.",
-        ),
-    ] = "l1",
+    criterion: args.CriterionOption = "l1",
     reconstruct: Annotated[
         str,
         typer.Option(

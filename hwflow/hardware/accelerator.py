@@ -109,7 +109,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
                     "(in Python: hwflow.from_timeloop)."
                 )
             return cls.from_dict(parse_yaml(content, f"accelerator: {text}"), text)
-        raise not_found("accelerator", text, presets(), "Or give the path of a YAML file that describes one.")
+        raise not_found("accelerator", text, (*presets(), *PE_TYPES), "Or give the path of a YAML file that describes one.")
 
     @classmethod
     def from_dict(cls, content: Any, where: str = "accelerator") -> Accelerator:

@@ -105,7 +105,7 @@ def read(path: str | Path) -> Network:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        first = [_message(problem, content) for problem in error.errors(include_url=False)[:10]]
+        first = _each_list_once([_message(problem) for problem in error.errors(include_url=False)[:10]])
         raise InputError(f"{path}: {listed(first, error.error_count())}.") from error
     wrong = [problem for i, spec in enumerate(file.layers) for problem in _misfits(i, spec)]
     if wrong:
@@ -206,7 +206,22 @@ def _chain(layers: Sequence[Layer], other: Sequence[OtherOp]) -> Graph | None:
     return Graph(tuple(sizes), tuple(operations), (0,), (len(sizes) - 1,))
 
 
-def _message(problem: Any, content: Any) -> str:
+def _each_list_once(messages: Sequence[str]) -> list[str]:
+    """Messages of which only the first of those that list the same known fields keeps the list."""
+    told: set[str] = set()
+    result = []
+    for message in messages:
+        text, mark, known = message.partition(_KNOWN)
+        result.append(text if known in told else message)
+        if mark:
+            told.add(known)
+    return result
+
+
+_KNOWN = "; known fields: "
+
+
+def _message(problem: Any) -> str:
     """One of pydantic's problems as `layers[3].strides is 'x'; it must be ...`."""
     location = problem["loc"]
     field, kind = _dotted(location), problem["type"]
@@ -215,10 +230,8 @@ def _message(problem: Any, content: Any) -> str:
     if kind == "extra_forbidden":
         known = _known(location)
         near = difflib.get_close_matches(str(location[-1]).lower(), [k.lower() for k in known], n=1, cutoff=0.5)
-        meant = next((f"; did you mean {k!r}?" for k in known if near and k.lower() == near[0]), "")
-        return f"{field} ({_shown(problem['input'])}) is no field{meant} Known: {', '.join(known)}".replace(
-            "field Known", "field; known"
-        )
+        meant = next((f" (did you mean {k!r}?)" for k in known if near and k.lower() == near[0]), "")
+        return f"{field} is {_shown(problem['input'])}, but there is no such field{meant}{_KNOWN}{', '.join(known)}"
     return f"{field} is {_shown(problem['input'])}; {_allowed(location, 'it')}"
 
 

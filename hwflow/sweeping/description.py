@@ -215,6 +215,11 @@ def load_description(path: str | Path) -> Description:
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: a sweep file is a mapping of fields, not {type(content).__name__}.")
     try:
-        return Description.model_validate(content)
+        found = Description.model_validate(content)
     except ValidationError as error:
         raise InputError(explain(error, content, str(path))) from None
+    try:
+        found.options()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return found

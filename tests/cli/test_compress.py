@@ -63,6 +63,14 @@ def test_a_method_of_shifts_runs_on_the_chip_that_it_asks_for(asked: list[str], 
     assert json.loads(Path("shifts/config.json").read_text())["accelerator"] == "eyeriss (pe_type=lightpe1)"
 
 
+def test_the_chip_can_have_processing_elements_of_a_type(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*asked, "--accelerator", "eyeriss", "--pe-type", "lightpe1", "--method", "l1", "--criterion", "fpgm"]
+    code, out, err = run([*given, "--budget", "0.7", "-o", "typed"], capsys)
+    assert code == 0, err
+    assert "on eyeriss (pe_type=lightpe1), budget energy=0.7, method l1" in out
+    assert json.loads(Path("typed/config.json").read_text())["settings"]["criterion"] == "fpgm"
+
+
 def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     given = [
         *asked,
@@ -83,7 +91,7 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
     assert code == 0, err
     for budget in ("energy=0.6", "macs=0.7"):
         assert budget in out
-    for words in ("unpruned", "scratch", "channels", "beside l1", "one seed"):
+    for words in ("unpruned", "scratch", "channels", "against l1", "one seed"):
         assert words in out
     assert len(json.loads(Path("c/results.json").read_text())) == 8
     code, _, err = run(given, capsys)
@@ -96,7 +104,7 @@ def test_wrong_use_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]
         (["--method", "srpf"], "unknown method 'srpf'. Did you mean 'srfp'?"),
         (["--method", "sfp", "--allocate", "nowhere.json"], "unknown allocation or file of a plan 'nowhere.json'"),
         (["--method", "agent", "--allocate", "runs/a"], "chooses how many channels are kept itself"),
-        (["--method", "greg1"], "Train for more epochs"),
+        (["--method", "greg1"], "Train for at least 5 epochs"),
         (["--method", "sfp", "--unit", "row"], "unit is 'row'; allowed: channel, column"),
     ):
         code, _, err = run([*asked, *more, "-o", "wrong"], capsys)
@@ -108,6 +116,6 @@ def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     lines = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert {"channels", "l1", "sfp", "asfp", "srfp", "asrfp", "increg", "greg1", "greg2", "scratch"} <= lines.keys()
-    assert "needs nothing of the chip" in lines["greg1"]
-    assert "needs shifts (--pe-type lightpe1) of the chip" in lines["lightnn1"]
+    assert "the chip needs" not in lines["greg1"]
+    assert "the chip needs shifts (--pe-type lightpe1)" in lines["lightnn1"]
     assert "arXiv:2012.09243" in lines["greg1"]

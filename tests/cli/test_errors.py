@@ -17,6 +17,10 @@ PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_
         (["estimate", "missing.yaml"], ["missing.yaml: there is no such file"]),
         (["estimate", "resnet19"], ["unknown network 'resnet19'", "Did you mean 'resnet18'", "mobilenet_v2"]),
         (["estimate", "resnet18", "-a", "eyeris"], ["unknown accelerator 'eyeris'", "Did you mean 'eyeriss'", "simba"]),
+        (
+            ["estimate", "resnet18", "-a", "lightpe9"],
+            ["Did you mean 'lightpe2'", "int8, lightpe1", "path of a YAML file"],
+        ),
         (["estimate", "resnet18", "-a", "missing.yaml"], ["missing.yaml: there is no such file"]),
         (
             ["estimate", "resnet18", "-a", "eyeriss", "--set", "global_bufer.size_kib=64"],

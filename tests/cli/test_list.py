@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.terminal import Run
 
 
@@ -36,8 +38,16 @@ def test_the_operations_of_a_network_in_the_order_that_is_assumed(hw: Run, tmp_p
         "words": 16384,
         "words_alive": 32768,
     }
-    assert hw("list", "operations")[2] == "hwflow: operations are those of a network: hwflow list operations NETWORK.\n"
-    assert "lists no network's own; leave resnet20 out" in hw("list", "networks", "resnet20")[2]
+    assert hw("list", "operations")[2].startswith("hwflow: NETWORK is missing: 'hwflow list operations NETWORK' lists")
+    assert "'hwflow list networks' takes no network; leave resnet20 out" in hw("list", "networks", "resnet20")[2]
     (tmp_path / "product.yaml").write_text("layers: [{name: p, type: matmul, C: 2, M: 2, P: 2}]")
     code, _, err = hw("list", "operations", str(tmp_path / "product.yaml"))
     assert (code, "it is not known which operator reads what" in err) == (2, True)
+
+
+def test_the_operations_of_a_module_at_the_shape_of_its_input(hw: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "listed_net.py").write_text("import torch\n\n\ndef net():\n    return torch.nn.Conv2d(1, 2, 3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert "needs the shape of its input, batch first: --input" in hw("list", "operations", "listed_net:net")[2]
+    assert "72" in hw("list", "operations", "listed_net:net", "--input", "1x1x8x8")[1].split()  # 2 x 6 x 6 words
+    assert "'hwflow list networks' reads no network; leave it out" in hw("list", "networks", "--input", "1x1x8x8")[2]

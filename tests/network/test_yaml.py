@@ -126,10 +126,16 @@ def test_writing_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPa
         ),
         (
             "{name: c, C: 3, M: 8, P: 5, Q: 5, R: 3, S: 3, stride: [2, 2]}",
-            r"layers\[1\]\.stride .* is no field; did you mean 'strides'\? Known: name, type",
+            r"layers\[1\]\.stride is .*, but there is no such field .did you mean 'strides'\?\); known fields: name, type",
         ),
-        ("{name: c, C: 3, M: 8, P: 5, Q: 5, R: 3, s: 3}", r"layers\[1\]\.s \(3\) is no field; did you mean 'S'\?"),
-        ("{name: c, C: 3, M: 8, P: 5, Q: 5, R: 3, S: 3, zzzzz: 1}", r"layers\[1\]\.zzzzz \(1\) is no field; known: name"),
+        (
+            "{name: c, C: 3, M: 8, P: 5, Q: 5, R: 3, s: 3}",
+            r"layers\[1\]\.s is 3, but there is no such field .did you mean 'S'\?\)",
+        ),
+        (
+            "{name: c, C: 3, M: 8, P: 5, Q: 5, R: 3, S: 3, zzzzz: 1}",
+            r"layers\[1\]\.zzzzz is 1, but there is no such field; known",
+        ),
         (
             "{name: c, type: convolution, C: 3, M: 8}",
             r"layers\[1\]\.type is 'convolution'; it must be one of conv, conv_transpose, linear, matmul",
@@ -142,7 +148,7 @@ def test_writing_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPa
         ("{name: c, type: matmul, C: 3, M: 8}", r"layers\[1\]\.P is missing \(matmul 'c'\)"),
         (
             "{name: c, type: linear, C: 3, M: 8, bits: {weight: 8}}",
-            r"layers\[1\]\.bits\.weight \(8\) is no field; did you mean 'weights'\?",
+            r"layers\[1\]\.bits\.weight is 8, but there is no such field .did you mean 'weights'\?\)",
         ),
         (
             "{name: c, type: linear, C: 3, M: 8, bits: 8}",
@@ -165,6 +171,15 @@ def test_all_wrong_fields_are_reported_at_once(path: Path) -> None:
         read(layer_list(path, GOOD.replace("C: 3", "C: -1"), GOOD.replace("M: 8", "M: x")))
 
 
+def test_the_known_fields_are_listed_once(path: Path) -> None:
+    wrong = "{name: c, C: 3, M: 8, P: 5, Q: 5, R: 3, S: 3, kernel: 3, padding: 1, bits: {sums: 8}}"
+    with pytest.raises(InputError) as caught:
+        read(layer_list(path, GOOD, wrong))
+    message = str(caught.value)
+    assert message.count("known fields: name, type") == 1
+    assert message.count("known fields: weights, inputs") == 1
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -178,7 +193,7 @@ def test_all_wrong_fields_are_reported_at_once(path: Path) -> None:
         ("layers: []\n", r"layers is \[\]; it must be a list of at least one layer"),
         ("layers: 3\n", r"layers is 3; it must be a list of at least one layer"),
         ("name: a\n", r"layers is missing; it must be a list of at least one layer"),
-        ("name: a\nlayer: []\n", r"layer \(\[\]\) is no field; did you mean 'layers'\?"),
+        ("name: a\nlayer: []\n", r"layer is \[\], but there is no such field .did you mean 'layers'\?\)"),
         ("- 1\n", r"holds \[1\]; a layer list is a mapping"),
         ("", r"holds None; a layer list is a mapping"),
         (f"layers: [{GOOD}]\nother: [{{name: a, type: Relu, words_in: 1}}]\n", r"other\[0\]\.words_out is missing"),

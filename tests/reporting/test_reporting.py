@@ -275,7 +275,7 @@ def test_a_folder_that_is_missing_or_another(tmp_path: Path) -> None:
         write_report(tmp_path / "nowhere")
     with pytest.raises(
         InputError,
-        match=r"neither config\.json nor records\.jsonl\. Give what 'hwflow prune -o' or 'hwflow sweep -o'",
+        match=r"neither config\.json nor records\.jsonl\. Give a folder that 'hwflow prune', 'compress' or 'sweep' wrote",
     ):
         write_report(tmp_path)
     assert not list(tmp_path.iterdir())

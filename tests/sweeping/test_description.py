@@ -45,6 +45,7 @@ def test_values_of_a_field(value: Any, values: tuple[Any, ...]) -> None:
     ("changes", "message"),
     [
         ({"networs": []}, r"unknown field 'networs'\. Did you mean 'networks'\?"),
+        ({"activations": "onchip"}, r"\.yaml: unknown activations 'onchip'. Known: dram, resident"),
         ({"networks": []}, "networks: it is empty; give at least one"),
         ({"networks": ["tiny.yaml", "tiny.yaml"]}, "networks: it names 'tiny.yaml' twice"),
         ({"accelerators": "eyeriss"}, "accelerators is 'eyeriss': it must be a list"),

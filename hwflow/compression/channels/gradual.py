@@ -26,9 +26,9 @@ from hwflow.compression.channels.regularization import (
     check_limit,
     check_ramp,
     growth_for,
-    largest_growth,
     pick_shrinkage,
     ramps_until_removed,
+    stable_ramp,
 )
 from hwflow.compression.channels.schedules import Asymptotic, Constant, Falling
 from hwflow.compression.channels.soft_masks import SoftMasks
@@ -112,16 +112,21 @@ def _growing(*, pick: bool) -> Callable[[Setting], GrowingRegularization]:
 def _ramp(rates: Sequence[float], given: Setting) -> int:
     """The least ramp from a share of the steps on whose growth is stable; with a growth that was given, that share."""
     interval, momentum = given.asked.interval, given.recipe.momentum
-    first = max(LEAST_INTERVALS * interval, int(_RAMP * len(rates)))
     if given.asked.growth is not None:
-        return first
-    for ramp in range(first, len(rates) + 1):
-        if growth_for(_SHRINKAGE, rates[:ramp], momentum, interval) <= largest_growth(ramp, interval, max(rates), momentum):
-            return ramp
+        return max(LEAST_INTERVALS * interval, int(_RAMP * len(rates)))
+    ramp = stable_ramp(_SHRINKAGE, rates, momentum, interval, _RAMP)
+    if ramp is not None:
+        return ramp
+    used, per_epoch, epochs = len(rates) / len(given.rates), len(given.rates) // given.recipe.epochs, given.recipe.epochs
+    while ramp is None:
+        epochs += 1
+        recipe, steps = replace(given.recipe, epochs=epochs), range(epochs * per_epoch)
+        longer = [recipe.learning_rate_at(step, per_epoch) for step in steps][-int(used * len(steps)) :]
+        ramp = stable_ramp(_SHRINKAGE, longer, momentum, interval, _RAMP)
     raise InputError(
-        f"regularisation cannot grow in {len(rates)} steps as it has to: it grows every {interval} steps, at least "
-        f"{LEAST_INTERVALS} times, and not so fast that weights oscillate. Train for more epochs than {given.recipe.epochs} "
-        "towards the cut, or lower the interval."
+        f"regularisation cannot grow in {len(rates)} steps: with an interval of {interval} it has to grow at least "
+        f"{LEAST_INTERVALS} times, and not so fast that weights oscillate. Train for at least {epochs} epochs towards the cut "
+        f"(epochs x preparation, now {given.recipe.epochs}){', or lower the interval' if interval > 1 else ''}."
     )
 
 

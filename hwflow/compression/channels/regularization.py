@@ -49,6 +49,14 @@ def largest_growth(steps: int, interval: int, rate: float, momentum: float) -> f
     return interval * (1 - momentum) / (rate * steps)
 
 
+def stable_ramp(shrinkage: float, rates: Sequence[float], momentum: float, interval: int, share: float) -> int | None:
+    """The least ramp, from a share of the steps and ten growths on, within which weights shrink so far without oscillating."""
+    for ramp in range(max(LEAST_INTERVALS * interval, int(share * len(rates))), len(rates) + 1):
+        if growth_for(shrinkage, rates[:ramp], momentum, interval) <= largest_growth(ramp, interval, max(rates), momentum):
+            return ramp
+    return None
+
+
 def check_ramp(ramp_steps: int, interval: int) -> None:
     """That lambda grows often enough.
 
@@ -357,4 +365,5 @@ __all__ = [
     "largest_growth",
     "pick_shrinkage",
     "ramps_until_removed",
+    "stable_ramp",
 ]

@@ -58,7 +58,7 @@ def _lead(found: ContestRuns) -> str:
             continue
         best = max(means, key=lambda name: means[name])
         apart = differences(found, budget).get(best)
-        aside = "" if apart is None else f", {apart.text()} points beside {found.config.reference}"
+        aside = "" if apart is None else f", {apart.text()} points against {found.config.reference}"
         told.append(f"At {budget} {best} is best with {percent(means[best], 2)}{aside}")
     return ". ".join(told) + ("." if told else "")
 
@@ -72,7 +72,8 @@ def _how(found: ContestRuns) -> str:
         f"All methods start from the same network and train for {counted(config.epochs, 'epoch')}; scratch starts from fresh "
         f"weights and trains for as many epochs as the unpruned network and a method together. Accuracies are of the test set "
         f"of {config.data}, by which nothing was chosen. Costs are at {config.level}, where the budgets hold. A difference "
-        f"counts where its mean over {counted(len(config.seeds), 'seed')} exceeds twice its standard error.{part}"
+        f"counts where its mean over {counted(len(config.seeds), 'seed')} exceeds twice its standard error. "
+        f"A ± is the standard deviation over the seeds, and for a difference its standard error.{part}"
     )
 
 
@@ -111,7 +112,7 @@ def _results(found: ContestRuns, budget: str) -> list[Block]:
             ]
         )
     costs = [f"{_COSTS[metric]} (%)" for metric in shown]
-    headings = ["method", "seeds", "test accuracy (%)", f"beside {found.config.reference} (points)", *costs]
+    headings = ["method", "seeds", "test accuracy (%)", f"against {found.config.reference} (points)", *costs]
     headings += ["keeps the budget", "needs of the chip"]
     return [
         Table(f"Methods at {budget}", headings, rows, left=frozenset({0, len(headings) - 1})),
@@ -194,7 +195,7 @@ def _effort(found: ContestRuns) -> list[Block]:
     return [
         Text(
             "Means of a run, the training of the unpruned network left out. Accuracies of plans that the store knew already "
-            "took no time and are counted all the same; of a run that was interrupted the last process' seconds are."
+            "took no time, but are counted; for a run that was interrupted, seconds are those of its last process."
         ),
         Table("Work of a run", headings, rows),
     ]

@@ -40,13 +40,13 @@ def read_run(folder: Path) -> Run:
     if not (folder / "config.json").exists():
         missing = "has neither config.json nor records.jsonl" if folder.is_dir() else "does not exist"
         raise InputError(
-            f"{folder} is neither a run's nor a sweep's folder: it {missing}. Give what 'hwflow prune -o' or 'hwflow sweep -o' "
-            "wrote, or a file that 'hwflow estimate --format json -o' did."
+            f"{folder} is neither a run's nor a sweep's folder: it {missing}. Give a folder that 'hwflow prune', 'compress' "
+            "or 'sweep' wrote, or a file of 'hwflow estimate|compare --format json'."
         )
     if not (folder / "metrics.json").exists():
         raise InputError(
             f"{folder} holds a pruning run that is not finished: it has no metrics.json{_so_far(folder)}. The same "
-            "'hwflow prune' command with --resume goes on where it was, and writes the report at its end."
+            "command with --resume goes on where it was, and writes the report at its end."
         )
     asked = _read(folder / "config.json", dict[str, Any])
     config = _read(folder / "config.json", Config)

@@ -99,7 +99,7 @@ def _remarks(run: Run) -> Iterator[str]:
             applied = f" Of all searches and baselines, the plan of {best.by}{seed} was applied."
         yield f"Plans were searched at {settings.levels[0]}, {counted(settings.episodes, 'episode')}{each}{further}.{applied}"
     elif run.config.plan is None:
-        yield f"The plan was chosen by the method {settings.method}, without a search that it recorded."
+        yield f"The method {settings.method} chose what is removed; the run recorded no search."
     else:
         given = "uniform pruning" if run.config.plan == "uniform" else "a plan that was given"
         yield f"No search: {given} was applied."

@@ -100,7 +100,7 @@ def test_a_contest_leaves_records_tables_and_a_report(held: tuple[hwflow.Contest
     report = (folder / "report.html").read_text()
     for words in (
         "Methods that compress Sequential",
-        "beside l1 (points)",
+        "against l1 (points)",
         "unpruned",
         "images trained",
         "What each method cost",
