@@ -262,7 +262,7 @@ def test_a_report_shows_the_plan(method: str, run: Runs) -> None:
     text = (folder / "report.html").read_text()
     assert ("Channels kept" if result.grouping.groups else "Every decision") in text
     assert all(words in text for pair in result.summary.items() for words in pair)
-    assert (f"The plan was chosen by the method {method}" in text) == (method != "channels")
+    assert (f"The method {method} chose what is removed" in text) == (method != "channels")
 
 
 # What is shared --------------------------------------------------------------------------------------------------------
