@@ -46,6 +46,7 @@ def test_the_operations_of_a_network_in_the_order_that_is_assumed(hw: Run, tmp_p
 
 
 def test_the_operations_of_a_module_at_the_shape_of_its_input(hw: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
     (tmp_path / "listed_net.py").write_text("import torch\n\n\ndef net():\n    return torch.nn.Conv2d(1, 2, 3)\n")
     monkeypatch.chdir(tmp_path)
     assert "needs the shape of its input, batch first: --input" in hw("list", "operations", "listed_net:net")[2]
