@@ -138,6 +138,7 @@ def test_what_is_no_type_is_refused() -> None:
 
 def test_the_command_line_and_sweeps_take_types(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow")
+
     def hwflow_says(*argv: str) -> None:
         with pytest.raises(SystemExit) as ended:
             cli.main(list(argv))
