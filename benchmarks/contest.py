@@ -73,6 +73,7 @@ def table(folder: Path) -> str:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", default="resnet20")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--base-epochs", type=int, default=12, help="of the unpruned network")
     parser.add_argument("--episodes", type=int, default=30, help="plans of each search")
@@ -94,7 +95,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     data = fewer(reduced_data(60_000))
-    network = load_module("resnet20", num_classes=data.classes, in_channels=data.input_shape[0])
+    network = load_module(asked.network, num_classes=data.classes, in_channels=data.input_shape[0])
     tuning = replace(default_tuning(data, network), epochs=asked.epochs, device="cpu", precision="float32")
     training = replace(default_recipe(data, network), epochs=asked.base_epochs, device="cpu", precision="float32")
     settings = Settings(
@@ -106,7 +107,7 @@ def main() -> None:
         tuning=tuning,
     )
     contest = hwflow.compress_many(
-        "resnet20",
+        asked.network,
         data,
         "eyeriss",
         methods=asked.methods,

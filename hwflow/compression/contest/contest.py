@@ -317,7 +317,8 @@ def _opened(place: Path, config: dict[str, Any], *, resume: bool) -> Iterator[No
             raise InputError(f"{place} holds a contest already: --resume continues it; or name another folder.")
         before = read_json(file)
         longer = {name: plain[name] for name in _EXTENDED if set(before.get(name, ())) <= set(plain[name])}
-        if parts := differences({**before, **longer}, plain):
+        same = longer | {"epochs": plain["epochs"]}  # which the settings say, too
+        if parts := differences({**before, **same}, plain):
             raise InputError(
                 f"{place} holds another contest, which this one cannot continue: {'; '.join(parts[:4])}"
                 f"{f'; and {len(parts) - 4} more' if len(parts) > 4 else ''}. Ask the same, or name another folder."
