@@ -297,7 +297,8 @@ def _images(task: Task, found: Compressed) -> dict[str, int]:
     if found.comparison is not None:
         plans += sum(candidate.evaluations for candidate in found.comparison.candidates)
     train, held = task.data.hold_out()
-    each = min(proxy.samples, len(held)) + proxy.batches * min(proxy.batch_size, len(train)) + proxy.epochs * proxy.tuned_on
+    each = min(proxy.samples, len(held)) + proxy.epochs * proxy.tuned_on
+    each += proxy.batches * min(proxy.batch_size, len(train)) if proxy.statistics == "training" else 0
     epochs = len(found.tuning.epochs) if found.tuning else 0
     return {"images_trained": found.trained + epochs * len(train), "images_evaluated": plans * each}
 
