@@ -141,6 +141,14 @@ CriterionOption = Annotated[
         help="Which channels of a group stay: the most important ones by this criterion.",
     ),
 ]
+HoldoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--holdout",
+        metavar="train:SHARE|test:SHARE|DATA",
+        help="Images that the network has not seen, to compare plans on; by default a tenth of the training images.",
+    ),
+]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(

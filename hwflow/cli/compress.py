@@ -140,6 +140,7 @@ def compress(
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy.")
     ] = None,
+    holdout: args.HoldoutOption = None,
     round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
     floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
     streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
@@ -227,6 +228,7 @@ def compress(
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))
     common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}
+    common["holdout"] = holdout
     several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1
     try:
         with limited(chosen.count), progress(f"{network} on {data}") as bar:

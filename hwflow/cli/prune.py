@@ -140,14 +140,7 @@ def prune(
             help="Measure plans on N of these samples first, and on all only if they may be as accurate as the uniform plan.",
         ),
     ] = None,
-    holdout: Annotated[
-        str | None,
-        typer.Option(
-            "--holdout",
-            metavar="train:SHARE|test:SHARE|DATA",
-            help="Images that the network has not seen, to compare plans on; by default a tenth of the training images.",
-        ),
-    ] = None,
+    holdout: args.HoldoutOption = None,
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of the fine-tuning.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", metavar="LR", help="Learning rate of the fine-tuning.")

@@ -220,6 +220,8 @@ class Method(Protocol):
     """Whether a plan can be given instead of being chosen by the method."""
     follows_allocation: bool = True
     """Whether it keeps what `Settings.allocate` says, where that is not fixed by the method."""
+    ranks: bool = True
+    """Whether channels stay or go by `Settings.criterion`."""
     refits: bool = False
     """Whether it refits layers after surgery where `Settings.reconstruct` asks for it."""
 

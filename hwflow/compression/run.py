@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import nn
 
+from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data, prolonged
@@ -165,6 +166,12 @@ def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Met
         raise InputError(
             f"reconstruct is {asked.reconstruct!r}, and the method {asked.method} refits no layer; leave it out, or take the "
             "method channels, which does with a given plan, too."
+        )
+    allocated = method.follows_allocation and asked.allocate != "uniform" and asked.allocate in ALLOCATIONS  # by scores
+    if asked.criterion != Settings.criterion and not method.ranks and not allocated:
+        raise InputError(
+            f"criterion is {asked.criterion!r}, and the method {asked.method} does not choose channels by it; leave it out, or "
+            "take a method that does, such as channels or l1."
         )
     return method
 

@@ -143,6 +143,7 @@ class FromScratch(OneShot):
     name = "scratch"
     about = "trains the small network of the plan from fresh weights"
     source = "Liu et al., ICLR 2019, arXiv:1810.05270"
+    ranks = False
 
     def compress(self, task: Task) -> Compressed:
         """The small network, trained with the recipe of `hwflow train` for as many epochs as the fine-tuning has."""
