@@ -1,7 +1,7 @@
 """`PlanCosts`: costs of plans as sums over the rows of the compressed network, with row costs cached.
 
-A plan is a width for each group: channels kept, or, of a layer whose bits are decided, word widths. A row depends only on the groups that affect its size, so its costs are cached
-by their widths, and a plan costs one look-up per row.
+A plan is a width for each group: channels kept, or, where bits are decided, those of a layer's operands. A row depends only on
+the groups that affect its cost, so its costs are cached by their widths, and a plan costs one look-up per row.
 """
 
 from __future__ import annotations

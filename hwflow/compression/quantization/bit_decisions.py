@@ -203,8 +203,8 @@ def _check(made: BitDecisions, accelerator: Accelerator | None, options: Sequenc
     odd = [n for n in terms if n % TERM_BITS]
     if odd:
         raise InputError(
-            f"--word-bits is {asked}: {accelerator.name} computes by shifts, and weights of {odd[0]} bits are no sum of powers of "
-            f"two, each of which takes {TERM_BITS} bits. Ask for multiples of {TERM_BITS} (--word-bits 4,8)."
+            f"--word-bits is {asked}: {accelerator.name} computes by shifts, and weights of {odd[0]} bits are no sum of powers "
+            f"of two, each of which takes {TERM_BITS} bits. Ask for multiples of {TERM_BITS} (--word-bits 4,8)."
         )
     for bits in made.word_widths:
         try:

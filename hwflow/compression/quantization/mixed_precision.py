@@ -1,4 +1,4 @@
-"""`MixedPrecision`: bits of weights and activations, layer by layer, chosen by a search within the budgets, with channels or alone.
+"""`MixedPrecision`: bits of each layer's weights and activations, which a search chooses within the budgets, or with channels.
 
 Costs of plans are exact, with each row at its own word widths. What bits take off the accuracy is measured once, one decision
 at a time, by rounding the network as it was trained; searchers that plan begin with that, and all of them measure plans on
@@ -8,7 +8,7 @@ networks that are cut and rounded. The chosen network is then fine-tuned with ro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 from torch import nn
 
@@ -56,8 +56,8 @@ class MixedPrecision(ChannelPruning):
         asked = task.settings
         if asked.searcher in SCORED:
             raise InputError(
-                f"the search {asked.searcher} ranks channels by their scores, and bits have none; use another one, such as exact "
-                "or agent."
+                f"the search {asked.searcher} ranks channels by their scores, and bits have none; use another one, such as "
+                "exact or agent."
             )
         if self.name == "bits":
             network = Network.from_torch(task.model, task.input_shape, name=task.name)

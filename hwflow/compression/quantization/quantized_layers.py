@@ -52,8 +52,10 @@ class _Quantized(nn.Module):
     weight: Tensor
 
     def quantized_input(self, values: Tensor) -> Tensor:
-        """Rounded inputs; gradients pass inside the range. In ONNX this is a pair of QuantizeLinear and DequantizeLinear, behind
-        a Clip where the levels are fewer than those of 8 bits."""
+        """Rounded inputs; gradients pass inside the range.
+
+        In ONNX this is a pair of QuantizeLinear and DequantizeLinear, behind a Clip where there are fewer levels than 256.
+        """
         if self.input_bits is None:
             return values
         (step, zero), levels = self.scale, 2**self.input_bits
