@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.prune import pruned_page, seeds_of
+from hwflow.cli.prune import SEARCHES, SEARCHING, pruned_page, seeds_of
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS, MAPPED
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
-
-_CHANNELS = ("agent", "channels")
 
 
 def compress(
@@ -29,11 +28,35 @@ def compress(
     data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--method", metavar="NAME[,NAME...]", help="A method ('hwflow list methods'); several are compared in a contest."
         ),
-    ],
+    ] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            "--decide",
+            metavar="channels|bits|bits,channels",
+            help="Instead of --method: what a search decides, the channels of groups, the bits of layers, or both together.",
+        ),
+    ] = None,
+    searcher: Annotated[
+        str | None,
+        typer.Option("--search", metavar="NAME", help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent."),
+    ] = None,
+    word_bits: Annotated[
+        str | None,
+        typer.Option(
+            "--word-bits",
+            metavar="B[,B...]",
+            help="The bits to choose from, beside the chip's own width; 2 to 8 each, by default 2,4,8.",
+        ),
+    ] = None,
+    edge_bits: Annotated[
+        int | None,
+        typer.Option("--edge-bits", metavar="B", help="The least bits of the first and of the last layer; by default 8."),
+    ] = None,
     allocate: Annotated[
         str,
         typer.Option(
@@ -177,7 +200,9 @@ def compress(
     from hwflow.training.recipe import default_recipe
     from hwflow.training.threads import limited, thread_count
 
-    methods = ["channels" if name == "agent" else name for name in args.listed("--method", method)]
+    methods = _methods(method, decide)
+    _refuse_unused(methods, {"--search": searcher}, SEARCHING, "plans are searched (--decide)")
+    _refuse_unused(methods, {"--word-bits": word_bits, "--edge-bits": edge_bits}, _BITS, "bits are decided (--decide bits)")
     for name in methods:
         method_named(name)  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]
@@ -217,6 +242,9 @@ def compress(
         streams=streams,
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
         criterion=criterion,
+        searcher=searcher or "ddpg",
+        word_bits=(2, 4, 8) if word_bits is None else tuple(args.whole("--word-bits", word_bits)),
+        edge_bits=8 if edge_bits is None else edge_bits,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
@@ -268,6 +296,32 @@ def compress(
         return
     deliver(pruned_page(result, replace(settings, method=methods[0])))
     remark(f"wrote {output}")
+
+
+def _methods(method: str | None, decide: str | None) -> list[str]:
+    """The methods of `--method`, or the one of `--decide`."""
+    from hwflow.compression.settings import deciding
+
+    if (method is None) == (decide is None):
+        both = (
+            "--method and --decide both say what is done; give one of them." if method else "--method or --decide is missing."
+        )
+        raise InputError(f"{both} --decide bits,channels searches both, --method int8 is a method ('hwflow list methods').")
+    if decide is not None:
+        return [deciding(args.listed("--decide", decide))]
+    return ["channels" if name == "agent" else name for name in args.listed("--method", method or "")]
+
+
+_BITS = ("bits", "mixed")
+
+
+def _refuse_unused(methods: Sequence[str], options: Mapping[str, object], used_by: Sequence[str], where: str) -> None:
+    """Refuse options that none of the methods looks at, because the user expects them to have an effect."""
+    given = [f"{name} {value}" for name, value in options.items() if value is not None]
+    if given and not set(methods) & set(used_by):
+        raise InputError(
+            f"{', '.join(given)} changes nothing with --method {','.join(methods)}, only where {where}. Leave it out."
+        )
 
 
 def _contest_page(contest: Contest, settings: Settings, network: str) -> Page:

@@ -171,7 +171,7 @@ class Proxy:
 
     def _told(self, plan: Mapping[str, int]) -> tuple[float, int]:
         """A plan's accuracy, and on how many samples it was measured."""
-        widths = self.grouping.widths_of(plan)
+        widths = self.widths_of(plan)
         if widths not in self._known:
             key, first = key_of(self._identity, widths), self._first
             model = None
@@ -199,6 +199,10 @@ class Proxy:
             self.store.put("accuracy", key, found)
         return model, found
 
+    def widths_of(self, plan: Mapping[str, int]) -> tuple[int, ...]:
+        """What tells plans apart."""
+        return self.grouping.widths_of(plan)
+
     def pruned(self, plan: Mapping[str, int]) -> nn.Module:
         """The network pruned to a plan, by this proxy's ranking of channels."""
         return prune_model(self.model, self.grouping, plan, ranking=self._ranking)
@@ -212,23 +216,28 @@ class Proxy:
 
     def judge(self, model: nn.Module) -> float:
         """Accuracy of a network on the held-out samples as plans are measured; statistics are re-estimated in place, if any."""
-        self._reestimate(model)
+        self.reestimate(model)
         return self._score(model, self.held)
 
     def _ready(self, plan: Mapping[str, int]) -> nn.Module:
         """The network of a plan as it is measured, until that of the next one is made."""
-        if self._copy is None:
-            self._copy = PrunedCopy(self.model, self.grouping, self._ranking)
-        model = self._copy.cut(plan)
+        model = self.copied(plan)
         if self.reconstructed:
             self.reconstruct(model, plan)
         if self.settings.epochs:
             tuned_on = self.fit_on.subset(range(min(self.settings.tuned_on, len(self.fit_on))))
             fit(model, tuned_on, self.held, self._tuning(), task=self.task)
-        self._reestimate(model)
+        self.reestimate(model)
         return model
 
-    def _reestimate(self, model: nn.Module) -> None:
+    def copied(self, plan: Mapping[str, int]) -> nn.Module:
+        """The network pruned to a plan, until the next one is made: one copy is cut again and again."""
+        if self._copy is None:
+            self._copy = PrunedCopy(self.model, self.grouping, self._ranking)
+        return self._copy.cut(plan)
+
+    def reestimate(self, model: nn.Module) -> None:
+        """Statistics of the normalisation anew, in place, as before a measurement."""
         settings, recipe = self.settings, self.recipe
         if settings.statistics == "training" and settings.batches:
             reestimate_batchnorm(

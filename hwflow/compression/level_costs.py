@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from hwflow.compression.settings import Settings
@@ -11,6 +11,7 @@ from hwflow.cost.backend import BACKENDS
 from hwflow.cost.cost_grid import CostTable, cost_table
 from hwflow.errors import HwflowError
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.layers import Bits
 from hwflow.network import Network
 from hwflow.progress import Progress
 from hwflow.results import LevelName, NetworkCost
@@ -41,8 +42,11 @@ class LevelCosts:
         self.accelerator, self.settings, self.progress = accelerator, settings, progress
         self._store, self.notify = store, notify
 
-    def table(self, network: Network, level: LevelName) -> CostTable:
+    def table(self, network: Network, level: LevelName, word_widths: Iterable[Bits] = ()) -> CostTable:
         """An empty table of a network's rows at other sizes, which costs what is asked of it.
+
+        Args:
+            word_widths: at which rows may be asked for beside their own.
 
         Raises:
             InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
@@ -50,6 +54,7 @@ class LevelCosts:
         return cost_table(
             network,
             self.accelerator,
+            word_widths=word_widths,
             fill=False,
             options=self.settings.cost_options(level),
             store=self._store,

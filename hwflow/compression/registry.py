@@ -12,11 +12,14 @@ from hwflow.compression.channels.planned import AllocatedOneShot, FromScratch, O
 from hwflow.compression.channels.pruning import ChannelPruning
 from hwflow.compression.channels.torch_pruning_guests import Guest, TorchPruningGuest
 from hwflow.compression.method import Method
+from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.errors import not_found
 
 METHODS: dict[str, Callable[[], Method]] = {
     "channels": ChannelPruning,
+    "bits": partial(MixedPrecision, "bits"),
+    "mixed": partial(MixedPrecision, "mixed"),
     "l1": OneShot,
     **{name: partial(AllocatedOneShot, name) for name in ALLOCATIONS if name != "uniform"},
     **{name: partial(GradualPruning, name) for name in PREPARATIONS},

@@ -1,4 +1,4 @@
-"""Symmetric integers for weights, and 8-bit activations."""
+"""Symmetric integers for weights, and activations of 8 bits or fewer."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ class Scale(NamedTuple):
     def integers(self, values: Tensor) -> Tensor:
         """Values as whole numbers of steps, int64."""
         return (torch.round(values / self.step) + self.zero).clamp(0, LEVELS - 1).to(torch.int64) - self.zero
+
+    def at(self, bits: int) -> Scale:
+        """The same range in 2^bits levels; of 8 bits this scale."""
+        if bits == ACTIVATION_BITS:
+            return self
+        zero = 2 ** (bits - 1) if self.zero else 0
+        step = self.step * (LEVELS - 1 - self.zero) / (2**bits - 1 - zero)
+        return Scale(float(torch.tensor(step, dtype=torch.float32)), zero)
 
 
 def symmetric_integers(weights: Tensor, bits: int) -> tuple[Tensor, Tensor]:

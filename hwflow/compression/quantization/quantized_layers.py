@@ -1,5 +1,5 @@
 # mypy: allow-subclassing-any
-"""Convolutions and linear layers with 8-bit inputs and coded weights, that train by the straight-through estimator."""
+"""Convolutions and linear layers with inputs of few bits and coded weights, that train by the straight-through estimator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hwflow.compression.quantization.integers import LEVELS, Scale, activation_scale, symmetric_integers
+from hwflow.compression.quantization.integers import ACTIVATION_BITS, LEVELS, Scale, activation_scale, symmetric_integers
 from hwflow.compression.quantization.powers import TERM_BITS, power_sum, top_exponent
 from hwflow.datasets.samples import Samples
 
@@ -41,23 +41,32 @@ class _Quantized(nn.Module):
 
     Attributes:
         code: of the weights; None once these are the ones that are stored.
+        input_bits: of the inputs, 8 at most; None leaves them as they are.
         input_scale: step and zero level of the inputs, a buffer; `scale`: the same as numbers.
     """
 
     code: Code | None
+    input_bits: int | None
     scale: Scale
     input_scale: Tensor
     weight: Tensor
 
     def quantized_input(self, values: Tensor) -> Tensor:
-        """8-bit inputs; gradients pass inside the range. In ONNX this is a pair of QuantizeLinear and DequantizeLinear."""
-        step, zero = self.scale
+        """Rounded inputs; gradients pass inside the range.
+
+        In ONNX this is a pair of QuantizeLinear and DequantizeLinear, behind a Clip where there are fewer levels than 256.
+        """
+        if self.input_bits is None:
+            return values
+        (step, zero), levels = self.scale, 2**self.input_bits
         if torch.compiler.is_exporting():
+            if levels < LEVELS:
+                values = values.clamp(-zero * step, (levels - 1 - zero) * step)
             scale = torch.tensor(step), torch.tensor(zero, dtype=torch.uint8)
             shape, symbol = values.shape, torch.onnx.ops.symbolic
             levels = symbol("QuantizeLinear", (values, *scale), dtype=torch.uint8, shape=shape, version=_OPSET)
             return cast("Tensor", symbol("DequantizeLinear", (levels, *scale), dtype=values.dtype, shape=shape, version=_OPSET))
-        return torch.fake_quantize_per_tensor_affine(values, step, zero, 0, LEVELS - 1)
+        return torch.fake_quantize_per_tensor_affine(values, step, zero, 0, levels - 1)
 
     def _load_from_state_dict(self, *given: Any) -> None:
         super()._load_from_state_dict(*given)
@@ -71,7 +80,7 @@ class _Quantized(nn.Module):
 
 
 class QuantizedConv2d(_Quantized, nn.Conv2d):
-    """A `Conv2d` with 8-bit inputs and coded weights."""
+    """A `Conv2d` with rounded inputs and coded weights."""
 
     def forward(self, values: Tensor) -> Tensor:
         """The convolution."""
@@ -79,7 +88,7 @@ class QuantizedConv2d(_Quantized, nn.Conv2d):
 
 
 class QuantizedLinear(_Quantized, nn.Linear):
-    """A `Linear` with 8-bit inputs and coded weights."""
+    """A `Linear` with rounded inputs and coded weights."""
 
     def forward(self, values: Tensor) -> Tensor:
         """The product."""
@@ -94,16 +103,19 @@ def quantizable(model: nn.Module) -> Iterator[str]:
     return (name for name, module in model.named_modules() if type(module) in _KINDS)
 
 
-def quantize(model: nn.Module, name: str, code: Code | None, scale: Scale | None = None) -> None:
+def quantize(
+    model: nn.Module, name: str, code: Code | None, scale: Scale | None = None, input_bits: int | None = ACTIVATION_BITS
+) -> None:
     """Make a module of a network a quantized one, in place; its parameters keep their names.
 
     Args:
         code: of its weights; None where they are stored ones.
         scale: of its inputs; None where it is loaded later.
+        input_bits: see `_Quantized`.
     """
     module: Any = model.get_submodule(name)
     module.__class__ = _KINDS[type(module)]
-    module.code = code
+    module.code, module.input_bits = code, input_bits
     module.register_buffer("input_scale", torch.tensor(scale or Scale(1.0, 0), dtype=torch.float32))
     module.scale = _scale_of(module.input_scale)
 
