@@ -16,7 +16,7 @@ from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data, prolonged
+from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.registry import method_named
@@ -259,12 +259,7 @@ def _finish(task: Task, found: Compressed, seconds: float) -> PruneResult:
 def _write(task: Task, found: Compressed, network: Network, result: PruneResult, seconds: float) -> None:
     """Write the results; `metrics.json` is the last file before the report, and marks the run as complete."""
     folder, comparison = task.folder, found.comparison
-    folder.write(
-        PLAN,
-        plan_to_data(found.grouping, found.plan)
-        if found.grouping
-        else choice_to_data(network, found.decisions or (), found.plan),
-    )
+    folder.write(PLAN, plan_data(network, found.grouping, found.decisions or (), found.plan, found.bits))
     if comparison is not None:
         names = ("candidates", "refined", "finalists")
         folder.write("comparison.json", {name: getattr(comparison, name) for name in names})

@@ -10,6 +10,7 @@ from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.channels.gradual_options import GradualSettings
+from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at
@@ -96,6 +97,8 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    quantization: QuantizationSettings = field(default_factory=QuantizationSettings)
+    """Of methods that store weights in fewer bits."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -157,12 +160,14 @@ class Settings:
             del data["proxy"]["first"]
         if self.gradual == GradualSettings():
             del data["gradual"]
+        if self.quantization == QuantizationSettings():
+            del data["quantization"]
         return data
 
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), or `samples` of the proxy.
+    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), or `samples` of the proxy.
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -173,15 +178,18 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
     gradual = {n: v for n, v in changes.items() if n in GradualSettings.__dataclass_fields__}
+    quantization = {n: v for n, v in changes.items() if n in QuantizationSettings.__dataclass_fields__}
     for name in changes:
-        if name not in own and name not in recipe and name not in gradual and name != "samples":
+        if not any(name in found for found in (own, recipe, gradual, quantization)) and name != "samples":
             known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, *GradualSettings.__dataclass_fields__}
-            known.add("samples")
+            known |= {*QuantizationSettings.__dataclass_fields__, "samples"}
             raise not_found("setting of prune", name, known)
     if "samples" in changes:
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
     if gradual:
         own["gradual"] = replace(own.get("gradual", settings.gradual), **gradual)
+    if quantization:
+        own["quantization"] = replace(own.get("quantization", settings.quantization), **quantization)
     if recipe:
         own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
     return replace(settings, **own) if own else settings

@@ -6,11 +6,9 @@ import itertools
 import time
 
 from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.level_costs import LevelCosts
+from hwflow.compression.level_costs import LevelCosts, RowPrices
 from hwflow.compression.plan_costs import Activations, PlanCosts
 from hwflow.cost.backend import backend_of
-from hwflow.cost.coarse import bits_of
-from hwflow.cost.cost_grid import CostTable
 from hwflow.layers import Layer
 from hwflow.results import LevelName
 
@@ -29,7 +27,7 @@ class PlanTables:
     def __init__(self, grouping: Grouping, costs: LevelCosts) -> None:
         self.grouping, self._level_costs = grouping, costs
         self.seconds: dict[str, float] = {}
-        self.tables: dict[LevelName, CostTable] = {}
+        self.tables: dict[LevelName, RowPrices] = {}
         self._costs: dict[LevelName, PlanCosts] = {}
 
     def at(self, level: LevelName) -> PlanCosts:
@@ -41,7 +39,7 @@ class PlanTables:
         if level not in self._costs:
             start = time.perf_counter()
             table = self.tables[level] = self._level_costs.table(self.grouping.network, level)
-            bits = [bits_of(layer, self._level_costs.accelerator) for layer in self.grouping.network]
+            bits = self._level_costs.bits(self.grouping.network)
             self._costs[level] = PlanCosts(
                 self.grouping,
                 table.__getitem__,
