@@ -31,7 +31,9 @@ def compress(
     method: Annotated[
         str,
         typer.Option(
-            "--method", metavar="NAME[,NAME...]", help="A method ('hwflow list methods'); several are compared in a contest."
+            "--method",
+            metavar="NAME[,NAME...]",
+            help="A method ('hwflow list methods'), or two together: channels+int8; several are compared in a contest.",
         ),
     ],
     allocate: Annotated[
@@ -60,7 +62,7 @@ def compress(
             "--budget",
             metavar="SHARE",
             help="Share of the unpruned network's metric: 0.5 (the default), or energy=0.5,latency=0.6; given again, a contest "
-            "at each.",
+            "at each; none for methods that change widths alone.",
         ),
     ] = None,
     objective: Annotated[
@@ -134,6 +136,39 @@ def compress(
     limit: Annotated[
         float | None, typer.Option("--limit", metavar="L", help="greg1, greg2, increg: the largest regularisation.")
     ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option("--weight-bits", metavar="N", help="int: bits of weights, 2 to 8; by default 8.")
+    ] = None,
+    activation_bits: Annotated[
+        int | None,
+        typer.Option("--activation-bits", metavar="N", help="int, int8, int4: bits of activations, 2 to 8; by default 8."),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            "--scheme", metavar="symmetric|affine", help="int, int8, int4: the range of integers; by default symmetric."
+        ),
+    ] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(
+            "--granularity", metavar="channel|tensor", help="int, int8, int4: what has a step of its own; by default channel."
+        ),
+    ] = None,
+    post_training: Annotated[
+        bool | None, typer.Option("--post-training", help="int, int8, int4, lightnn1, lightnn2: round, and train no further.")
+    ] = None,
+    mean_k: Annotated[
+        float | None,
+        typer.Option("--mean-k", metavar="K", help="flightnn: powers of two a filter on average, at most; by default 1.3."),
+    ] = None,
+    distribution_loss: Annotated[
+        float | None,
+        typer.Option("--distribution-loss", metavar="L", help="bnn: the weight of the distribution loss; by default 2."),
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", metavar="sgd|adam", help="What trains; by default sgd.")
+    ] = None,
     episodes: Annotated[
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
     ] = None,
@@ -168,6 +203,7 @@ def compress(
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.channels.gradual_options import GradualSettings
     from hwflow.compression.fine_tuning import default_tuning
+    from hwflow.compression.quantization.options import QuantizationSettings
     from hwflow.compression.registry import method_named
     from hwflow.compression.settings import Settings
     from hwflow.cost.backend import backend_of
@@ -176,7 +212,9 @@ def compress(
     from hwflow.training.recipe import default_recipe
     from hwflow.training.threads import limited, thread_count
 
-    methods = ["channels" if name == "agent" else name for name in args.listed("--method", method)]
+    methods = [
+        "channels" if name == "agent" else name for name in args.listed("--method", method.replace("agent+", "channels+"))
+    ]
     for name in methods:
         method_named(name)  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]
@@ -185,6 +223,7 @@ def compress(
     tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": seeds[0]}
     tuning |= {} if epochs is None else {"epochs": epochs}
     tuning |= {} if learning_rate is None else {"learning_rate": learning_rate}
+    tuning |= {} if optimizer is None else {"optimizer": optimizer}
     gradual = {
         "preparation": preparation,
         "unit": unit,
@@ -196,11 +235,20 @@ def compress(
         "growth": growth,
         "limit": limit,
     }
+    quantization = {
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "scheme": scheme,
+        "granularity": granularity,
+        "post_training": post_training,
+        "mean_k": mean_k,
+        "distribution_loss": distribution_loss,
+    }
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(
         levels=(level,),
-        budgets=parse_budgets(budgets[0], metric),
+        budgets=() if budgets == ["none"] else parse_budgets(budgets[0], metric),
         metric=metric,
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
@@ -219,6 +267,7 @@ def compress(
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
+        quantization=QuantizationSettings(**{name: value for name, value in quantization.items() if value is not None}),  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
