@@ -212,9 +212,8 @@ def compress(
     from hwflow.training.recipe import default_recipe
     from hwflow.training.threads import limited, thread_count
 
-    methods = [
-        "channels" if name == "agent" else name for name in args.listed("--method", method.replace("agent+", "channels+"))
-    ]
+    named = method.replace("agent+", "channels+")
+    methods = ["channels" if name == "agent" else name for name in args.listed("--method", named)]
     for name in methods:
         method_named(name)  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]

@@ -108,7 +108,7 @@ def test_without_weight_the_loss_is_the_tasks_to_the_bit() -> None:
         hook.after_epoch(1)
         assert hook.history == [(1.0, 1.0)]  # of ones: 2 - 1 - 0, and 1 - 0
         hook.finish(model)
-    with pytest.raises(InputError, match="the weight of the distribution loss is -0.5; it must be 0 or more"):
+    with pytest.raises(InputError, match=r"the weight of the distribution loss is -0\.5; it must be 0 or more"):
         DistributionLoss(["0"], -0.5)
 
 

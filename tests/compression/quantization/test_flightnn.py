@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -126,7 +127,7 @@ def test_fewer_powers_follow_from_a_stronger_penalty() -> None:
         means.append(hook.mean)
     assert means[0] == 2
     assert means[-1] < 1.5
-    assert all(later <= 1.05 * earlier for earlier, later in zip(means, means[1:], strict=False))
+    assert all(later <= 1.05 * earlier for earlier, later in itertools.pairwise(means))
 
 
 def test_the_mean_that_is_asked_for_is_reached_and_stored(data: Data, tmp_path: Path) -> None:
@@ -167,9 +168,7 @@ def test_powers_are_taken_until_a_budget_holds(data: Data) -> None:
     """The uncompressed network of this chip has one power, so nothing but that keeps all of its energy."""
     result = run(data, _lightpe1(), mean=2.0, budgets=(Budget("energy", 1.0),))
     assert {name: result.plan[name] for name in ("2", "4")} == {"2": 16, "4": 8}
-    with pytest.raises(
-        InputError, match=r"the budget energy=0\.9 cannot be reached: flightnn leaves 1 of the energy at coarse"
-    ):
+    with pytest.raises(InputError, match=r"the budget energy=0\.9 cannot be reached: flightnn leaves 1 of the energy"):
         run(data, _lightpe1(), budgets=(Budget("energy", 0.9),))
 
 

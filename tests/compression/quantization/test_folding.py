@@ -152,11 +152,8 @@ def mixed() -> nn.Sequential:
     """Its layers have 8-bit integers, 4-bit ones, signs, and powers of two."""
     model = network(CODES["int8"])
     torch.manual_seed(1)
-    for name, code, scale in (
-        ("3", CODES["int4"], Scale(0.03, 0)),
-        ("6", Code("signs", 1), SIGNS),
-        ("10", CODES["powers"], Scale(0.05, 0)),
-    ):
+    others = {"3": (CODES["int4"], Scale(0.03, 0)), "6": (Code("signs", 1), SIGNS), "10": (CODES["powers"], Scale(0.05, 0))}
+    for name, (code, scale) in others.items():
         module: Any = model.get_submodule(name)
         fresh = (nn.Linear if name == "10" else nn.Conv2d)(*module.weight.shape[1::-1], *module.weight.shape[2:3])
         model[int(name)] = fresh
