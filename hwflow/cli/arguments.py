@@ -197,10 +197,17 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
 def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
     """The accelerator of `--accelerator`, with the fields of `--set` changed."""
     from hwflow.cost.inputs import accelerator_of
+    from hwflow.hardware.pe_types import PE_TYPES
 
     accelerator = accelerator_of(spec)
     _tell_remarks(accelerator)
-    return accelerator.with_(_fields(changes)) if changes else accelerator
+    fields = _fields(changes) if changes else {}
+    if spec in PE_TYPES and fields.get("pe_type", spec) != spec:
+        raise InputError(
+            f"--accelerator {spec} is eyeriss with PEs of that type, and --pe-type {fields['pe_type']} asks for another one; "
+            "leave one of them out, or name the chip: --accelerator eyeriss."
+        )
+    return accelerator.with_(fields) if fields else accelerator
 
 
 def with_pe_type(changes: Sequence[str] | None, pe_type: str | None) -> Sequence[str] | None:
@@ -311,6 +318,11 @@ def listed(option: str, text: str) -> list[str]:
     if not items:
         raise InputError(f"{option} is empty; give one or more names, with commas between them.")
     return list(dict.fromkeys(items))
+
+
+def whole(option: str, text: str) -> list[int]:
+    """A comma-separated list of whole numbers."""
+    return _whole(option, text, listed(option, text), None, "whole numbers of at least 1, with commas between them")
 
 
 def _whole(option: str, text: str, parts: Sequence[str], count: int | None, expected: str) -> list[int]:

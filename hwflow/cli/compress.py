@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.prune import pruned_page, seeds_of
+from hwflow.cli.method_choice import chosen_methods, refuse_unused
+from hwflow.cli.prune import SEARCHES, pruned_page, seeds_of
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS, MAPPED
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
-
-_CHANNELS = ("agent", "channels")
 
 
 def compress(
@@ -29,13 +28,37 @@ def compress(
     data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--method",
             metavar="NAME[,NAME...]",
             help="A method ('hwflow list methods'), or two together: channels+int8; several are compared in a contest.",
         ),
-    ],
+    ] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            "--decide",
+            metavar="channels|bits|bits,channels",
+            help="Instead of --method: what a search decides, the channels of groups, the bits of layers, or both together.",
+        ),
+    ] = None,
+    searcher: Annotated[
+        str | None,
+        typer.Option("--search", metavar="NAME", help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent."),
+    ] = None,
+    word_bits: Annotated[
+        str | None,
+        typer.Option(
+            "--word-bits",
+            metavar="B[,B...]",
+            help="The bits to choose from, beside the chip's own width; 2 to 8 each, by default 2,4,8.",
+        ),
+    ] = None,
+    edge_bits: Annotated[
+        int | None,
+        typer.Option("--edge-bits", metavar="B", help="The least bits of the first and of the last layer; by default 8."),
+    ] = None,
     allocate: Annotated[
         str,
         typer.Option(
@@ -212,8 +235,22 @@ def compress(
     from hwflow.training.recipe import default_recipe
     from hwflow.training.threads import limited, thread_count
 
-    named = method.replace("agent+", "channels+")
-    methods = ["channels" if name == "agent" else name for name in args.listed("--method", named)]
+    methods = chosen_methods(method, decide)
+    refuse_unused(
+        methods,
+        {
+            "--search": searcher,
+            "--word-bits": word_bits,
+            "--edge-bits": edge_bits,
+            "--weight-bits": weight_bits,
+            "--activation-bits": activation_bits,
+            "--scheme": scheme,
+            "--granularity": granularity,
+            "--post-training": post_training,
+            "--mean-k": mean_k,
+            "--distribution-loss": distribution_loss,
+        },
+    )
     for name in methods:
         method_named(name)  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]
@@ -263,6 +300,9 @@ def compress(
         streams=streams,
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
         criterion=criterion,
+        searcher=searcher or "ddpg",
+        word_bits=(2, 4, 8) if word_bits is None else tuple(args.whole("--word-bits", word_bits)),
+        edge_bits=8 if edge_bits is None else edge_bits,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]

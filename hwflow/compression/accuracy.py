@@ -144,7 +144,7 @@ class Proxy:
 
     def _told(self, plan: Mapping[str, int]) -> tuple[float, int]:
         """A plan's accuracy, and on how many samples it was measured."""
-        widths = self.grouping.widths_of(plan)
+        widths = self.widths_of(plan)
         if widths not in self._known:
             key, first = key_of(self._identity, widths), self._first
             model = None
@@ -172,6 +172,10 @@ class Proxy:
             self.store.put("accuracy", key, found)
         return model, found
 
+    def widths_of(self, plan: Mapping[str, int]) -> tuple[int, ...]:
+        """What tells plans apart."""
+        return self.grouping.widths_of(plan)
+
     def pruned(self, plan: Mapping[str, int]) -> nn.Module:
         """The network pruned to a plan, by this proxy's ranking of channels."""
         return prune_model(self.model, self.grouping, plan, ranking=self._ranking)
@@ -185,7 +189,7 @@ class Proxy:
 
     def judge(self, model: nn.Module) -> float:
         """Accuracy on the held-out samples after statistics were re-estimated, in place, as plans are measured."""
-        self._reestimate(model)
+        self.reestimate(model)
         return self._score(model, self.held)
 
     def _ready(self, plan: Mapping[str, int]) -> nn.Module:
@@ -196,10 +200,11 @@ class Proxy:
         if self.settings.epochs:
             tuned_on = self.fit_on.subset(range(min(self.settings.tuned_on, len(self.fit_on))))
             fit(model, tuned_on, self.held, self._tuning(), task=self.task)
-        self._reestimate(model)
+        self.reestimate(model)
         return model
 
-    def _reestimate(self, model: nn.Module) -> None:
+    def reestimate(self, model: nn.Module) -> None:
+        """Statistics of the normalisation anew, in place, as before a measurement."""
         settings, recipe = self.settings, self.recipe
         if settings.batches:
             reestimate_batchnorm(

@@ -59,8 +59,11 @@ class LevelCosts:
         """Word widths of each row on the accelerator."""
         return [bits_of(layer, self.accelerator) for layer in network]
 
-    def table(self, network: Network, level: LevelName) -> RowPrices:
+    def table(self, network: Network, level: LevelName, word_widths: Iterable[Bits] = ()) -> RowPrices:
         """An empty table of a network's rows at other sizes, which costs what is asked of it.
+
+        Args:
+            word_widths: at which rows may be asked for beside their own.
 
         Raises:
             InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
@@ -68,6 +71,7 @@ class LevelCosts:
         return cost_table(
             network,
             self.accelerator,
+            word_widths=word_widths,
             fill=False,
             options=self.settings.cost_options(level),
             store=self.store,

@@ -184,6 +184,25 @@ class Compressed:
         return running(Network.from_torch(self.model, input_shape, name=name), self.bits, self.executions)
 
 
+@dataclass(frozen=True)
+class RecordedRows:
+    """The rows of a compressed network as they run, for `hwflow.network.from_torch.record_rows`.
+
+    Attributes:
+        method: says how they run.
+        plan: of the network.
+        bits: word widths by row, where the run stated them.
+    """
+
+    method: Method
+    plan: Mapping[str, int]
+    bits: Mapping[str, Bits]
+
+    def __call__(self, network: Network) -> Network:
+        """With their word widths, and as they run."""
+        return self.method.costed(running(network, self.bits, {}), self.plan)
+
+
 def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str, Execution]) -> Network:
     """A network's rows with their word widths and as they run; see `Compressed`.
 
@@ -238,9 +257,9 @@ class Method(Protocol):
         return model
 
     def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
-        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: with their word
-        widths, and as they run. By default they are those of the model."""
+        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: as they run, and with
+        word widths that its folder does not state. By default those that are given."""
         return network
 
 
-__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task", "running"]
+__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "RecordedRows", "Task", "running"]

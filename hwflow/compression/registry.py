@@ -15,11 +15,14 @@ from hwflow.compression.combination import Combination
 from hwflow.compression.method import Method
 from hwflow.compression.quantization.binary import BinaryNetwork
 from hwflow.compression.quantization.flightnn import FlightNN
+from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.errors import InputError, not_found
 
 METHODS: dict[str, Callable[[], Method]] = {
     "channels": ChannelPruning,
+    "bits": partial(MixedPrecision, "bits"),
+    "mixed": partial(MixedPrecision, "mixed"),
     "l1": OneShot,
     **{name: partial(AllocatedOneShot, name) for name in ALLOCATIONS if name != "uniform"},
     **{name: partial(GradualPruning, name) for name in PREPARATIONS},

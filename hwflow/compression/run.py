@@ -18,7 +18,7 @@ from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.method import Compressed, Method, RecordedRows, Task
 from hwflow.compression.quantization.folding import fold
 from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
@@ -34,6 +34,7 @@ from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
 from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
+from hwflow.network.from_torch import record_rows
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
 from hwflow.progress import Progress, Shown, headed, shown
@@ -138,7 +139,7 @@ def prune(
                 _train(model, task, training)
             start = time.monotonic()
             found = method.compress(task)
-            return _finish(task, found, time.monotonic() - start)
+            return _finish(task, method, found, time.monotonic() - start)
 
 
 def check(
@@ -211,6 +212,7 @@ def _task(
 def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> nn.Module:
     """The uncompressed network, on the CPU; with its weights where there are any yet."""
     made = replica(model) if isinstance(model, nn.Module) else _module(model, data)
+    record_rows(made, None)  # of a network that was compressed before, which is now the whole one
     if weights is not None:
         load_weights(weights, made)
     if isinstance(model, nn.Module):
@@ -226,7 +228,7 @@ def _train(model: str, task: Task, recipe: Recipe | None) -> None:
     load_weights(file, task.model)
 
 
-def _finish(task: Task, found: Compressed, seconds: float) -> PruneResult:
+def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> PruneResult:
     """Scores on the test set and costs at every level, before and after; then everything is written."""
     whole, data, recipe = task.model, task.data, task.recipe
     network, small = (n.network(task.input_shape, task.name) for n in (Compressed(whole, {}), found))
@@ -254,6 +256,7 @@ def _finish(task: Task, found: Compressed, seconds: float) -> PruneResult:
         dict(found.summary),
     )
     _write(task, found, network, result, seconds)
+    record_rows(found.model, RecordedRows(method, found.plan, found.bits))
     return result
 
 

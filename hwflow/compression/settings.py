@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -22,9 +22,14 @@ from hwflow.types import LevelName, Mapper, Objective
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate")
+_SINCE_0_1 = (
+    *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
+    *("word_bits", "edge_bits"),
+)
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
+_APART = ("decide", "samples")  # what `changed` takes beside fields
+_LEAST_BITS, _MOST_BITS = 2, 8  # of codes
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
@@ -97,6 +102,10 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    word_bits: tuple[int, ...] = (2, 4, 8)
+    """Where bits are decided: those that weights and activations can have, beside the chip's own width."""
+    edge_bits: int = 8
+    """Where bits are decided: the least of the first and of the last layer."""
     quantization: QuantizationSettings = field(default_factory=QuantizationSettings)
     """Of methods that store weights in fewer bits."""
 
@@ -127,6 +136,11 @@ class Settings:
             )
         if self.reconstruct not in get_args(Reconstruct):
             raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
+        if not self.word_bits or len(set(self.word_bits)) != len(self.word_bits):
+            raise InputError(f"word_bits is {self.word_bits!r}; give each number of bits once, and at least one.")
+        for bits in self.word_bits:
+            check_whole("word_bits", bits, _MOST_BITS, _LEAST_BITS)
+        check_whole("edge_bits", self.edge_bits, _MOST_BITS, _LEAST_BITS)
 
     @property
     def mapping_objective(self) -> Objective:
@@ -165,9 +179,33 @@ class Settings:
         return data
 
 
+DECIDES = {frozenset({"channels"}): "channels", frozenset({"bits"}): "bits", frozenset({"bits", "channels"}): "mixed"}
+"""The methods that search plans, by what they decide."""
+
+
+def deciding(names: str | Iterable[str]) -> str:
+    """The method that decides these, of channels and bits.
+
+    Args:
+        names: several, or a text with commas between them.
+
+    Raises:
+        InputError: for an unknown one, or none.
+    """
+    given = [part.strip() for part in names.split(",") if part.strip()] if isinstance(names, str) else list(names)
+    known = sorted({name for group in DECIDES for name in group})
+    for name in given:
+        if name not in known:
+            raise not_found("decision", name, known)
+    if not given:
+        raise InputError(f"nothing is decided; name one or both of {', '.join(known)}.")
+    return DECIDES[frozenset(given)]
+
+
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), or `samples` of the proxy.
+    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), `samples` of the proxy, or what is
+    decided (`decide="bits,channels"`).
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -180,10 +218,15 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     gradual = {n: v for n, v in changes.items() if n in GradualSettings.__dataclass_fields__}
     quantization = {n: v for n, v in changes.items() if n in QuantizationSettings.__dataclass_fields__}
     for name in changes:
-        if not any(name in found for found in (own, recipe, gradual, quantization)) and name != "samples":
+        if not any(name in found for found in (own, recipe, gradual, quantization)) and name not in _APART:
             known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, *GradualSettings.__dataclass_fields__}
-            known |= {*QuantizationSettings.__dataclass_fields__, "samples"}
+            known |= {*QuantizationSettings.__dataclass_fields__, *_APART}
             raise not_found("setting of prune", name, known)
+    if "decide" in changes:
+        method = deciding(changes["decide"])
+        if own.get("method", method) != method:
+            raise InputError(f"decide is {changes['decide']!r}, which the method {own['method']} does not do; leave one out.")
+        own["method"] = method
     if "samples" in changes:
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
     if gradual:

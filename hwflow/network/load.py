@@ -68,11 +68,10 @@ def load(
         network = Network.from_timeloop(spec) if problem else Network.from_yaml(spec)
         return network if batch is None else batched(network, batch)
     if is_callable(spec):
-        if named_in is not None:
-            named_in.check(spec)
+        module = module_of(spec, named_in)  # an unknown name shows before the shape is asked for
         if input_shape is None:
             raise InputError(f"{spec} needs the shape of its input, batch first: --input 1x3x224x224 (input_shape=).")
-        return Network.from_torch(module_of(spec, named_in), input_shape, name=spec.partition(":")[2])
+        return Network.from_torch(module, input_shape, name=spec.partition(":")[2])
     raise not_found("network", spec, model_zoo.NAMES, _FORMS)
 
 

@@ -66,6 +66,12 @@ def costs_page(configurations: Sequence[Configuration]) -> Page:
 
 def _page(source: Path) -> Page:
     if source.is_file():
+        if source.suffix.lower() in (".yaml", ".yml"):
+            raise InputError(
+                f"{source} is a description, and a report is made of results: of a folder that 'hwflow prune', 'compress' or "
+                "'sweep' wrote, or of a file of 'hwflow estimate|compare --format json'. Where it is a sweep file, run "
+                f"'hwflow sweep {source} -o DIR' first."
+            )
         from hwflow.reporting.estimates.configuration import read_configurations
 
         return costs_page(read_configurations(source))

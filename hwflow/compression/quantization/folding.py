@@ -94,7 +94,8 @@ def _pairs(model: nn.Module, network: Network) -> list[tuple[str, str]]:
         layer = made[source]
         alone = tensor in operation.writes  # it writes over what it reads where nobody reads that afterwards
         once = names.count(layer.name) == 1 and names.count(row.name) == 1
-        able = isinstance(layer, Layer) and isinstance(_module(model, layer.name), (QuantizedConv2d, QuantizedLinear))
+        stored = _module(model, layer.name)
+        able = isinstance(stored, (QuantizedConv2d, QuantizedLinear)) and stored.constants is not None
         normal = isinstance(_module(model, row.name), (nn.BatchNorm2d, nn.BatchNorm1d))
         if alone and once and able and normal:
             found.append((layer.name, row.name))

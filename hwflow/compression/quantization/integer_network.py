@@ -29,7 +29,7 @@ def integer_network(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module
     """
     copied = fold(model, input_shape)
     for name, module in quantized(copied):
-        if module.code is not None or module.scale.levels == 0:
+        if module.constants is None or module.scale.levels == 0:
             raise InputError(f"{name} computes no integers: its weights or its inputs are not rounded yet.")
         module.__class__ = _KINDS[type(module)]
     return copied.eval()

@@ -27,6 +27,14 @@ class Scale(NamedTuple):
         """Values as whole numbers of steps, int64."""
         return (torch.round(values / self.step) + self.zero).clamp(0, self.levels - 1).to(torch.int64) - self.zero
 
+    def at(self, bits: int) -> Scale:
+        """The same range in 2^bits levels; of 8 bits this scale."""
+        if bits == ACTIVATION_BITS:
+            return self
+        zero = 2 ** (bits - 1) if self.zero else 0
+        step = self.step * (LEVELS - 1 - self.zero) / (2**bits - 1 - zero)
+        return Scale(_single(step), zero, 2**bits)
+
 
 class Coded(NamedTuple):
     """Weights as whole numbers of steps from a zero: `steps` and `zeros` broadcast against the integers; all are floating."""

@@ -50,6 +50,8 @@ def write_codes(folder: Path, model: nn.Module, codes: Mapping[str, Code]) -> No
     layers: list[dict[str, Any]] = []
     content = b""
     for name, module in quantized(model):
+        if name not in codes:
+            continue
         code, integers = codes[name], module.integers
         terms: list[int] | None = None
         if code.kind == "powers":

@@ -72,7 +72,7 @@ class _Quantized(nn.Module):
     Attributes:
         code: of the weights; None once these are the ones that are stored.
         input_scale: step, zero and levels of the inputs, a buffer; `scale`: the same as numbers.
-        weight_steps, weight_zeros: of each output channel, what is stored beside the integers.
+        weight_steps, weight_zeros: of each output channel, what is stored beside the integers; no steps where weights are real.
         constants: integers, steps and zeros for the export, once the weights are the ones that are stored.
     """
 
@@ -133,6 +133,8 @@ class _Quantized(nn.Module):
 
     def fix_constants(self) -> None:
         """Keep what the exporter cannot compute while it traces: integers, steps and zeros, as ONNX stores them."""
+        if not bool(self.weight_steps.all()):
+            return  # weights that are real numbers
         kind = torch.uint8 if bool((self.weight_zeros != 0).any()) else torch.int8
         self.constants = (
             self.integers.to(kind).cpu(),
@@ -192,20 +194,27 @@ def quantized(model: nn.Module) -> Iterator[tuple[str, Any]]:
     return ((name, module) for name, module in model.named_modules() if isinstance(module, _Quantized))
 
 
-def quantize(model: nn.Module, name: str, code: Code | WeightCode | None, scale: Scale | None = None) -> None:
+def quantize(
+    model: nn.Module,
+    name: str,
+    code: Code | WeightCode | None,
+    scale: Scale | None = None,
+    input_bits: int | None = ACTIVATION_BITS,
+) -> None:
     """Make a module of a network a quantized one, in place; its parameters keep their names.
 
     Args:
-        code: of its weights; None where they are stored ones.
+        code: of its weights; None where they are stored ones, or stay real numbers.
         scale: of its inputs; None where it is loaded later.
+        input_bits: None leaves inputs as they are.
     """
     module: Any = model.get_submodule(name)
     module.__class__ = _KINDS[type(module)]
     module.code = code
     module.register_buffer("input_scale", torch.zeros(3))
-    module.register_buffer("weight_steps", torch.ones(len(module.weight)))
+    module.register_buffer("weight_steps", torch.zeros(len(module.weight)))
     module.register_buffer("weight_zeros", torch.zeros(len(module.weight)))
-    set_scale(module, scale or Scale(1.0, 0))
+    set_scale(module, REAL if input_bits is None else scale or Scale(1.0, 0, 2**input_bits))
 
 
 def set_scale(module: Any, scale: Scale) -> None:

@@ -142,8 +142,8 @@ def channels(plan: Plan) -> list[Block]:
     return blocks
 
 
-def decisions(plan: Choices) -> list[Block]:
-    """What a method that does not prune channels chose, of what."""
+def decisions(plan: Choices | Plan) -> list[Block]:
+    """What a method chose besides channels, of what."""
     rows: list[list[str | Cell]] = [
         [one.name, ", ".join(map(str, one.options)), str(one.chosen), ", ".join(one.rows)] for one in plan.decisions
     ]
