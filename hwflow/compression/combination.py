@@ -56,7 +56,14 @@ class Combination(Method):
         if epochs < 2 and not asked.quantization.post_training:
             raise InputError(f"epochs is {epochs}, and {self.name} trains twice; ask for 2 or more, or for post_training.")
         self._second.prepare(replace(task, settings=replace(asked, budgets=())))
-        self._first.prepare(self._pruning(task))
+        pruning = self._pruning(task)
+        try:
+            self._first.prepare(pruning)
+        except InputError as error:
+            if pruning.budgets == task.budgets:
+                raise
+            rescaled = ", ".join(f"{own} is {b.share:.3g}" for own, b in zip(task.budgets, pruning.budgets, strict=True))
+            raise InputError(f"{error} (Here {rescaled} of the network at the widths of {self._second.name}.)") from None
 
     def compress(self, task: Task) -> Compressed:
         """The pruned network, quantized."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from hwflow.compression.quantization.integer_reference import Window, integer_co
 from hwflow.compression.quantization.integers import Scale
 from hwflow.compression.quantization.packed_codes import read_codes, write_codes
 from hwflow.compression.quantization.quantized_layers import REAL, SIGNS, Code, quantizable, quantize, quantized, store_codes
+from hwflow.compression.settings import Settings
+from hwflow.datasets import load_data
 from hwflow.errors import InputError
+from hwflow.training import Recipe, train
 
 CODES = {
     "int8": Code("integer", 8),
@@ -218,3 +222,37 @@ def test_operators_of_integers_are_costed_at_their_own_widths(tmp_path: Path) ->
     network = hwflow.Network.from_onnx(tmp_path / "integers.onnx")
     assert {layer.name: layer.bits for layer in network.layers} == {"first": (8, 8, 8), "second": (8, 8, 8)}
     assert hwflow.estimate(network, "eyeriss", level="coarse", store=False).rows[0].layer.bits == (8, 8, 8)
+
+
+@pytest.mark.slow
+def test_no_prediction_on_fashion_mnist_differs(tmp_path: Path) -> None:
+    """ResNet-20 in INT8, all 10,000 test images: every class that onnxruntime predicts is the integer reference's."""
+    runtime = pytest.importorskip("onnxruntime")
+    try:
+        data = load_data("fashion-mnist")
+    except InputError as error:
+        pytest.skip(str(error))
+    data = replace(data, train=data.train.subset(range(3000)))
+    recipe = Recipe(epochs=2, learning_rate=0.1, precision="float32", device="cpu")
+    train("resnet20", data, recipe=recipe, output=tmp_path / "resnet20.pt", progress=False)
+    tuning = replace(recipe, epochs=1, learning_rate=0.02)
+    settings = Settings(levels=("coarse",), budgets=(), method="int8", tuning=tuning)
+    result = hwflow.prune(
+        "resnet20",
+        data,
+        settings=settings,
+        weights=tmp_path / "resnet20.pt",
+        output=tmp_path / "run",
+        store=False,
+        progress=False,
+    )
+    reference = integer_network(result.model, (1, 1, 28, 28))
+    session = runtime.InferenceSession(str(tmp_path / "run" / "model.onnx"))
+    differing, seen = 0, 0
+    for images, _ in data.test.batches(500):
+        with torch.no_grad():
+            expected = reference(images).argmax(1).numpy()
+        found = session.run(None, {"images": images.numpy()})[0].argmax(1)
+        differing, seen = differing + int((found != expected).sum()), seen + len(images)
+    print(f"{differing} of {seen:,} predictions differ; {result.after.accuracy:.2%} are right")
+    assert (differing, seen) == (0, 10_000)
