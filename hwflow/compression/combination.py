@@ -104,8 +104,7 @@ class Combination(Method):
         least = self._second.rows(task, network, least=True)
         level = asked.levels[-1]
         before, after = (
-            task.costs.networks(n)[0][level].to_dict()["totals"]
-            for n in (network, running(network, *self._second.rows(task, network)))
+            task.costs.at(n, level).to_dict()["totals"] for n in (network, running(network, *self._second.rows(task, network)))
         )
         budgets = tuple(_rescaled(budget, before, after) for budget in task.budgets)
         recipe = task.recipe if asked.quantization.post_training else replace(task.recipe, epochs=(task.recipe.epochs + 1) // 2)
@@ -131,9 +130,9 @@ class _QuantizedCosts(LevelCosts):
     def bits(self, network: Network) -> list[Bits]:
         return [self._rows.bits.get(layer.name, own) for layer, own in zip(network, super().bits(network), strict=True)]
 
-    def table(self, network: Network, level: LevelName) -> RowPrices:
+    def table(self, network: Network, level: LevelName, word_widths: Iterable[Bits] = ()) -> RowPrices:
         run = running(network, *self._rows)
-        return _RunRows(super().table(run, level), self._run)
+        return _RunRows(super().table(run, level, word_widths), self._run)
 
     def _run(self, layer: Layer) -> tuple[Layer, ...]:
         sized = layer.with_(bits=self._rows.bits[layer.name]) if layer.name in self._rows.bits else layer

@@ -78,6 +78,21 @@ class LevelCosts:
             notify=self.notify,
         )
 
+    def at(self, network: Network, level: LevelName) -> NetworkCost:
+        """A whole network at one level.
+
+        Raises:
+            InputError, NotMappable, ToolMissing, ToolError: as `hwflow.estimate`.
+        """
+        return estimate(
+            network,
+            self.accelerator,
+            options=self.settings.cost_options(level),
+            store=self.store,
+            progress=self.progress or False,
+            notify=self.notify,
+        )
+
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
         """A whole network at every level that answers, and why the others do not."""
         found: dict[str, NetworkCost] = {}
@@ -88,14 +103,7 @@ class LevelCosts:
                 missing[level] = "no accelerator was given"
                 continue
             try:
-                found[level] = estimate(
-                    network,
-                    self.accelerator,
-                    options=asked.cost_options(level),
-                    store=self.store,
-                    progress=self.progress or False,
-                    notify=self.notify,
-                )
+                found[level] = self.at(network, level)
             except HwflowError as error:
                 if level in asked.levels:
                     raise

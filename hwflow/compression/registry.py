@@ -51,7 +51,7 @@ def method_named(name: str) -> Method:
     first, *others = (METHODS[one]() for one in names)
     if not others:
         return first
-    if len(others) > 1 or isinstance(first, Quantization) or not isinstance(others[0], Quantization):
+    if len(others) > 1 or isinstance(first, (Quantization, MixedPrecision)) or not isinstance(others[0], Quantization):
         raise InputError(
             f"the method {name!r} is no method that prunes channels and one that quantizes, in this order; behind the + "
             f"can be {', '.join(QUANTIZING)}."

@@ -114,10 +114,11 @@ def test_a_run_that_is_killed_while_it_quantizes_ends_as_another(data: Data, tmp
     [
         (
             "int8+l1",
-            r"the method 'int8\+l1' is no method that prunes channels and one that quantizes, in this order; behind the",
+            r"the method 'int8\+l1' is no method that prunes channels and one that quantizes, in this order",
         ),
         ("l1+sfp", r"behind the \+ can be int, int8, int4, lightnn1, lightnn2, flightnn, bnn"),
         ("l1+int8+int4", "in this order"),
+        ("mixed+int8", "in this order"),
         ("l1+int9", r"unknown method 'int9'.*Did you mean"),
     ],
 )

@@ -50,13 +50,13 @@ class BinaryNetwork(Quantization):
             raise InputError(f"post_training is True, but signs have to be trained; leave it out of {self.name}.")
         super().prepare(task)
         network = self._network(task)
-        codes = self._codes(task, network)
+        codes, modules = self._codes(task, network), dict(task.model.named_modules())
         for names in self._signed(network, codes).values():
             for name in names.activations:
-                if not isinstance(task.model.get_submodule(name), _ACTIVATIONS):
+                if not isinstance(modules.get(name), _ACTIVATIONS):
                     raise InputError(
-                        f"{task.name} calls the activation in {name or 'its forward'} as a function, which cannot be replaced "
-                        "by a bounded one; make it a module of its own, nn.ReLU()."
+                        f"{task.name} calls the activation {name} as a function, or it is of another kind, and cannot be "
+                        "replaced by a bounded one; make it a module of its own, nn.ReLU()."
                     )
         self._recipe(task, codes)
 

@@ -19,13 +19,15 @@ class ShiftPasses:
 
     Attributes:
         terms: powers of two of all filters together.
+        filters: how many filters these are of; of a layer with fewer, a share of the powers.
     """
 
     terms: int
+    filters: int
 
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
         """The layer with as many filters as there are powers of two, of 4 bits a weight."""
-        passes = max(1, math.ceil(self.terms / layer.G))
+        passes = max(1, math.ceil(self.terms * layer.M / self.filters))
         bits = layer.bits or Bits(4, 8, 8)
         narrow = next(width for width in (1, 2, 4, 8) if width >= 8 or width * passes >= bits.outputs * layer.M)
         return (layer.with_(M=passes, bits=bits._replace(weights=4, outputs=min(narrow, bits.outputs))),)

@@ -6,9 +6,10 @@ Accurate Inference", DAC 2019, arXiv:1904.02835. With the running residual r_i0 
 
     Q_i = sum_j [||r_ij|| > t_j] R(r_ij)        r_i(j+1) = r_ij - [||r_ij|| > t_j] R(r_ij)        j = 0, 1
 
-and k_i is the number of terms that are there. Thresholds t are trained; a penalty lambda sum_j sum_i ||r_ij|| pulls weights to
-fewer powers. Ours: norms are relative to the mean norm of the layer's filters, the step has the sigmoid's derivative, and what
-the penalty leaves above the mean that is asked for is taken from the filters that lose least.
+and k_i is the number of terms that are there. Thresholds t are trained; a penalty sum_j lambda_j sum_i ||r_ij|| pulls weights
+to fewer powers. Ours: norms are relative to the mean norm of the layer's filters; the step has the sigmoid's derivative;
+lambda_0 is 0, which would shrink what a normalization scales back; the number of second powers is penalized beside their
+residuals, which raises thresholds; and what is left above the mean that is asked for is taken from the filters that lose least.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ class FlexibleTerms(WeightCode):
         """||r_ij|| over the mean norm of the filters, [j, i]; differentiable by the weights."""
         return self._sum(weights)[1]
 
+    def penalty(self, weights: Tensor) -> Tensor:
+        """The norms of what second powers stand for, and how many of these there are."""
+        _, norms, gates = self._sum(weights)
+        return norms[1:].sum() + gates[1:].sum()
+
     def terms_of(self, weights: Tensor) -> Tensor:
         """k_i of each filter, int64."""
         return self.terms if bool(self.fixed) else self._sum(weights)[2].sum(0).to(torch.int64)
@@ -102,7 +108,7 @@ class FlexibleTerms(WeightCode):
             term = nearest_term(rest, top)
             total = total + gate.reshape(shape) * term
             rest = rest - gate.detach().reshape(shape) * term
-            gates.append(gate.detach())
+            gates.append(gate)
         return total, torch.stack(norms), torch.stack(gates)
 
     def _gate(self, j: int, norms: Sequence[Tensor]) -> Tensor:
@@ -157,7 +163,7 @@ class FewerTerms(TrainingHook):
         """With the penalty, as long as powers are not fixed."""
         if self.terms:
             return loss
-        return loss + self.strength * sum(layer.code.norms(layer.weight).sum() for layer in self._layers.values())
+        return loss + self.strength * sum(layer.code.penalty(layer.weight) for layer in self._layers.values())
 
     def after_step(self, step: int) -> None:
         """Keep thresholds at 0 or above, double the penalty, fix the powers."""

@@ -71,12 +71,12 @@ class FlightNN(Quantization):
         if not names:
             return []
         level = task.settings.levels[-1]
-        before = task.costs.networks(network)[0][level].to_dict()["totals"]
+        before = task.costs.at(network, level).to_dict()["totals"]
 
         def fits(terms: Mapping[str, Tensor]) -> bool:
             sums = {name: int(k.sum()) for name, k in terms.items()}
             run = running(network, *self._rows(task, network, codes, sums))
-            after = task.costs.networks(run)[0][level].to_dict()["totals"]
+            after = task.costs.at(run, level).to_dict()["totals"]
             return all(b.held(*(amount_of(totals, b.metric) for totals in (before, after))) for b in task.budgets)
 
         return [FewerTerms(names, task.settings.quantization.mean_k, fits)]

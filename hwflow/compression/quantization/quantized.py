@@ -87,7 +87,7 @@ class Quantization(Method):
         network = Compressed(task.model, {}).network(task.input_shape, task.name)
         level = task.settings.levels[-1]
         cheapest = running(network, *self.rows(task, network, least=True))
-        before, after = (task.costs.networks(n)[0][level] for n in (network, cheapest))
+        before, after = (task.costs.at(n, level) for n in (network, cheapest))
         for budget in task.budgets:
             old, new = (amount_of(cost.to_dict()["totals"], budget.metric) for cost in (before, after))
             if old is None or new is None:
@@ -223,9 +223,10 @@ class Quantization(Method):
             if code is None:
                 continue
             if _arithmetic(task) == "shift1" and code.kind == "powers":
-                passes = terms.get(layer.name, code.size * layer.M * layer.G)
-                if passes != layer.M * layer.G:
-                    executions[layer.name] = ShiftPasses(passes)
+                filters = layer.M * layer.G
+                passes = terms.get(layer.name, code.size * filters)
+                if passes != filters:
+                    executions[layer.name] = ShiftPasses(passes, filters)
             elif _arithmetic(task) == "xnor" and (planes := bits[layer.name])[:2] != (1, 1):
                 executions[layer.name] = BitPlanes(*planes[:2])
         return Rows(bits, executions)

@@ -210,7 +210,7 @@ def test_integers_of_any_bits_are_trained_or_rounded(more: dict[str, Any], data:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("weight_bits", 9, "weight_bits is 9; it must be a whole number of at least 2 and at most 8"),
+        ("weight_bits", 9, "weight_bits is 9; it must be a whole number of at least 2, and at most 8"),
         ("activation_bits", 1, "activation_bits is 1"),
         ("scheme", "unsigned", "scheme is 'unsigned'; allowed: symmetric, affine"),
         ("granularity", "group", "granularity is 'group'; allowed: channel, tensor"),
