@@ -57,6 +57,7 @@ class Task:
         store: for results that other runs can use.
         progress: told what is done; `stage` gives it a heading.
         notify: told in a sentence what a user should know.
+        part: where several methods share a run, which one this is: its checkpoints have names of their own.
     """
 
     model: nn.Module
@@ -71,6 +72,7 @@ class Task:
     store: Store | None
     progress: Progress | None
     notify: Callable[[str], None]
+    part: str = ""
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -122,7 +124,7 @@ class Task:
             task=self.data.task,
             teacher=self.model if recipe.distillation else None,
             hooks=hooks,
-            checkpoint=self.folder.checkpoints / checkpoint,
+            checkpoint=self.folder.checkpoints / f"{self.part}{checkpoint}",
             progress=self.stage(heading),
         )
 

@@ -20,6 +20,7 @@ from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, RecordedRows, Task
+from hwflow.compression.quantization.folding import fold
 from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.settings import Settings, changed, settings_of
@@ -286,7 +287,7 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult,
     save_weights(folder.path / "model.pt", result.model, about)
     try:
         task.tell("exporting to ONNX")
-        export_onnx(result.model, task.data.input_shape, folder.path / "model.onnx")
+        export_onnx(fold(result.model, task.input_shape), task.data.input_shape, folder.path / "model.onnx")
     except HwflowError as error:
         task.notify(f"model.onnx was not written: {error}")
     folder.write("metrics.json", result.metrics())

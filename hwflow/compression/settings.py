@@ -10,6 +10,7 @@ from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.channels.gradual_options import GradualSettings
+from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at
@@ -105,6 +106,8 @@ class Settings:
     """Where bits are decided: those that weights and activations can have, beside the chip's own width."""
     edge_bits: int = 8
     """Where bits are decided: the least of the first and of the last layer."""
+    quantization: QuantizationSettings = field(default_factory=QuantizationSettings)
+    """Of methods that store weights in fewer bits."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -171,6 +174,8 @@ class Settings:
             del data["proxy"]["first"]
         if self.gradual == GradualSettings():
             del data["gradual"]
+        if self.quantization == QuantizationSettings():
+            del data["quantization"]
         return data
 
 
@@ -199,7 +204,8 @@ def deciding(names: str | Iterable[str]) -> str:
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), `samples` of the proxy, or what is decided (`decide="bits,channels"`).
+    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), `samples` of the proxy, or what is
+    decided (`decide="bits,channels"`).
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -210,10 +216,11 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
     gradual = {n: v for n, v in changes.items() if n in GradualSettings.__dataclass_fields__}
+    quantization = {n: v for n, v in changes.items() if n in QuantizationSettings.__dataclass_fields__}
     for name in changes:
-        if name not in own and name not in recipe and name not in gradual and name not in _APART:
+        if not any(name in found for found in (own, recipe, gradual, quantization)) and name not in _APART:
             known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, *GradualSettings.__dataclass_fields__}
-            known |= {*_APART}
+            known |= {*QuantizationSettings.__dataclass_fields__, *_APART}
             raise not_found("setting of prune", name, known)
     if "decide" in changes:
         method = deciding(changes["decide"])
@@ -224,6 +231,8 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
     if gradual:
         own["gradual"] = replace(own.get("gradual", settings.gradual), **gradual)
+    if quantization:
+        own["quantization"] = replace(own.get("quantization", settings.quantization), **quantization)
     if recipe:
         own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
     return replace(settings, **own) if own else settings

@@ -112,9 +112,11 @@ class NarrowWords(Method):
 
 
 TOYS: dict[str, type[Method]] = {"uniform": Uniform, "words": NarrowWords}
+TOGETHER = ["l1+flightnn", "l1+bnn"]
 SHIPPED = [
-    name for name in METHODS if name not in ("channels", "int8", "int4", "lightnn1")
-]  # which are lightnn2 in other codes
+    *(name for name in METHODS if name not in ("channels", "int", "int8", "int4", "lightnn1")),  # lightnn2 in other codes
+    *TOGETHER,
+]
 ALL = ["channels", *TOYS, *SHIPPED]
 BUDGETED = ["channels", "uniform", "l1", "mixed"]
 SEARCHING = ("channels", *(name for name in DECIDES.values() if name != "channels"))
@@ -136,9 +138,13 @@ def settings_for(method: str) -> Settings:
     return replace(SETTINGS, tuning=tuning, gradual=GradualSettings(interval=1))
 
 
-def network() -> nn.Module:
-    """Two groups of channels between three convolutions."""
+def network(method: str = "") -> nn.Module:
+    """Two groups of channels between three convolutions; with normalization before the sign of binary networks."""
     torch.manual_seed(0)
+    if method.endswith("bnn"):
+        act = nn.Sequential(nn.BatchNorm2d(32), nn.ReLU())
+        layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, 1, 1), act, nn.Conv2d(32, 16, 1), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
     layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 16, 1), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
 
@@ -155,15 +161,23 @@ class Runs:
     """Runs a method on one network and data set; `finished` is a run that tests only read."""
 
     data: Data
-    weights: Path
     folder: Path
 
+    @cache  # noqa: B019
+    def weights(self, method: str) -> Path:
+        """Of the method's network, trained."""
+        file = self.folder / f"weights{'-bnn' if method.endswith('bnn') else ''}.pt"
+        if not file.exists():
+            recipe = replace(TUNING, epochs=3, distillation=0.0)
+            train(network(method), self.data, recipe=recipe, output=file)
+        return file
+
     def __call__(self, method: str, folder: Path, settings: Settings | None = None, **more: Any) -> hwflow.PruneResult:
-        more = {"method": method, "weights": self.weights, "output": folder, "store": False, **more}
+        more = {"method": method, "weights": self.weights(method), "output": folder, "store": False, **more}
         with pytest.MonkeyPatch.context() as patch:
             if method in SHIPPED:  # most of the time of a run of so small a network is its export, which all share
                 patch.setattr("hwflow.compression.run.export_onnx", lambda model, shape, path: None)
-            return hwflow.prune(network(), self.data, settings=settings or settings_for(method), **more)
+            return hwflow.prune(network(method), self.data, settings=settings or settings_for(method), **more)
 
     @cache  # noqa: B019  (as long as the module's tests run)
     def finished(self, method: str) -> tuple[hwflow.PruneResult, Path]:
@@ -174,9 +188,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def run(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    folder = tmp_path_factory.mktemp("runs")
-    train(network(), data, recipe=replace(TUNING, epochs=3, distillation=0.0), output=folder / "weights.pt")
-    return Runs(data, folder / "weights.pt", folder)
+    return Runs(data, tmp_path_factory.mktemp("runs"))
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -217,8 +229,8 @@ def test_a_choice_is_an_option_of_every_decision(method: str, run: Runs) -> None
 def test_equal_seeds_give_equal_bytes(method: str, run: Runs, tmp_path: Path) -> None:
     """Of a module as of a file of weights; the module that is given is not changed."""
     _, first = run.finished(method)
-    model = network()
-    hwflow.load_weights(run.weights, model)
+    model = network(method)
+    hwflow.load_weights(run.weights(method), model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.MonkeyPatch.context() as patch:
         if method in SHIPPED:
@@ -251,7 +263,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(method: str, run: Runs,
 def test_the_compressed_network_comes_back(method: str, run: Runs) -> None:
     result, folder = run.finished(method)
     images, _ = next(run.data.test.batches(20))
-    again = hwflow.load_pruned(folder, network())
+    again = hwflow.load_pruned(folder, network(method))
     with torch.no_grad():
         assert torch.equal(again(images), result.model(images))
 
@@ -260,7 +272,7 @@ def test_the_compressed_network_comes_back(method: str, run: Runs) -> None:
 def test_the_network_that_comes_back_costs_what_the_run_says(method: str, run: Runs) -> None:
     """At its word widths and as its rows run; a network that is compressed again is taken for a whole one."""
     result, folder = run.finished(method)
-    again = hwflow.load_pruned(folder, network())
+    again = hwflow.load_pruned(folder, network(method))
     for model in (again, replica(again), result.model):
         cost = hwflow.estimate(model, input_shape=(1, 1, 8, 8), level="coarse", store=False)
         expected = result.costs["coarse"][1]
