@@ -29,7 +29,7 @@ def compare(
     ] = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     levels: Annotated[
-        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid and fine.")
+        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid, fine and ppa.")
     ] = "coarse,mid",
     dataflows: Annotated[
         str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
