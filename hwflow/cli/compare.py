@@ -42,6 +42,8 @@ def compare(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     activations: args.ActivationsOption = "dram",
@@ -70,6 +72,8 @@ def compare(
         objective=objective,  # type: ignore[arg-type]
         energy=energy,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=ppa_model,
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
         activations=activations,  # type: ignore[arg-type]

@@ -21,7 +21,17 @@ from hwflow.types import LevelName, Mapper, Objective
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate")
+_SINCE_0_1 = (
+    "method",
+    "searcher",
+    "criterion",
+    "begun_with",
+    "reconstruct",
+    "baselines",
+    "allocate",
+    "ppa_model",
+    "extrapolate",
+)
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
@@ -96,6 +106,10 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    ppa_model: str | None = None
+    """At ppa, the file of the model, which `hwflow ppa fit` writes."""
+    extrapolate: bool = False
+    """At ppa, whether shapes beyond the range of the characterisation are answered, too."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -134,6 +148,7 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
+        shared |= {"ppa_model": self.ppa_model, "extrapolate": self.extrapolate}
         return CostOptions(level=level, fallback="none", **used_at(level, **shared))
 
     @property

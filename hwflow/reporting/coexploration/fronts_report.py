@@ -89,8 +89,8 @@ def _performance(found: Designs, network: str, colours: Mapping[str, str]) -> li
     figure = _scatter(found, f"Performance per area and energy, {network}", rows, front, (energy, _speed), titles, colours)
     spread = [max(map(_speed, rows)) / min(map(_speed, rows)), max(map(energy, rows)) / min(map(energy, rows))]
     text = (
-        f"{len(front):,} of {len(rows):,} designs are beaten by no other in both. Over all designs performance per area differs "
-        f"by a factor of {number(spread[0], 3)}, energy by {number(spread[1], 3)}."
+        f"{len(front):,} of {len(rows):,} designs are beaten by no other in both. Over all designs performance per area "
+        f"differs by a factor of {number(spread[0], 3)}, energy by {number(spread[1], 3)}."
     )
     return [Text(text), figure, _table(found, "On the front", front, unit, energy)]
 
