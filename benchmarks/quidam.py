@@ -2,8 +2,9 @@
 
     python -m benchmarks.quidam -o runs/quidam [--chips 100] [--jobs 1] [--table]
 
-QUIDAM (Inci et al., arXiv:2206.15463) synthesised its designs; here the level mid costs a Latin hypercube of variants of Eyeriss
-with PEs of five types, with the energies of arithmetic from either source, for ResNet-8, 14 and 20 at the size of Fashion-MNIST.
+QUIDAM (Inci et al., arXiv:2206.15463) synthesised its designs; here the level mid costs a Latin hypercube of variants of
+Eyeriss with PEs of five types, with the energies of arithmetic from either source, for ResNet-8, 14 and 20 at the size of
+Fashion-MNIST.
 Characterisations go on where they were. The result is one record, of which `--table` prints the tables of the documentation.
 """
 
@@ -192,7 +193,16 @@ def table(record: Record) -> str:
             gains = [f"{per_area[t]:.1f} / {energy[t]:.1f}" for t in ("lightpe1", "lightpe2", "int8", "fp32")]
             spreads = [f"{told[f'spread of {what}']:.0f}" for what in ("performance per area", "energy")]
             rows.append([name, source, *spreads, *gains])
-    headings = ["network", "arithmetic", "spread of inferences/s/mm²", "spread of energy", "LightPE-1", "LightPE-2", "INT8", "FP32"]
+    headings = [
+        "network",
+        "arithmetic",
+        "spread of inferences/s/mm²",
+        "spread of energy",
+        "LightPE-1",
+        "LightPE-2",
+        "INT8",
+        "FP32",
+    ]
     quality = []
     for source, found in record["sources"].items():
         for what in ("energy", "cycles", "area"):

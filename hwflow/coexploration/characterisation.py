@@ -119,7 +119,7 @@ def characterise(
     if field_of(chip, f"{chip.dram.name}.bandwidth_gb_s") is None:
         raise InputError(f"{chip.dram.name}.bandwidth_gb_s of {chip.name} is not set: DRAM cycles need it.")
     types = _types(pe_types)
-    knobs = knobs_of(chip, ranges or {})
+    chip, knobs = _varied(chip, knobs_of(chip, ranges or {}))
     check_whole("chips", chips)
     check_whole("seed", seed, 2**32 - 1, 0)
     layers = _layers([network_of(network, input_shape=input_shape) for network in networks], widths)
@@ -207,6 +207,16 @@ def _record(unit: Unit, answer: Answer) -> Record:
         source=first.row["energy_source"],
         rows=tuple(rows),
     )
+
+
+def _varied(base: Accelerator, knobs: Sequence[Knob]) -> tuple[Accelerator, tuple[Knob, ...]]:
+    """The base with the fields that are fixed, and those that are not."""
+    fixed = {knob.field: knob.value(0.0) for knob in knobs if knob.low == knob.high}
+    varied = tuple(knob for knob in knobs if knob.field not in fixed)
+    if not varied:
+        raise InputError(f"all of {', '.join(fixed)} are fixed by their ranges, and a model needs a field that varies.")
+    changed = {name: value for name, value in fixed.items() if value != field_of(base, name)}
+    return base.with_(changed) if changed else base, varied
 
 
 def _types(given: Sequence[str]) -> tuple[str, ...]:

@@ -138,8 +138,8 @@ class PpaModel:
     def source(self, pe_type: str) -> str:
         """Where the numbers of a PE type come from, and how far they were off on held-out configurations."""
         told = [f"{what} {self.types[pe_type].quality[what].error}" for what in (ENERGY, CYCLES)]
-        known = self.types[pe_type].energy_source
-        return f"{known}, through a fitted model ({self.identity[:8]}); held-out errors: {'; '.join(told)}"
+        own = self.types[pe_type]
+        return f"{own.energy_source}, through a model fitted to {own.fitted} chips; held-out errors: {'; '.join(told)}"
 
     def type_of(self, accelerator: Accelerator) -> str:
         """The PE type of a chip.

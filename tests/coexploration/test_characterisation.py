@@ -11,7 +11,7 @@ import hwflow
 from hwflow.coexploration import Interrupted, characterise
 from hwflow.coexploration import records as record_files
 from hwflow.coexploration.characterisation import _layers
-from hwflow.coexploration.samples import samples_of
+from hwflow.coexploration.samples import base_of, samples_of
 from hwflow.cost.energy_sources import energy_table
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import chip_area_um2
@@ -25,6 +25,14 @@ pytest.importorskip("scipy")
 pytest.importorskip("filelock")
 
 NET = Network("net", (Layer("a", C=4, M=8, P=6, Q=6, R=3, S=3), Layer("b", C=8, M=4, P=6, Q=6)))
+FIXED = (
+    "dram.bandwidth_gb_s",
+    "global_buffer.size_kib",
+    "pe_array.columns",
+    "input_spad.size_words",
+    "weight_spad.size_words",
+    "psum_spad.size_words",
+)
 FILES = ("characterised.parquet", "characterised.csv")
 
 
@@ -159,6 +167,10 @@ def test_another_characterisation_is_not_continued(whole: Path, tmp_path: Path) 
         ({"chips": 0}, "chips is 0; it must be a whole number of at least 1"),
         ({"base": "int8"}, "the base has PEs of type int8: name those to characterise by pe_types"),
         ({"widths": [0.0]}, r"widths is \[0.0\]; each must be a share of the channels above 0 and at most 1"),
+        (
+            {"ranges": {"pe_array.rows": [8], **dict.fromkeys(FIXED, [24])}},
+            r"all of .* are fixed by their ranges, and a model needs a field that varies",
+        ),
         ({"runner": "cloud"}, "runner is 'cloud'; allowed: local, ray"),
     ],
 )
@@ -166,6 +178,13 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(given: dict[s
     with pytest.raises(hwflow.InputError, match=told):
         run(tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fixed_field_is_no_field_of_the_model_but_one_of_its_base(tmp_path: Path) -> None:
+    run(tmp_path / "run", chips=1, pe_types=["own"], ranges={"pe_array.rows": [8], "psum_spad.size_words": [24]})
+    header = record_files.read(tmp_path / "run").header
+    assert set(header["fields"]) == set(FIXED) - {"psum_spad.size_words"}
+    assert base_of(header) == Accelerator.load("eyeriss").with_({"pe_array.rows": 8})
 
 
 def test_layers_are_the_different_shapes_at_all_widths() -> None:

@@ -42,6 +42,9 @@ def test_rows_have_the_predictions_and_say_what_they_are(file: Path) -> None:
         assert "; cycles" in row.energy_source
         assert row.note == ""
     assert "not synthesis" in cost.provenance["engines"][0]
+    told = cost.provenance["ppa_model"]
+    assert (told["checksum"], told["points"]) == (read_model(file).identity, 160)
+    assert "not synthesis" in told["remark"]
 
 
 def _value(field: str) -> float:
