@@ -222,8 +222,8 @@ def table(record: Record) -> str:
         markdown(["arithmetic", "of", "median error (%), least to largest", "least rank correlation"], quality),
         "Spreads over more designs, as the model predicts them:",
         markdown(["network", "designs", "spread of inferences/s/mm²", "spread of energy"], spread),
-        f"A design takes {1e6 * speed['model_s']:.0f} µs of processor time with the model and {1e3 * speed['mid_s']:.0f} ms with "
-        f"mid cold: a factor of {speed['ratio']:,.0f}.",
+        f"A design takes {1e6 * speed['model_s']:.0f} µs of processor time with the model and {1e3 * speed['mid_s']:.0f} ms "
+        f"with mid cold: a factor of {speed['ratio']:,.0f}.",
     ]
     return "\n\n".join(parts) + "\n"
 
