@@ -11,7 +11,7 @@ Tensor = Literal["weights", "inputs", "outputs"]
 LayerType = Literal["conv", "conv_transpose", "linear", "matmul"]
 
 LevelName: TypeAlias = str
-"""A level of abstraction: coarse, mid or fine, or what else `hwflow.cost.backend.BACKENDS` has."""
+"""A level of abstraction: coarse, mid, fine or ppa, or what else `hwflow.cost.backend.BACKENDS` has."""
 
 Objective = Literal["energy", "latency", "edp"]
 """What a mapping minimises."""

@@ -98,6 +98,13 @@ OperatorsOption = Annotated[
         "--operators", metavar="mac|all", help="What has a price: layers alone, or additions, poolings and the like, too."
     ),
 ]
+PpaModelOption = Annotated[
+    Path | None,
+    typer.Option("--ppa-model", metavar="FILE.json", help="At ppa: the model that 'hwflow ppa fit' wrote."),
+]
+ExtrapolateOption = Annotated[
+    bool, typer.Option("--extrapolate", help="At ppa: answer beyond the range that was characterised, too.")
+]
 FallbackOption = Annotated[
     str | None,
     typer.Option(

@@ -75,7 +75,7 @@ def compress(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
-    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where the budgets hold.")] = "mid",
+    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine|ppa", help="Where the budgets hold.")] = "mid",
     metric: Annotated[
         str, typer.Option("--metric", metavar="|".join(BUDGETS), help="The metric of a --budget that is only a share.")
     ] = "energy",
@@ -209,6 +209,8 @@ def compress(
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
@@ -291,6 +293,8 @@ def compress(
         dataflow=dataflow,
         energy=energy,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=None if ppa_model is None else str(ppa_model),
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),

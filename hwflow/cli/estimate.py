@@ -21,7 +21,9 @@ def estimate(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     level: Annotated[
         str | None,
-        typer.Option("--level", metavar="coarse|mid|fine", help="The level; by default mid, or coarse without an accelerator."),
+        typer.Option(
+            "--level", metavar="coarse|mid|fine|ppa", help="The level; by default mid, or coarse without an accelerator."
+        ),
     ] = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
@@ -36,6 +38,8 @@ def estimate(
     effort: args.EffortOption = 1,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
     form: args.FormatOption = None,
@@ -65,6 +69,8 @@ def estimate(
         effort=effort,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        ppa_model=ppa_model,
+        extrapolate=extrapolate,
         fallback=args.fallback_of(fallback, strict),
         jobs=args.cores(jobs, mapper, asked),
     )

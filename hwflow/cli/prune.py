@@ -43,7 +43,7 @@ def prune(
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
     level: Annotated[
-        str | None, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed; by default mid.")
+        str | None, typer.Option("--level", metavar="coarse|mid|fine|ppa", help="Where plans are costed; by default mid.")
     ] = None,
     levels: Annotated[
         str | None,
@@ -151,6 +151,8 @@ def prune(
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
@@ -207,6 +209,8 @@ def prune(
         dataflow=dataflow,
         energy=energy,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=None if ppa_model is None else str(ppa_model),
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),

@@ -24,7 +24,7 @@ Baselines = Literal["none", "quick", "all"]
 
 _SINCE_0_1 = (
     *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
-    *("word_bits", "edge_bits"),
+    *("word_bits", "edge_bits", "ppa_model", "extrapolate"),
 )
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
@@ -108,6 +108,10 @@ class Settings:
     """Where bits are decided: the least of the first and of the last layer."""
     quantization: QuantizationSettings = field(default_factory=QuantizationSettings)
     """Of methods that store weights in fewer bits."""
+    ppa_model: str | None = None
+    """At ppa, the file of the model, which `hwflow ppa fit` writes."""
+    extrapolate: bool = False
+    """At ppa, whether shapes beyond the range of the characterisation are answered, too."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -151,6 +155,7 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
+        shared |= {"ppa_model": self.ppa_model, "extrapolate": self.extrapolate}
         return CostOptions(level=level, fallback="none", **used_at(level, **shared))
 
     @property

@@ -108,6 +108,12 @@ def _provenance(
         content |= {"activations": options.activations, "operators": options.operators}
     if backend.external:
         content["mapper"] = options.mapper
+    if options.ppa_model is not None:
+        from hwflow.ppa.model_file import read_model
+
+        model = read_model(options.ppa_model)
+        content["ppa_model"] = {"checksum": model.identity, "remark": model.remark, **model.provenance}
+        content["extrapolate"] = options.extrapolate
     return content
 
 

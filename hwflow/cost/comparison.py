@@ -165,7 +165,7 @@ def compare(
 
     Args:
         accelerators: one or several, as `estimate` takes them.
-        levels: of coarse, mid and fine.
+        levels: of coarse, mid, fine and ppa.
         dataflows: names or YAML files; None is the accelerator's own. Coarse has no mapping, and answers once for all of them.
         options, given: as in `estimate`; `levels` and `dataflows` stand for level and dataflow.
         input_shape and the rest: as in `estimate`.

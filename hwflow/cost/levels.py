@@ -35,6 +35,7 @@ class Coarse:
     needs_chip = False
     maps = False
     external = False
+    fitted = False
 
     @property
     def version(self) -> str:
@@ -85,6 +86,7 @@ class Mid:
     needs_chip = True
     maps = True
     external = False
+    fitted = False
 
     @property
     def version(self) -> str:
@@ -152,6 +154,7 @@ class Fine:
     needs_chip = True
     maps = True
     external = True
+    fitted = False
 
     @property
     def version(self) -> str:

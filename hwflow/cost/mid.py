@@ -79,6 +79,17 @@ def analyse(layer: Layer, accelerator: Accelerator, mapping: Mapping, table: Ene
     return _cost(nest, batch, verdict, mapping, time.perf_counter() - start)
 
 
+def on_chip_cycles(layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable) -> int:
+    """Cycles of a mapping on a chip whose DRAM never makes it wait: the most that compute or a memory on the chip takes.
+
+    Raises:
+        InputError: where the mapping does not belong to the layer or the accelerator.
+    """
+    mapping.check(layer, accelerator)
+    nest = Nest(layer, accelerator, table, tuple(m.keeps for m in reversed(mapping.levels)))
+    return int(nest.evaluate(nest.batch_of(mapping)).level_cycles[:-1].max())
+
+
 def map_layer(
     layer: Layer,
     accelerator: Accelerator,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from hwflow.cost import energy_sources
@@ -13,7 +14,7 @@ from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
 Fallback = Literal["mid", "coarse", "none"]
 ENGINES = ("native", "container", "pytimeloop")
 
-USED_BY: dict[str, tuple[Literal["maps", "external"], tuple[Any, ...]]] = {
+USED_BY: dict[str, tuple[Literal["maps", "external", "fitted"], tuple[Any, ...]]] = {
     "dataflow": ("maps", (None,)),
     "objective": ("maps", ("edp",)),
     "effort": ("maps", (1,)),
@@ -23,6 +24,8 @@ USED_BY: dict[str, tuple[Literal["maps", "external"], tuple[Any, ...]]] = {
     "mapper": ("external", ("hwflow",)),
     "engine": ("external", (None,)),
     "fallback": ("external", ("mid", "none")),
+    "ppa_model": ("fitted", (None,)),
+    "extrapolate": ("fitted", (False,)),
 }
 """For each option which backends look at it (an attribute of `CostBackend`), and the values that ask for nothing. What is not
 listed (energy, jobs) holds at all levels. An engine also runs Accelergy, at any level."""
@@ -33,7 +36,7 @@ class CostOptions:
     """What an estimate is asked for.
 
     Attributes:
-        level: coarse, mid or fine; a name of `hwflow.cost.backend.BACKENDS`.
+        level: coarse, mid, fine or ppa; a name of `hwflow.cost.backend.BACKENDS`.
         dataflow: a name or a YAML file; None takes the accelerator's own.
         objective: what the mapping search minimises.
         energy: auto, recorded, fitted, accelergy or normalized; see `hwflow.cost.energy_sources`.
@@ -46,6 +49,8 @@ class CostOptions:
         activations: dram sends every tensor between layers through DRAM; resident lets those stay on the chip that fit and make
             the network's objective less, see `hwflow.cost.network_choice`.
         operators: mac prices layers only; all prices every operator, see `hwflow.cost.operators`.
+        ppa_model: at ppa, the file of the model, which `hwflow ppa fit` writes.
+        extrapolate: at ppa, whether chips and layers beyond the range of the characterisation are answered, too.
     """
 
     level: LevelName = "mid"
@@ -60,6 +65,8 @@ class CostOptions:
     ragged: bool = True
     activations: Activations = "dram"
     operators: Operators = "mac"
+    ppa_model: str | Path | None = None
+    extrapolate: bool = False
 
     def __post_init__(self) -> None:
         allowed = {
@@ -79,6 +86,8 @@ class CostOptions:
         check_whole("jobs", self.jobs, MOST_JOBS)
         if not isinstance(self.ragged, bool):
             raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
+        if not isinstance(self.extrapolate, bool):
+            raise InputError(f"extrapolate is {self.extrapolate!r}; it must be True or False.")
         if self.mapper == "timeloop" and self.activations == "resident":
             raise InputError(
                 "activations is 'resident' beside mapper 'timeloop': what stays on the chip is chosen with hwflow's mapper "
@@ -104,6 +113,8 @@ class SharedArguments(TypedDict, total=False):
     ragged: bool
     activations: Activations
     operators: Operators
+    ppa_model: str | Path | None
+    extrapolate: bool
 
 
 class CostArguments(SharedArguments, total=False):

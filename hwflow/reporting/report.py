@@ -18,9 +18,8 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        source: what `hwflow prune -o`, `hwflow compress -o` or `hwflow sweep -o` wrote (a folder), or `hwflow estimate` or
-        `hwflow compare` with
-            `--format json -o` (a file).
+        source: what `hwflow prune -o`, `hwflow compress -o`, `hwflow sweep -o` or `hwflow ppa fronts -o` wrote (a folder), or
+            `hwflow estimate` or `hwflow compare` with `--format json -o` (a file).
         output: the file; by default `report.html` in the folder, or the file's name with `.html`.
         static: a folder for the figures as PNG and SVG files, too.
 
@@ -75,6 +74,8 @@ def _page(source: Path) -> Page:
         from hwflow.reporting.estimates.configuration import read_configurations
 
         return costs_page(read_configurations(source))
+    from hwflow.reporting.coexploration import fronts_report
+    from hwflow.reporting.coexploration.designs import is_fronts, read_designs
     from hwflow.reporting.compression import contest_report
     from hwflow.reporting.compression.contest_records import is_contest, read_contest
     from hwflow.reporting.pruning import pruning_report
@@ -84,6 +85,8 @@ def _page(source: Path) -> Page:
 
     if is_contest(source):
         return contest_report.page(read_contest(source))
+    if is_fronts(source):
+        return fronts_report.page(read_designs(source))
     if is_sweep(source):
         return sweep_report.page(read_sweep(source))
     return pruning_report.page(read_run(source))

@@ -160,7 +160,7 @@ class Sample(_Checked):
 
 class Description(_Checked):
     """A sweep file (reference/files.md in the documentation). None in `dataflows`, `batch` and `bits` means the own value of
-    the chip or network."""
+    the chip or network. `ppa_model` is a file, named relative to the sweep file."""
 
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
     plans: Annotated[tuple[str, ...], _Listed] = ()
@@ -177,6 +177,8 @@ class Description(_Checked):
     effort: Annotated[Positive, Field(le=MOST_EFFORT)] = 1
     activations: str = "dram"
     operators: str = "mac"
+    ppa_model: Annotated[str, Field(min_length=1)] | None = None
+    extrapolate: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Description:
@@ -201,6 +203,8 @@ class Description(_Checked):
             effort=self.effort,
             activations=self.activations,  # type: ignore[arg-type]
             operators=self.operators,  # type: ignore[arg-type]
+            ppa_model=self.ppa_model,
+            extrapolate=self.extrapolate,
             fallback="none",
         )
 
@@ -218,6 +222,8 @@ def load_description(path: str | Path) -> Description:
         found = Description.model_validate(content)
     except ValidationError as error:
         raise InputError(explain(error, content, str(path))) from None
+    if found.ppa_model is not None:
+        found = found.model_copy(update={"ppa_model": str(Path(path).parent / found.ppa_model)})
     try:
         found.options()
     except InputError as error:
