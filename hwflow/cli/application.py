@@ -25,6 +25,7 @@ from hwflow.cli.doctor import examine
 from hwflow.cli.estimate import estimate
 from hwflow.cli.list import listing
 from hwflow.cli.map import show_mapping
+from hwflow.cli.points import points
 from hwflow.cli.prune import prune
 from hwflow.cli.render import render
 from hwflow.cli.report import report
@@ -70,6 +71,7 @@ app.command("render")(render)
 app.command("train")(train)
 app.command("prune")(prune)
 app.command("compress")(compress)
+app.command("points")(points)
 app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)
