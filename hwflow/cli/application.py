@@ -24,6 +24,7 @@ from hwflow.cli.compress import compress
 from hwflow.cli.doctor import examine
 from hwflow.cli.estimate import estimate
 from hwflow.cli.list import listing
+from hwflow.cli.manage import manage
 from hwflow.cli.map import show_mapping
 from hwflow.cli.points import points
 from hwflow.cli.prune import prune
@@ -72,6 +73,7 @@ app.command("train")(train)
 app.command("prune")(prune)
 app.command("compress")(compress)
 app.command("points")(points)
+app.command("manage")(manage)
 app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)

@@ -1,4 +1,58 @@
 """Networks whose size, unit and clock are chosen while they run.
 
-`Manager` chooses among the rows of a table (`read_table`); both import nothing but the standard library.
+    from hwflow.dynamic import Limits, Manager, read_table
+
+    manager = Manager([read_table("runs/levels")])
+    row = manager.decide(Limits(latency_s=0.004)).rows["resnet20"]
+
+`Manager`, `Limits` and `read_table` import nothing but the standard library; the rest is imported when it is used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwflow.dynamic.level_table import LevelTable, Row, read_table
+    from hwflow.dynamic.manager import Decision, Manager
+    from hwflow.dynamic.operating_points import load_units
+    from hwflow.dynamic.placement import Limits
+    from hwflow.dynamic.point_costs import point_costs
+    from hwflow.dynamic.simulation import simulate
+    from hwflow.dynamic.trace import load_trace
+
+_HOME = {
+    "LevelTable": "level_table",
+    "Row": "level_table",
+    "read_table": "level_table",
+    "Decision": "manager",
+    "Manager": "manager",
+    "load_units": "operating_points",
+    "Limits": "placement",
+    "point_costs": "point_costs",
+    "simulate": "simulation",
+    "load_trace": "trace",
+}
+
+__all__ = [
+    "Decision",
+    "LevelTable",
+    "Limits",
+    "Manager",
+    "Row",
+    "load_trace",
+    "load_units",
+    "point_costs",
+    "read_table",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the manager must not bring anything else with it."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'hwflow.dynamic' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"hwflow.dynamic.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwflow.errors import InputError
 from hwflow.files import write_text
@@ -18,9 +18,8 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        source: what `hwflow prune -o`, `hwflow compress -o` or `hwflow sweep -o` wrote (a folder), or `hwflow estimate` or
-        `hwflow compare` with
-            `--format json -o` (a file).
+        source: what `hwflow prune -o`, `hwflow compress -o` or `hwflow sweep -o` wrote (a folder), or `hwflow estimate`,
+            `hwflow compare` or `hwflow manage` with `--format json -o` (a file).
         output: the file; by default `report.html` in the folder, or the file's name with `.html`.
         static: a folder for the figures as PNG and SVG files, too.
 
@@ -55,6 +54,21 @@ def write_costs(configurations: Sequence[Configuration], output: str | Path) -> 
     return file
 
 
+def write_trace(content: Mapping[str, Any], output: str | Path) -> Path:
+    """Write the report of a trace, from what `hwflow.dynamic.simulation.Simulation.to_dict` gives.
+
+    Raises:
+        MissingDependency: where plotly is not installed.
+        HwflowError: where the file cannot be written.
+    """
+    from hwflow.reporting.dynamic import trace_report
+    from hwflow.reporting.dynamic.trace_records import TraceRecord
+
+    file = Path(output)
+    write_text(file, trace_report.page(TraceRecord.model_validate(content)).html())
+    return file
+
+
 def costs_page(configurations: Sequence[Configuration]) -> Page:
     """The page of one estimate or of a comparison."""
     from hwflow.reporting.estimates import comparison_report, estimate_report
@@ -66,7 +80,12 @@ def costs_page(configurations: Sequence[Configuration]) -> Page:
 
 def _page(source: Path) -> Page:
     if source.is_file():
+        from hwflow.reporting.dynamic import trace_report
+        from hwflow.reporting.dynamic.trace_records import is_trace, read_trace
         from hwflow.reporting.estimates.configuration import read_configurations
+
+        if is_trace(source):
+            return trace_report.page(read_trace(source))
 
         return costs_page(read_configurations(source))
     from hwflow.reporting.compression import contest_report
