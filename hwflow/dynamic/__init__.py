@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwflow.dynamic.grouped_network import GroupedNetwork, grouped
+    from hwflow.dynamic.level_run import Levels, load_levels, train_levels
     from hwflow.dynamic.level_table import LevelTable, Row, read_table
     from hwflow.dynamic.manager import Decision, Manager
     from hwflow.dynamic.operating_points import load_units
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from hwflow.dynamic.trace import load_trace
 
 _HOME = {
+    "GroupedNetwork": "grouped_network",
+    "grouped": "grouped_network",
+    "Levels": "level_run",
+    "load_levels": "level_run",
+    "train_levels": "level_run",
     "LevelTable": "level_table",
     "Row": "level_table",
     "read_table": "level_table",
@@ -37,15 +44,20 @@ _HOME = {
 
 __all__ = [
     "Decision",
+    "GroupedNetwork",
     "LevelTable",
+    "Levels",
     "Limits",
     "Manager",
     "Row",
+    "grouped",
+    "load_levels",
     "load_trace",
     "load_units",
     "point_costs",
     "read_table",
     "simulate",
+    "train_levels",
 ]
 
 

@@ -1,5 +1,6 @@
 # mypy: allow-subclassing-any
-"""`GroupedNetwork`: G nested networks in one, of which the first k groups are level k (Xun et al., MLCAD 2019, arXiv:2105.03600).
+"""`GroupedNetwork`: G nested networks in one, of which the first k groups are level k (Xun et al., MLCAD 2019, arXiv
+2105.03600).
 
 Groups are trained one after the other, earlier ones frozen, so that level k is what it was, bit for bit, whatever is trained
 afterwards. How groups are cut, one normalisation and one bias each, is ours; see `hwflow.dynamic.thin_network`.
@@ -100,6 +101,7 @@ class GroupedNetwork(nn.Module):
         try:
             for name, part in self.parts.items():
                 packed.set_submodule(name, _packed([one.get_submodule(name) for one in thins], part))
+            packed.requires_grad_(False)
             return packed.eval() if _same(packed.eval(), apart, self.input_shape) else apart
         except (_NotPacked, RuntimeError, ValueError):
             return apart
@@ -167,7 +169,9 @@ def grouped(model: nn.Module, input_shape: tuple[int, ...], groups: int, seed: i
         parts = parts_of(model, input_shape)
     except (RuntimeError, TypeError) as error:
         raise ImportFailed(f"{name} cannot take images of {input_shape[1:]}: {_first_line(error)}.") from error
-    network = GroupedNetwork([thin(model, parts, groups, derived("group", seed, g)) for g in range(1, groups + 1)], parts, input_shape)
+    network = GroupedNetwork(
+        [thin(model, parts, groups, derived("group", seed, g)) for g in range(1, groups + 1)], parts, input_shape
+    )
     images = torch.zeros(input_shape)
     with torch.no_grad():
         wanted = replica(model).cpu().eval()(images)
@@ -175,11 +179,13 @@ def grouped(model: nn.Module, input_shape: tuple[int, ...], groups: int, seed: i
             found = network.eval()(images)
         except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"{name} cannot be rebuilt in {groups} groups: with fewer channels its forward pass fails ({_first_line(error)}). "
-                "Its code must not hold numbers of channels."
+                f"{name} cannot be rebuilt in {groups} groups: with fewer channels its forward pass fails "
+                f"({_first_line(error)}). Its code must not hold numbers of channels."
             ) from error
     if found.shape != wanted.shape:
-        raise InputError(f"{name} cannot be rebuilt in {groups} groups: it then gives {tuple(found.shape)} instead of {tuple(wanted.shape)}.")
+        raise InputError(
+            f"{name} cannot be rebuilt in {groups} groups: it then gives {tuple(found.shape)} instead of {tuple(wanted.shape)}."
+        )
     return network
 
 
@@ -189,8 +195,8 @@ def _packed(modules: list[nn.Module], part: Part) -> nn.Module:
     if isinstance(first, PadShortcut):
         return GroupedPadShortcut(first, count)
     if isinstance(first, nn.BatchNorm2d):
-        if part.reads == "image":
-            raise _NotPacked  # one for each group, on the same image
+        if part.reads != "inside":
+            raise _NotPacked  # one for each group, on the same image or on sums
         return _filled(nn.BatchNorm2d(first.num_features * count, first.eps, first.momentum, first.affine), modules, 0)
     assert isinstance(first, LAYERS)
     if part.reads == "result":

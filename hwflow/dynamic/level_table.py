@@ -31,7 +31,8 @@ class Row:
     Attributes:
         level: from 1, the smallest network.
         unit: an accelerator, or a processor.
-        voltage_v: None where it is not known, as of measured rows.
+        clock_mhz: 0 where it is not chosen, as of measured rows.
+        voltage_v: None where it is not known.
         accuracy: 0 to 1.
         latency_s, energy_j: of one frame; energy is None where it is not known.
         memory_bytes: of the weights that the level reads.
@@ -243,7 +244,7 @@ def _row(content: Any, where: str, network: str) -> Row:
         network=network,
         level=whole("level", 1),
         unit=unit,
-        clock_mhz=number("clock_mhz", 0, strict=True),
+        clock_mhz=number("clock_mhz", 0),
         voltage_v=None if content.get("voltage_v") is None else number("voltage_v", 0, strict=True),
         accuracy=number("accuracy", 0, 1),
         latency_s=latency,

@@ -1,8 +1,8 @@
 # mypy: allow-subclassing-any
 """`thin`: a network rebuilt with a G-th of its channels, as one group of a network in G groups.
 
-Groups share nothing but the image and the sum of their logits: what is a group convolution with one normalisation a group, zeros
-padded within each group, and a classifier cut by columns, is G thin networks side by side. Layers that read the image keep their
+Groups share nothing but the image and the sum of their logits: group convolutions with one normalisation a group, zeros padded
+within each group, and a classifier cut by columns are G thin networks side by side. Layers that read the image keep their
 inputs, layers that give the result keep their outputs; everything else has a G-th of its channels.
 """
 
@@ -73,7 +73,9 @@ def parts_of(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Part]:
     for name, sources in run.producers.items():
         places: set[Place] = {"image" if source is None else gives[source] for source in sources}
         if len(places) > 1:
-            told = " and ".join(sorted("the image" if p == "image" else "features" if p == "inside" else "a result" for p in places))
+            told = " and ".join(
+                sorted("the image" if p == "image" else "features" if p == "inside" else "a result" for p in places)
+            )
             raise InputError(f"{type(model).__name__} cannot be rebuilt in groups: {name} reads {told} together.")
         reads = places.pop() if places else "image"
         whole = isinstance(model.get_submodule(name), LAYERS)
@@ -86,10 +88,10 @@ def _check_supported(model: nn.Module) -> None:
         if isinstance(module, (*LAYERS, nn.BatchNorm2d, PadShortcut)):
             continue
         if own := [key for key, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]:
+            where = f"{name or 'the network itself'} is a {type(module).__name__} with tensors of its own"
             raise InputError(
-                f"{type(model).__name__} cannot be rebuilt in groups: {name or 'the network itself'} is a {type(module).__name__} "
-                f"with tensors of its own ({', '.join(own[:3])}). Supported are Conv2d, ConvTranspose2d, Linear, BatchNorm2d, and "
-                "modules without tensors."
+                f"{type(model).__name__} cannot be rebuilt in groups: {where} ({', '.join(own[:3])}). Supported are Conv2d, "
+                "ConvTranspose2d, Linear, BatchNorm2d, and modules without tensors."
             )
 
 
@@ -113,11 +115,15 @@ class _Run:
         image = torch.zeros(input_shape, requires_grad=True)
         output = copy(image * 1.0)
         if not isinstance(output, Tensor):
-            raise InputError(f"{type(model).__name__} cannot be rebuilt in groups: it gives {type(output).__name__}, not one tensor.")
+            raise InputError(
+                f"{type(model).__name__} cannot be rebuilt in groups: it gives {type(output).__name__}, not one tensor."
+            )
         self.results = {name for name in self._sources([output.grad_fn]) if name is not None}
         unused = [name for name, m in copy.named_modules() if isinstance(m, LAYERS) and name not in self.producers]
         if unused:
-            raise InputError(f"{type(model).__name__} cannot be rebuilt in groups: {unused[0]} is not used when it is evaluated.")
+            raise InputError(
+                f"{type(model).__name__} cannot be rebuilt in groups: {unused[0]} is not used when it is evaluated."
+            )
 
     def _reading(self, name: str, network: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -159,7 +165,9 @@ def _narrowed(name: str, module: nn.Module, part: Part, groups: int) -> nn.Modul
         if place != "inside":
             return channels
         if channels % groups:
-            raise InputError(f"{name} has {channels} {what}, which cannot be divided into {groups} groups; choose another number of groups.")
+            raise InputError(
+                f"{name} has {channels} {what}, which cannot be divided into {groups} groups; choose another number of groups."
+            )
         return channels // groups
 
     if isinstance(module, nn.BatchNorm2d):
@@ -175,7 +183,7 @@ def _narrowed(name: str, module: nn.Module, part: Part, groups: int) -> nn.Modul
     if own > 1:
         if "inside" not in (part.reads, part.gives) or part.reads != part.gives or own % groups:
             raise InputError(
-                f"{name} is a convolution in {own} groups, which cannot be divided into {groups}; choose another number of groups."
+                f"{name} is a convolution in {own} groups, which cannot be divided into {groups}; choose another number."
             )
         own //= groups
     options: dict[str, Any] = {

@@ -18,8 +18,8 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        source: what `hwflow prune -o`, `hwflow compress -o` or `hwflow sweep -o` wrote (a folder), or `hwflow estimate`,
-            `hwflow compare` or `hwflow manage` with `--format json -o` (a file).
+        source: what `hwflow prune -o`, `hwflow compress -o`, `hwflow levels -o` or `hwflow sweep -o` wrote (a folder), or
+            `hwflow estimate`, `hwflow compare` or `hwflow manage` with `--format json -o` (a file).
         output: the file; by default `report.html` in the folder, or the file's name with `.html`.
         static: a folder for the figures as PNG and SVG files, too.
 
@@ -90,11 +90,15 @@ def _page(source: Path) -> Page:
         return costs_page(read_configurations(source))
     from hwflow.reporting.compression import contest_report
     from hwflow.reporting.compression.contest_records import is_contest, read_contest
+    from hwflow.reporting.dynamic import level_report
+    from hwflow.reporting.dynamic.level_records import is_levels, read_levels
     from hwflow.reporting.pruning import pruning_report
     from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.reporting.sweeps import sweep_report
     from hwflow.reporting.sweeps.sweep_folder import is_sweep, read_sweep
 
+    if is_levels(source):
+        return level_report.page(read_levels(source))
     if is_contest(source):
         return contest_report.page(read_contest(source))
     if is_sweep(source):
