@@ -69,6 +69,14 @@ def compress(
             "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            "--execution",
+            metavar="NAME",
+            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
+        ),
+    ] = "direct",
     seed: Annotated[
         str,
         typer.Option(
@@ -205,6 +213,7 @@ def compress(
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
         energy=energy,
+        execution=execution,
         mapper=mapper,  # type: ignore[arg-type]
         engine=engine,
         effort=effort,

@@ -13,15 +13,17 @@ from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.cost.backend import backend_of, used_at
+from hwflow.cost.executed_network import checked
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
+from hwflow.layers import DIRECT
 from hwflow.training.recipe import Recipe
 from hwflow.types import LevelName, Mapper, Objective
 
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate")
+_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate", "execution")
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
@@ -97,7 +99,13 @@ class Settings:
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
 
+    execution: str = DIRECT
+    """How layers run on the accelerator, as in `hwflow.estimate`: a name of `hwflow.cost.executed_network.NAMES`. Costs before
+    and after are of such networks."""
+
     def __post_init__(self) -> None:
+        if not isinstance(checked(self.execution), str):
+            raise InputError("execution is a mapping of layers, which change while a network is compressed; give one name.")
         if not self.levels or len(set(self.levels)) != len(self.levels):
             raise InputError(f"levels is {', '.join(self.levels) or 'empty'}; name each level once, the search's first.")
         for level in self.levels:
@@ -134,7 +142,7 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
-        return CostOptions(level=level, fallback="none", **used_at(level, **shared))
+        return CostOptions(level=level, fallback="none", execution=self.execution, **used_at(level, **shared))
 
     @property
     def first_episodes(self) -> int:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from hwflow.cost import energy_sources
+from hwflow.cost.executed_network import AUTO, Asked, checked
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
+from hwflow.layers import DIRECT
 from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
 
 Fallback = Literal["mid", "coarse", "none"]
@@ -46,6 +48,9 @@ class CostOptions:
         activations: dram sends every tensor between layers through DRAM; resident lets those stay on the chip that fit and make
             the network's objective less, see `hwflow.cost.network_choice`.
         operators: mac prices layers only; all prices every operator, see `hwflow.cost.operators`.
+        execution: how layers run: direct, winograd2, winograd4, im2col, vip, or auto, which takes for each layer what makes its
+            own objective least among those with the same results; or names by layer, where `*` stands for all others. See
+            `hwflow.cost.executed_network`.
     """
 
     level: LevelName = "mid"
@@ -60,6 +65,7 @@ class CostOptions:
     ragged: bool = True
     activations: Activations = "dram"
     operators: Operators = "mac"
+    execution: Asked = DIRECT
 
     def __post_init__(self) -> None:
         allowed = {
@@ -75,6 +81,7 @@ class CostOptions:
                 raise not_found(name, str(getattr(self, name)), choices)
         if self.engine is not None and self.engine not in ENGINES:
             raise not_found("engine", self.engine, ENGINES)
+        object.__setattr__(self, "execution", checked(self.execution))
         check_whole("effort", self.effort, MOST_EFFORT)
         check_whole("jobs", self.jobs, MOST_JOBS)
         if not isinstance(self.ragged, bool):
@@ -84,11 +91,21 @@ class CostOptions:
                 "activations is 'resident' beside mapper 'timeloop': what stays on the chip is chosen with hwflow's mapper "
                 "only; leave one of the two out."
             )
+        if self.activations == "resident" and self.chooses_execution:
+            raise InputError(
+                "execution is 'auto' beside activations 'resident': what an execution costs then depends on what stays on the "
+                "chip meanwhile, and only one of the two can be chosen. Name executions, or leave activations at 'dram'."
+            )
 
     @property
     def whole_network(self) -> bool:
         """Whether layers are not priced each by itself."""
         return self.activations != "dram" or self.operators != "mac"
+
+    @property
+    def chooses_execution(self) -> bool:
+        """Whether an execution of some layer is chosen by its cost."""
+        return AUTO in ((self.execution,) if isinstance(self.execution, str) else self.execution.values())
 
 
 class SharedArguments(TypedDict, total=False):
@@ -104,6 +121,7 @@ class SharedArguments(TypedDict, total=False):
     ragged: bool
     activations: Activations
     operators: Operators
+    execution: Asked
 
 
 class CostArguments(SharedArguments, total=False):

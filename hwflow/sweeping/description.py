@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from hwflow.cost.backend import BACKENDS
+from hwflow.cost.executed_network import AUTO, checked
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.components import Positive
 from hwflow.hardware.pe_types import PeTypeName
+from hwflow.layers import DIRECT
 from hwflow.metrics import OBJECTIVES
 from hwflow.validation import Strict, explain
 
@@ -177,6 +179,7 @@ class Description(_Checked):
     effort: Annotated[Positive, Field(le=MOST_EFFORT)] = 1
     activations: str = "dram"
     operators: str = "mac"
+    execution: str | dict[str, str] = DIRECT
 
     @model_validator(mode="after")
     def _check(self) -> Description:
@@ -187,11 +190,14 @@ class Description(_Checked):
         return self
 
     def options(self, jobs: int = 1) -> CostOptions:
-        """What every point is asked for, but its level and dataflow.
+        """What every point is asked for, but its level and dataflow. Executions that are named are those of the networks; one
+        that is chosen is chosen at each point.
 
         Raises:
             InputError: naming the option whose value is not allowed.
         """
+        if AUTO in (named := checked(self.execution)) and not isinstance(named, str):
+            raise InputError("execution is auto for some layers; in a sweep, one execution is chosen for all layers or none.")
         CostOptions(jobs=jobs)  # an argument, not a field of the file: it is named first
         return CostOptions(
             objective=self.objective,  # type: ignore[arg-type]
@@ -201,6 +207,7 @@ class Description(_Checked):
             effort=self.effort,
             activations=self.activations,  # type: ignore[arg-type]
             operators=self.operators,  # type: ignore[arg-type]
+            execution=self.execution if self.execution == AUTO else DIRECT,
             fallback="none",
         )
 

@@ -24,7 +24,7 @@ from hwflow.compression.channels.discovery import find_groups, rebuild
 from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.channels.surgery import prune_model
-from hwflow.compression.method import Choice, Compressed, Decision, Method, Task
+from hwflow.compression.method import Choice, Compressed, Decision, Execution, Method, Task
 from hwflow.compression.registry import METHODS
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.environment import PruningEnv
@@ -80,7 +80,7 @@ class Zeroed(TrainingHook):
             self.weight.mul_(self.kept)
 
 
-class TwoHalves:
+class TwoHalves(Execution):
     """An execution: a convolution runs in two halves of its output channels, whose results are joined."""
 
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
