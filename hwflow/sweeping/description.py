@@ -196,7 +196,7 @@ class Description(_Checked):
         Raises:
             InputError: naming the option whose value is not allowed.
         """
-        if AUTO in (named := checked(self.execution)) and not isinstance(named, str):
+        if not isinstance(named := checked(self.execution), str) and AUTO in named.values():
             raise InputError("execution is auto for some layers; in a sweep, one execution is chosen for all layers or none.")
         CostOptions(jobs=jobs)  # an argument, not a field of the file: it is named first
         return CostOptions(
