@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
+    from hwflow.compression.winograd.winograd_options import WinogradSettings
 
 _CHANNELS = ("agent", "channels")
 
@@ -60,7 +61,7 @@ def compress(
             "--budget",
             metavar="SHARE",
             help="Share of the unpruned network's metric: 0.5 (the default), or energy=0.5,latency=0.6; given again, a contest "
-            "at each.",
+            "at each; or none, where the method does not need one.",
         ),
     ] = None,
     objective: Annotated[
@@ -105,6 +106,19 @@ def compress(
             "--unit",
             metavar="channel|column",
             help="What is pruned: channels (the default), or columns of the weights as matrices (im2col).",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option("--tile", metavar="2|4", help="winograd...: outputs of a tile on each axis; by default 4.")
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", metavar="SHARE", help="winograd...: transformed weights that become zero; by default 0.7."),
+    ] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(
+            "--gradient", metavar="spatial|scaled|plain", help="winograd...: how these are trained; by default spatial."
         ),
     ] = None,
     scale_start: Annotated[
@@ -204,11 +218,12 @@ def compress(
         "growth": growth,
         "limit": limit,
     }
+    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient}
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(
         levels=(level,),
-        budgets=parse_budgets(budgets[0], metric),
+        budgets=() if budgets == ["none"] else parse_budgets(budgets[0], metric),
         metric=metric,
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
@@ -227,6 +242,7 @@ def compress(
         criterion=criterion,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
+        winograd=WinogradSettings(**{name: value for name, value in transformed.items() if value is not None}),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
+from hwflow.compression.winograd.winograd_options import WinogradSettings
 from hwflow.cost.backend import backend_of, used_at
 from hwflow.cost.executed_network import checked
 from hwflow.cost.options import CostOptions
@@ -103,6 +104,9 @@ class Settings:
     """How layers run on the accelerator, as in `hwflow.estimate`: a name of `hwflow.cost.executed_network.NAMES`. Costs before
     and after are of such networks."""
 
+    winograd: WinogradSettings = field(default_factory=WinogradSettings)
+    """Of methods that prune transformed weights of Winograd layers."""
+
     def __post_init__(self) -> None:
         if not isinstance(checked(self.execution), str):
             raise InputError("execution is a mapping of layers, which change while a network is compressed; give one name.")
@@ -165,12 +169,14 @@ class Settings:
             del data["proxy"]["first"]
         if self.gradual == GradualSettings():
             del data["gradual"]
+        if self.winograd == WinogradSettings():
+            del data["winograd"]
         return data
 
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), or `samples` of the proxy.
+    gradual methods' settings (`ramp_steps`), of the Winograd methods' (`sparsity`), or `samples` of the proxy.
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -180,16 +186,19 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     """
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
-    gradual = {n: v for n, v in changes.items() if n in GradualSettings.__dataclass_fields__}
+    nested: dict[str, dict[str, Any]] = {
+        field: {n: v for n, v in changes.items() if n in kind.__dataclass_fields__}
+        for field, kind in (("gradual", GradualSettings), ("winograd", WinogradSettings))
+    }
     for name in changes:
-        if name not in own and name not in recipe and name not in gradual and name != "samples":
-            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, *GradualSettings.__dataclass_fields__}
-            known.add("samples")
-            raise not_found("setting of prune", name, known)
+        if name not in own and name not in recipe and name != "samples" and not any(name in n for n in nested.values()):
+            kinds = (Settings, Recipe, GradualSettings, WinogradSettings)
+            raise not_found("setting of prune", name, {"samples", *(f for kind in kinds for f in kind.__dataclass_fields__)})
     if "samples" in changes:
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
-    if gradual:
-        own["gradual"] = replace(own.get("gradual", settings.gradual), **gradual)
+    for name, given in nested.items():
+        if given:
+            own[name] = replace(own.get(name, getattr(settings, name)), **given)
     if recipe:
         own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
     return replace(settings, **own) if own else settings
