@@ -124,6 +124,7 @@ class LayerCost:
             "level": self.level,
             "engine": self.engine,
             "energy_source": self.energy_source,
+            "execution": la.execution,
             "note": self.note,
             "seconds": self.seconds,
         }
@@ -213,7 +214,12 @@ class NetworkCost:
             else ""
         )
         batch = batch_text((row.layer.type, row.layer.N) for row in self.rows)
-        return f"{self.network}{where}, level {self.level}{self._asked()}, {batch}{told}"
+        return f"{self.network}{where}, level {self.level}{self._asked()}, {batch}{told}{self._executed()}"
+
+    def _executed(self) -> str:
+        """Which execution was asked for, where that was not the direct one."""
+        asked = (self.provenance.get("execution") or {}).get("asked")
+        return "" if asked is None else f", execution {asked}" if isinstance(asked, str) else ", executions by layer"
 
     def _asked(self) -> str:
         """Which level was asked for and why it did not answer, where another one did."""

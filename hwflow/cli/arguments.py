@@ -105,6 +105,15 @@ PpaModelOption = Annotated[
 ExtrapolateOption = Annotated[
     bool, typer.Option("--extrapolate", help="At ppa: answer beyond the range that was characterised, too.")
 ]
+ExecutionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--execution",
+        metavar="[LAYER=]NAME",
+        help="How layers run: direct (the default), winograd2, winograd4, im2col, vip, or auto, the cheapest of those with the "
+        "same results; of one layer with its name. Repeatable.",
+    ),
+]
 FallbackOption = Annotated[
     str | None,
     typer.Option(
@@ -285,6 +294,15 @@ _NO_CHIP = "no chip is named; give --accelerator, a preset ('hwflow list acceler
 def modules(specs: Sequence[str] | None) -> tuple[str, ...]:
     """All modules of `--allow-import`."""
     return tuple(name for text in specs or () for name in listed("--allow-import", text))
+
+
+def execution_of(given: Sequence[str] | None) -> Any:
+    """`--execution`: a name for all layers, or a mapping where layers are named; a name without a layer is for the rest."""
+    if not given:
+        return "direct"
+    pairs = [text.rpartition("=") for text in given]
+    names = {layer or "*": name for layer, _, name in pairs}
+    return names["*"] if set(names) == {"*"} else names
 
 
 def cores(jobs: int | None, mapper: str = "hwflow", *levels: str) -> int:

@@ -34,6 +34,14 @@ def compare(
     dataflows: Annotated[
         str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
     ] = None,
+    executions: Annotated[
+        str,
+        typer.Option(
+            "--executions",
+            metavar="NAME[,NAME...]",
+            help="How layers run: direct, winograd2, winograd4, im2col, vip, auto.",
+        ),
+    ] = "direct",
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
@@ -55,7 +63,7 @@ def compare(
     html: args.HtmlOption = None,
     jobs: args.JobsOption = None,
 ) -> None:
-    """Levels, accelerators or dataflows side by side, with the rank correlation of their layers.
+    """Levels, accelerators, dataflows or executions side by side, with the rank correlation of their layers.
 
     Ratios and rank correlations (Spearman's) are relative to the first configuration.
     """
@@ -86,6 +94,7 @@ def compare(
             net,
             chips,
             levels=named,
+            executions=args.listed("--executions", executions),
             dataflows=args.listed("--dataflows", dataflows) if dataflows is not None else (None,),
             options=options,
             progress=bar,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
+    from hwflow.compression.winograd.winograd_options import WinogradSettings
 
 
 def compress(
@@ -85,7 +86,7 @@ def compress(
             "--budget",
             metavar="SHARE",
             help="Share of the unpruned network's metric: 0.5 (the default), or energy=0.5,latency=0.6; given again, a contest "
-            "at each; none for methods that change widths alone.",
+            "at each; none for methods that need none.",
         ),
     ] = None,
     objective: Annotated[
@@ -94,6 +95,14 @@ def compress(
             "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            "--execution",
+            metavar="NAME",
+            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
+        ),
+    ] = "direct",
     seed: Annotated[
         str,
         typer.Option(
@@ -122,6 +131,19 @@ def compress(
             "--unit",
             metavar="channel|column",
             help="What is pruned: channels (the default), or columns of the weights as matrices (im2col).",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option("--tile", metavar="2|4", help="winograd...: outputs of a tile on each axis; by default 4.")
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", metavar="SHARE", help="winograd...: transformed weights that become zero; by default 0.7."),
+    ] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(
+            "--gradient", metavar="spatial|scaled|plain", help="winograd...: how these are trained; by default spatial."
         ),
     ] = None,
     scale_start: Annotated[
@@ -283,6 +305,7 @@ def compress(
         "mean_k": mean_k,
         "distribution_loss": distribution_loss,
     }
+    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient}
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(
@@ -292,6 +315,7 @@ def compress(
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
         energy=energy,
+        execution=execution,
         mapper=mapper,  # type: ignore[arg-type]
         ppa_model=None if ppa_model is None else str(ppa_model),
         extrapolate=extrapolate,
@@ -310,6 +334,7 @@ def compress(
         edge_bits=8 if edge_bits is None else edge_bits,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
+        winograd=WinogradSettings(**{name: value for name, value in transformed.items() if value is not None}),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
         quantization=QuantizationSettings(**{name: value for name, value in quantization.items() if value is not None}),  # type: ignore[arg-type]
     )

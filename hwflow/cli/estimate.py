@@ -40,6 +40,7 @@ def estimate(
     operators: args.OperatorsOption = "mac",
     ppa_model: args.PpaModelOption = None,
     extrapolate: args.ExtrapolateOption = False,
+    execution: args.ExecutionOption = None,
     fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
     form: args.FormatOption = None,
@@ -71,6 +72,7 @@ def estimate(
         operators=operators,  # type: ignore[arg-type]
         ppa_model=ppa_model,
         extrapolate=extrapolate,
+        execution=args.execution_of(execution),
         fallback=args.fallback_of(fallback, strict),
         jobs=args.cores(jobs, mapper, asked),
     )

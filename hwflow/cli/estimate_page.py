@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from hwflow.cli.console import Page, Table, number
 from hwflow.display import latency_text
 from hwflow.hardware.timeloop_accelerator import OTHERS
-from hwflow.layers import Layer
+from hwflow.layers import DIRECT, Layer
 from hwflow.occupancy import Occupancy, OperatorCost
 from hwflow.results import LayerCost, NetworkCost
 
-_NAMED = 4  # tensors with one reason
+_NAMED = 4  # tensors or layers with one reason
 
 
 def shape_text(layer: Layer) -> str:
@@ -45,12 +46,14 @@ def estimate_page(cost: NetworkCost) -> Page:
     picojoule = cost.rows[0].energy_unit == "pJ"
     marked, kept = any(row.note for row in cost.rows), cost.occupancy is not None
     headings = ["layer", "shape", "MACs (M)", "energy (uJ)" if picojoule else "energy (M units)", "cycles", "util. (%)"]
-    headings += ["DRAM (kB)", "bound by", *(["stays"] if kept else []), *(["level"] if marked else [])]
-    rows = [_row(row, marked, kept) for row in cost.rows]
+    otherwise = any(row.layer.execution != DIRECT for row in cost.rows)
+    headings += ["DRAM (kB)", "bound by", *(["execution"] if otherwise else []), *(["stays"] if kept else [])]
+    headings += ["level"] if marked else []
+    rows = [_row(row, marked, kept, otherwise) for row in cost.rows]
     energy = cost.energy_pj if picojoule else cost.energy_normalized
     totals = ["total", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(millions(energy))]
     totals += [number(cost.cycles, 0), number(percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
-    tables = [Table(headings, rows, [*totals, *([""] * (marked + kept))], frozenset({0, 1, 7, 8, 9}))]
+    tables = [Table(headings, rows, [*totals, *([""] * (marked + kept + otherwise))], frozenset({0, 1, 7, 8, 9, 10}))]
     if cost.operators:
         tables.append(_operators(cost.operators))
     return Page(f"{cost.title}{whose_energies(cost.energy_sources)}", tables, _lines(cost))
@@ -90,7 +93,7 @@ def whose_energies(sources: Iterable[str]) -> str:
     return ""
 
 
-def _row(row: LayerCost, marked: bool, kept: bool) -> list[str]:
+def _row(row: LayerCost, marked: bool, kept: bool, otherwise: bool) -> list[str]:
     cells = [row.layer.name, shape_text(row.layer), number(row.layer.macs / 1e6), number(millions(row.energy))]
     cells += [
         number(row.cycles, 0),
@@ -98,6 +101,7 @@ def _row(row: LayerCost, marked: bool, kept: bool) -> list[str]:
         number(row.dram_bytes / 1e3, 1),
         row.limited_by or "-",
     ]
+    cells += [row.layer.execution] if otherwise else []
     cells += [", ".join(row.resident) or "-"] if kept else []
     return [*cells, row.level + (" *" if row.note else "")] if marked else cells
 
@@ -120,6 +124,8 @@ def _lines(cost: NetworkCost) -> list[str]:
     lines.append(f"{about['assumption'][0].upper()}{about['assumption'][1:]}.")
     if cost.occupancy is not None:
         lines += _occupancy(cost.occupancy, cost.rows[0].energy_unit)
+    if "execution" in about:
+        lines += _executions(cost)
     if about.get("operators") == "all":
         lines.append("Operators: all have a price; the totals include them.")
     if cost.not_counted:
@@ -129,6 +135,19 @@ def _lines(cost: NetworkCost) -> list[str]:
             extra = f"; if each ran on its own, they would move {number(cost.other_traffic_bytes / 1e3, 1)} kB more"
         lines.append(f"Not counted: {listed}{extra}.")
     lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
+    return lines
+
+
+def _executions(cost: NetworkCost) -> list[str]:
+    """How many layers run how, and why some of them run directly."""
+    counts = Counter(row.layer.execution for row in cost.rows)
+    lines = [f"Executions: {', '.join(f'{name} x{n}' for name, n in sorted(counts.items()))}."]
+    reasons: dict[str, list[str]] = {}
+    for name, why in cost.provenance["execution"]["skipped"].items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"Run directly: {', '.join(names[:_NAMED])}{more}: {why}.")
     return lines
 
 

@@ -10,6 +10,7 @@ from hwflow.cli.console import Page, Table, number
 from hwflow.cli.estimate_page import shape_text, whose_energies
 from hwflow.cost.mid import MapResult
 from hwflow.cost.utilization import Share
+from hwflow.layers import DIRECT
 from hwflow.results import LayerCost
 from hwflow.text import visible
 
@@ -45,7 +46,8 @@ def map_page(
         f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective)}.",
         f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
     ]
-    title = f"{visible(cost.layer.name)} ({shape_text(cost.layer)}) on {accelerator}{whose_energies([cost.energy_source])}"
+    how = "" if cost.layer.execution == DIRECT else f", run as {cost.layer.execution}"
+    title = f"{visible(cost.layer.name)}{how} ({shape_text(cost.layer)}) on {accelerator}{whose_energies([cost.energy_source])}"
     return Page(f"{title}\n\n{found.mapping}", tables, lines)
 
 

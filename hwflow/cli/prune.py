@@ -81,6 +81,14 @@ def prune(
             "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            "--execution",
+            metavar="NAME",
+            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
+        ),
+    ] = "direct",
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="How the network is compressed; channels prunes channels.")
     ] = "channels",
@@ -208,6 +216,7 @@ def prune(
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
         energy=energy,
+        execution=execution,
         mapper=mapper,  # type: ignore[arg-type]
         ppa_model=None if ppa_model is None else str(ppa_model),
         extrapolate=extrapolate,

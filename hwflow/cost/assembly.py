@@ -8,11 +8,14 @@ from typing import Any
 
 from hwflow.cost import coarse
 from hwflow.cost.backend import CostBackend
+from hwflow.cost.executed_network import EXECUTIONS, REST, Asked
 from hwflow.cost.network_choice import Chosen
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
 from hwflow.hardware.stored_bits import widened
+from hwflow.layers import DIRECT
+from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
 
 ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
@@ -106,6 +109,8 @@ def _provenance(
         }
     if chosen is not None:
         content |= {"activations": options.activations, "operators": options.operators}
+    if options.execution != DIRECT:
+        content["execution"] = _executions(plan.network, options.execution)
     if backend.external:
         content["mapper"] = options.mapper
     if options.ppa_model is not None:
@@ -115,6 +120,16 @@ def _provenance(
         content["ppa_model"] = {"checksum": model.identity, "remark": model.remark, **model.provenance}
         content["extrapolate"] = options.extrapolate
     return content
+
+
+def _executions(network: Network, asked: Asked) -> dict[str, Any]:
+    """What was asked for, and why layers run directly that were meant by the name of one execution for all."""
+    rest = asked if isinstance(asked, str) else asked.get(REST, DIRECT)
+    named = () if isinstance(asked, str) else asked
+    skipped = {}
+    if rest in EXECUTIONS:
+        skipped = {la.name: EXECUTIONS[rest].why_not(la) for la in network if la.execution == DIRECT and la.name not in named}
+    return {"asked": asked if isinstance(asked, str) else dict(asked), "skipped": skipped}
 
 
 def _assumption(options: CostOptions, chosen: Chosen | None) -> str:

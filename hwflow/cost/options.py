@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from hwflow.cost import energy_sources
+from hwflow.cost.executed_network import AUTO, Asked, checked
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
+from hwflow.layers import DIRECT
 from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
 
 Fallback = Literal["mid", "coarse", "none"]
@@ -51,6 +53,9 @@ class CostOptions:
         operators: mac prices layers only; all prices every operator, see `hwflow.cost.operators`.
         ppa_model: at ppa, the file of the model, which `hwflow ppa fit` writes.
         extrapolate: at ppa, whether chips and layers beyond the range of the characterisation are answered, too.
+        execution: how layers run: direct, winograd2, winograd4, im2col, vip, or auto, which takes for each layer what makes its
+            own objective least among those with the same results; or names by layer, where `*` stands for all others. See
+            `hwflow.cost.executed_network`.
     """
 
     level: LevelName = "mid"
@@ -67,6 +72,7 @@ class CostOptions:
     operators: Operators = "mac"
     ppa_model: str | Path | None = None
     extrapolate: bool = False
+    execution: Asked = DIRECT
 
     def __post_init__(self) -> None:
         allowed = {
@@ -82,6 +88,7 @@ class CostOptions:
                 raise not_found(name, str(getattr(self, name)), choices)
         if self.engine is not None and self.engine not in ENGINES:
             raise not_found("engine", self.engine, ENGINES)
+        object.__setattr__(self, "execution", checked(self.execution))
         check_whole("effort", self.effort, MOST_EFFORT)
         check_whole("jobs", self.jobs, MOST_JOBS)
         if not isinstance(self.ragged, bool):
@@ -93,11 +100,21 @@ class CostOptions:
                 "activations is 'resident' beside mapper 'timeloop': what stays on the chip is chosen with hwflow's mapper "
                 "only; leave one of the two out."
             )
+        if self.activations == "resident" and self.chooses_execution:
+            raise InputError(
+                "execution is 'auto' beside activations 'resident': what an execution costs then depends on what stays on the "
+                "chip meanwhile, and only one of the two can be chosen. Name executions, or leave activations at 'dram'."
+            )
 
     @property
     def whole_network(self) -> bool:
         """Whether layers are not priced each by itself."""
         return self.activations != "dram" or self.operators != "mac"
+
+    @property
+    def chooses_execution(self) -> bool:
+        """Whether an execution of some layer is chosen by its cost."""
+        return AUTO in ((self.execution,) if isinstance(self.execution, str) else self.execution.values())
 
 
 class SharedArguments(TypedDict, total=False):
@@ -115,6 +132,7 @@ class SharedArguments(TypedDict, total=False):
     operators: Operators
     ppa_model: str | Path | None
     extrapolate: bool
+    execution: Asked
 
 
 class CostArguments(SharedArguments, total=False):
