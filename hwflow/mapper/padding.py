@@ -26,7 +26,8 @@ from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper.array_utilization import ArrayUtilization, array_utilization, passes
 from hwflow.mapper.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
-from hwflow.mapper.search import Found, glance, narrow, scores, value
+from hwflow.mapper.objective import scores, value
+from hwflow.mapper.search import Found, glance, narrow
 from hwflow.mapper.search import search as perfect_search
 from hwflow.mapper.tile_lattice import divisors, together
 from hwflow.types import Objective

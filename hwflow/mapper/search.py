@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwflow.arrays import Floats, Ints
+from hwflow.arrays import Ints
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS, Batch, Nest, Verdict
 from hwflow.mapper.beam import Beam, Explored
 from hwflow.mapper.bounds import lower_bound, operands_travel
+from hwflow.mapper.objective import scores, value
 from hwflow.mapper.partial_mapping import Partial, concatenate, hashed, ranks
 from hwflow.types import Objective
 
@@ -249,20 +250,6 @@ def _canonical(order: Ints, bounds: Ints, forced: tuple[int, ...]) -> Ints:
 def _number(orders: Ints) -> Ints:
     """A number that identifies each order, [..., p, mapping], as [..., mapping]."""
     return np.asarray(np.tensordot(len(DIMS) ** np.arange(len(DIMS)), orders, (0, -2)))
-
-
-def value(verdict: Verdict, objective: Objective) -> float:
-    """The objective of one mapping."""
-    return float(scores(verdict, objective)[0][0])
-
-
-def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
-    """The objective and a tie-breaker between equal values."""
-    if objective == "energy":
-        return verdict.energy, verdict.cycles
-    if objective == "latency":
-        return verdict.cycles, verdict.energy
-    return verdict.energy * verdict.cycles, verdict.energy
 
 
 def _best(nest: Nest, batch: Batch, objective: Objective, count: int, *, with_links: bool = False) -> tuple[Batch, Verdict]:
