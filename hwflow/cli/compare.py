@@ -44,6 +44,9 @@ def compare(
     mapper: args.MapperOption = "hwflow",
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
     fallback: args.FallbackOption = None,
@@ -72,6 +75,9 @@ def compare(
         mapper=mapper,  # type: ignore[arg-type]
         engine=engine,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),

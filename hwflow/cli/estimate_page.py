@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hwflow.cli.console import Page, Table, number
 from hwflow.display import latency_text
@@ -113,6 +114,8 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Per image: {', '.join(_per_image(cost.per_image))}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
+    if "proven" in about:
+        lines.append(_proven(about))
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
     lines.append(f"Energies: {'; '.join(about['energy']['sources'])}{unit}.")
     if cost.area_um2 is not None:
@@ -130,6 +133,19 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Not counted: {listed}{extra}.")
     lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
     return lines
+
+
+def _proven(about: Mapping[str, Any]) -> str:
+    """How near the mappings are to the best ones with perfect factors."""
+    proven, gap = about["proven"], about["gap"]
+    near = "optimal" if gap == 0 else f"within {100 * gap:g} % of the best {about['objective']}"
+    line = f"Proven {near} with perfect factors: the mappings of {proven['within_gap']} of {proven['of']} layers"
+    if proven["within_gap"] < proven["of"]:
+        largest = proven["largest_gap"]
+        line += "; nothing is known of others" if largest is None else f"; the others within {100 * largest:.3g} %"
+    if (network := proven["network_gap"]) is not None:
+        line += f". The network's {about['objective']} is within {100 * network:.3g} %"
+    return f"{line}."
 
 
 def _occupancy(occupancy: Occupancy, unit: str) -> list[str]:

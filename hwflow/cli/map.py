@@ -35,6 +35,9 @@ def show_mapping(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
     output: Annotated[
@@ -68,6 +71,9 @@ def show_mapping(
         objective=objective,  # type: ignore[arg-type]
         energy=energy,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
     )
     whole = replace(options, activations=activations)  # type: ignore[arg-type]
 

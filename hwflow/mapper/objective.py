@@ -1,10 +1,22 @@
-"""The objective of mappings, from the analysis' verdict."""
+"""The objective of mappings, from the analysis' verdict, and the result of a search for the least."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hwflow.arrays import Floats
-from hwflow.loopnest.nest import Verdict
+from hwflow.loopnest.nest import Batch, Verdict
 from hwflow.types import Objective
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best mapping, as a batch of one, with its exact verdict and what is proven about it."""
+
+    batch: Batch
+    verdict: Verdict
+    proven_optimal: bool
+    bound: float
 
 
 def value(verdict: Verdict, objective: Objective) -> float:

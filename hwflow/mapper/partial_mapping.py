@@ -125,8 +125,8 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], amounts: Floats, laye
     """The `width` best partial mappings, and the best score that was left out.
 
     A partial mapping is dominated, and dropped without loss, if another one with the same possible completions has moved no
-    more words of any tensor, or spent more. If too many remain, the best two of every tile are kept first, because loose bounds are loose
-    for whole tiles; padded layers get equal shares of the width.
+    more words of any tensor, or spent no more. If too many remain, the best two of every tile are kept first, because loose
+    bounds are loose for whole tiles; padded layers get equal shares of the width.
 
     Args:
         memory: what determines the possible completions beside the amounts, arrays [..., mapping].

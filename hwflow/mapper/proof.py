@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,23 @@ from hwflow.layers import DIMS
 from hwflow.loopnest.nest import OUTPUTS, Batch, Nest, Verdict
 from hwflow.mapper.beam import Beam
 from hwflow.mapper.bounds import operands_travel
-from hwflow.mapper.objective import scores
+from hwflow.mapper.objective import Found, scores, value
 from hwflow.mapper.partial_mapping import Partial, hashed
 from hwflow.types import Objective
 
 _CHUNK = 32768  # mappings analysed at once: bounds memory use
+_TILINGS = 1 << 18  # tilings whose orders are analysed: bounds memory use
 _ROUNDING = 1e-9  # scores are sums in another order than the analysis'
+
+
+class Room(NamedTuple):
+    """How much a proof may look at: partial mappings kept per stage, and mappings analysed exactly."""
+
+    width: int
+    leaves: int
+
+
+USUAL, MOST = Room(24_000, 1 << 18), Room(96_000, 1 << 22)
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,9 @@ class Proof:
     """What is known of all mappings with perfect factors.
 
     Attributes:
-        bound: no mapping has a smaller objective.
-        better: a mapping below the value that was known, as a batch of one, with its verdict; None where there is none.
+        bound: no mapping has a smaller objective; 0 for layers that have no sound scores.
+        better: a mapping that is better than the known one by more than the gap, as a batch of one, with its verdict; None
+            where there is none.
         complete: whether the bound is all that was asked for; otherwise more room can give a larger one.
     """
 
@@ -45,48 +58,66 @@ class Proof:
     complete: bool
 
 
-def prove(
+def proven(
     nest: Nest,
     constraints: Sequence[LevelConstraint],
     objective: Objective,
-    known: float,
+    found: Found,
     *,
-    width: int,
-    leaves: int,
-    gap: float = 0.0,
-) -> Proof | None:
-    """A lower bound on `objective`, where `known` is the value of a mapping; None for layers that have no sound scores.
+    ragged: bool,
+    most: bool,
+    gap: float,
+) -> tuple[Found, float]:
+    """The result of a search, or a mapping with perfect factors that is better, and a bound for these.
 
     Args:
-        width: partial mappings kept per stage.
-        leaves: mappings analysed exactly.
+        ragged: whether the search looked at imperfect factors, too; then its own bound stays.
+        most: whether to use all the room that there is.
+    """
+    known, bound = value(found.verdict, objective), 0.0
+    for room in (USUAL, MOST) if most else (USUAL,):
+        proof = prove(nest, constraints, objective, known, room, gap=gap)
+        bound = max(bound, proof.bound)
+        if proof.better is not None:
+            found, known = replace(found, batch=proof.better[0], verdict=proof.better[1]), value(proof.better[1], objective)
+        if proof.complete or bound == 0.0:
+            break
+    least = found.bound if ragged else max(found.bound, bound)
+    optimal = known <= least * (1 + 2 * _ROUNDING)
+    return replace(found, proven_optimal=optimal, bound=min(least, known)), min(bound, known)
+
+
+def prove(
+    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, known: float, room: Room, *, gap: float = 0.0
+) -> Proof:
+    """A lower bound on `objective`, where `known` is the value of a mapping.
+
+    Args:
         gap: a bound within this share of the best value is enough; larger ones are proven sooner.
     """
     beam = Beam.of(nest, constraints, objective, sound=True)
     tiles = beam.facts.tiles
     if tiles.windowed == OUTPUTS or operands_travel(nest) or not tiles.lattice.complete:
         # Not bounded here: elided first writes of overlapping partial sums, links between MACs, tiles outside a coarse lattice.
-        return None
+        return Proof(0.0, None, complete=True)
     enough = known * (1 - max(gap, _ROUNDING))
-    explored = beam.explore(width, leaves, enough)
+    explored = beam.explore(room.width, min(room.leaves, _TILINGS), enough)
     state = _distinct(beam, explored.tilings)
     state = state.take((state.score < enough).nonzero()[0])
-    bound, best, better, left = min(enough, explored.dropped), enough, None, leaves
+    unseen, best, better, left = explored.dropped, enough, None, room.leaves
     for tilings, ways in _patterns(beam, state, constraints):
         number = math.prod(map(len, ways))
         some = tilings[: left // number]
         left -= number * len(some)
         if len(some) < len(tilings):
-            bound = min(bound, float(state.score[tilings[len(some) :]].min()))
+            unseen = min(unseen, float(state.score[tilings[len(some) :]].min()))
         for batch in _in_every_order(beam, state, some, ways, constraints):
             verdict = nest.evaluate(batch)
             values = np.where(verdict.fits, scores(verdict, objective)[0], np.inf)
             index = int(np.argmin(values))
             if values[index] < best:
                 best, better = float(values[index]), (batch.take(np.array([index])), verdict.take(np.array([index])))
-    if best > known * (1 - _ROUNDING):
-        better = None
-    return Proof(min(bound, best), better, bound >= enough)
+    return Proof(min(unseen, best), better, unseen >= best)
 
 
 def _patterns(

@@ -14,7 +14,7 @@ from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS
 from hwflow.mapper.layer_facts import LayerFacts
 from hwflow.mapper.partial_mapping import Partial
-from hwflow.mapper.sharing import sharing
+from hwflow.mapper.sharing import handed, sharing
 from hwflow.mapper.tile_lattice import least_of_multiples
 
 
@@ -37,7 +37,7 @@ class RemainingCost:
         objective: energy, latency or edp.
         growth: the largest factor by which the fan-outs above a level can increase parallelism around a tile, [level][tile].
         later: for each level a lower bound on the cost of the transfers that begin there or above, [resource, tile].
-        sharing: for each level the ways in which the fan-outs above it can share words, as `hwflow.mapper.sharing` has them.
+        sharing, handed: for each level what the fan-outs above it can spare, as `hwflow.mapper.sharing` has them.
     """
 
     facts: LayerFacts
@@ -45,11 +45,19 @@ class RemainingCost:
     growth: tuple[Floats, ...]
     later: tuple[Floats, ...]
     sharing: tuple[Floats, ...]
+    handed: tuple[Floats, ...]
 
     @classmethod
     def of(cls, facts: LayerFacts, objective: str) -> RemainingCost:
         """The bounds for one layer."""
-        return cls(facts, objective, _growth(facts), _later(facts), sharing(facts))
+        return cls(
+            facts,
+            objective,
+            _growth(facts),
+            _later(facts),
+            sharing(facts),
+            tuple(handed(facts, k) for k in range(len(facts.levels))),
+        )
 
     @property
     def energy_only(self) -> bool:
@@ -71,7 +79,7 @@ class RemainingCost:
         first writes, and the waiting ones. `way`: how the fan-outs above share words, an index of `sharing[k]`."""
         tiles, prices = self.facts.tiles, self.facts.prices
         cast = state.cast * self.sharing[k][way]
-        asked = state.words / cast
+        asked = np.maximum(state.words - self.handed[k], 0.0) / cast
         waits = state.waits
         words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
         sums = prices.of[OUTPUTS]
@@ -213,15 +221,17 @@ def begun_at(facts: LayerFacts, k: int, places: Places) -> tuple[Places, Floats]
     moving = np.zeros((len(which), len(places)))  # if another tensor is stationary
     saved = np.zeros((len(TENSORS), *moving.shape))
     copies = math.prod(level.fanout for level in facts.nest.levels[k + 1 :])
-    inside = tiles.macs / tiles.span[places]
+    inside, spared = tiles.macs / tiles.span[places], handed(facts, k)
     for p in begun:
         t = prices.transfers[p].tensor
         words = tiles.volume[t, places] * inside
         if t == tiles.windowed:
             words = words * tiles.least_halo(places, places, spread=facts.spread_above(k))
         fans = prices.future[0, p, 0]
-        price = (prices.low[which, p] + prices.high[which, p] / fans)[:, None]
+        price, spare = (prices.low[which, p] + prices.high[which, p] / fans)[:, None], spared[p] / fans * prices.high[which, p]
         moved, stays = words * price, (words * tiles.alone[t, places]) * price
+        if spare.any():
+            moved, stays = (np.maximum(cost - spare[:, None], 0.0) for cost in (moved, stays))
         if t == OUTPUTS:
             spared = (copies * (prices.spared_low[which, p] + prices.spared_high[which, p] / fans))[:, None]
             spared = spared * tiles.final[places]

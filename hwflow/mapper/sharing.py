@@ -42,13 +42,26 @@ def sharing(facts: LayerFacts) -> tuple[Floats, ...]:
     return tuple(result)
 
 
+def handed(facts: LayerFacts, k: int) -> Floats:
+    """Words that the fan-outs above level k can leave out of each transfer beside those that they share, [transfer, 1]: where
+    neighbours hand on parts of a window, Timeloop rounds averages over instances down."""
+    tiles, of = facts.tiles, [m for m, level in enumerate(facts.levels) if level.spatial is not None and m > k]
+    instances = math.prod(level.fanout for level in facts.nest.levels)
+    return np.array(
+        [
+            [float(instances * sum(t.low < m <= t.high for m in of) if tiles.sound and t.tensor == tiles.windowed else 0)]
+            for t in facts.prices.transfers
+        ]
+    )
+
+
 def _shared(facts: LayerFacts, m: int) -> Floats:
     """How many instances share each word under every choice of loops over a fan-out, at most, [choice, tensor]."""
     tiles, over = facts.tiles, facts.levels[m].spatial
     assert over is not None
     times = tiles.idle[:, over].copy()
-    for slide in tiles.slides:  # loops along a window share parts of it, and neighbours can hand these on
-        times[tiles.windowed] *= np.maximum(tiles.extents[slide.dim][over], 1.0)
+    for window in tiles.windows:  # loops along it share parts of it, and neighbours can hand these on
+        times[tiles.windowed] *= tiles.lattice.tiles[list(window.dims)][:, over].prod(axis=0)
     return np.asarray(np.unique(times.T, axis=0).reshape(-1, len(TENSORS)))
 
 

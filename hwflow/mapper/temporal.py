@@ -104,12 +104,16 @@ class TemporalLoops:
             found = _joined([found, self._jumps(stage, rows + begin, columns, min(cut, worst))])
             if worst < cut:
                 dropped = min(dropped, worst)
+            if len(found.scores) > 2 * most and self._tiles.sound:  # a proof drops nothing that need not be
+                found = found.at(self._undominated_jumps(state, found))
             if len(found.scores) > 2 * most:
                 ranked = np.argpartition(found.scores, most)
                 worst = float(found.scores[ranked[most]])
                 dropped, found = min(dropped, worst), found.at(ranked[:most])
             begin += step
             step = max(1, min(4 * step, step * _SCORED // max(1, len(rows)), _LOOKED // len(stage.room)))
+        if len(found.scores) > most and self._tiles.sound:
+            found = found.at(self._undominated_jumps(state, found))
         ranked = np.argsort(found.scores, kind="stable")
         if len(ranked) > most:
             dropped = min(dropped, float(found.scores[ranked[most]]))
@@ -252,6 +256,12 @@ class TemporalLoops:
         return begin_transfers(
             self._facts, old._replace(place=jumps.tiles, score=jumps.scores, words=words, waits=waits), self.k
         )
+
+    def _undominated_jumps(self, state: Partial, jumps: _Jumps) -> Places:
+        """Those that no other jump matches."""
+        grown = self._jumped(state.bare().take(jumps.rows), jumps)
+        index, _ = keep_best(self._facts, grown, self.k, grown.size, energy_only=self.cost.energy_only)
+        return index
 
     def _moved(self, since: Places, place: Places, loops: Places, stays: Ints | int, rows: Places | slice) -> Floats:
         """The smallest share of the tile `since` that the level's loops renew with tensor `stays` stationary, [..., jump].

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from hwflow.cost.backend import BACKENDS
-from hwflow.cost.options import CostOptions
+from hwflow.cost.options import DEFAULT_GAP, CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.components import Positive
@@ -175,6 +175,9 @@ class Description(_Checked):
     mapper: str = "hwflow"
     engine: str | None = None
     effort: Annotated[Positive, Field(le=MOST_EFFORT)] = 1
+    ragged: bool = True
+    proof: str = "off"
+    gap: float = DEFAULT_GAP
     activations: str = "dram"
     operators: str = "mac"
 
@@ -199,6 +202,9 @@ class Description(_Checked):
             mapper=self.mapper,  # type: ignore[arg-type]
             engine=self.engine,
             effort=self.effort,
+            ragged=self.ragged,
+            proof=self.proof,  # type: ignore[arg-type]
+            gap=self.gap,
             activations=self.activations,  # type: ignore[arg-type]
             operators=self.operators,  # type: ignore[arg-type]
             fallback="none",
