@@ -23,7 +23,7 @@ from hwflow.cost.energy_sources import energy_table
 from hwflow.cost.mid import map_layer
 from hwflow.hardware.accelerator import presets
 from hwflow.hardware.dataflow import constrain
-from hwflow.network.model_zoo import NETWORKS
+from hwflow.network.model_zoo import NAMES
 
 RECORDS = Path(__file__).parent / "results" / "proofs.jsonl"
 OBJECTIVES = ("edp", "energy", "latency")
@@ -35,7 +35,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accelerators", default=",".join(presets()))
-    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--networks", default=",".join(NAMES))
     parser.add_argument("--objectives", default=",".join(OBJECTIVES))
     parser.add_argument("--gap", type=float, default=0.001)
     parser.add_argument("--records", type=Path, default=RECORDS)
