@@ -91,6 +91,8 @@ def keep_best(facts: LayerFacts, state: Partial, k: int, width: int, *, energy_o
         energy_only: whether nothing but energy counts, and no level leaks; used by sound scores.
     """
     tiles, prices = facts.tiles, facts.prices
+    if tiles.sound and tiles.slides:  # bounds on the words of a window say nothing of which mapping moves more of them
+        return fitting(state, np.arange(state.size), tiles.lattice.origin[state.place], width)
     memory = [state.place, state.waits[prices.begun[k]]]
     amounts = state.words
     if tiles.sound:
@@ -125,8 +127,7 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], amounts: Floats, laye
     """The `width` best partial mappings, and the best score that was left out.
 
     A partial mapping is dominated, and dropped without loss, if another one with the same possible completions has moved no
-    more words of any tensor, or spent no more. If too many remain, the best two of every tile are kept first, because loose
-    bounds are loose for whole tiles; padded layers get equal shares of the width.
+    more words of any tensor, or spent no more.
 
     Args:
         memory: what determines the possible completions beside the amounts, arrays [..., mapping].
@@ -138,7 +139,15 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], amounts: Floats, laye
     leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
     beaten = np.zeros(state.size, dtype=np.bool_)
     beaten[ranked] = (amounts[:, leader] <= amounts[:, ranked] * (1 + 1e-12)).all(axis=0) & (leader != ranked)
-    index = (~beaten).nonzero()[0]
+    return fitting(state, (~beaten).nonzero()[0], layer, width)
+
+
+def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[Places, float]:
+    """The `width` best of the partial mappings at `index`, and the best score that was left out.
+
+    If there are too many, the best two of every tile are kept first, because loose bounds are loose for whole tiles; padded
+    layers get equal shares of the width.
+    """
     index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf
