@@ -84,6 +84,23 @@ EngineOption = Annotated[
     str | None, typer.Option("--engine", metavar="native|pytimeloop|container", help="Where Timeloop runs.")
 ]
 EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on the effort of the mapping search.")]
+PerfectOption = Annotated[
+    bool,
+    typer.Option(
+        "--perfect", help="Only mappings whose loops divide their dimensions, as in Timeloop's usual map space, are searched."
+    ),
+]
+ProofOption = Annotated[
+    str,
+    typer.Option(
+        "--proof",
+        metavar="off|gap|optimal",
+        help="Prove how far each mapping is from the best one with perfect factors; optimal takes more memory where it must.",
+    ),
+]
+GapOption = Annotated[
+    float, typer.Option("--gap", metavar="SHARE", help="A mapping within this share of the best one counts as proven.")
+]
 ActivationsOption = Annotated[
     str,
     typer.Option(

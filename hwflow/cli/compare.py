@@ -54,6 +54,9 @@ def compare(
     extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
     fallback: args.FallbackOption = None,
@@ -84,6 +87,9 @@ def compare(
         extrapolate=extrapolate,
         engine=engine,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),

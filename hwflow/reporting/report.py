@@ -18,7 +18,7 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        source: the folder that `hwflow prune -o`, `compress -o`, `levels -o`, `sweep -o` or `ppa fronts -o` wrote, or the file of
+        source: the folder that `hwflow prune`, `compress`, `levels`, `sweep` or `ppa fronts` wrote with `-o`, or the file of
             `hwflow estimate`, `compare` or `manage` with `--format json -o`.
         output: the file; by default `report.html` in the folder, or the file's name with `.html`.
         static: a folder for the figures as PNG and SVG files, too.

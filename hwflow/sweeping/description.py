@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Wi
 
 from hwflow.cost.backend import BACKENDS
 from hwflow.cost.executed_network import AUTO, checked
-from hwflow.cost.options import CostOptions
+from hwflow.cost.options import DEFAULT_GAP, CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.components import Positive
@@ -177,6 +177,9 @@ class Description(_Checked):
     mapper: str = "hwflow"
     engine: str | None = None
     effort: Annotated[Positive, Field(le=MOST_EFFORT)] = 1
+    ragged: bool = True
+    proof: str = "off"
+    gap: float = DEFAULT_GAP
     activations: str = "dram"
     operators: str = "mac"
     ppa_model: Annotated[str, Field(min_length=1)] | None = None
@@ -207,6 +210,9 @@ class Description(_Checked):
             mapper=self.mapper,  # type: ignore[arg-type]
             engine=self.engine,
             effort=self.effort,
+            ragged=self.ragged,
+            proof=self.proof,  # type: ignore[arg-type]
+            gap=self.gap,
             activations=self.activations,  # type: ignore[arg-type]
             operators=self.operators,  # type: ignore[arg-type]
             ppa_model=self.ppa_model,
