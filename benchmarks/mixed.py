@@ -3,7 +3,7 @@
     python -m benchmarks.mixed [--share 0.2] [--edge-bits 4] [--images 8000] [--epochs 8] [--tuning 3] [--episodes 12]
                                [--seeds 1] [--decide channels,bits,mixed] [--folder runs/mixed]
 
-The network is trained once for each seed. Channels, those of the residual streams included, are kept in multiples of 4; bits are
+The network is trained once for each seed. Channels, those of residual streams included, are kept in multiples of 4; bits are
 2, 4, 8 or the chip's 16, in the first and last layer `--edge-bits` at least. The exact planner searches at coarse, and the best
 plans are fitted to the budget at mid. Accuracies are of the 10,000 test images, after fine-tuning for `--tuning` epochs. Runs
 that are complete are left alone.

@@ -126,8 +126,8 @@ def read(path: str | Path) -> Network:
 def write(network: Network, path: str | Path) -> None:
     """Saves a network as a layer list that `read` gives back equal; the file is replaced whole or not at all.
 
-    What entries read is written where the list would not say it otherwise. Where names cannot say it, a comment says that the
-    data flow is missing.
+    What entries read is written where the list would not be taken for a chain. Where names cannot say it, a comment says that
+    the data flow is missing.
 
     Raises:
         HwflowError: where the file cannot be written.
@@ -137,7 +137,7 @@ def write(network: Network, path: str | Path) -> None:
     if network.other:
         content["other"] = [_without_zero(_without_zero(op._asdict(), "params"), "window") for op in network.other]
     lines = [f"name: {_flow(network.name)}"]
-    if network.graph is not None and network.graph != _chain(network.layers, network.other):
+    if network.graph is not None and _chain(network.layers, network.other) is None:
         if (inputs := inputs_of(network)) is None:
             lines.append("# The data flow is not in this list: names of entries cannot say which of them reads what.")
         else:

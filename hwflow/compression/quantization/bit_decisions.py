@@ -197,6 +197,12 @@ def _rows(
 def _check(made: BitDecisions, accelerator: Accelerator | None, options: Sequence[int]) -> None:
     """Refuse bits that there are no codes for, or that the chip cannot take."""
     asked = ",".join(map(str, options))
+    if all(len(one.options) == 1 for one in made.decisions):
+        own = made.rows[0].whole
+        raise InputError(
+            f"--word-bits is {asked}, and without fewer bits than the chip's own there is nothing to decide: these are "
+            f"{own.weights} of weights and {own.inputs} of activations."
+        )
     if accelerator is None:
         return
     terms = sorted({n for one in made.decisions if one.name.endswith(WEIGHTS) for n in one.options} if made.shifts else ())
