@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
+    from hwflow.compression.winograd.winograd_options import WinogradSettings
 
 
 def compress(
@@ -75,7 +76,7 @@ def compress(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
-    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where the budgets hold.")] = "mid",
+    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine|ppa", help="Where the budgets hold.")] = "mid",
     metric: Annotated[
         str, typer.Option("--metric", metavar="|".join(BUDGETS), help="The metric of a --budget that is only a share.")
     ] = "energy",
@@ -85,7 +86,7 @@ def compress(
             "--budget",
             metavar="SHARE",
             help="Share of the unpruned network's metric: 0.5 (the default), or energy=0.5,latency=0.6; given again, a contest "
-            "at each; none for methods that change widths alone.",
+            "at each; none for methods that need none.",
         ),
     ] = None,
     objective: Annotated[
@@ -94,6 +95,14 @@ def compress(
             "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            "--execution",
+            metavar="NAME",
+            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
+        ),
+    ] = "direct",
     seed: Annotated[
         str,
         typer.Option(
@@ -122,6 +131,19 @@ def compress(
             "--unit",
             metavar="channel|column",
             help="What is pruned: channels (the default), or columns of the weights as matrices (im2col).",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option("--tile", metavar="2|4", help="winograd...: outputs of a tile on each axis; by default 4.")
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", metavar="SHARE", help="winograd...: transformed weights that become zero; by default 0.7."),
+    ] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(
+            "--gradient", metavar="spatial|scaled|plain", help="winograd...: how these are trained; by default spatial."
         ),
     ] = None,
     scale_start: Annotated[
@@ -198,6 +220,7 @@ def compress(
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy.")
     ] = None,
+    holdout: args.HoldoutOption = None,
     round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
     floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
     streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
@@ -208,6 +231,8 @@ def compress(
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
@@ -280,6 +305,7 @@ def compress(
         "mean_k": mean_k,
         "distribution_loss": distribution_loss,
     }
+    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient}
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(
@@ -289,7 +315,10 @@ def compress(
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
         energy=energy,
+        execution=execution,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=None if ppa_model is None else str(ppa_model),
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),
@@ -305,6 +334,7 @@ def compress(
         edge_bits=8 if edge_bits is None else edge_bits,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
+        winograd=WinogradSettings(**{name: value for name, value in transformed.items() if value is not None}),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
         quantization=QuantizationSettings(**{name: value for name, value in quantization.items() if value is not None}),  # type: ignore[arg-type]
     )
@@ -315,6 +345,7 @@ def compress(
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))
     common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}
+    common["holdout"] = holdout
     several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1
     try:
         with limited(chosen.count), progress(f"{network} on {data}") as bar:

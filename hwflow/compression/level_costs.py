@@ -94,11 +94,13 @@ class LevelCosts:
         )
 
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
-        """A whole network at every level that answers, and why the others do not."""
+        """A whole network at every level that answers, and why the others do not; at ppa where that was asked for."""
         found: dict[str, NetworkCost] = {}
         missing: dict[str, str] = {}
         asked = self.settings
         for level, backend in BACKENDS.items():
+            if backend.fitted and level not in asked.levels:
+                continue
             if self.accelerator is None and backend.needs_chip:
                 missing[level] = "no accelerator was given"
                 continue

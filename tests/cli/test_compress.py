@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from hwflow import cli
+from hwflow.datasets import load_data
+from hwflow.datasets.holdout import with_holdout
 from hwflow.training.weights import save_weights
 
 NET = (
@@ -155,6 +157,8 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
         "2",
         "--samples",
         "8",
+        "--holdout",
+        "test:0.5",
         "-o",
         "c",
     ]
@@ -165,6 +169,8 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
     for words in ("unpruned", "scratch", "channels", "against l1", "one seed"):
         assert words in out
     assert len(json.loads(Path("c/results.json").read_text())) == 8
+    identity = json.loads(Path("c/contest.json").read_text())["data_identity"]
+    assert identity == with_holdout(load_data("digits"), "test:0.5").identity
     code, _, err = run(given, capsys)
     assert code == 2
     assert "c holds a contest already: --resume continues it" in err

@@ -48,6 +48,8 @@ class Entry:
     def settings(self, asked: Settings, scratch: Recipe | None) -> Settings:
         """The contest's settings for this run; `scratch` is the recipe of the small network that starts from fresh weights."""
         own = replace(asked, method=self.method, allocate=self.allocate, seeds=(self.seed,), budgets=self.budgets)
+        if self.method == SCRATCH:  # which is always in, and has no channels to rank
+            own = replace(own, criterion=Settings.criterion)
         tuning = scratch if self.method == SCRATCH else asked.tuning
         if tuning is not None:
             own = replace(own, tuning=replace(tuning, seed=self.seed))

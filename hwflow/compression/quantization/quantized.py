@@ -74,6 +74,7 @@ class Quantization(Method):
     """
 
     follows_allocation = False
+    ranks = False
 
     def __init__(self, name: str) -> None:
         self.name = name

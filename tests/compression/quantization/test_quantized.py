@@ -111,7 +111,9 @@ def test_budgets_of_memory_and_of_products_are_in_one_unit(energy: str, data: Da
         compressed(data, "int8", "eyeriss", budgets=(Budget("edp", 0.001),), energy=energy)
 
 
-def test_reconstruction_is_refused_beside_a_method_that_refits_nothing(data: Data) -> None:
+def test_what_has_no_effect_beside_a_quantization_is_refused(data: Data) -> None:
+    with pytest.raises(InputError, match="criterion is 'l2', and the method int8 does not choose channels by it; leave it out"):
+        compressed(data, "int8", criterion="l2")
     with pytest.raises(InputError, match="reconstruct is 'plan', and the method int8 refits no layer; leave it out"):
         compressed(data, "int8", reconstruct="plan")
 
