@@ -44,7 +44,7 @@ class MixedPrecision(ChannelPruning):
     refits = False
     follows_allocation = False
     source = "bits per layer after HAQ, Wang et al., CVPR 2019, arXiv:1811.08886"
-    needs = "operands of all these widths"
+    needs = "operands of the widths that are chosen"
 
     def __init__(self, name: str) -> None:
         self.name = name
