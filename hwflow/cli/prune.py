@@ -43,7 +43,7 @@ def prune(
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
     level: Annotated[
-        str | None, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed; by default mid.")
+        str | None, typer.Option("--level", metavar="coarse|mid|fine|ppa", help="Where plans are costed; by default mid.")
     ] = None,
     levels: Annotated[
         str | None,
@@ -81,6 +81,14 @@ def prune(
             "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            "--execution",
+            metavar="NAME",
+            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
+        ),
+    ] = "direct",
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="How the network is compressed; channels prunes channels.")
     ] = "channels",
@@ -143,14 +151,7 @@ def prune(
             help="Measure plans on N of these samples first, and on all only if they may be as accurate as the uniform plan.",
         ),
     ] = None,
-    holdout: Annotated[
-        str | None,
-        typer.Option(
-            "--holdout",
-            metavar="train:SHARE|test:SHARE|DATA",
-            help="Images that the network has not seen, to compare plans on; by default a tenth of the training images.",
-        ),
-    ] = None,
+    holdout: args.HoldoutOption = None,
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of the fine-tuning.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", metavar="LR", help="Learning rate of the fine-tuning.")
@@ -158,6 +159,8 @@ def prune(
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
@@ -213,7 +216,10 @@ def prune(
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
         energy=energy,
+        execution=execution,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=None if ppa_model is None else str(ppa_model),
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),

@@ -12,6 +12,7 @@ summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
+codes.json, codes.bin   the codes of quantized weights, packed, and how (`hwflow.compression.quantization.packed_codes`)
 model.pt, model.onnx, report.html
 checkpoints/     state of an interrupted run, no longer needed once metrics.json exists; the lock of a running one
 """
@@ -103,7 +104,7 @@ class Folder:
     def _prolong(self, config: Mapping[str, Any]) -> None:
         """Make this the folder of a longer search: what follows from the shorter one's plan goes, its checkpoints stay."""
         self._tidy()
-        for stale in (self.checkpoints / "tuning.pt", self.path / "metrics.json"):
+        for stale in (*self.checkpoints.glob("*tuning.pt"), self.path / "metrics.json"):
             stale.unlink(missing_ok=True)
         write_json(self.path / CONFIG, config)
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import nn
 
+from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, RecordedRows, Task
+from hwflow.compression.quantization.folding import fold
 from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.settings import Settings, changed, settings_of
@@ -167,6 +169,12 @@ def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Met
             f"reconstruct is {asked.reconstruct!r}, and the method {asked.method} refits no layer; leave it out, or take the "
             "method channels, which does with a given plan, too."
         )
+    allocated = method.follows_allocation and asked.allocate != "uniform" and asked.allocate in ALLOCATIONS  # by scores
+    if asked.criterion != Settings.criterion and not method.ranks and not allocated:
+        raise InputError(
+            f"criterion is {asked.criterion!r}, and the method {asked.method} does not choose channels by it; leave it out, or "
+            "take a method that does, such as channels or l1."
+        )
     return method
 
 
@@ -279,7 +287,7 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult,
     save_weights(folder.path / "model.pt", result.model, about)
     try:
         task.tell("exporting to ONNX")
-        export_onnx(result.model, task.data.input_shape, folder.path / "model.onnx")
+        export_onnx(fold(result.model, task.input_shape), task.data.input_shape, folder.path / "model.onnx")
     except HwflowError as error:
         task.notify(f"model.onnx was not written: {error}")
     folder.write("metrics.json", result.metrics())
@@ -295,7 +303,8 @@ def _images(task: Task, found: Compressed) -> dict[str, int]:
     if found.comparison is not None:
         plans += sum(candidate.evaluations for candidate in found.comparison.candidates)
     train, held = task.data.hold_out()
-    each = min(proxy.samples, len(held)) + proxy.batches * min(proxy.batch_size, len(train)) + proxy.epochs * proxy.tuned_on
+    each = min(proxy.samples, len(held)) + proxy.epochs * proxy.tuned_on
+    each += proxy.batches * min(proxy.batch_size, len(train)) if proxy.statistics == "training" else 0
     epochs = len(found.tuning.epochs) if found.tuning else 0
     return {"images_trained": found.trained + epochs * len(train), "images_evaluated": plans * each}
 

@@ -17,6 +17,7 @@ from hwflow import display
 from hwflow.cost.backend import check_used
 from hwflow.cost.coarse import NORMALIZED_SOURCE
 from hwflow.cost.estimator import carry_out
+from hwflow.cost.executed_network import wanted
 from hwflow.cost.inputs import accelerator_of, network_of
 from hwflow.cost.options import CostArguments, CostOptions, check_each_alone, options_of
 from hwflow.cost.plan import Plan, plan_for
@@ -124,12 +125,17 @@ def cost_table(
     asked = options_of(options, given)
     check_used(asked)
     check_each_alone(asked, "a table of costs")
+    if not isinstance(asked.execution, str):
+        raise InputError(
+            "execution is a mapping of layers, and a table of costs holds equal layers together: give one name for all of them."
+        )
     if asked.fallback == "coarse":
         raise InputError("fallback is 'coarse', and every answer of a cost table is of its level; leave it out.")
     asked = replace(asked, fallback="none")
     network = network_of(network, input_shape=input_shape)
     accelerator = None if accelerator is None else accelerator_of(accelerator)
     check_whole("round_to", round_to)
+    wanted(network, asked.execution)
     axes = _axes(network, round_to)
     for name, changed in (widths or {}).items():
         if stray := set(changed) - set(Axes._fields):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from hwflow.cost.executed_network import AUTO, run_as, wanted
 from hwflow.errors import InputError
 from hwflow.layers import Layer
 from hwflow.network import Network, model_zoo
@@ -115,6 +116,8 @@ def cases_of(description: Description, file: Path, allow_import: Sequence[str] =
                 if times > 1:
                     raise InputError(f"networks: {times} of them are called {name!r}; results are told apart by the name.")
             whole = description.options().whole_network
+            if description.execution != AUTO:
+                networks = [run_as(one, wanted(one, description.execution)) for one in networks]
             cases += [Case(network.with_bits(*bits) if bits else network, bits, whole) for network in networks]
     for (name, batch, _), times in Counter((case.network.name, case.batch, case.bits) for case in cases).items():
         if times > 1:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from hwflow import cli
+from hwflow.datasets import load_data
+from hwflow.datasets.holdout import with_holdout
 from hwflow.training.weights import save_weights
 
 NET = (
@@ -119,6 +121,21 @@ def test_a_method_of_shifts_runs_on_the_chip_that_it_asks_for(asked: list[str], 
     assert json.loads(Path("shifts/config.json").read_text())["accelerator"] == "eyeriss (pe_type=lightpe1)"
 
 
+def test_options_of_quantization_reach_the_run(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*asked, "--method", "agent+int", "--weight-bits", "4", "--scheme", "affine", "--post-training", "-o", "both"]
+    code, out, err = run([*given, "--budget", "0.4", "--episodes", "2", "--samples", "16"], capsys)
+    assert code == 0, err
+    assert "weights of 4 bits, activations of 8; affine, a step for each output channel; rounded after training" in out
+    settings = json.loads(Path("both/config.json").read_text())["settings"]
+    assert (settings["method"], settings["quantization"]["weight_bits"]) == ("channels+int", 4)
+    code, _, err = run([*asked, "--method", "int8", "--mean-k", "1.5", "-o", "other"], capsys)
+    assert code == 2
+    assert "--mean-k 1.5 changes nothing with --method int8, only where filters differ in their powers of two" in err
+    code, _, err = run([*asked, "--method", "flightnn", "--mean-k", "3", "-o", "other"], capsys)
+    assert code == 2
+    assert "mean_k is 3.0; it must be a number of powers of two a filter, 1 to 2" in err
+
+
 def test_the_chip_can_have_processing_elements_of_a_type(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     given = [*asked, "--accelerator", "eyeriss", "--pe-type", "lightpe1", "--method", "l1", "--criterion", "fpgm"]
     code, out, err = run([*given, "--budget", "0.7", "-o", "typed"], capsys)
@@ -140,6 +157,8 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
         "2",
         "--samples",
         "8",
+        "--holdout",
+        "test:0.5",
         "-o",
         "c",
     ]
@@ -150,6 +169,8 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
     for words in ("unpruned", "scratch", "channels", "against l1", "one seed"):
         assert words in out
     assert len(json.loads(Path("c/results.json").read_text())) == 8
+    identity = json.loads(Path("c/contest.json").read_text())["data_identity"]
+    assert identity == with_holdout(load_data("digits"), "test:0.5").identity
     code, _, err = run(given, capsys)
     assert code == 2
     assert "c holds a contest already: --resume continues it" in err

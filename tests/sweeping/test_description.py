@@ -74,7 +74,7 @@ def test_values_of_a_field(value: Any, values: tuple[Any, ...]) -> None:
         ),
         ({"accelerators": swept(dataflow=["flexible"])}, "dataflow cannot be swept here: name dataflows beside accelerators"),
         ({"dataflows": ["rowstationary"]}, "unknown dataflow 'rowstationary'"),
-        ({"levels": ["medium"]}, r"levels\[0\] is 'medium': it must be coarse, mid or fine"),
+        ({"levels": ["medium"]}, r"levels\[0\] is 'medium': it must be coarse, mid, fine or ppa"),
         ({"batch": [0]}, r"batch\[0\] is 0"),
         ({"sample": {"method": "random"}}, "points is missing: random needs the number of designs"),
         ({"sample": {"points": 3}}, "a grid costs every design: leave points out"),

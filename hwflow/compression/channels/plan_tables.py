@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
-from hwflow.compression.level_costs import LevelCosts
+from hwflow.compression.level_costs import LevelCosts, RowPrices
 from hwflow.compression.plan_costs import ActivationMemory, Activations, PlanCosts, Sizing
 from hwflow.cost.backend import backend_of
-from hwflow.cost.coarse import bits_of
-from hwflow.cost.cost_grid import CostTable
 from hwflow.layers import Bits, Layer
 from hwflow.results import LevelName
 
@@ -43,7 +41,7 @@ class PlanTables:
         self.sizing, self._level_costs, self._word_widths = sizing, costs, word_widths
         self._activations = activations or partial(Activations, sizing)
         self.seconds: dict[str, float] = {}
-        self.tables: dict[LevelName, CostTable] = {}
+        self.tables: dict[LevelName, RowPrices] = {}
         self._costs: dict[LevelName, PlanCosts] = {}
 
     def at(self, level: LevelName) -> PlanCosts:
@@ -55,7 +53,7 @@ class PlanTables:
         if level not in self._costs:
             start = time.perf_counter()
             table = self.tables[level] = self._level_costs.table(self.sizing.network, level, self._word_widths)
-            bits = [bits_of(layer, self._level_costs.accelerator) for layer in self.sizing.network]
+            bits = self._level_costs.bits(self.sizing.network)
             self._costs[level] = PlanCosts(
                 self.sizing,
                 table.__getitem__,

@@ -16,12 +16,14 @@ from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
 from hwflow.compression.folder import PLAN, SEARCHES, Log, plan_from_file, plan_to_data
+from hwflow.compression.measured_samples import representative
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.plan_costs import Sizing
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
 from hwflow.compression.search.environment import Losses, PruningEnv, Scores
 from hwflow.compression.search.search import Episode
+from hwflow.datasets.samples import Samples
 from hwflow.errors import InputError
 from hwflow.network.replica import replica
 from hwflow.training.score import placed
@@ -49,14 +51,14 @@ class ChannelPruning(Method):
         grouping = self._grouping
         if self._given is None:
             tell_of_training(task)
-        fit_on, held = task.data.hold_out()
+        fit_on, _ = task.data.hold_out()
         splits = Splits(
             *(
                 Proxy(
                     task.model,
                     grouping,
                     fit_on,
-                    held.subset(part),
+                    part,
                     task.settings.proxy,
                     task.recipe,
                     task.data.task,
@@ -64,7 +66,7 @@ class ChannelPruning(Method):
                     task.settings.criterion,
                     task.settings.reconstruct == "search",
                 )
-                for part in parts(len(held), task.settings.proxy.samples)
+                for part in held_parts(task)
             )
         )
         comparison = self._search(task, splits, scores=self._scores(task)) if self._given is None else None
@@ -164,8 +166,16 @@ def _refit(task: Task, held_out: Proxy, small: nn.Module, plan: Choice) -> dict[
     }
 
 
+def held_parts(task: Task) -> tuple[Samples, Samples, Samples]:
+    """The held-out samples that searches measure plans on, those for the choice among the best, and for what is reported."""
+    asked, (_, held) = task.settings.proxy, task.data.hold_out()
+    pool, *judged = (held.subset(part) for part in parts(len(held), max(asked.samples, asked.judged)))
+    seen = representative(task.model, pool, asked.samples, task=task.data.task, recipe=task.recipe)
+    return seen, judged[0], judged[1]
+
+
 def parts(held: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of the held-out samples for searches, for the choice among the best plans, and for what is reported.
+    """Positions of held-out samples from which those for searches are taken, for the choice, and for what is reported.
 
     Half at most for the searches; what is left is halved. Drawn at random, since folders come class by class.
     """
@@ -222,4 +232,4 @@ def tell_of_training(task: Task) -> None:
     )
 
 
-__all__ = ["ChannelPruning", "grouping_of", "outcomes", "parts", "tell_of_training"]
+__all__ = ["ChannelPruning", "grouping_of", "held_parts", "outcomes", "parts", "tell_of_training"]

@@ -50,6 +50,10 @@ class MixedProxy(Proxy):
         quantize_all(model, self.mixed, plan, self.scales)
         return model
 
+    def copied(self, plan: Mapping[str, int]) -> nn.Module:
+        """The network cut and rounded to a plan: modules that are rounded cannot be cut again."""
+        return self.pruned(plan)
+
     def cut(self, plan: Mapping[str, int]) -> nn.Module:
         """The network cut to a plan's channels, without rounding."""
         return super().pruned(self.mixed.channels_of(plan))

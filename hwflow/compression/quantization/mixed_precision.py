@@ -15,7 +15,7 @@ from torch import nn
 from hwflow.compression.channels.discovery import rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
-from hwflow.compression.channels.pruning import ChannelPruning, grouping_of, outcomes, parts, tell_of_training
+from hwflow.compression.channels.pruning import ChannelPruning, grouping_of, held_parts, outcomes, tell_of_training
 from hwflow.compression.folder import PLAN, plan_data
 from hwflow.compression.method import Compressed, Task
 from hwflow.compression.quantization.bit_decisions import CODED, bit_decisions
@@ -74,7 +74,7 @@ class MixedPrecision(ChannelPruning):
     def compress(self, task: Task) -> Compressed:
         """The network cut and rounded to the plan, fine-tuned."""
         mixed = self._mixed
-        fit_on, held = task.data.hold_out()
+        fit_on, _ = task.data.hold_out()
         scales = self._scales(task, task.model)
         splits = Splits(
             *(
@@ -82,7 +82,7 @@ class MixedPrecision(ChannelPruning):
                     task.model,
                     self._grouping,
                     fit_on,
-                    held.subset(part),
+                    part,
                     task.settings.proxy,
                     task.recipe,
                     task.data.task,
@@ -91,7 +91,7 @@ class MixedPrecision(ChannelPruning):
                     mixed=mixed,
                     scales=scales,
                 )
-                for part in parts(len(held), task.settings.proxy.samples)
+                for part in held_parts(task)
             )
         )
         comparison, evaluated = None, 0

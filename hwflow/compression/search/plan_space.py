@@ -55,7 +55,7 @@ class PlanSpace:
 
     def within(self, plans: Sequence[Widths]) -> Sequence[bool]:
         """Whether each of several plans keeps all budgets, [plan]."""
-        if not self.budgets:
+        if not self.budgets or not len(plans):
             return [True] * len(plans)
         return [bool(kept.all()) for kept in self.values(plans) <= self.limits]
 

@@ -74,11 +74,12 @@ class LayerRecord(Record):
     dram_bytes: Known = None
     engine: str
     energy_source: str
+    execution: str = "direct"
     note: str = ""
 
 
 def _nested(provenance: dict[str, Any]) -> dict[str, Any]:
-    for name in ("energy", "accelerator"):
+    for name in ("energy", "accelerator", "execution"):
         if not isinstance(provenance.get(name) or {}, dict):
             raise ValueError(f"its {name} must be a mapping")
     return provenance
