@@ -185,7 +185,7 @@ class Settings:
         data: dict[str, Any] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
         for name in _SINCE_0_1:
-            if data[name] == Settings.__dataclass_fields__[name].default:
+            if getattr(self, name) == Settings.__dataclass_fields__[name].default:
                 del data[name]
         if not self.proxy.first:
             del data["proxy"]["first"]
