@@ -16,6 +16,9 @@ LevelName: TypeAlias = str
 Objective = Literal["energy", "latency", "edp"]
 """What a mapping minimises."""
 
+Proof = Literal["off", "gap", "optimal"]
+"""What is proven of a mapping: no more than a cheap bound; how far from the best it can be; or that it is near enough."""
+
 Mapper = Literal["hwflow", "timeloop"]
 """Who searches the mappings that fine judges."""
 

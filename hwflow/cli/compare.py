@@ -34,6 +34,14 @@ def compare(
     dataflows: Annotated[
         str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
     ] = None,
+    executions: Annotated[
+        str,
+        typer.Option(
+            "--executions",
+            metavar="NAME[,NAME...]",
+            help="How layers run: direct, winograd2, winograd4, im2col, vip, auto.",
+        ),
+    ] = "direct",
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
@@ -46,6 +54,9 @@ def compare(
     extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
     fallback: args.FallbackOption = None,
@@ -55,7 +66,7 @@ def compare(
     html: args.HtmlOption = None,
     jobs: args.JobsOption = None,
 ) -> None:
-    """Levels, accelerators or dataflows side by side, with the rank correlation of their layers.
+    """Levels, accelerators, dataflows or executions side by side, with the rank correlation of their layers.
 
     Ratios and rank correlations (Spearman's) are relative to the first configuration.
     """
@@ -76,6 +87,9 @@ def compare(
         extrapolate=extrapolate,
         engine=engine,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),
@@ -86,6 +100,7 @@ def compare(
             net,
             chips,
             levels=named,
+            executions=args.listed("--executions", executions),
             dataflows=args.listed("--dataflows", dataflows) if dataflows is not None else (None,),
             options=options,
             progress=bar,

@@ -130,6 +130,8 @@ def check_used(options: CostOptions, levels: Collection[LevelName] | None = None
             continue
         if name == "engine" and options.energy == "accelergy":
             continue
+        if name == "objective" and options.chooses_execution:
+            continue
         at = " and ".join(level for level, backend in BACKENDS.items() if getattr(backend, attribute))
         here = ", ".join(level for level, backend in BACKENDS.items() if backend in asked)
         more = ", and for energy accelergy" if name == "engine" else ""

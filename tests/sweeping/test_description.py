@@ -60,7 +60,7 @@ def test_values_of_a_field(value: Any, values: tuple[Any, ...]) -> None:
         ({"accelerators": swept(pe_array__rows={"from": 8, "to": 9, "step": 0})}, r"step \(=0\) must be above 0"),
         ({"accelerators": swept(pe_array__rows=[4, "1e30"])}, "pe_array.rows is '1e30': it must be a whole number"),
         ({"accelerators": swept(pe_array__rows=[4.5])}, r"pe_array.rows is 4\.5: it must be a whole number"),
-        ({"accelerators": swept(clock_mhz=[-1])}, "clock_mhz is -1: it must be at least 1e-09"),
+        ({"accelerators": swept(clock_mhz=[-1])}, "clock_mhz is -1: it must be above 0"),
         ({"accelerators": swept(pe_array__rows={"from": 1, "to": 10**30, "step": 1})}, r"to \(=10+\) must be a finite number"),
         ({"accelerators": swept(pe_array__rows={"from": 1, "to": "9", "step": 1})}, r"to \(='9'\) must be a number"),
         ({"accelerators": swept(pe_array__rows={"log2": [1, float("inf")]})}, r"log2 \(=inf\) must be a finite number below"),
