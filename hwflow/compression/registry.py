@@ -13,6 +13,7 @@ from hwflow.compression.channels.pruning import ChannelPruning
 from hwflow.compression.channels.torch_pruning_guests import Guest, TorchPruningGuest
 from hwflow.compression.method import Method
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
+from hwflow.compression.virtual_pooling import VirtualPooling
 from hwflow.compression.winograd.winograd_pruning import VARIANTS, WinogradPruning
 from hwflow.errors import not_found
 
@@ -23,6 +24,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     **{name: partial(GradualPruning, name) for name in PREPARATIONS},
     "scratch": FromScratch,
     **{name: partial(Quantization, name) for name in FORMATS},
+    "vip": VirtualPooling,
     **{name: partial(WinogradPruning, name) for name in VARIANTS},
     **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }
