@@ -54,8 +54,8 @@ class LayerCost:
         seconds: how long the answer took; not part of the result.
         mapping: the mapping that was judged, as Timeloop's directives, or None at coarse.
         note: what a reader must know of this row (a fallback, and why).
-        proven_optimal, bound: what the search for the mapping proved, as in `hwflow.cost.mid.MapResult`; None where there was
-            none. Not part of the cost.
+        proven_optimal, bound, perfect_bound: what the search for the mapping proved, as in `hwflow.cost.mid.MapResult`; None
+            where there was none. Not part of the cost.
     """
 
     layer: Layer
@@ -77,6 +77,7 @@ class LayerCost:
     note: str = ""
     proven_optimal: bool | None = field(default=None, compare=False)
     bound: float | None = field(default=None, compare=False)
+    perfect_bound: float | None = field(default=None, compare=False)
 
     @property
     def limited_by(self) -> str | None:

@@ -29,7 +29,7 @@ def compare(
     ] = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     levels: Annotated[
-        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid and fine.")
+        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid, fine and ppa.")
     ] = "coarse,mid",
     dataflows: Annotated[
         str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
@@ -50,8 +50,13 @@ def compare(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
     fallback: args.FallbackOption = None,
@@ -78,8 +83,13 @@ def compare(
         objective=objective,  # type: ignore[arg-type]
         energy=energy,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=ppa_model,
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),

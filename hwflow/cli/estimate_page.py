@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hwflow.cli.console import Page, Table, number
 from hwflow.display import latency_text
@@ -117,6 +118,8 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Per image: {', '.join(_per_image(cost.per_image))}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
+    if "proven" in about:
+        lines.append(_proven(about))
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
     lines.append(f"Energies: {'; '.join(about['energy']['sources'])}{unit}.")
     if cost.area_um2 is not None:
@@ -149,6 +152,19 @@ def _executions(cost: NetworkCost) -> list[str]:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         lines.append(f"Run directly: {', '.join(names[:_NAMED])}{more}: {why}.")
     return lines
+
+
+def _proven(about: Mapping[str, Any]) -> str:
+    """How near the mappings are to the best ones with perfect factors."""
+    proven, gap = about["proven"], about["gap"]
+    near = "optimal" if gap == 0 else f"within {100 * gap:g} % of the best {about['objective']}"
+    line = f"Proven {near} with perfect factors: the mappings of {proven['within_gap']} of {proven['of']} layers"
+    if proven["within_gap"] < proven["of"]:
+        largest = proven["largest_gap"]
+        line += "; nothing is known of others" if largest is None else f"; the others within {100 * largest:.3g} %"
+    if (network := proven["network_gap"]) is not None:
+        line += f". The network's {about['objective']} is within {100 * network:.3g} %"
+    return f"{line}."
 
 
 def _occupancy(occupancy: Occupancy, unit: str) -> list[str]:

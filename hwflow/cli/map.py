@@ -36,6 +36,9 @@ def show_mapping(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     execution: args.ExecutionOption = None,
     form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
@@ -70,6 +73,9 @@ def show_mapping(
         objective=objective,  # type: ignore[arg-type]
         energy=energy,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
     )
     how = args.execution_of(execution)
     whole = replace(options, activations=activations, execution=how)  # type: ignore[arg-type]

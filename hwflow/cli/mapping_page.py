@@ -67,6 +67,7 @@ def map_object(
         "objective": objective,
         "proven_optimal": found.proven_optimal,
         "bound": found.bound,
+        "perfect_bound": found.perfect_bound,
         "layer": cost.row(),
         "mapping": list(cost.mapping or ()),
         "accesses": {level: {t: dict(c) for t, c in tensors.items()} for level, tensors in cost.accesses.items()},
@@ -135,6 +136,9 @@ def _change(value: float | None, base: float | None) -> str:
 def _proven(found: MapResult, objective: str) -> str:
     if found.proven_optimal:
         return f"proven to have the least {objective} that the dataflow allows"
+    if found.perfect_bound:
+        share = 1 - found.perfect_bound / _value(found.cost, objective)
+        return f"proven to be within {100 * share:.3g} % of the least {objective} that perfect factors allow"
     if found.bound is None:
         return "nothing is proven of it"
     energy = found.cost.energy_unit

@@ -59,6 +59,7 @@ class Task:
         store: for results that other runs can use.
         progress: told what is done; `stage` gives it a heading.
         notify: told in a sentence what a user should know.
+        part: where several methods share a run, which one this is: its checkpoints have names of their own.
     """
 
     model: nn.Module
@@ -73,6 +74,7 @@ class Task:
     store: Store | None
     progress: Progress | None
     notify: Callable[[str], None]
+    part: str = ""
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -126,7 +128,7 @@ class Task:
             task=self.data.task,
             teacher=self.model if recipe.distillation else None,
             hooks=hooks,
-            checkpoint=self.folder.checkpoints / checkpoint,
+            checkpoint=self.folder.checkpoints / f"{self.part}{checkpoint}",
             progress=self.stage(heading),
         )
 
@@ -172,6 +174,25 @@ class Compressed:
         return running(Network.from_torch(self.model, input_shape, name=name), self.bits, self.executions)
 
 
+@dataclass(frozen=True)
+class RecordedRows:
+    """The rows of a compressed network as they run, for `hwflow.network.from_torch.record_rows`.
+
+    Attributes:
+        method: says how they run.
+        plan: of the network.
+        bits: word widths by row, where the run stated them.
+    """
+
+    method: Method
+    plan: Mapping[str, int]
+    bits: Mapping[str, Bits]
+
+    def __call__(self, network: Network) -> Network:
+        """With their word widths, and as they run."""
+        return self.method.costed(running(network, self.bits, {}), self.plan)
+
+
 def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str, Execution]) -> Network:
     """A network's rows with their word widths and as they run; see `Compressed`.
 
@@ -202,6 +223,8 @@ class Method(Protocol):
     """Whether a plan can be given instead of being chosen by the method."""
     follows_allocation: bool = True
     """Whether it keeps what `Settings.allocate` says, where that is not fixed by the method."""
+    ranks: bool = True
+    """Whether channels stay or go by `Settings.criterion`."""
     refits: bool = False
     """Whether it refits layers after surgery where `Settings.reconstruct` asks for it."""
 
@@ -218,9 +241,9 @@ class Method(Protocol):
         return model
 
     def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
-        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: with their word
-        widths, and as they run. By default they are those of the model."""
+        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: as they run, and with
+        word widths that its folder does not state. By default those that are given."""
         return network
 
 
-__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task", "running"]
+__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "RecordedRows", "Task", "running"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -10,6 +10,7 @@ from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.channels.gradual_options import GradualSettings
+from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.compression.winograd.winograd_options import WinogradSettings
@@ -24,9 +25,14 @@ from hwflow.types import LevelName, Mapper, Objective
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate", "execution")
+_SINCE_0_1 = (
+    *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
+    *("word_bits", "edge_bits", "ppa_model", "extrapolate", "execution"),
+)
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
+_APART = ("decide", "samples")  # what `changed` takes beside fields
+_LEAST_BITS, _MOST_BITS = 2, 8  # of codes
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
@@ -99,6 +105,16 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    word_bits: tuple[int, ...] = (2, 4, 8)
+    """Where bits are decided: those that weights and activations can have, beside the chip's own width."""
+    edge_bits: int = 8
+    """Where bits are decided: the least of the first and of the last layer."""
+    quantization: QuantizationSettings = field(default_factory=QuantizationSettings)
+    """Of methods that store weights in fewer bits."""
+    ppa_model: str | None = None
+    """At ppa, the file of the model, which `hwflow ppa fit` writes."""
+    extrapolate: bool = False
+    """At ppa, whether shapes beyond the range of the characterisation are answered, too."""
 
     execution: str = DIRECT
     """How layers run on the accelerator, as in `hwflow.estimate`: a name of `hwflow.cost.executed_network.NAMES`. Costs before
@@ -136,6 +152,11 @@ class Settings:
             )
         if self.reconstruct not in get_args(Reconstruct):
             raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
+        if not self.word_bits or len(set(self.word_bits)) != len(self.word_bits):
+            raise InputError(f"word_bits is {self.word_bits!r}; give each number of bits once, and at least one.")
+        for bits in self.word_bits:
+            check_whole("word_bits", bits, _MOST_BITS, _LEAST_BITS)
+        check_whole("edge_bits", self.edge_bits, _MOST_BITS, _LEAST_BITS)
 
     @property
     def mapping_objective(self) -> Objective:
@@ -146,6 +167,7 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
+        shared |= {"ppa_model": self.ppa_model, "extrapolate": self.extrapolate}
         return CostOptions(level=level, fallback="none", execution=self.execution, **used_at(level, **shared))
 
     @property
@@ -169,14 +191,40 @@ class Settings:
             del data["proxy"]["first"]
         if self.gradual == GradualSettings():
             del data["gradual"]
+        if self.quantization == QuantizationSettings():
+            del data["quantization"]
         if self.winograd == WinogradSettings():
             del data["winograd"]
         return data
 
 
+DECIDES = {frozenset({"channels"}): "channels", frozenset({"bits"}): "bits", frozenset({"bits", "channels"}): "mixed"}
+"""The methods that search plans, by what they decide."""
+
+
+def deciding(names: str | Iterable[str]) -> str:
+    """The method that decides these, of channels and bits.
+
+    Args:
+        names: several, or a text with commas between them.
+
+    Raises:
+        InputError: for an unknown one, or none.
+    """
+    given = [part.strip() for part in names.split(",") if part.strip()] if isinstance(names, str) else list(names)
+    known = sorted({name for group in DECIDES for name in group})
+    for name in given:
+        if name not in known:
+            raise not_found("decision", name, known)
+    if not given:
+        raise InputError(f"nothing is decided; name one or both of {', '.join(known)}.")
+    return DECIDES[frozenset(given)]
+
+
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), of the Winograd methods' (`sparsity`), or `samples` of the proxy.
+    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), of the Winograd methods' (`sparsity`),
+    `samples` of the proxy, or what is decided (`decide="bits,channels"`).
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -186,14 +234,19 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     """
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
+    kinds = {"gradual": GradualSettings, "winograd": WinogradSettings, "quantization": QuantizationSettings}
     nested: dict[str, dict[str, Any]] = {
-        field: {n: v for n, v in changes.items() if n in kind.__dataclass_fields__}
-        for field, kind in (("gradual", GradualSettings), ("winograd", WinogradSettings))
+        field: {n: v for n, v in changes.items() if n in kind.__dataclass_fields__} for field, kind in kinds.items()
     }
     for name in changes:
-        if name not in own and name not in recipe and name != "samples" and not any(name in n for n in nested.values()):
-            kinds = (Settings, Recipe, GradualSettings, WinogradSettings)
-            raise not_found("setting of prune", name, {"samples", *(f for kind in kinds for f in kind.__dataclass_fields__)})
+        if not any(name in found for found in (own, recipe, _APART, *nested.values())):
+            fields_of = (Settings, Recipe, *kinds.values())
+            raise not_found("setting of prune", name, {*_APART, *(f for kind in fields_of for f in kind.__dataclass_fields__)})
+    if "decide" in changes:
+        method = deciding(changes["decide"])
+        if own.get("method", method) != method:
+            raise InputError(f"decide is {changes['decide']!r}, which the method {own['method']} does not do; leave one out.")
+        own["method"] = method
     if "samples" in changes:
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
     for name, given in nested.items():

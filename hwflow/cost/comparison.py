@@ -173,7 +173,7 @@ def compare(
 
     Args:
         accelerators: one or several, as `estimate` takes them.
-        levels: of coarse, mid and fine.
+        levels: of coarse, mid, fine and ppa.
         dataflows: names or YAML files; None is the accelerator's own. Coarse has no mapping, and answers once for all of them.
         executions: names, as `CostOptions.execution` takes them.
         options, given: as in `estimate`; `levels`, `dataflows` and `executions` stand for level, dataflow and execution.

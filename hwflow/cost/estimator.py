@@ -93,7 +93,7 @@ def map_result(cost: LayerCost, chip: Chip) -> MapResult:
     """A row of mid's as the result of a search."""
     from hwflow.cost.mid import MapResult
 
-    return MapResult(mapping_of(cost, chip), cost, bool(cost.proven_optimal), cost.bound)
+    return MapResult(mapping_of(cost, chip), cost, bool(cost.proven_optimal), cost.bound, cost.perfect_bound)
 
 
 def mapped_plan(

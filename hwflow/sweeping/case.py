@@ -149,12 +149,10 @@ def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:
 
 
 def _pruned(folder: Path, allow_import: Sequence[str], batch: int | None) -> Network:
-    from hwflow.compression.folder import plan_from_file, read_origin
-    from hwflow.compression.registry import method_named
+    from hwflow.compression.folder import read_origin
     from hwflow.pruning import load_pruned
 
     origin = read_origin(folder)
     shape = (batch or 1, *origin.input_shape)
     pruned = load_pruned(folder, allow_import=allow_import)
-    network = Network.from_torch(pruned, shape, name=f"{origin.network} pruned in {folder.name}")
-    return method_named(origin.settings.method).costed(network, plan_from_file(folder))
+    return Network.from_torch(pruned, shape, name=f"{origin.network} pruned in {folder.name}")

@@ -17,9 +17,10 @@ from torch import nn
 from hwflow.compression.channels.units import Columns, ColumnUnits, UnitSource
 from hwflow.compression.decision import Choice, Decision
 from hwflow.compression.folder import choice_to_data, plan_from_file
+from hwflow.compression.level_costs import RowPrices
 from hwflow.compression.method import Compressed, Task
 from hwflow.compression.search.plan_space import unknown_metric, unreachable
-from hwflow.cost.cost_grid import CostTable, Entry
+from hwflow.cost.cost_grid import Entry
 from hwflow.cost.execution import Execution, MatrixProduct, matrix_product
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer
@@ -105,7 +106,7 @@ class ColumnCut:
             )
             for name, n in self._counts.items()
         }
-        self._table: CostTable = task.costs.table(self._network, task.settings.levels[-1])
+        self._table: RowPrices = task.costs.table(self._network, task.settings.levels[-1])
         self.likely: Choice = self._chosen(task)
 
     @property

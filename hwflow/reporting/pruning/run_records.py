@@ -192,13 +192,6 @@ class GroupRecord(Record):
     producers: tuple[str, ...]
 
 
-class Plan(Record):
-    """`plan.json`."""
-
-    groups: tuple[GroupRecord, ...]
-    left_out: dict[str, str]
-
-
 class DecisionRecord(Record):
     """One decision of a method that does not prune channels; the last option leaves the network as it is."""
 
@@ -206,6 +199,14 @@ class DecisionRecord(Record):
     options: tuple[int, ...] = Field(min_length=1)
     chosen: int
     rows: tuple[str, ...]
+
+
+class Plan(Record):
+    """`plan.json`: groups of channels, and what else was decided."""
+
+    groups: tuple[GroupRecord, ...]
+    left_out: dict[str, str]
+    decisions: tuple[DecisionRecord, ...] = ()
 
 
 class Choices(Record):
