@@ -131,6 +131,18 @@ def test_what_cannot_be_done_is_refused_before_training(changes: dict[str, objec
         hwflow.compress(network(), data, method="winograd", settings=replace(SETTINGS, **changes), store=False)  # type: ignore[arg-type]
 
 
+def test_channels_are_pruned_of_a_network_that_runs_as_winograd_products(data: Data) -> None:
+    """Widths are chosen by what products of that width cost, and so is the network before."""
+    asked = replace(SETTINGS, execution="winograd4", round_to=2, budgets=(Budget("energy", 0.8),))
+    before, after = hwflow.compress(network(), data, method="l1", settings=asked, store=False).costs["coarse"]
+    for cost in (before, after):
+        assert [row.layer.execution for row in cost.rows] == ["winograd4", "winograd4", "direct", "direct"]
+    assert after.energy_normalized <= 0.8 * before.energy_normalized  # type: ignore[operator]
+    assert after.rows[1].layer.G == 36
+    with pytest.raises(InputError, match="execution is a mapping of layers, which change while a network is compressed"):
+        Settings(execution={"0": "winograd4"})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
