@@ -51,7 +51,11 @@ ALLOWED = {
     "reporting": {"hardware", "occupancy", "results"},
     "datasets": set(),
     "training": {"datasets", "network"},
-    "cost": {"layers", "hardware", "mapping", "occupancy", "results", "loopnest", "mapper", "timeloop", "network", "store"},
+    "ppa": {"layers", "hardware"},
+    "cost": {
+        *{"layers", "hardware", "mapping", "occupancy", "results", "loopnest", "mapper", "timeloop", "network", "store"},
+        "ppa",
+    },
     "compression": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
     "pruning": {"compression"},
     "dynamic": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
@@ -66,7 +70,9 @@ ALLOWED = {
         "cost",
         "compression",
         "pruning",
+        "ppa",
     },
+    "coexploration": {"layers", "hardware", "network", "reporting", "ppa", "cost", "sweeping"},
 }
 ALLOWED["cli"] = set(ALLOWED)
 """What a part may import, besides itself and the base."""

@@ -28,6 +28,7 @@ from hwflow.cli.list import listing
 from hwflow.cli.manage import manage
 from hwflow.cli.map import show_mapping
 from hwflow.cli.points import points
+from hwflow.cli.ppa import ppa
 from hwflow.cli.prune import prune
 from hwflow.cli.render import render
 from hwflow.cli.report import report
@@ -80,6 +81,7 @@ app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)
 app.command("show")(show)
+app.add_typer(ppa, name="ppa")
 app.add_typer(cache, name="cache")
 app.command("doctor")(examine)
 

@@ -18,8 +18,8 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        source: what `hwflow prune -o`, `hwflow compress -o`, `hwflow levels -o` or `hwflow sweep -o` wrote (a folder), or
-            `hwflow estimate`, `hwflow compare` or `hwflow manage` with `--format json -o` (a file).
+        source: the folder that `hwflow prune`, `compress`, `levels`, `sweep` or `ppa fronts` wrote with `-o`, or the file of
+            `hwflow estimate`, `compare` or `manage` with `--format json -o`.
         output: the file; by default `report.html` in the folder, or the file's name with `.html`.
         static: a folder for the figures as PNG and SVG files, too.
 
@@ -80,6 +80,12 @@ def costs_page(configurations: Sequence[Configuration]) -> Page:
 
 def _page(source: Path) -> Page:
     if source.is_file():
+        if source.suffix.lower() in (".yaml", ".yml"):
+            raise InputError(
+                f"{source} is a description, and a report is made of results: of a folder that 'hwflow prune', 'compress' or "
+                "'sweep' wrote, or of a file of 'hwflow estimate|compare --format json'. Where it is a sweep file, run "
+                f"'hwflow sweep {source} -o DIR' first."
+            )
         from hwflow.reporting.dynamic import trace_report
         from hwflow.reporting.dynamic.trace_records import is_trace, read_trace
         from hwflow.reporting.estimates.configuration import read_configurations
@@ -88,6 +94,8 @@ def _page(source: Path) -> Page:
             return trace_report.page(read_trace(source))
 
         return costs_page(read_configurations(source))
+    from hwflow.reporting.coexploration import fronts_report
+    from hwflow.reporting.coexploration.designs import is_fronts, read_designs
     from hwflow.reporting.compression import contest_report
     from hwflow.reporting.compression.contest_records import is_contest, read_contest
     from hwflow.reporting.dynamic import level_report
@@ -101,6 +109,8 @@ def _page(source: Path) -> Page:
         return level_report.page(read_levels(source))
     if is_contest(source):
         return contest_report.page(read_contest(source))
+    if is_fronts(source):
+        return fronts_report.page(read_designs(source))
     if is_sweep(source):
         return sweep_report.page(read_sweep(source))
     return pruning_report.page(read_run(source))
