@@ -9,6 +9,9 @@ from hwflow.compression.settings import Settings
 from hwflow.cost import estimate
 from hwflow.cost.backend import BACKENDS
 from hwflow.cost.cost_grid import CostTable, cost_table
+from hwflow.cost.network_table import NetworkTable
+from hwflow.cost.plan import plan_for
+from hwflow.cost.session import opened
 from hwflow.errors import HwflowError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
@@ -55,6 +58,19 @@ class LevelCosts:
             store=self._store,
             notify=self.notify,
         )
+
+    def network_table(self, network: Network, level: LevelName) -> NetworkTable | None:
+        """Costs of a network at other widths where its layers depend on one another; None where each has a cost of its own.
+
+        Raises:
+            InputError: as `hwflow.estimate`.
+        """
+        options = self.settings.cost_options(level)
+        if self.accelerator is None or not options.whole_network:
+            return None
+        with opened(self._store, self.notify) as (cache, _):
+            plan = plan_for(network, self.accelerator, options, cache)
+        return NetworkTable(plan, options, self._store, self.notify)
 
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
         """A whole network at every level that answers, and why the others do not."""

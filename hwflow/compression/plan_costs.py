@@ -6,7 +6,7 @@ A plan is a width (channels kept) for each group. `hwflow.compression.whole_cost
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,29 @@ from hwflow.compression.row_values import RowValues
 from hwflow.cost.cost_grid import Entry
 from hwflow.layers import Bits, Layer
 from hwflow.metrics import ADDITIVE
+
+Parts = tuple[tuple[int, int], ...]
+"""A sum over groups: (group, factor on its removed units)."""
+
+
+class RowCosts(Protocol):
+    """Costs of plans that are sums over rows."""
+
+    groups: tuple[Group, ...]
+    full: Widths
+
+    @property
+    def dependence(self) -> tuple[tuple[int, ...], ...]:
+        """For each row the groups that it depends on."""
+        ...
+
+    def width_sums(self, row: int) -> tuple[Parts, ...]:
+        """The sums of widths that a row follows from."""
+        ...
+
+    def row(self, row: int, plans: Sequence[Widths]) -> Floats:
+        """One row in each of several plans, [plan, metric], metrics in the order of `ADDITIVE`."""
+        ...
 
 
 class Activations:
@@ -105,7 +128,7 @@ class PlanCosts:
         """What the activations of plans need."""
         return self._activations
 
-    def width_sums(self, row: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+    def width_sums(self, row: int) -> tuple[Parts, ...]:
         """The sums of widths that a row's sizes follow from, each as (group, factor on its removed units).
 
         A layer that reads a concatenation depends on many groups, but only on the sum of their widths.
@@ -138,6 +161,25 @@ class PlanCosts:
     def row(self, row: int, plans: Sequence[Widths]) -> Floats:
         """One row of `rows` in each of several plans, [plan, metric]; what is not known yet is costed at once."""
         return self._values.row(row, plans)
+
+    def within(self, plans: Sequence[Widths], metrics: Sequence[str], limits: Floats) -> list[bool]:
+        """Whether each of several plans exceeds none of the limits of these metrics."""
+        totals = self.totals_of(plans)
+        values = np.stack([self.metric(totals, name) for name in metrics], axis=1)
+        return [bool(kept.all()) for kept in values <= limits]
+
+    def confirmed(self, widths: Widths) -> Floats:
+        """The totals of a plan as an estimate of its network has them, in the order of `totals`."""
+        return self.totals(widths)
+
+    def relaxed(self) -> RowCosts:
+        """Sums over rows that are nowhere above these costs."""
+        return self
+
+    def fixed(self, widths: Widths) -> RowCosts | None:
+        """Sums over rows that equal these costs at one plan and are nowhere below what they minimise; None where `relaxed` are
+        these costs."""
+        return None
 
     def metric(self, totals: Floats, name: str) -> Any:
         """One metric from the totals of a network, or of each of several, [..., metric]."""

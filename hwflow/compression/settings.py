@@ -12,16 +12,19 @@ from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
-from hwflow.cost.backend import backend_of, used_at
+from hwflow.cost.backend import backend_of, check_used, used_at
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.training.recipe import Recipe
-from hwflow.types import LevelName, Mapper, Objective
+from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
 
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate")
+_SINCE_0_1 = (
+    *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
+    *("activations", "operators"),
+)
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
@@ -96,6 +99,11 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    activations: Activations = "dram"
+    """`resident` lets tensors between layers stay on the chip where that pays, at levels that map layers; budgets are shares of
+    the unpruned network under the same rule."""
+    operators: Operators = "mac"
+    """`all` also prices what is no layer; the same."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
@@ -116,6 +124,10 @@ class Settings:
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
+        for name, choices in (("activations", get_args(Activations)), ("operators", get_args(Operators))):
+            if getattr(self, name) not in choices:
+                raise not_found(name, getattr(self, name), choices)
+        check_used(CostOptions(activations=self.activations, operators=self.operators), self.levels)
         criterion_named(self.criterion)
         if self.proxy.first and not self.budgets:
             raise InputError(
@@ -134,6 +146,7 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
+        shared |= {"activations": self.activations, "operators": self.operators}
         return CostOptions(level=level, fallback="none", **used_at(level, **shared))
 
     @property

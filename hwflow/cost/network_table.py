@@ -1,7 +1,7 @@
 """`NetworkTable`: costs of one network at many widths, where what stays on the chip or what operators cost is asked for.
 
 Then the layers depend on one another, and a network costs what it costs with the best choice of what stays
-(`hwflow.cost.network_choice`). Searches of mappings are kept from one network to the next, so that a network all of whose layers
+(`hwflow.cost.network_choice`). Searches of mappings are kept from one network to the next, so a network whose layers all
 have been seen takes some milliseconds. What a network costs does not depend on those that were costed before: it is what an
 estimate of it says.
 """
@@ -137,13 +137,20 @@ class NetworkTable:
         self._learn([(case, ask) for (case, _), asks in zip(cases, choices, strict=True) for ask in asks], progress)
         return [_alone(case, asks) for (case, _), asks in zip(cases, choices, strict=True)]
 
-    def under(self, asked: Sequence[tuple[Network, int, frozenset[int]]]) -> list[StepCost | None]:
-        """What operations cost where these tensors stay, as far as they can; None where that cannot be."""
-        cases = [self.case(network) for network, _, _ in asked]
+    def under(self, asked: Sequence[tuple[Network, int, frozenset[int], bool]]) -> list[StepCost | None]:
+        """What operations cost where these tensors stay, as far as they can; None where the operation has no room so.
+
+        Args:
+            asked: a network, an operation by its place in the graph, the tensors, and whether all of them have to stay: else
+                those that are larger than the memory do not.
+        """
+        cases = [self.case(network) for network, *_ in asked]
         asks: list[Ask | None] = []
-        for case, (_, step, stays) in zip(cases, asked, strict=True):
-            kept = stays & case.lives.problem.candidates
-            asks.append(None if left(case.lives.problem, step, kept) is None else ask_of(case.lives.problem, step, kept))
+        for case, (_, step, stays, strict) in zip(cases, asked, strict=True):
+            problem = case.lives.problem
+            kept = stays & problem.candidates
+            fits = (kept == stays or not strict) and left(problem, step, kept) is not None
+            asks.append(ask_of(problem, step, kept) if fits else None)
         pairs = [(case, ask) for case, ask in zip(cases, asks, strict=True) if ask is not None]
         whole = [(case, ask._replace(room=case.homes.sizes)) for case, ask in pairs]
         self._learn(whole)

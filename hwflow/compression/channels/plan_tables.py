@@ -8,6 +8,7 @@ import time
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.plan_costs import Activations, PlanCosts
+from hwflow.compression.whole_costs import WholePlanCosts
 from hwflow.cost.backend import backend_of
 from hwflow.cost.coarse import bits_of
 from hwflow.cost.cost_grid import CostTable
@@ -40,16 +41,25 @@ class PlanTables:
         """
         if level not in self._costs:
             start = time.perf_counter()
-            table = self.tables[level] = self._level_costs.table(self.grouping.network, level)
-            bits = [bits_of(layer, self._level_costs.accelerator) for layer in self.grouping.network]
-            self._costs[level] = PlanCosts(
-                self.grouping,
-                table.__getitem__,
-                Activations(self.grouping, bits),
-                fill=lambda layers: table.fill(layers, progress=False),
-            )
+            costs = self._whole(level) or self._layer_by_layer(level)
+            self._costs[level] = costs
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]
+
+    def _layer_by_layer(self, level: LevelName) -> PlanCosts:
+        table = self.tables[level] = self._level_costs.table(self.grouping.network, level)
+        bits = [bits_of(layer, self._level_costs.accelerator) for layer in self.grouping.network]
+        return PlanCosts(
+            self.grouping,
+            table.__getitem__,
+            Activations(self.grouping, bits),
+            fill=lambda layers: table.fill(layers, progress=False),
+        )
+
+    def _whole(self, level: LevelName) -> WholePlanCosts | None:
+        """Where layers depend on one another at this level."""
+        table = self._level_costs.network_table(self.grouping.network, level)
+        return None if table is None else WholePlanCosts(self.grouping, table)
 
     def fill(self, level: LevelName) -> None:
         """Cost all shapes that plans can have, `jobs` at once and with progress, before a search asks for most of them.
@@ -59,11 +69,13 @@ class PlanTables:
         Raises:
             InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
         """
-        self.at(level)
-        start = time.perf_counter()
+        costs, start = self.at(level), time.perf_counter()
         most = _MOST_EXTERNAL if backend_of(level).external else _MOST
-        shapes = self._shapes(most)
-        if len(shapes) <= most:
+        shapes = [] if isinstance(costs, WholePlanCosts) else self._shapes(most)
+        count = costs.combinations(most) if isinstance(costs, WholePlanCosts) else len(shapes)
+        if count <= most and isinstance(costs, WholePlanCosts):
+            costs.fill(self._level_costs.progress)
+        elif count <= most:
             self.tables[level].fill(shapes, progress=self._level_costs.progress or False)
         elif self._level_costs.notify is not None:
             self._level_costs.notify(

@@ -56,7 +56,7 @@ class PlanSpace:
         """Whether each of several plans keeps all budgets, [plan]."""
         if not self.budgets:
             return [True] * len(plans)
-        return [bool(kept.all()) for kept in self.values(plans) <= self.limits]
+        return self.costs.within(plans, self.metrics, self.limits)
 
     def fits(self, widths: Widths) -> bool:
         """Whether a plan keeps all budgets."""
