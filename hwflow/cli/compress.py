@@ -152,6 +152,8 @@ def compress(
     mapper: args.MapperOption = "hwflow",
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    activations: args.ActivationsOption = "dram",
+    operators: args.OperatorsOption = "mac",
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -208,6 +210,8 @@ def compress(
         mapper=mapper,  # type: ignore[arg-type]
         engine=engine,
         effort=effort,
+        activations=activations,  # type: ignore[arg-type]
+        operators=operators,  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper),
         episodes=300 if episodes is None else episodes,
         seeds=seeds[:1],

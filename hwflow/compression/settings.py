@@ -150,6 +150,12 @@ class Settings:
         return CostOptions(level=level, fallback="none", **used_at(level, **shared))
 
     @property
+    def rules(self) -> str:
+        """What costs are of beside the layers by way of DRAM, for a heading; empty where that is all."""
+        asked = [("activations", self.activations, "dram"), ("operators", self.operators, "mac")]
+        return "".join(f", {name} {value}" for name, value, usual in asked if value != usual)
+
+    @property
     def first_episodes(self) -> int:
         """Episodes that the search was begun with."""
         return self.begun_with or self.episodes

@@ -11,6 +11,7 @@ from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.errors import InputError
+from hwflow.metrics import SLACK
 
 
 class PlanSpace:
@@ -58,6 +59,14 @@ class PlanSpace:
             return [True] * len(plans)
         return self.costs.within(plans, self.metrics, self.limits)
 
+    def confirmed(self, widths: Widths) -> bool:
+        """Whether a plan keeps all budgets by an estimate of its network; see `PlanCosts.confirmed`."""
+        if not self.budgets:
+            return True
+        totals = self.costs.confirmed(widths)
+        values = np.array([self.costs.metric(totals, name) for name in self.metrics])
+        return bool((values <= self.limits * (1 + SLACK)).all())
+
     def fits(self, widths: Widths) -> bool:
         """Whether a plan keeps all budgets."""
         return self.within([widths])[0]
@@ -76,6 +85,14 @@ def unknown_metric(metric: str) -> str:
     )
 
 
+def unconfirmed(budgets: Sequence[Budget]) -> str:
+    """What an error says where plans keep the budgets by sums over operations, but not by an estimate of their network."""
+    return (
+        f"no plan that keeps the budget {', '.join(map(str, budgets))} by the costs of its operations keeps it by an estimate "
+        "of its network: the search of mappings finds better ones in less room. Have it search longer (--effort 2)."
+    )
+
+
 def unreachable(budgets: Sequence[Budget], least: Sequence[float] | Floats) -> str:
     """What an error says where a budget is below what the cheapest plan needs; `least` are its shares."""
     wanted = ", ".join(str(b) for b in budgets)
@@ -88,4 +105,4 @@ def unreachable(budgets: Sequence[Budget], least: Sequence[float] | Floats) -> s
     )
 
 
-__all__ = ["PlanSpace", "unknown_metric", "unreachable"]
+__all__ = ["PlanSpace", "unconfirmed", "unknown_metric", "unreachable"]

@@ -9,9 +9,9 @@ by `scipy.optimize.milp`.
 
 Where costs are no sums over rows, since what stays on the chip is chosen for the network as a whole
 (`hwflow.compression.whole_costs`), the programme is solved with every operation at its least. That gives the bound, and the
-plan where that keeps the budgets. Else what stays is fixed as that plan has it, which makes costs sums again that are nowhere too
-low, and fixed anew as the plan found has it, until plans become no better. What is returned keeps the budgets exactly; how far it
-may be from the best plan is its gap to the bound.
+plan where that keeps the budgets. Else what stays is fixed as that plan has it, which makes costs sums again that are nowhere
+too low, and fixed anew as the plan found has it, until plans become no better. What is returned keeps the budgets exactly; how
+far it may be from the best plan is its gap to the bound.
 """
 
 from __future__ import annotations
