@@ -36,6 +36,7 @@ def estimate(
     effort: args.EffortOption = 1,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    latency: args.LatencyOption = "overlap",
     fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
     form: args.FormatOption = None,
@@ -65,6 +66,7 @@ def estimate(
         effort=effort,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        latency=latency,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),
         jobs=args.cores(jobs, mapper, asked),
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 
 from hwflow.cost import energy_sources
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
+from hwflow.types import Activations, Latency, LevelName, Mapper, Objective, Operators
 
 Fallback = Literal["mid", "coarse", "none"]
 ENGINES = ("native", "container", "pytimeloop")
@@ -20,6 +20,7 @@ USED_BY: dict[str, tuple[Literal["maps", "external"], tuple[Any, ...]]] = {
     "ragged": ("maps", (True,)),
     "activations": ("maps", ("dram",)),
     "operators": ("maps", ("mac",)),
+    "latency": ("maps", ("overlap",)),
     "mapper": ("external", ("hwflow",)),
     "engine": ("external", (None,)),
     "fallback": ("external", ("mid", "none")),
@@ -46,6 +47,8 @@ class CostOptions:
         activations: dram sends every tensor between layers through DRAM; resident lets those stay on the chip that fit and make
             the network's objective less, see `hwflow.cost.network_choice`.
         operators: mac prices layers only; all prices every operator, see `hwflow.cost.operators`.
+        latency: overlap takes all transfers to overlap with arithmetic, as Timeloop does; with_fill adds the first fill and the
+            last drain of memories without double buffers, see `hwflow.cost.edge_cycles`. Mappings are the same.
     """
 
     level: LevelName = "mid"
@@ -60,6 +63,7 @@ class CostOptions:
     ragged: bool = True
     activations: Activations = "dram"
     operators: Operators = "mac"
+    latency: Latency = "overlap"
 
     def __post_init__(self) -> None:
         allowed = {
@@ -69,6 +73,7 @@ class CostOptions:
             "energy": energy_sources.SOURCES,
             "activations": get_args(Activations),
             "operators": get_args(Operators),
+            "latency": get_args(Latency),
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
@@ -104,6 +109,7 @@ class SharedArguments(TypedDict, total=False):
     ragged: bool
     activations: Activations
     operators: Operators
+    latency: Latency
 
 
 class CostArguments(SharedArguments, total=False):
