@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hwflow.compression.budget import Budget, check_budgets
-from hwflow.compression.registry import METHODS
+from hwflow.compression.registry import method_named
 from hwflow.compression.settings import Settings
-from hwflow.errors import InputError, not_found
+from hwflow.errors import InputError
 from hwflow.training.recipe import Recipe
 
 REFERENCE = "l1"
@@ -48,6 +48,8 @@ class Entry:
     def settings(self, asked: Settings, scratch: Recipe | None) -> Settings:
         """The contest's settings for this run; `scratch` is the recipe of the small network that starts from fresh weights."""
         own = replace(asked, method=self.method, allocate=self.allocate, seeds=(self.seed,), budgets=self.budgets)
+        if self.method == SCRATCH:  # which is always in, and has no channels to rank
+            own = replace(own, criterion=Settings.criterion)
         tuning = scratch if self.method == SCRATCH else asked.tuning
         if tuning is not None:
             own = replace(own, tuning=replace(tuning, seed=self.seed))
@@ -63,8 +65,7 @@ def entries(
         InputError: for an unknown method, or anything that is named twice.
     """
     for name in methods:
-        if name not in METHODS:
-            raise not_found("method", name, METHODS)
+        method_named(name)
     for what, given in (("method", methods), ("seed", seeds), ("budget", [",".join(map(str, b)) for b in budgets])):
         if not given:
             raise InputError(f"a contest needs at least one {what}.")
@@ -87,7 +88,7 @@ def entries(
 
 def _allocates(name: str) -> bool:
     """Whether a method goes by no other allocation than its own."""
-    method = METHODS[name]()
+    method = method_named(name)
     return getattr(method, "allocation", None) is not None or not method.follows_allocation
 
 
