@@ -236,6 +236,8 @@ def compress(
     extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    activations: args.ActivationsOption = "dram",
+    operators: args.OperatorsOption = "mac",
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -322,6 +324,8 @@ def compress(
         extrapolate=extrapolate,
         engine=engine,
         effort=effort,
+        activations=activations,  # type: ignore[arg-type]
+        operators=operators,  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper),
         episodes=300 if episodes is None else episodes,
         seeds=seeds[:1],
