@@ -111,7 +111,7 @@ class Sensitivities:
         return found
 
     def _fall(self, accuracy: float) -> float:
-        return max(0.0, log_odds(self.whole) - log_odds(accuracy))
+        return max(0.0, float(log_odds(self.whole) - log_odds(accuracy)))
 
 
 _LEAST = 0.01  # of the fall for half of the channels, so that channels are never free

@@ -195,7 +195,7 @@ def transform(model: nn.Module, names: Sequence[str], m: int) -> None:
     """Make convolutions of a network Winograd layers, in place."""
     for name in names:
         parent, _, child = name.rpartition(".")
-        made = WinogradConv2d.of(model.get_submodule(name), m)  # type: ignore[arg-type]
+        made = WinogradConv2d.of(model.get_submodule(name), m)
         setattr(model.get_submodule(parent), child, made)
 
 
@@ -221,7 +221,7 @@ def _named(decision: str) -> tuple[str, int]:
 
 
 def _count(model: nn.Module, name: str) -> tuple[int, int]:
-    weight: torch.Tensor = model.get_submodule(name).weight  # type: ignore[assignment]
+    weight: torch.Tensor = model.get_submodule(name).weight
     return weight.numel(), int(torch.count_nonzero(weight))
 
 
@@ -232,7 +232,7 @@ def _density(model: nn.Module, name: str) -> float:
 
 def _by_position(model: nn.Module, name: str) -> list[float]:
     """The share of weights that are not zero at each position of the tile, row by row."""
-    weight: torch.Tensor = model.get_submodule(name).weight  # type: ignore[assignment]
+    weight: torch.Tensor = model.get_submodule(name).weight
     return [round(float(share), 6) for share in (weight != 0).double().mean(dim=(1, 2))]
 
 

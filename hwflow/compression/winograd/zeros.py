@@ -45,7 +45,7 @@ class _Zeros(TrainingHook):
     def start(self, model: nn.Module, steps: int) -> None:
         """Find the weights, and make the first of them zero."""
         self._steps = steps
-        self._weights: dict[str, Tensor] = {name: model.get_submodule(name).weight for name in self.shares}  # type: ignore[misc]
+        self._weights: dict[str, Tensor] = {name: model.get_submodule(name).weight for name in self.shares}
         self._masks: dict[str, Tensor] = {}
         self._choose(-1)
         self._apply()
