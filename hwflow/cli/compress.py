@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
 
-_CHANNELS = ("agent", "channels")
-
 
 def compress(
     network: Annotated[
@@ -168,7 +166,7 @@ def compress(
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.channels.gradual_options import GradualSettings
     from hwflow.compression.fine_tuning import default_tuning
-    from hwflow.compression.registry import method_named
+    from hwflow.compression.registry import method_name
     from hwflow.compression.settings import Settings
     from hwflow.cost.backend import backend_of
     from hwflow.datasets import load_data
@@ -176,9 +174,7 @@ def compress(
     from hwflow.training.recipe import default_recipe
     from hwflow.training.threads import limited, thread_count
 
-    methods = ["channels" if name == "agent" else name for name in args.listed("--method", method)]
-    for name in methods:
-        method_named(name)  # an unknown one shows before the data are read
+    methods = [method_name(name) for name in args.listed("--method", method)]  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])

@@ -15,6 +15,7 @@ import numpy as np
 from hwflow.arrays import Floats, Places
 from hwflow.compression.channels.groups import Group, Grouping, Widths
 from hwflow.cost.cost_grid import Entry
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Bits, Layer
 from hwflow.metrics import ADDITIVE
 
@@ -70,6 +71,7 @@ class PlanCosts:
         price: of a row of a pruned network: a `CostTable`'s look-up.
         activations: what the activations of plans need; None where nobody asks.
         fill: told of all rows that are about to be priced, so that they are costed at once: `CostTable.fill`.
+        accelerator: the chip whose costs they are, for searchers that look at it; None where there is none.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class PlanCosts:
         activations: Activations | None = None,
         *,
         fill: Callable[[Iterable[Layer]], None] | None = None,
+        accelerator: Accelerator | None = None,
     ) -> None:
+        self.accelerator = accelerator
         self.groups: tuple[Group, ...] = grouping.groups
         self.full: Widths = tuple(group.channels for group in self.groups)
         self._grouping, self._price, self._fill = grouping, price, fill

@@ -26,15 +26,29 @@ METHODS: dict[str, Callable[[], Method]] = {
 }
 
 
+ALIASES = {"agent": "channels"}
+"""Other names that users know methods by."""
+
+
+def method_name(name: str) -> str:
+    """The name in `METHODS` for what a user asks for.
+
+    Raises:
+        InputError: where there is no such method, listing those that there are.
+    """
+    found = ALIASES.get(name, name)
+    if found not in METHODS:
+        raise not_found("method", name, (*ALIASES, *METHODS))
+    return found
+
+
 def method_named(name: str) -> Method:
     """A new instance of a method.
 
     Raises:
-        InputError: for an unknown name, listing those that there are.
+        InputError: as `method_name`.
     """
-    if name not in METHODS:
-        raise not_found("method", name, METHODS)
-    return METHODS[name]()
+    return METHODS[method_name(name)]()
 
 
-__all__ = ["METHODS", "method_named"]
+__all__ = ["ALIASES", "METHODS", "method_name", "method_named"]

@@ -16,11 +16,12 @@ from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data, prolonged
+from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data, prolonged, records_dataflow
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, Task
-from hwflow.compression.registry import method_named
+from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
+from hwflow.compression.search.policy import Policy
 from hwflow.compression.settings import Settings, changed, settings_of
 from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.inputs import accelerator_of
@@ -32,6 +33,7 @@ from hwflow.datasets.samples import Samples
 from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
 from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import dataflow_identity
 from hwflow.network import Network
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
@@ -115,6 +117,7 @@ def prune(
     loaded = loaded if holdout is None else with_holdout(loaded, holdout)
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
+    asked = replace(asked, method=method_name(asked.method))
     method = _method(asked, plan)
     chip = _chip(accelerator, asked)
     with (
@@ -126,6 +129,8 @@ def prune(
         if resume and plan is None and (first := prolonged(place, asked.to_data())):
             asked = replace(asked, begun_with=first)
         config = _config(model, loaded, chip, asked, plan, weights, training)
+        if resume and not records_dataflow(place):
+            del config["dataflow"]
         if holdout is not None:
             config["holdout"] = holdout if isinstance(holdout, str) else "samples"
         with folder.opened(config, resume=resume):
@@ -160,7 +165,17 @@ def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Met
         raise not_found("objective", asked.objective, get_args(Objective))
     method = method_named(asked.method)
     if plan is not None and not method.takes_plan:
-        raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
+        raise InputError(
+            f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}, or take a "
+            "method that applies one, such as channels or l1."
+        )
+    if asked.policy is not None and asked.method != method_name("agent"):
+        raise InputError(
+            f"the policy {asked.policy} is what the agent's search starts from, and the method {asked.method} has none: "
+            "leave it out, or take the method channels."
+        )
+    if asked.policy is not None and plan is not None:
+        raise InputError(f"the policy {asked.policy} changes nothing beside a plan that is given: leave out one of the two.")
     if asked.reconstruct != "none" and not method.refits:
         raise InputError(
             f"reconstruct is {asked.reconstruct!r}, and the method {asked.method} refits no layer; leave it out, or take the "
@@ -261,7 +276,7 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult,
     folder, comparison = task.folder, found.comparison
     folder.write(
         PLAN,
-        plan_to_data(found.grouping, found.plan)
+        plan_to_data(found.grouping, found.plan, found.policy)
         if found.grouping
         else choice_to_data(network, found.decisions or (), found.plan),
     )
@@ -332,6 +347,7 @@ def _config(
 ) -> dict[str, Any]:
     """`config.json`: the inputs and settings of a run; equal ones give equal results."""
     module = isinstance(model, nn.Module)
+    maps = any(backend_of(level).maps for level in settings.levels)
     return {
         "network": _name(model),
         "module": module,
@@ -344,8 +360,10 @@ def _config(
         "task": data.task,
         "accelerator": None if accelerator is None else accelerator.label,
         "accelerator_identity": None if accelerator is None else accelerator.fingerprint,
+        "dataflow": dataflow_identity(accelerator, settings.dataflow) if maps else None,
         "plan": dict(plan) if isinstance(plan, Mapping) else None if plan is None else str(plan),
         "settings": settings.to_data(),
+        **({} if settings.policy is None else {"policy_identity": Policy.load(settings.policy).digest}),
         "versions": {"hwflow": __version__, "torch": torch.__version__},
     }
 

@@ -21,7 +21,7 @@ from hwflow.types import LevelName, Mapper, Objective
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate")
+_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate", "policy")
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
@@ -96,14 +96,18 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    policy: str | None = None
+    """A kept policy that the agent starts from instead of learning anew: a file or folder of `hwflow train-policy`, or
+    `shipped`. The episodes then refine its plan; with 0 its plan is taken as it is."""
 
     def __post_init__(self) -> None:
         if not self.levels or len(set(self.levels)) != len(self.levels):
             raise InputError(f"levels is {', '.join(self.levels) or 'empty'}; name each level once, the search's first.")
         for level in self.levels:
             backend_of(level)
-        for name, most in (("keep", _MOST), ("episodes", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
+        for name, most in (("keep", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
             check_whole(name, getattr(self, name), most)
+        check_whole("episodes", self.episodes, _MOST, 1 if self.policy is None else 0)
         if self.begun_with is not None:
             check_whole("begun_with", self.begun_with, self.episodes)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -111,6 +115,11 @@ class Settings:
         for seed in self.seeds:
             check_whole("a seed", seed, 2**63 - 1, 0)
         object.__setattr__(self, "searcher", searcher_named(self.searcher))
+        if self.policy is not None and self.searcher != "ddpg":
+            raise InputError(
+                f"a policy is what the agent starts from, and the searcher is {self.searcher!r}: leave out the policy "
+                f"{self.policy}, or take the agent (--search agent)."
+            )
         if self.baselines not in get_args(Baselines):
             raise not_found("set of baselines", self.baselines, get_args(Baselines))
         if self.metric not in METRICS:

@@ -26,11 +26,14 @@ from hwflow.compression.channels.surgery import prune_model, rank_channels  # no
 from hwflow.compression.contest.contest import Contest, compress, compress_many  # noqa: E402
 from hwflow.compression.method import Compressed, Decision, Execution, Method, Task  # noqa: E402
 from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
+from hwflow.compression.policies.options import PolicyOptions  # noqa: E402
+from hwflow.compression.policies.policy_run import train_policy  # noqa: E402
 from hwflow.compression.registry import METHODS  # noqa: E402
 from hwflow.compression.result import PruneResult, load_compressed, load_pruned  # noqa: E402
 from hwflow.compression.run import prune  # noqa: E402
 from hwflow.compression.search.ddpg import Hyperparameters  # noqa: E402
 from hwflow.compression.search.environment import PruningEnv  # noqa: E402
+from hwflow.compression.search.policy import Policy  # noqa: E402
 from hwflow.compression.settings import Settings  # noqa: E402
 
 __all__ = [
@@ -49,6 +52,8 @@ __all__ = [
     "Hyperparameters",
     "Method",
     "PlanCosts",
+    "Policy",
+    "PolicyOptions",
     "ProxySettings",
     "PruneResult",
     "PruningEnv",
@@ -64,4 +69,5 @@ __all__ = [
     "rank_channels",
     "rebuild",
     "reconstruct",
+    "train_policy",
 ]

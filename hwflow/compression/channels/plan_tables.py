@@ -47,6 +47,7 @@ class PlanTables:
                 table.__getitem__,
                 Activations(self.grouping, bits),
                 fill=lambda layers: table.fill(layers, progress=False),
+                accelerator=self._level_costs.accelerator,
             )
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]

@@ -20,6 +20,7 @@ from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
 from hwflow.compression.search.environment import PruningEnv, Scores
+from hwflow.compression.search.policy import Policy
 from hwflow.compression.search.search import Episode
 from hwflow.errors import InputError
 from hwflow.network.replica import replica
@@ -41,6 +42,7 @@ class ChannelPruning(Method):
         self._grouping = grouping_of(task)
         self._tables = PlanTables(self._grouping, task.costs)
         self._given = self._given_plan(task)
+        self._policy = None if task.settings.policy is None else Policy.load(task.settings.policy)
 
     def compress(self, task: Task) -> Compressed:
         """The network pruned to the plan, fine-tuned."""
@@ -68,7 +70,7 @@ class ChannelPruning(Method):
         comparison = self._search(task, splits) if self._given is None else None
         plan = self._given if comparison is None else comparison.plan
         assert plan is not None
-        task.folder.write(PLAN, plan_to_data(grouping, plan))  # before the fine-tuning, which can take hours
+        task.folder.write(PLAN, plan_to_data(grouping, plan, self._policy))  # before the fine-tuning, which can take hours
         small = splits.search.pruned(plan)
         refitted = _refit(task, splits.held_out, small, plan)
         return Compressed(
@@ -77,6 +79,7 @@ class ChannelPruning(Method):
             grouping=grouping,
             tuning=task.fine_tune(small),
             comparison=comparison,
+            policy=self._policy,
             seconds={f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()},
             summary=refitted | _outcomes(task, comparison),
         )
@@ -117,6 +120,7 @@ class ChannelPruning(Method):
                 self._tables.at,
                 splits,
                 scores=self._scores(task),
+                policy=self._policy,
                 folder=task.folder.checkpoints,
                 identity=task.identity,
                 on_episode=told,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hwflow.compression.budget import Budget, check_budgets
-from hwflow.compression.registry import METHODS
+from hwflow.compression.registry import METHODS, method_name
 from hwflow.compression.settings import Settings
-from hwflow.errors import InputError, not_found
+from hwflow.errors import InputError
 from hwflow.training.recipe import Recipe
 
 REFERENCE = "l1"
@@ -62,9 +62,7 @@ def entries(
     Raises:
         InputError: for an unknown method, or anything that is named twice.
     """
-    for name in methods:
-        if name not in METHODS:
-            raise not_found("method", name, METHODS)
+    methods = [method_name(name) for name in methods]
     for what, given in (("method", methods), ("seed", seeds), ("budget", [",".join(map(str, b)) for b in budgets])):
         if not given:
             raise InputError(f"a contest needs at least one {what}.")
