@@ -87,7 +87,8 @@ def train_policy(
         accelerators: presets, files or `Accelerator`s.
         output: the folder; `policy.pt` in it is the policy.
         options: everything else; `changes` are fields of it with other values.
-        resume: go on in a folder where the same training was interrupted; `policy.pt` is that of an uninterrupted one.
+        resume: go on in a folder where the same training was interrupted, or was shorter (`episodes`); `policy.pt` is that of
+            an uninterrupted one.
         command: how this was asked for, for the policy's provenance.
         store, progress, notify: as in `hwflow.prune`.
 
@@ -142,7 +143,7 @@ def train_policy(
             asked.learner,
             asked.seed,
             checkpoint=place / "checkpoint.pt",
-            identity=key_of(config, [digest(module) for module in modules.values()]),
+            identity=key_of(_at_any_length(config), [digest(module) for module in modules.values()]),
             about=about,
             progress=headed(bar, "training the agent"),
         )
@@ -259,17 +260,23 @@ def _opened(place: Path, config: Mapping[str, Any], command: str, *, resume: boo
     """Begin, or go on where the same training was interrupted; when and how it was begun."""
     file = place / CONFIG
     now = json.loads(json.dumps({"format": _FORMAT, **config}))
+    asked = now["options"]
     begun: dict[str, Any] = {"begun": datetime.date.today().isoformat(), "command": command}
     if file.exists():
         if not resume:
             raise InputError(f"{place} holds a policy's training already: --resume continues it; or name another folder.")
         before = read_json(file)
-        begun = {name: before.pop(name, "") for name in _ASKED_ONCE}
-        if changed := differences(before, now):
+        try:
+            first, longer = {n: before.pop(n) for n in _ASKED_ONCE}, before["options"]["episodes"] < asked["episodes"]
+        except (AttributeError, KeyError, TypeError):
+            raise InputError(f"{file} is damaged, or of no policy's training: name another folder.") from None
+        begun = first | ({"command": command} if longer and command else {})
+        if changed := differences(*(map(_at_any_length, (before, now)) if longer else (before, now))):
             raise InputError(
                 f"{place} holds another training, which this one cannot continue: {'; '.join(changed[:4])}"
                 f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
             )
+        write_json(file, {**now, **begun})
     elif place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{place} is no folder of a policy's training and is not empty: name another, or a new one.")
     else:
@@ -277,6 +284,11 @@ def _opened(place: Path, config: Mapping[str, Any], command: str, *, resume: boo
         write_json(file, {**now, **begun})
     with held(place, place / _LOCK, "prune"):
         yield begun
+
+
+def _at_any_length(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A training's config without the number of episodes, by which a longer one differs from the shorter that it continues."""
+    return {**config, "options": {name: value for name, value in config["options"].items() if name != "episodes"}}
 
 
 def _file(name: str) -> str:
