@@ -74,8 +74,8 @@ class PolicySearcher(DdpgSearcher):
 
     @property
     def noise(self) -> float | None:
-        """None for the first plan."""
-        return self._agent.noise if self._measured else None
+        """0 for the first plan, which does not explore."""
+        return self._agent.noise if self._measured else 0.0
 
     def ask(self, problem: PruningEnv) -> Choice:
         """The policy's own plan first, then the most promising one near it."""
