@@ -8,9 +8,9 @@ The networks are small: ResNets for CIFAR with 8, 14 and 26 layers, a plain netw
 not among them, nor are the accelerators `simba` and `eyeriss_256` and the budgets 0.25 and 0.5. `--ship` copies the policy
 into the package.
 
-`--judge` compares a policy with other searches on an accelerator and a budget that it has not seen, in a minute or two. ResNet-20's
-accuracies then come from the model of `benchmarks.ablation`, which was fitted to plans for half of the energy on `eyeriss`, and
-its importance from the network of `benchmarks.plans`. `benchmarks.plans` measures on images.
+`--judge` compares a policy with other searches on an accelerator and a budget that it has not seen, in a minute or two of
+computing. ResNet-20's accuracies then come from the model of `benchmarks.ablation`, which was fitted to plans for half of the
+energy on `eyeriss`, and its importance from the network of `benchmarks.plans`, which compares measured accuracies.
 """
 
 from __future__ import annotations
@@ -91,15 +91,7 @@ def _unit(inputs: int, outputs: int, stride: int, *, size: int = 3, groups: int 
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-SEARCHES = (
-    ("uniform", 1),
-    ("random", 10),
-    ("random", 100),
-    ("evolution", 10),
-    ("evolution", 100),
-    ("exact", 10),
-    ("exact", 100),
-)
+SEARCHES = (("uniform", 1), *((name, count) for count in (10, 100) for name in ("random", "evolution", "exact")))
 SEEDS = 3
 
 
