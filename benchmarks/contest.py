@@ -1,7 +1,8 @@
 """The contest of the documentation: `python -m benchmarks.contest [--resume]` runs what is missing of it.
 
-ResNet-20 on 5,000 training images of Fashion-MNIST, on eyeriss, at a quarter, a half and an eighth of the energy. All methods
-start from one network, have the same number of epochs, and are run with three seeds, all methods of a seed before the next.
+ResNet-20 on 5,000 training images of Fashion-MNIST at 14 x 14 pixels, on eyeriss, at a quarter, a half and an eighth of the
+energy. All methods start from one network, have the same number of epochs, and are run with three seeds, all methods of a
+seed before the next.
 torch-pruning's methods leave residual streams whole and have a contest of their own, at half of the energy: `--methods
 tp-group-norm tp-growing tp-lamp --budgets energy=0.5 --output runs/guests`. What was interrupted goes on; `--record FOLDER`
 copies the results that the documentation shows, and `--table FOLDER` prints their table. One thread: accuracies are the
@@ -20,6 +21,7 @@ from statistics import mean
 import torch
 
 import hwflow
+from benchmarks.reduced import reduced_data
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.fine_tuning import default_tuning
 from hwflow.compression.settings import Settings
@@ -71,6 +73,7 @@ def table(folder: Path) -> str:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", default="resnet20")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--base-epochs", type=int, default=12, help="of the unpruned network")
     parser.add_argument("--episodes", type=int, default=30, help="plans of each search")
@@ -91,8 +94,8 @@ def main() -> None:
             shutil.copyfile(asked.output / name, asked.record / name)
         return
     torch.set_num_threads(1)
-    data = fewer(hwflow.load_data("fashion-mnist"))
-    network = load_module("resnet20", num_classes=data.classes, in_channels=data.input_shape[0])
+    data = fewer(reduced_data(60_000))
+    network = load_module(asked.network, num_classes=data.classes, in_channels=data.input_shape[0])
     tuning = replace(default_tuning(data, network), epochs=asked.epochs, device="cpu", precision="float32")
     training = replace(default_recipe(data, network), epochs=asked.base_epochs, device="cpu", precision="float32")
     settings = Settings(
@@ -104,7 +107,7 @@ def main() -> None:
         tuning=tuning,
     )
     contest = hwflow.compress_many(
-        "resnet20",
+        asked.network,
         data,
         "eyeriss",
         methods=asked.methods,

@@ -130,7 +130,8 @@ def table(run: Run, folder: Path) -> str:
     shares = {name: after["mid"][name] / before["mid"][name] for name in ("energy_pj", "latency_s", "macs", "params")}
     costs = ", ".join(f"{name.split('_')[0]} {share:.3f}" for name, share in shares.items())
     lines += [
-        f"Accuracy on the test set: {after['accuracy']:.2%} after fine-tuning, {before['accuracy']:.2%} unpruned.",
+        f"Accuracy on the test set: {100 * after['accuracy']:.2f} % after fine-tuning, "
+        f"{100 * before['accuracy']:.2f} % unpruned.",
         f"Cost as a share of the unpruned network's: {costs}.",
         "",
     ]

@@ -53,7 +53,7 @@ from hwflow.training.recipe import Recipe
 
 RECORDS = Path(__file__).parent / "results" / "plans.jsonl"
 IMAGES, EPOCHS, JUDGED = 8000, 8, 3000
-PROXY = ProxySettings(samples=800, batches=2, batch_size=250)
+PROXY = ProxySettings(samples=800)
 POLICY = "policy"
 MILESTONES = (10, 25, 50, 100, 200)
 ROUND_TO = 4  # steps of 8 leave a layer of 16 channels two widths

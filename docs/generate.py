@@ -242,6 +242,7 @@ _ASKED: dict[str, Schema] = {"operators": {"type": "array", "items": {"type": "o
 _COMPUTED: dict[str, Any] = {
     "shape": dict[str, int],
     "params_shared": bool,
+    "execution": str,
     "energy_by_level_pj": dict[str, float] | None,
     "energy_by_level_normalized": dict[str, float] | None,
 }
@@ -260,6 +261,7 @@ _MEANINGS = {
     "provenance": "Versions, settings, and the origin of recorded energies.",
     "params": "Number of weights. In the totals, weights that several rows read are counted once.",
     "params_shared": "True if the totals do not count these weights: they are another row's, or no parameters.",
+    "execution": "How the layer runs; if not `direct`, the row is what is multiplied instead of it.",
     "params_other": "Parameters of bias, normalization, embeddings and the like, not included in `params`.",
     "params_total": "Sum of `params` and `params_other`; for a PyTorch model, what sum(p.numel()) gives.",
     "other_traffic_bytes": "At coarse: memory traffic of the operators in `not_counted`.",

@@ -21,6 +21,9 @@ DIMS: tuple[Dim, ...] = get_args(Dim)
 TENSORS: tuple[Tensor, ...] = get_args(Tensor)
 
 
+DIRECT = "direct"
+"""`Layer.execution` of a layer that runs as it is."""
+
 _LARGEST = 2**31 - 1  # what Timeloop reads as a loop bound
 _MOST = 2**53  # up to here counts are exact as doubles, which is how Timeloop holds them
 
@@ -55,7 +58,8 @@ class Layer:
 
     `bits` is None where the accelerator's own word widths hold. `params_other` counts bias elements and the like, which are
     no part of `params`. `shared` says that the weights add nothing to the network's parameters: another row reads the same
-    tensor and counts it, or they come from no parameter (a buffer, a constant).
+    tensor and counts it, or they come from no parameter (a buffer, a constant). `execution` names what the row is of: the layer
+    run directly, or what is multiplied where it runs otherwise (`hwflow.cost.executed_network`).
 
     Raises:
         InputError: naming the layer, the field and its value, where a size is not a positive whole number.
@@ -76,6 +80,7 @@ class Layer:
     bits: Bits | None = None
     params_other: int = field(default=0, compare=False)
     shared: bool = field(default=False, compare=False)
+    execution: str = field(default=DIRECT, compare=False)
 
     def __post_init__(self) -> None:
         if self.type not in get_args(LayerType):
@@ -180,4 +185,4 @@ class Layer:
         return f"{self.name} ({self.type}: {sizes}{extra})"
 
 
-__all__ = ["DIMS", "TENSORS", "Axis", "Bits", "Dim", "Layer", "LayerType", "Tensor", "Term"]
+__all__ = ["DIMS", "DIRECT", "TENSORS", "Axis", "Bits", "Dim", "Layer", "LayerType", "Tensor", "Term"]

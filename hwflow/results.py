@@ -54,8 +54,8 @@ class LayerCost:
         seconds: how long the answer took; not part of the result.
         mapping: the mapping that was judged, as Timeloop's directives, or None at coarse.
         note: what a reader must know of this row (a fallback, and why).
-        proven_optimal, bound: what the search for the mapping proved, as in `hwflow.cost.mid.MapResult`; None where there was
-            none. Not part of the cost.
+        proven_optimal, bound, perfect_bound: what the search for the mapping proved, as in `hwflow.cost.mid.MapResult`; None
+            where there was none. Not part of the cost.
     """
 
     layer: Layer
@@ -77,6 +77,7 @@ class LayerCost:
     note: str = ""
     proven_optimal: bool | None = field(default=None, compare=False)
     bound: float | None = field(default=None, compare=False)
+    perfect_bound: float | None = field(default=None, compare=False)
 
     @property
     def limited_by(self) -> str | None:
@@ -124,6 +125,7 @@ class LayerCost:
             "level": self.level,
             "engine": self.engine,
             "energy_source": self.energy_source,
+            "execution": la.execution,
             "note": self.note,
             "seconds": self.seconds,
         }
@@ -213,7 +215,12 @@ class NetworkCost:
             else ""
         )
         batch = batch_text((row.layer.type, row.layer.N) for row in self.rows)
-        return f"{self.network}{where}, level {self.level}{self._asked()}, {batch}{told}"
+        return f"{self.network}{where}, level {self.level}{self._asked()}, {batch}{told}{self._executed()}"
+
+    def _executed(self) -> str:
+        """Which execution was asked for, where that was not the direct one."""
+        asked = (self.provenance.get("execution") or {}).get("asked")
+        return "" if asked is None else f", execution {asked}" if isinstance(asked, str) else ", executions by layer"
 
     def _asked(self) -> str:
         """Which level was asked for and why it did not answer, where another one did."""

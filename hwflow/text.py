@@ -30,6 +30,11 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(c if c in keep or c in _JOINERS or unicodedata.category(c) not in _ACTING else _escape(c) for c in text)
 
 
+def percent(share: float, places: int = 2) -> str:
+    """A share as `49.72 %`."""
+    return f"{100 * share:.{places}f} %"
+
+
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV, with the columns of all rows; texts that spreadsheets take for formulas have an apostrophe in front."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -65,4 +70,4 @@ def _value_text(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
 
 
-__all__ = ["FORMULA", "csv_of", "label_of", "visible"]
+__all__ = ["FORMULA", "csv_of", "label_of", "percent", "visible"]

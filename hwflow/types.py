@@ -11,10 +11,13 @@ Tensor = Literal["weights", "inputs", "outputs"]
 LayerType = Literal["conv", "conv_transpose", "linear", "matmul"]
 
 LevelName: TypeAlias = str
-"""A level of abstraction: coarse, mid or fine, or what else `hwflow.cost.backend.BACKENDS` has."""
+"""A level of abstraction: coarse, mid, fine or ppa, or what else `hwflow.cost.backend.BACKENDS` has."""
 
 Objective = Literal["energy", "latency", "edp"]
 """What a mapping minimises."""
+
+Proof = Literal["off", "gap", "optimal"]
+"""What is proven of a mapping: no more than a cheap bound; how far from the best it can be; or that it is near enough."""
 
 Mapper = Literal["hwflow", "timeloop"]
 """Who searches the mappings that fine judges."""

@@ -23,8 +23,12 @@ from hwflow.cli.compare import compare
 from hwflow.cli.compress import compress
 from hwflow.cli.doctor import examine
 from hwflow.cli.estimate import estimate
+from hwflow.cli.levels import levels
 from hwflow.cli.list import listing
+from hwflow.cli.manage import manage
 from hwflow.cli.map import show_mapping
+from hwflow.cli.points import points
+from hwflow.cli.ppa import ppa
 from hwflow.cli.prune import prune
 from hwflow.cli.render import render
 from hwflow.cli.report import report
@@ -72,10 +76,14 @@ app.command("train")(train)
 app.command("prune")(prune)
 app.command("train-policy")(train_policy)
 app.command("compress")(compress)
+app.command("points")(points)
+app.command("levels")(levels)
+app.command("manage")(manage)
 app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)
 app.command("show")(show)
+app.add_typer(ppa, name="ppa")
 app.add_typer(cache, name="cache")
 app.command("doctor")(examine)
 

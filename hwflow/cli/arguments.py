@@ -84,6 +84,23 @@ EngineOption = Annotated[
     str | None, typer.Option("--engine", metavar="native|pytimeloop|container", help="Where Timeloop runs.")
 ]
 EffortOption = Annotated[int, typer.Option("--effort", metavar="N", help="A factor on the effort of the mapping search.")]
+PerfectOption = Annotated[
+    bool,
+    typer.Option(
+        "--perfect", help="Only mappings whose loops divide their dimensions, as in Timeloop's usual map space, are searched."
+    ),
+]
+ProofOption = Annotated[
+    str,
+    typer.Option(
+        "--proof",
+        metavar="off|gap|optimal",
+        help="Prove how far each mapping is from the best one with perfect factors; optimal takes more memory where it must.",
+    ),
+]
+GapOption = Annotated[
+    float, typer.Option("--gap", metavar="SHARE", help="A mapping within this share of the best one counts as proven.")
+]
 ActivationsOption = Annotated[
     str,
     typer.Option(
@@ -96,6 +113,22 @@ OperatorsOption = Annotated[
     str,
     typer.Option(
         "--operators", metavar="mac|all", help="What has a price: layers alone, or additions, poolings and the like, too."
+    ),
+]
+PpaModelOption = Annotated[
+    Path | None,
+    typer.Option("--ppa-model", metavar="FILE.json", help="At ppa: the model that 'hwflow ppa fit' wrote."),
+]
+ExtrapolateOption = Annotated[
+    bool, typer.Option("--extrapolate", help="At ppa: answer beyond the range that was characterised, too.")
+]
+ExecutionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--execution",
+        metavar="[LAYER=]NAME",
+        help="How layers run: direct (the default), winograd2, winograd4, im2col, vip, or auto, the cheapest of those with the "
+        "same results; of one layer with its name. Repeatable.",
     ),
 ]
 FallbackOption = Annotated[
@@ -139,6 +172,14 @@ CriterionOption = Annotated[
         "--criterion",
         metavar="l1|l2|fpgm|taylor|bn_scale|lamp|random",
         help="Which channels of a group stay: the most important ones by this criterion.",
+    ),
+]
+HoldoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--holdout",
+        metavar="train:SHARE|test:SHARE|DATA",
+        help="Images that the network has not seen, to compare plans on; by default a tenth of the training images.",
     ),
 ]
 ThreadsOption = Annotated[
@@ -197,10 +238,17 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
 def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
     """The accelerator of `--accelerator`, with the fields of `--set` changed."""
     from hwflow.cost.inputs import accelerator_of
+    from hwflow.hardware.pe_types import PE_TYPES
 
     accelerator = accelerator_of(spec)
     _tell_remarks(accelerator)
-    return accelerator.with_(_fields(changes)) if changes else accelerator
+    fields = _fields(changes) if changes else {}
+    if spec in PE_TYPES and fields.get("pe_type", spec) != spec:
+        raise InputError(
+            f"--accelerator {spec} is eyeriss with PEs of that type, and --pe-type {fields['pe_type']} asks for another one; "
+            "leave one of them out, or name the chip: --accelerator eyeriss."
+        )
+    return accelerator.with_(fields) if fields else accelerator
 
 
 def with_pe_type(changes: Sequence[str] | None, pe_type: str | None) -> Sequence[str] | None:
@@ -265,6 +313,15 @@ def modules(specs: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for text in specs or () for name in listed("--allow-import", text))
 
 
+def execution_of(given: Sequence[str] | None) -> Any:
+    """`--execution`: a name for all layers, or a mapping where layers are named; a name without a layer is for the rest."""
+    if not given:
+        return "direct"
+    pairs = [text.rpartition("=") for text in given]
+    names = {layer or "*": name for layer, _, name in pairs}
+    return names["*"] if set(names) == {"*"} else names
+
+
 def cores(jobs: int | None, mapper: str = "hwflow", *levels: str) -> int:
     """`--jobs`, by default the number of cores that this process may use; Timeloop's mapper takes several for each layer.
 
@@ -311,6 +368,11 @@ def listed(option: str, text: str) -> list[str]:
     if not items:
         raise InputError(f"{option} is empty; give one or more names, with commas between them.")
     return list(dict.fromkeys(items))
+
+
+def whole(option: str, text: str) -> list[int]:
+    """A comma-separated list of whole numbers."""
+    return _whole(option, text, listed(option, text), None, "whole numbers of at least 1, with commas between them")
 
 
 def _whole(option: str, text: str, parts: Sequence[str], count: int | None, expected: str) -> list[int]:

@@ -29,11 +29,19 @@ def compare(
     ] = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     levels: Annotated[
-        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid and fine.")
+        str, typer.Option("--levels", metavar="LEVEL[,LEVEL...]", help="Levels, of coarse, mid, fine and ppa.")
     ] = "coarse,mid",
     dataflows: Annotated[
         str | None, typer.Option("--dataflows", metavar="NAME[,NAME...]", help="Dataflows; by default each accelerator's own.")
     ] = None,
+    executions: Annotated[
+        str,
+        typer.Option(
+            "--executions",
+            metavar="NAME[,NAME...]",
+            help="How layers run: direct, winograd2, winograd4, im2col, vip, auto.",
+        ),
+    ] = "direct",
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
@@ -42,8 +50,13 @@ def compare(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
     fallback: args.FallbackOption = None,
@@ -53,7 +66,7 @@ def compare(
     html: args.HtmlOption = None,
     jobs: args.JobsOption = None,
 ) -> None:
-    """Levels, accelerators or dataflows side by side, with the rank correlation of their layers.
+    """Levels, accelerators, dataflows or executions side by side, with the rank correlation of their layers.
 
     Ratios and rank correlations (Spearman's) are relative to the first configuration.
     """
@@ -70,8 +83,13 @@ def compare(
         objective=objective,  # type: ignore[arg-type]
         energy=energy,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=ppa_model,
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),
@@ -82,6 +100,7 @@ def compare(
             net,
             chips,
             levels=named,
+            executions=args.listed("--executions", executions),
             dataflows=args.listed("--dataflows", dataflows) if dataflows is not None else (None,),
             options=options,
             progress=bar,

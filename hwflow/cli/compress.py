@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.prune import pruned_page, seeds_of
+from hwflow.cli.method_choice import chosen_methods, refuse_unused
+from hwflow.cli.prune import SEARCHES, pruned_page, seeds_of
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS, MAPPED
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
+    from hwflow.compression.winograd.winograd_options import WinogradSettings
 
 
 def compress(
@@ -27,11 +29,37 @@ def compress(
     data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--method", metavar="NAME[,NAME...]", help="A method ('hwflow list methods'); several are compared in a contest."
+            "--method",
+            metavar="NAME[,NAME...]",
+            help="A method ('hwflow list methods'), or two together: channels+int8; several are compared in a contest.",
         ),
-    ],
+    ] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            "--decide",
+            metavar="channels|bits|bits,channels",
+            help="Instead of --method: what a search decides, the channels of groups, the bits of layers, or both together.",
+        ),
+    ] = None,
+    searcher: Annotated[
+        str | None,
+        typer.Option("--search", metavar="NAME", help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent."),
+    ] = None,
+    word_bits: Annotated[
+        str | None,
+        typer.Option(
+            "--word-bits",
+            metavar="B[,B...]",
+            help="The bits to choose from, beside the chip's own width; 2 to 8 each, by default 2,4,8.",
+        ),
+    ] = None,
+    edge_bits: Annotated[
+        int | None,
+        typer.Option("--edge-bits", metavar="B", help="The least bits of the first and of the last layer; by default 8."),
+    ] = None,
     allocate: Annotated[
         str,
         typer.Option(
@@ -48,7 +76,7 @@ def compress(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
-    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="Where the budgets hold.")] = "mid",
+    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine|ppa", help="Where the budgets hold.")] = "mid",
     metric: Annotated[
         str, typer.Option("--metric", metavar="|".join(BUDGETS), help="The metric of a --budget that is only a share.")
     ] = "energy",
@@ -58,7 +86,7 @@ def compress(
             "--budget",
             metavar="SHARE",
             help="Share of the unpruned network's metric: 0.5 (the default), or energy=0.5,latency=0.6; given again, a contest "
-            "at each.",
+            "at each; none for methods that need none.",
         ),
     ] = None,
     objective: Annotated[
@@ -67,6 +95,14 @@ def compress(
             "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            "--execution",
+            metavar="NAME",
+            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
+        ),
+    ] = "direct",
     seed: Annotated[
         str,
         typer.Option(
@@ -95,6 +131,19 @@ def compress(
             "--unit",
             metavar="channel|column",
             help="What is pruned: channels (the default), or columns of the weights as matrices (im2col).",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option("--tile", metavar="2|4", help="winograd...: outputs of a tile on each axis; by default 4.")
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", metavar="SHARE", help="winograd...: transformed weights that become zero; by default 0.7."),
+    ] = None,
+    gradient: Annotated[
+        str | None,
+        typer.Option(
+            "--gradient", metavar="spatial|scaled|plain", help="winograd...: how these are trained; by default spatial."
         ),
     ] = None,
     scale_start: Annotated[
@@ -132,12 +181,46 @@ def compress(
     limit: Annotated[
         float | None, typer.Option("--limit", metavar="L", help="greg1, greg2, increg: the largest regularisation.")
     ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option("--weight-bits", metavar="N", help="int: bits of weights, 2 to 8; by default 8.")
+    ] = None,
+    activation_bits: Annotated[
+        int | None,
+        typer.Option("--activation-bits", metavar="N", help="int, int8, int4: bits of activations, 2 to 8; by default 8."),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            "--scheme", metavar="symmetric|affine", help="int, int8, int4: the range of integers; by default symmetric."
+        ),
+    ] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(
+            "--granularity", metavar="channel|tensor", help="int, int8, int4: what has a step of its own; by default channel."
+        ),
+    ] = None,
+    post_training: Annotated[
+        bool | None, typer.Option("--post-training", help="int, int8, int4, lightnn1, lightnn2: round, and train no further.")
+    ] = None,
+    mean_k: Annotated[
+        float | None,
+        typer.Option("--mean-k", metavar="K", help="flightnn: powers of two a filter on average, at most; by default 1.3."),
+    ] = None,
+    distribution_loss: Annotated[
+        float | None,
+        typer.Option("--distribution-loss", metavar="L", help="bnn: the weight of the distribution loss; by default 2."),
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", metavar="sgd|adam", help="What trains; by default sgd.")
+    ] = None,
     episodes: Annotated[
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
     ] = None,
     samples: Annotated[
         int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy.")
     ] = None,
+    holdout: args.HoldoutOption = None,
     round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
     floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
     streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
@@ -148,6 +231,8 @@ def compress(
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
@@ -166,7 +251,8 @@ def compress(
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.channels.gradual_options import GradualSettings
     from hwflow.compression.fine_tuning import default_tuning
-    from hwflow.compression.registry import method_name
+    from hwflow.compression.quantization.options import QuantizationSettings
+    from hwflow.compression.registry import method_named
     from hwflow.compression.settings import Settings
     from hwflow.cost.backend import backend_of
     from hwflow.datasets import load_data
@@ -174,13 +260,31 @@ def compress(
     from hwflow.training.recipe import default_recipe
     from hwflow.training.threads import limited, thread_count
 
-    methods = [method_name(name) for name in args.listed("--method", method)]  # an unknown one shows before the data are read
+    methods = chosen_methods(method, decide)
+    refuse_unused(
+        methods,
+        {
+            "--search": searcher,
+            "--word-bits": word_bits,
+            "--edge-bits": edge_bits,
+            "--weight-bits": weight_bits,
+            "--activation-bits": activation_bits,
+            "--scheme": scheme,
+            "--granularity": granularity,
+            "--post-training": post_training,
+            "--mean-k": mean_k,
+            "--distribution-loss": distribution_loss,
+        },
+    )
+    for name in methods:
+        method_named(name)  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
     tuning: dict[str, Any] = {"device": device, "precision": precision, "seed": seeds[0]}
     tuning |= {} if epochs is None else {"epochs": epochs}
     tuning |= {} if learning_rate is None else {"learning_rate": learning_rate}
+    tuning |= {} if optimizer is None else {"optimizer": optimizer}
     gradual = {
         "preparation": preparation,
         "unit": unit,
@@ -192,16 +296,29 @@ def compress(
         "growth": growth,
         "limit": limit,
     }
+    quantization = {
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "scheme": scheme,
+        "granularity": granularity,
+        "post_training": post_training,
+        "mean_k": mean_k,
+        "distribution_loss": distribution_loss,
+    }
+    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient}
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(
         levels=(level,),
-        budgets=parse_budgets(budgets[0], metric),
+        budgets=() if budgets == ["none"] else parse_budgets(budgets[0], metric),
         metric=metric,
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
         energy=energy,
+        execution=execution,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=None if ppa_model is None else str(ppa_model),
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),
@@ -212,9 +329,14 @@ def compress(
         streams=streams,
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
         criterion=criterion,
+        searcher=searcher or "ddpg",
+        word_bits=(2, 4, 8) if word_bits is None else tuple(args.whole("--word-bits", word_bits)),
+        edge_bits=8 if edge_bits is None else edge_bits,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
         tuning=replace(default_tuning(loaded, module), **tuning),
+        winograd=WinogradSettings(**{name: value for name, value in transformed.items() if value is not None}),
         gradual=GradualSettings(**{name: value for name, value in gradual.items() if value is not None}),  # type: ignore[arg-type]
+        quantization=QuantizationSettings(**{name: value for name, value in quantization.items() if value is not None}),  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
     chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
@@ -223,6 +345,7 @@ def compress(
     chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
     say(str(chosen))
     common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}
+    common["holdout"] = holdout
     several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1
     try:
         with limited(chosen.count), progress(f"{network} on {data}") as bar:

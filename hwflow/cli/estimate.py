@@ -21,7 +21,9 @@ def estimate(
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     level: Annotated[
         str | None,
-        typer.Option("--level", metavar="coarse|mid|fine", help="The level; by default mid, or coarse without an accelerator."),
+        typer.Option(
+            "--level", metavar="coarse|mid|fine|ppa", help="The level; by default mid, or coarse without an accelerator."
+        ),
     ] = None,
     dataflow: args.DataflowOption = None,
     changes: args.SetOption = None,
@@ -34,8 +36,14 @@ def estimate(
     mapper: args.MapperOption = "hwflow",
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
+    execution: args.ExecutionOption = None,
     fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
     form: args.FormatOption = None,
@@ -63,8 +71,14 @@ def estimate(
         mapper=mapper,  # type: ignore[arg-type]
         engine=engine,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        ppa_model=ppa_model,
+        extrapolate=extrapolate,
+        execution=args.execution_of(execution),
         fallback=args.fallback_of(fallback, strict),
         jobs=args.cores(jobs, mapper, asked),
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from hwflow.cli.console import Page, Table, number
 from hwflow.display import latency_text
 from hwflow.hardware.timeloop_accelerator import OTHERS
-from hwflow.layers import Layer
+from hwflow.layers import DIRECT, Layer
 from hwflow.occupancy import Occupancy, OperatorCost
 from hwflow.results import LayerCost, NetworkCost
 
-_NAMED = 4  # tensors with one reason
+_NAMED = 4  # tensors or layers with one reason
 
 
 def shape_text(layer: Layer) -> str:
@@ -45,12 +47,14 @@ def estimate_page(cost: NetworkCost) -> Page:
     picojoule = cost.rows[0].energy_unit == "pJ"
     marked, kept = any(row.note for row in cost.rows), cost.occupancy is not None
     headings = ["layer", "shape", "MACs (M)", "energy (uJ)" if picojoule else "energy (M units)", "cycles", "util. (%)"]
-    headings += ["DRAM (kB)", "bound by", *(["stays"] if kept else []), *(["level"] if marked else [])]
-    rows = [_row(row, marked, kept) for row in cost.rows]
+    otherwise = any(row.layer.execution != DIRECT for row in cost.rows)
+    headings += ["DRAM (kB)", "bound by", *(["execution"] if otherwise else []), *(["stays"] if kept else [])]
+    headings += ["level"] if marked else []
+    rows = [_row(row, marked, kept, otherwise) for row in cost.rows]
     energy = cost.energy_pj if picojoule else cost.energy_normalized
     totals = ["total", f"{len(cost.rows)} layers", number(cost.macs / 1e6), number(millions(energy))]
     totals += [number(cost.cycles, 0), number(percent(cost.utilization), 1), number(cost.dram_bytes / 1e3, 1), ""]
-    tables = [Table(headings, rows, [*totals, *([""] * (marked + kept))], frozenset({0, 1, 7, 8, 9}))]
+    tables = [Table(headings, rows, [*totals, *([""] * (marked + kept + otherwise))], frozenset({0, 1, 7, 8, 9, 10}))]
     if cost.operators:
         tables.append(_operators(cost.operators))
     return Page(f"{cost.title}{whose_energies(cost.energy_sources)}", tables, _lines(cost))
@@ -90,7 +94,7 @@ def whose_energies(sources: Iterable[str]) -> str:
     return ""
 
 
-def _row(row: LayerCost, marked: bool, kept: bool) -> list[str]:
+def _row(row: LayerCost, marked: bool, kept: bool, otherwise: bool) -> list[str]:
     cells = [row.layer.name, shape_text(row.layer), number(row.layer.macs / 1e6), number(millions(row.energy))]
     cells += [
         number(row.cycles, 0),
@@ -98,6 +102,7 @@ def _row(row: LayerCost, marked: bool, kept: bool) -> list[str]:
         number(row.dram_bytes / 1e3, 1),
         row.limited_by or "-",
     ]
+    cells += [row.layer.execution] if otherwise else []
     cells += [", ".join(row.resident) or "-"] if kept else []
     return [*cells, row.level + (" *" if row.note else "")] if marked else cells
 
@@ -113,6 +118,8 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Per image: {', '.join(_per_image(cost.per_image))}.")
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
+    if "proven" in about:
+        lines.append(_proven(about))
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
     lines.append(f"Energies: {'; '.join(about['energy']['sources'])}{unit}.")
     if cost.area_um2 is not None:
@@ -120,6 +127,8 @@ def _lines(cost: NetworkCost) -> list[str]:
     lines.append(f"{about['assumption'][0].upper()}{about['assumption'][1:]}.")
     if cost.occupancy is not None:
         lines += _occupancy(cost.occupancy, cost.rows[0].energy_unit)
+    if "execution" in about:
+        lines += _executions(cost)
     if about.get("operators") == "all":
         lines.append("Operators: all have a price; the totals include them.")
     if cost.not_counted:
@@ -130,6 +139,32 @@ def _lines(cost: NetworkCost) -> list[str]:
         lines.append(f"Not counted: {listed}{extra}.")
     lines += [f"* {note}." for note in dict.fromkeys(row.note for row in cost.rows if row.note)]
     return lines
+
+
+def _executions(cost: NetworkCost) -> list[str]:
+    """How many layers run how, and why some of them run directly."""
+    counts = Counter(row.layer.execution for row in cost.rows)
+    lines = [f"Executions: {', '.join(f'{name} x{n}' for name, n in sorted(counts.items()))}."]
+    reasons: dict[str, list[str]] = {}
+    for name, why in cost.provenance["execution"]["skipped"].items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"Run directly: {', '.join(names[:_NAMED])}{more}: {why}.")
+    return lines
+
+
+def _proven(about: Mapping[str, Any]) -> str:
+    """How near the mappings are to the best ones with perfect factors."""
+    proven, gap = about["proven"], about["gap"]
+    near = "optimal" if gap == 0 else f"within {100 * gap:g} % of the best {about['objective']}"
+    line = f"Proven {near} with perfect factors: the mappings of {proven['within_gap']} of {proven['of']} layers"
+    if proven["within_gap"] < proven["of"]:
+        largest = proven["largest_gap"]
+        line += "; nothing is known of others" if largest is None else f"; the others within {100 * largest:.3g} %"
+    if (network := proven["network_gap"]) is not None:
+        line += f". The network's {about['objective']} is within {100 * network:.3g} %"
+    return f"{line}."
 
 
 def _occupancy(occupancy: Occupancy, unit: str) -> list[str]:

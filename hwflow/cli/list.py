@@ -10,7 +10,7 @@ import typer
 
 from hwflow.cli import arguments as args
 
-_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods")
+_LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods", "points")
 _OPERATIONS = "operations"
 
 
@@ -18,7 +18,7 @@ def listing(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="networks|accelerators|pe-types|dataflows|datasets|methods|operations",
+            metavar="networks|accelerators|pe-types|dataflows|datasets|methods|points|operations",
             help="What to list; operations are those of NETWORK, in the order of execution that hwflow assumes.",
             show_default=False,
         ),
@@ -30,8 +30,8 @@ def listing(
     inputs: args.InputOption = None,
     form: Annotated[str, typer.Option("--format", metavar="table|json", help="Output format.")] = "table",
 ) -> None:
-    """List what hwflow knows by name (networks, accelerators, PE types, dataflows, data sets, compression methods), or the
-    operations of a network."""
+    """List what hwflow knows by name (networks, accelerators, PE types, dataflows, data sets, compression methods, operating
+    points), or the operations of a network."""
     from hwflow.cli.console import deliver_text
     from hwflow.cli.operation_order import operations_text
     from hwflow.errors import InputError, not_found
@@ -57,6 +57,7 @@ def listing(
         "dataflows": _dataflows,
         "datasets": _datasets,
         "methods": _methods,
+        "points": _points,
     }
     entries = lists[what]()
     if form == "json":
@@ -107,6 +108,12 @@ def _methods() -> dict[str, str]:
         return f"{method.about}{needs}{f' ({method.source})' if method.source else ''}"
 
     return {name: line(method()) for name, method in METHODS.items()}
+
+
+def _points() -> dict[str, str]:
+    from hwflow.dynamic.operating_points import presets
+
+    return {name: _described(path) for name, path in presets().items()}
 
 
 def _described(path: Path) -> str:

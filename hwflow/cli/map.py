@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.layers import DIRECT
 
 if TYPE_CHECKING:
     from hwflow.cli.mapping_page import Neighbour
@@ -35,7 +36,11 @@ def show_mapping(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     effort: args.EffortOption = 1,
+    perfect: args.PerfectOption = False,
+    proof: args.ProofOption = "off",
+    gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
+    execution: args.ExecutionOption = None,
     form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
     output: Annotated[
         Path | None,
@@ -68,14 +73,20 @@ def show_mapping(
         objective=objective,  # type: ignore[arg-type]
         energy=energy,
         effort=effort,
+        ragged=not perfect,
+        proof=proof,  # type: ignore[arg-type]
+        gap=gap,
     )
-    whole = replace(options, activations=activations)  # type: ignore[arg-type]
+    how = args.execution_of(execution)
+    whole = replace(options, activations=activations, execution=how)  # type: ignore[arg-type]
 
     def ask(one: Layer) -> MapResult:
         return cost.map_layer(one, chip, options=options, notify=told.append)
 
     told: list[str] = []
     with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:
+        if how != DIRECT:
+            found_layer = cost.executed_layer(net, found_layer, chip, options=replace(whole, activations="dram"))
         if whole.whole_network:  # as the layer runs in the network; other widths would have another network around them
             found, beside = cost.map_in_network(net, found_layer, chip, options=whole, notify=told.append), []
         else:

@@ -10,6 +10,7 @@ from hwflow.cli.console import Page, Table, number
 from hwflow.cli.estimate_page import shape_text, whose_energies
 from hwflow.cost.mid import MapResult
 from hwflow.cost.utilization import Share
+from hwflow.layers import DIRECT
 from hwflow.results import LayerCost
 from hwflow.text import visible
 
@@ -45,7 +46,8 @@ def map_page(
         f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective)}.",
         f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
     ]
-    title = f"{visible(cost.layer.name)} ({shape_text(cost.layer)}) on {accelerator}{whose_energies([cost.energy_source])}"
+    how = "" if cost.layer.execution == DIRECT else f", run as {cost.layer.execution}"
+    title = f"{visible(cost.layer.name)}{how} ({shape_text(cost.layer)}) on {accelerator}{whose_energies([cost.energy_source])}"
     return Page(f"{title}\n\n{found.mapping}", tables, lines)
 
 
@@ -65,6 +67,7 @@ def map_object(
         "objective": objective,
         "proven_optimal": found.proven_optimal,
         "bound": found.bound,
+        "perfect_bound": found.perfect_bound,
         "layer": cost.row(),
         "mapping": list(cost.mapping or ()),
         "accesses": {level: {t: dict(c) for t, c in tensors.items()} for level, tensors in cost.accesses.items()},
@@ -133,6 +136,9 @@ def _change(value: float | None, base: float | None) -> str:
 def _proven(found: MapResult, objective: str) -> str:
     if found.proven_optimal:
         return f"proven to have the least {objective} that the dataflow allows"
+    if found.perfect_bound:
+        share = 1 - found.perfect_bound / _value(found.cost, objective)
+        return f"proven to be within {100 * share:.3g} % of the least {objective} that perfect factors allow"
     if found.bound is None:
         return "nothing is proven of it"
     energy = found.cost.energy_unit

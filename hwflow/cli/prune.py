@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from hwflow.compression.settings import Settings
     from hwflow.results import NetworkCost
 
+SEARCHING = ("bits", "channels", "mixed")
+"""The methods that search plans, the values of `hwflow.compression.settings.DECIDES`."""
+
 SEARCHES = ("agent", "evolution", "exact", "global", "greedy", "guided", "legr", "model", "random", "uniform")
 """The names of `hwflow.compression.search.registry.SEARCHERS` as users are told of them, which needs no torch."""
 
@@ -40,7 +43,7 @@ def prune(
     changes: args.SetOption = None,
     pe_type: args.PeTypeOption = None,
     level: Annotated[
-        str | None, typer.Option("--level", metavar="coarse|mid|fine", help="Where plans are costed; by default mid.")
+        str | None, typer.Option("--level", metavar="coarse|mid|fine|ppa", help="Where plans are costed; by default mid.")
     ] = None,
     levels: Annotated[
         str | None,
@@ -78,6 +81,14 @@ def prune(
             "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
         ),
     ] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            "--execution",
+            metavar="NAME",
+            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
+        ),
+    ] = "direct",
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="How the network is compressed; channels prunes channels.")
     ] = "channels",
@@ -148,14 +159,7 @@ def prune(
             help="Measure plans on N of these samples first, and on all only if they may be as accurate as the uniform plan.",
         ),
     ] = None,
-    holdout: Annotated[
-        str | None,
-        typer.Option(
-            "--holdout",
-            metavar="train:SHARE|test:SHARE|DATA",
-            help="Images that the network has not seen, to compare plans on; by default a tenth of the training images.",
-        ),
-    ] = None,
+    holdout: args.HoldoutOption = None,
     epochs: Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of the fine-tuning.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", metavar="LR", help="Learning rate of the fine-tuning.")
@@ -163,6 +167,8 @@ def prune(
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    ppa_model: args.PpaModelOption = None,
+    extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
@@ -220,7 +226,10 @@ def prune(
         objective=objective,  # type: ignore[arg-type]
         dataflow=dataflow,
         energy=energy,
+        execution=execution,
         mapper=mapper,  # type: ignore[arg-type]
+        ppa_model=None if ppa_model is None else str(ppa_model),
+        extrapolate=extrapolate,
         engine=engine,
         effort=effort,
         jobs=args.cores(jobs, mapper),
@@ -292,7 +301,7 @@ def _refuse_unused(
         raise InputError(f"--level {level} changes nothing beside --levels {levels}, which names all levels; leave it out.")
     compared = {"--search": searcher, "--policy": policy, "--baselines": baselines, "--race": race, "--keep": keep}
     given = [f"{option} {value}" for option, value in compared.items() if value is not None]
-    if method != "channels" and given:
+    if method not in SEARCHING and given:
         raise InputError(f"{', '.join(given)} changes nothing beside --method {method}, which compares no plans. Leave it out.")
     if plan is None:
         return
@@ -326,7 +335,10 @@ def _budgets(text: str, metric: str) -> Any:
 
 
 def _found_by(settings: Settings) -> str:
-    return f"search at {settings.levels[0]}" if settings.method == "channels" else f"method {settings.method}"
+    if settings.method not in SEARCHING:
+        return f"method {settings.method}"
+    what = {"bits": " for bits", "channels": "", "mixed": " for channels and bits"}[settings.method]
+    return f"search{what} at {settings.levels[0]}"
 
 
 def pruned_page(result: PruneResult, settings: Settings) -> Page:
@@ -357,8 +369,7 @@ def pruned_page(result: PruneResult, settings: Settings) -> Page:
         f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
         f"fine-tuning for {tuned}, on {result.after.samples:,} images used for nothing else."
     ]
-    kept = ", ".join(f"{name} {width}" for name, width in result.plan.items())
-    lines.append(f"{'Channels kept' if result.grouping.groups else 'Plan'}: {kept}.")
+    lines += [f"{line}." for line in result.plan_lines()]
     lines += [f"{heading}: {text}." for heading, text in result.summary.items()]
     lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
     if result.contest is not None:

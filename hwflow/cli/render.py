@@ -26,6 +26,7 @@ def render(
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
     mapper: args.MapperOption = "hwflow",
+    execution: args.ExecutionOption = None,
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
 ) -> None:
@@ -43,6 +44,7 @@ def render(
         energy=energy,
         mapper=mapper,  # type: ignore[arg-type]
         effort=effort,
+        execution=args.execution_of(execution),
         jobs=args.cores(jobs),
     )
     store = Store()

@@ -1,8 +1,9 @@
-"""`Proxy`: the accuracy of a plan before fine-tuning, measured on held-out samples after batch normalisation is re-estimated.
+"""`Proxy`: the accuracy of a plan before fine-tuning, measured on held-out samples with new statistics of batch normalisation.
 
-This is AMC's proxy (arXiv:1802.03494, section 3.2) with the statistics of batch normalisation re-estimated as in EagleEye
-(arXiv:2007.02491), and optionally a few steps of training. The samples belong neither to the training part nor to the test
-set. Accuracies are cached in the store under a key of everything that they depend on.
+This is AMC's proxy (arXiv:1802.03494, section 3.2), optionally after a few steps of training. Statistics are re-estimated on
+training samples as in EagleEye (arXiv:2007.02491), or are those of the measured samples themselves, which is ours and saves a
+pass. The samples belong neither to the training part nor to the test set. Accuracies are cached in the store under a key of
+everything that they depend on.
 """
 
 from __future__ import annotations
@@ -11,25 +12,30 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.channels.pruned_copy import PrunedCopy
 from hwflow.compression.channels.reconstruction import Refit, reconstruct
 from hwflow.compression.channels.surgery import prune_model, rank_channels
+from hwflow.compression.measured_samples import MeasuredBatches, evenly
 from hwflow.datasets.data import Task
-from hwflow.datasets.samples import Samples, derived
-from hwflow.errors import InputError, check_whole, is_number
+from hwflow.datasets.samples import Samples
+from hwflow.errors import InputError, check_whole, is_number, not_found
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.loop import fit
 from hwflow.training.recipe import Recipe
-from hwflow.training.score import placed, reestimate_batchnorm, score
+from hwflow.training.score import channels_last, placed, reestimate_batchnorm, score, score_batches
+
+Statistics = Literal["batch", "training"]
 
 _ERRORS = 3.0  # standard errors by which a plan must be worse than the reference to lose the race; ours
 
-VERSION = "accuracy-1"
+VERSION = "accuracy-2"
 """Raised whenever the same plan would be given another accuracy."""
 
 
@@ -41,12 +47,17 @@ class ProxySettings:
         InputError: naming the field whose value cannot be used.
     """
 
-    samples: int = 2500
-    """Held-out samples that accuracy is measured on; as many others are kept for judging the search's result."""
+    samples: int = 500
+    """Held-out samples that searches measure accuracy on, chosen as `representative` does."""
+    judged: int = 2500
+    """Held-out samples on which the best plans are compared, and as many others for what is reported; at least `samples`."""
+    statistics: Statistics = "batch"
+    """Of batch normalisation: of the `batch` that is measured, about `batch_size` samples; or re-estimated on `batches`
+    batches of `training` samples before."""
     batches: int = 4
-    """Batches of training samples on which the normalisation's statistics are re-estimated; 0 leaves them as they were."""
+    """Batches of training samples on which statistics are re-estimated; 0 leaves them as they were."""
     batch_size: int = 250
-    """Samples in each of these batches."""
+    """Samples in a batch."""
     epochs: int = 0
     """Of training before the measurement, on `tuned_on` samples."""
     tuned_on: int = 5000
@@ -54,14 +65,24 @@ class ProxySettings:
     learning_rate: float = 0.01
     """Of such an epoch."""
     first: int = 0
-    """Held-out samples that every plan is measured on first, drawn at random; where it is clearly less accurate on these than
+    """Of these, samples that every plan is measured on first, evenly spaced; where it is clearly less accurate on these than
     the uniform plan of the same budget, this accuracy is told. 0 measures every plan on all."""
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("batches", 0), ("batch_size", 2), ("epochs", 0), ("tuned_on", 1), ("first", 0)):
+        for name, least in (
+            ("samples", 1),
+            ("judged", 1),
+            ("batches", 0),
+            ("batch_size", 2),
+            ("epochs", 0),
+            ("tuned_on", 1),
+            ("first", 0),
+        ):
             check_whole(f"{name} of the proxy", getattr(self, name), 10**9, least)
         if not is_number(self.learning_rate) or not self.learning_rate > 0:
             raise InputError(f"learning_rate of the proxy is {self.learning_rate!r}; it must be above 0.")
+        if self.statistics not in get_args(Statistics):
+            raise not_found("source of statistics", self.statistics, get_args(Statistics))
 
 
 @dataclass
@@ -101,8 +122,14 @@ class Proxy:
                 f"first of the proxy is {self.settings.first}, and the task is {self.task}: only shares of images that are "
                 "right have the bounds by which a race is decided. Leave it 0."
             )
-        drawn = torch.randperm(len(self.held), generator=torch.Generator().manual_seed(derived("first", 0)))
-        self._first = self.held.subset(drawn[: self.settings.first or len(self.held)])
+        self._copy: PrunedCopy | None = None
+        self._first = self.held.subset(evenly(len(self.held), self.settings.first or len(self.held)))
+        self._batches = {id(part): MeasuredBatches(part, self.settings.batch_size) for part in (self.held, self._first)}
+        if self.settings.statistics == "batch" and len(self.held) < 2:
+            raise InputError(
+                f"accuracy is measured on {len(self.held)} held-out samples, of which batch normalisation takes its "
+                "statistics; 2 are the least. Hold out more, or let statistics of the proxy be 'training'."
+            )
         used = self.recipe
         recipe = asdict(self._tuning()) if self.settings.epochs else [used.device, used.precision, used.seed]
         machine = [torch.__version__, torch.get_num_threads()]  # sums in another order may move a sample to another class
@@ -117,7 +144,7 @@ class Proxy:
             behaviour,
             groups,
             data,
-            asdict(self.settings),
+            {name: value for name, value in asdict(self.settings).items() if name != "judged"},
             self.criterion,
             self.reconstructed,
             recipe,
@@ -144,7 +171,7 @@ class Proxy:
 
     def _told(self, plan: Mapping[str, int]) -> tuple[float, int]:
         """A plan's accuracy, and on how many samples it was measured."""
-        widths = self.grouping.widths_of(plan)
+        widths = self.widths_of(plan)
         if widths not in self._known:
             key, first = key_of(self._identity, widths), self._first
             model = None
@@ -172,6 +199,10 @@ class Proxy:
             self.store.put("accuracy", key, found)
         return model, found
 
+    def widths_of(self, plan: Mapping[str, int]) -> tuple[int, ...]:
+        """What tells plans apart."""
+        return self.grouping.widths_of(plan)
+
     def pruned(self, plan: Mapping[str, int]) -> nn.Module:
         """The network pruned to a plan, by this proxy's ranking of channels."""
         return prune_model(self.model, self.grouping, plan, ranking=self._ranking)
@@ -184,24 +215,31 @@ class Proxy:
         )
 
     def judge(self, model: nn.Module) -> float:
-        """Accuracy on the held-out samples after statistics were re-estimated, in place, as plans are measured."""
-        self._reestimate(model)
+        """Accuracy of a network on the held-out samples as plans are measured; statistics are re-estimated in place, if any."""
+        self.reestimate(model)
         return self._score(model, self.held)
 
     def _ready(self, plan: Mapping[str, int]) -> nn.Module:
-        """The network of a plan as it is measured."""
-        model = self.pruned(plan)
+        """The network of a plan as it is measured, until that of the next one is made."""
+        model = self.copied(plan)
         if self.reconstructed:
             self.reconstruct(model, plan)
         if self.settings.epochs:
             tuned_on = self.fit_on.subset(range(min(self.settings.tuned_on, len(self.fit_on))))
             fit(model, tuned_on, self.held, self._tuning(), task=self.task)
-        self._reestimate(model)
+        self.reestimate(model)
         return model
 
-    def _reestimate(self, model: nn.Module) -> None:
+    def copied(self, plan: Mapping[str, int]) -> nn.Module:
+        """The network pruned to a plan, until the next one is made: one copy is cut again and again."""
+        if self._copy is None:
+            self._copy = PrunedCopy(self.model, self.grouping, self._ranking)
+        return self._copy.cut(plan)
+
+    def reestimate(self, model: nn.Module) -> None:
+        """Statistics of the normalisation anew, in place, as before a measurement."""
         settings, recipe = self.settings, self.recipe
-        if settings.batches:
+        if settings.statistics == "training" and settings.batches:
             reestimate_batchnorm(
                 model,
                 self.fit_on,
@@ -213,8 +251,17 @@ class Proxy:
             )
 
     def _score(self, model: nn.Module, held: Samples) -> float:
-        size, recipe = self.settings.batch_size, self.recipe
-        return score(model, held, task=self.task, batch_size=size, device=recipe.device, precision=recipe.precision).accuracy
+        with channels_last(model):
+            found = score_batches(
+                model,
+                self._batches[id(held)],
+                held.source.classes,
+                task=self.task,
+                device=self.recipe.device,
+                precision=self.recipe.precision,
+                by_batch=self.settings.statistics == "batch",
+            )
+        return found.accuracy
 
     def _tuning(self) -> Recipe:
         """Without a teacher or early stopping, so that no epoch is chosen on the samples that accuracy is measured on."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from hwflow.compression.quantization.narrow_weights import narrow_weights
 from hwflow.datasets import Data
 from hwflow.errors import HwflowError
 from hwflow.files import write_bytes
@@ -60,8 +61,10 @@ def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> N
                 output_names=["logits"],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             )
+            content = program.model_proto
+            narrow_weights(content)
             buffer = io.BytesIO()
-            onnx.save(program.model_proto, buffer)
+            onnx.save(content, buffer)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HwflowError(f"the pruned network cannot be exported to ONNX: {first}") from error

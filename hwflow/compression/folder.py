@@ -2,14 +2,17 @@
 
 config.json      the inputs and settings of the run: a continued run must have the same
 log.jsonl        every plan that was tried, one JSON object a line
-plan.json        the groups and the channels that were kept; of other methods than `channels`, the decisions and what was chosen
+plan.json        the groups and the channels that were kept; of methods that decide something else, the decisions and what was
+                 chosen; the word widths of rows (weights, inputs, outputs) where they are not the chip's own
 comparison.json  the baselines and the refinement over levels, where a plan was searched
+sensitivities.json  where bits are decided: accuracies with one layer at fewer bits, all others as they are
 searches.json    what searches found out beside their plans, where they did: LeGR's ranking, the exact planner's gap
 times.json       wall-clock seconds by part; the one file that differs between equal runs, apart from the report that shows it
 summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
+codes.json, codes.bin   the codes of quantized weights, packed, and how (`hwflow.compression.quantization.packed_codes`)
 model.pt, model.onnx, report.html
 checkpoints/     state of an interrupted run, no longer needed once metrics.json exists; the lock of a running one
 """
@@ -33,6 +36,7 @@ from hwflow.compression.decision import Choice, Decision
 from hwflow.compression.search.policy import Policy
 from hwflow.errors import HwflowError, InputError, shown
 from hwflow.files import parse_json, read_text, write_text
+from hwflow.layers import Bits
 from hwflow.network import Network
 from hwflow.run_folder import differences, held
 
@@ -101,7 +105,7 @@ class Folder:
     def _prolong(self, config: Mapping[str, Any]) -> None:
         """Make this the folder of a longer search: what follows from the shorter one's plan goes, its checkpoints stay."""
         self._tidy()
-        for stale in (self.checkpoints / "tuning.pt", self.path / "metrics.json"):
+        for stale in (*self.checkpoints.glob("*tuning.pt"), self.path / "metrics.json"):
             stale.unlink(missing_ok=True)
         write_json(self.path / CONFIG, config)
 
@@ -222,6 +226,29 @@ def choice_to_data(network: Network, decisions: Sequence[Decision], choice: Choi
     return {"network": network.name, "decisions": rows}
 
 
+def plan_data(
+    network: Network,
+    grouping: Grouping | None,
+    decisions: Sequence[Decision],
+    choice: Choice,
+    bits: Mapping[str, Bits] | None = None,
+    policy: Policy | None = None,
+) -> dict[str, Any]:
+    """`plan.json` of any method.
+
+    Args:
+        network: the uncompressed one.
+        grouping: where channels are decided.
+        decisions: what else is.
+        bits: word widths of rows of the compressed network, where they are not the chip's own.
+        policy: the kept one that the search started from.
+    """
+    groups = plan_to_data(grouping, choice, policy) if grouping is not None and grouping.groups else {}
+    others = choice_to_data(network, decisions, choice) if decisions or not groups else {}
+    widths = {"bits": {name: list(own) for name, own in bits.items()}} if bits else {}
+    return {**groups, **others, **widths}
+
+
 class _Asked(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -270,6 +297,13 @@ class _Choices(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     decisions: list[_Decided]
+    groups: list[_Group] = []
+
+
+class _Widths(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    bits: dict[str, Annotated[list[_Size], Field(min_length=3, max_length=3)]] = {}
 
 
 def read_origin(folder: Path) -> Origin:
@@ -296,7 +330,9 @@ def plan_from_file(path: Path) -> dict[str, int]:
     content = read_json(path / PLAN if path.is_dir() else path)
     try:
         if isinstance(content, dict) and "decisions" in content:
-            chosen = [(one.name, one.chosen) for one in _Choices.model_validate(content).decisions]
+            both = _Choices.model_validate(content)
+            chosen = [(group.name, group.kept) for group in both.groups]
+            chosen += [(one.name, one.chosen) for one in both.decisions]
         else:
             chosen = [(group.name, group.kept) for group in _Plan.model_validate(content).groups]
     except ValidationError as error:
@@ -307,6 +343,19 @@ def plan_from_file(path: Path) -> dict[str, int]:
     if twice:
         raise InputError(f"{path} is no plan: it has the group {shown(twice[0])} more than once.")
     return dict(chosen)
+
+
+def bits_from_file(folder: Path) -> dict[str, Bits]:
+    """Word widths of the compressed network's rows, by name, that a run's folder states; folders of version 0.1 state none.
+
+    Raises:
+        InputError: where its plan is missing or damaged.
+    """
+    file = folder / PLAN
+    try:
+        return {name: Bits(*own) for name, own in _Widths.model_validate(read_json(file)).bits.items()}
+    except ValidationError as error:
+        raise InputError(f"{file} is damaged: {_problem(error)}.") from None
 
 
 def _problem(error: ValidationError) -> str:

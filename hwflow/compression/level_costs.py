@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Protocol
 
 from hwflow.compression.settings import Settings
 from hwflow.cost import estimate
 from hwflow.cost.backend import BACKENDS
-from hwflow.cost.cost_grid import CostTable, cost_table
+from hwflow.cost.coarse import bits_of
+from hwflow.cost.cost_grid import Entry, cost_table
 from hwflow.errors import HwflowError
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.layers import Bits, Layer
 from hwflow.network import Network
-from hwflow.progress import Progress
+from hwflow.progress import Progress, Shown
 from hwflow.results import LevelName, NetworkCost
 from hwflow.store import Store
 from hwflow.types import Objective
@@ -21,10 +24,21 @@ _USUAL: Objective = "edp"
 """What mappings minimise in `hwflow.estimate` unless asked otherwise."""
 
 
+class RowPrices(Protocol):
+    """Costs of a network's rows at any size, as a `CostTable` has them."""
+
+    def __getitem__(self, layer: Layer) -> Entry:
+        """What a row costs."""
+
+    def fill(self, layers: Iterable[Layer] | None = None, *, progress: Shown = None) -> None:
+        """Compute what is not known of these rows, all at once."""
+
+
 class LevelCosts:
     """Costs of networks on the run's accelerator, at each level, as the run's settings ask.
 
     Attributes:
+        store: where answers are kept.
         progress: told of layers that are costed.
         notify: told in a sentence what a user should know.
     """
@@ -39,10 +53,17 @@ class LevelCosts:
         progress: Progress | None,
     ) -> None:
         self.accelerator, self.settings, self.progress = accelerator, settings, progress
-        self._store, self.notify = store, notify
+        self.store, self.notify = store, notify
 
-    def table(self, network: Network, level: LevelName) -> CostTable:
+    def bits(self, network: Network) -> list[Bits]:
+        """Word widths of each row on the accelerator."""
+        return [bits_of(layer, self.accelerator) for layer in network]
+
+    def table(self, network: Network, level: LevelName, word_widths: Iterable[Bits] = ()) -> RowPrices:
         """An empty table of a network's rows at other sizes, which costs what is asked of it.
+
+        Args:
+            word_widths: at which rows may be asked for beside their own.
 
         Raises:
             InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
@@ -50,30 +71,41 @@ class LevelCosts:
         return cost_table(
             network,
             self.accelerator,
+            word_widths=word_widths,
             fill=False,
             options=self.settings.cost_options(level),
-            store=self._store,
+            store=self.store,
+            notify=self.notify,
+        )
+
+    def at(self, network: Network, level: LevelName) -> NetworkCost:
+        """A whole network at one level.
+
+        Raises:
+            InputError, NotMappable, ToolMissing, ToolError: as `hwflow.estimate`.
+        """
+        return estimate(
+            network,
+            self.accelerator,
+            options=self.settings.cost_options(level),
+            store=self.store,
+            progress=self.progress or False,
             notify=self.notify,
         )
 
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
-        """A whole network at every level that answers, and why the others do not."""
+        """A whole network at every level that answers, and why the others do not; at ppa where that was asked for."""
         found: dict[str, NetworkCost] = {}
         missing: dict[str, str] = {}
         asked = self.settings
         for level, backend in BACKENDS.items():
+            if backend.fitted and level not in asked.levels:
+                continue
             if self.accelerator is None and backend.needs_chip:
                 missing[level] = "no accelerator was given"
                 continue
             try:
-                found[level] = estimate(
-                    network,
-                    self.accelerator,
-                    options=asked.cost_options(level),
-                    store=self._store,
-                    progress=self.progress or False,
-                    notify=self.notify,
-                )
+                found[level] = self.at(network, level)
             except HwflowError as error:
                 if level in asked.levels:
                     raise
@@ -94,7 +126,7 @@ class LevelCosts:
                 network,
                 self.accelerator,
                 options=replace(asked.cost_options("mid"), objective=_USUAL),
-                store=self._store,
+                store=self.store,
                 progress=self.progress,
                 notify=self.notify,
             )
@@ -103,4 +135,4 @@ class LevelCosts:
         return {_USUAL: found}
 
 
-__all__ = ["LevelCosts"]
+__all__ = ["LevelCosts", "RowPrices"]

@@ -29,10 +29,12 @@ from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.search.comparison import PlanComparison
 from hwflow.compression.search.policy import Policy
 from hwflow.compression.settings import Settings
+from hwflow.cost.executed_network import executed
+from hwflow.cost.execution import Execution
 from hwflow.datasets import Data
 from hwflow.errors import not_found
-from hwflow.layers import Bits, Layer
-from hwflow.network import Network, OtherOp
+from hwflow.layers import Bits
+from hwflow.network import Network
 from hwflow.progress import Progress, headed
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
@@ -58,6 +60,7 @@ class Task:
         store: for results that other runs can use.
         progress: told what is done; `stage` gives it a heading.
         notify: told in a sentence what a user should know.
+        part: where several methods share a run, which one this is: its checkpoints have names of their own.
     """
 
     model: nn.Module
@@ -72,6 +75,7 @@ class Task:
     store: Store | None
     progress: Progress | None
     notify: Callable[[str], None]
+    part: str = ""
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -123,23 +127,9 @@ class Task:
             task=self.data.task,
             teacher=self.model if recipe.distillation else None,
             hooks=hooks,
-            checkpoint=self.folder.checkpoints / checkpoint,
+            checkpoint=self.folder.checkpoints / f"{self.part}{checkpoint}",
             progress=self.stage(heading),
         )
-
-
-class Execution(Protocol):
-    """How a layer runs where it does not run as the row that the importer makes of it.
-
-    Winograd products, im2col columns and the passes of a layer that runs in parts are rows of their own, which every level
-    costs as it costs any other row.
-    """
-
-    def rows(self, layer: Layer) -> tuple[Layer, ...]:
-        """The rows that are costed instead of the layer."""
-
-    def other(self, layer: Layer) -> tuple[OtherOp, ...]:
-        """Operators that it adds and that no level counts, such as transforms."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +175,25 @@ class Compressed:
         return running(Network.from_torch(self.model, input_shape, name=name), self.bits, self.executions)
 
 
+@dataclass(frozen=True)
+class RecordedRows:
+    """The rows of a compressed network as they run, for `hwflow.network.from_torch.record_rows`.
+
+    Attributes:
+        method: says how they run.
+        plan: of the network.
+        bits: word widths by row, where the run stated them.
+    """
+
+    method: Method
+    plan: Mapping[str, int]
+    bits: Mapping[str, Bits]
+
+    def __call__(self, network: Network) -> Network:
+        """With their word widths, and as they run."""
+        return self.method.costed(running(network, self.bits, {}), self.plan)
+
+
 def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str, Execution]) -> Network:
     """A network's rows with their word widths and as they run; see `Compressed`.
 
@@ -194,19 +203,11 @@ def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str,
     if not bits and not executions:
         return network
     names = {layer.name for layer in network.layers}
-    for row in (*bits, *executions):
+    for row in bits:
         if row not in names:
             raise not_found(f"row of the compressed {network.name}", row, names)
-    rows: list[Layer] = []
-    other = list(network.other)
-    for layer in network.layers:
-        sized = layer.with_(bits=bits[layer.name]) if layer.name in bits else layer
-        execution = executions.get(layer.name)
-        rows += [sized] if execution is None else execution.rows(sized)
-        other += () if execution is None else execution.other(sized)
-    if executions:  # whose rows are not those of the graph
-        return replace(network, layers=tuple(rows), other=tuple(other), graph=None)
-    return replace(network, layers=tuple(rows))
+    sized = (layer.with_(bits=bits[layer.name]) if layer.name in bits else layer for layer in network.layers)
+    return executed(replace(network, layers=tuple(sized)), executions)
 
 
 class Method(Protocol):
@@ -223,6 +224,8 @@ class Method(Protocol):
     """Whether a plan can be given instead of being chosen by the method."""
     follows_allocation: bool = True
     """Whether it keeps what `Settings.allocate` says, where that is not fixed by the method."""
+    ranks: bool = True
+    """Whether channels stay or go by `Settings.criterion`."""
     refits: bool = False
     """Whether it refits layers after surgery where `Settings.reconstruct` asks for it."""
 
@@ -239,9 +242,9 @@ class Method(Protocol):
         return model
 
     def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
-        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: with their word
-        widths, and as they run. By default they are those of the model."""
+        """The rows of a compressed network that was loaded, as `Compressed` of this plan has them costed: as they run, and with
+        word widths that its folder does not state. By default those that are given."""
         return network
 
 
-__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task", "running"]
+__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "RecordedRows", "Task", "running"]

@@ -1,23 +1,69 @@
-"""`PlanCosts`: costs of pruning plans as sums over the rows of the pruned network, with row costs cached.
+"""`PlanCosts`: costs of plans as sums over the rows of the compressed network, with row costs cached.
 
-A plan is a width (channels kept) for each group. A row depends only on the groups that affect its size, so its costs are cached
-by their widths, and a plan costs one look-up per row.
+A plan is a width for each group: channels kept, or, where bits are decided, those of a layer's operands. A row depends only on
+the groups that affect its cost, so its costs are cached by their widths, and a plan costs one look-up per row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hwflow.arrays import Floats, Places
-from hwflow.compression.channels.groups import Group, Grouping, Widths
+from hwflow.compression.channels.groups import Step, Widths
+from hwflow.compression.decision import Variable
 from hwflow.cost.cost_grid import Entry
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Bits, Layer
 from hwflow.metrics import ADDITIVE
+from hwflow.network import Network
+
+
+class Sizing(Protocol):
+    """What is decided of a network, and how its rows follow from that: a `Grouping`, or channels and bits together."""
+
+    @property
+    def network(self) -> Network:
+        """The uncompressed one."""
+
+    @property
+    def groups(self) -> Sequence[Variable]:
+        """What is decided, in the order of plans."""
+
+    @property
+    def dependence(self) -> tuple[tuple[int, ...], ...]:
+        """For each row the places in `groups` that its cost depends on."""
+
+    @property
+    def layer_steps(self) -> tuple[Step, ...]:
+        """How sizes of rows follow from the groups; what follows otherwise has a field of its own for each group."""
+
+    @property
+    def tensor_steps(self) -> tuple[Step, ...]:
+        """How the numbers of words of the data flow's tensors follow from the groups, a tensor being a row."""
+
+    def layer_for(self, row: int, widths: Widths) -> Layer:
+        """One row of the compressed network."""
+
+    def network_for(self, plan: Mapping[str, int]) -> Network:
+        """All of it."""
+
+    def widths_of(self, plan: Mapping[str, int]) -> Widths:
+        """A plan as a tuple; what it does not name stays as it is."""
+
+
+class ActivationMemory(Protocol):
+    """Peak activation memory of plans."""
+
+    @property
+    def sums(self) -> tuple[Floats, Floats] | None:
+        """See `Activations.sums`; None also where peaks are no sums over the groups."""
+
+    def peaks(self, plans: Sequence[Widths]) -> Floats:
+        """Whole bytes of each plan, [plan]; NaN where they are not known."""
 
 
 class Activations:
@@ -29,7 +75,7 @@ class Activations:
     over some sixty sums.
     """
 
-    def __init__(self, grouping: Grouping, bits: Sequence[Bits]) -> None:
+    def __init__(self, grouping: Sizing, bits: Sequence[Bits]) -> None:
         graph, groups = grouping.network.graph, grouping.groups
         self._known = graph is not None
         self._full = np.array([group.channels for group in groups], dtype=np.int64)
@@ -67,7 +113,7 @@ class PlanCosts:
     """Costs of every plan of a network's groups at one level.
 
     Args:
-        grouping: what can be pruned.
+        grouping: what is decided.
         price: of a row of a pruned network: a `CostTable`'s look-up.
         activations: what the activations of plans need; None where nobody asks.
         fill: told of all rows that are about to be priced, so that they are costed at once: `CostTable.fill`.
@@ -76,15 +122,15 @@ class PlanCosts:
 
     def __init__(
         self,
-        grouping: Grouping,
+        grouping: Sizing,
         price: Callable[[Layer], Entry],
-        activations: Activations | None = None,
+        activations: ActivationMemory | None = None,
         *,
         fill: Callable[[Iterable[Layer]], None] | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
         self.accelerator = accelerator
-        self.groups: tuple[Group, ...] = grouping.groups
+        self.groups: tuple[Variable, ...] = tuple(grouping.groups)
         self.full: Widths = tuple(group.channels for group in self.groups)
         self._grouping, self._price, self._fill = grouping, price, fill
         self._depends = grouping.dependence
@@ -109,7 +155,7 @@ class PlanCosts:
         return self._depends
 
     @property
-    def activations(self) -> Activations | None:
+    def activations(self) -> ActivationMemory | None:
         """What the activations of plans need."""
         return self._activations
 

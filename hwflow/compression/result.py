@@ -11,13 +11,17 @@ from torch import nn
 
 from hwflow import display
 from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.folder import CONFIG, plan_from_file, read_origin
+from hwflow.compression.folder import CONFIG, bits_from_file, plan_from_file, read_origin
+from hwflow.compression.method import RecordedRows
+from hwflow.compression.quantization.bit_decisions import ACTIVATIONS, WEIGHTS
 from hwflow.compression.registry import method_named
 from hwflow.compression.search.comparison import PlanComparison
 from hwflow.errors import InputError
 from hwflow.network.callables import NamedIn
+from hwflow.network.from_torch import record_rows
 from hwflow.network.load import load_module
 from hwflow.results import NetworkCost, totals_of
+from hwflow.text import percent
 from hwflow.training.loop import History
 from hwflow.training.score import Score
 from hwflow.training.weights import load_weights
@@ -29,8 +33,8 @@ class PruneResult:
 
     Attributes:
         model: pruned and fine-tuned, in evaluation mode on the CPU.
-        plan: channels kept by group; `grouping` says what could be pruned, and what could not. Of a method that does not prune
-            channels, the option chosen for each decision; its grouping has no groups.
+        plan: channels kept by group; `grouping` says what could be pruned, and what could not. Of a method that decides
+            something else, the option chosen for each decision; where it prunes no channels, its grouping has no groups.
         contest: the search, its baselines and the refinement; None where a plan was given.
         before, after: scores on the test set, which nothing was chosen by.
         costs: by level, of the unpruned and of the pruned network; `not_available` says why a level is missing.
@@ -60,13 +64,28 @@ class PruneResult:
         rows = [
             [level, ", ".join(totals_of(before)), ", ".join(totals_of(after))] for level, (before, after) in self.costs.items()
         ]
-        rows.append(["test accuracy", f"{self.before.accuracy:.2%}", f"{self.after.accuracy:.2%}"])
-        kept = ", ".join(f"{name} {width}" for name, width in self.plan.items())
+        rows.append(["test accuracy", percent(self.before.accuracy), percent(self.after.accuracy)])
         lines = [
-            f"{'Channels kept' if self.grouping.groups else 'Plan'}: {kept}",
+            *self.plan_lines(),
             *(f"{level} is missing: {why}" for level, why in self.not_available.items()),
         ]
         return display.table_html(f"PruneResult {self._summary()}", ["", "before", "after"], rows, None, lines)
+
+    def plan_lines(self) -> list[str]:
+        """The plan as sentences without their full stops: channels kept of each group, bits of each layer, and what else is
+        decided."""
+        rest = dict(self.plan)
+        channels = [f"{g.name}: {rest.pop(g.name)} of {g.channels}" for g in self.grouping.groups if g.name in rest]
+        bits: dict[str, list[str]] = {}
+        for name in [name for name in rest if name.endswith((f".{WEIGHTS}", f".{ACTIVATIONS}"))]:
+            layer, _, kind = name.rpartition(".")
+            bits.setdefault(layer, []).append(f"{'weights' if kind == WEIGHTS else 'activations'} {rest.pop(name)}")
+        parts = {
+            "Channels kept": channels,
+            "Bits": [f"{layer}: {' and '.join(own)}" for layer, own in bits.items()],
+            "Plan": [f"{name}: {value}" for name, value in rest.items()],
+        }
+        return [f"{heading}: {'; '.join(own)}" for heading, own in parts.items() if own]
 
     def figures(self) -> dict[str, Any]:
         """Energy and latency per layer before and after, as `plotly.graph_objects.Figure`, by title (extra `report`)."""
@@ -77,7 +96,7 @@ class PruneResult:
         return display.chosen_figure(self.figures(), title)
 
     def _summary(self) -> str:
-        told = [f"test accuracy {self.before.accuracy:.2%} to {self.after.accuracy:.2%}"]
+        told = [f"test accuracy {percent(self.before.accuracy)} to {percent(self.after.accuracy)}"]
         for level, (before, after) in self.costs.items():
             pairs = zip(totals_of(before), totals_of(after), strict=True)
             told.append(f"{level} {', '.join(f'{old} to {new}' for old, new in pairs)}")
@@ -99,6 +118,9 @@ class PruneResult:
 def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_import: Sequence[str] = ()) -> nn.Module:
     """The compressed, fine-tuned network of a finished run, in evaluation mode.
 
+    `hwflow.estimate` and `Network.from_torch` cost its rows at the run's word widths, and as they run (pruned columns as matrix
+    products).
+
     Args:
         model: the unpruned network, where the run was given a module of one's own; its weights do not matter.
         allow_import: modules of which the folder may name a callable, `package.module:callable`, to be imported and called
@@ -119,8 +141,10 @@ def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_imp
             raise InputError(f"{place} was pruned from a module of your own, {origin.network}: give it as `model=`, unpruned.")
         channels = origin.input_shape[0]
         model = load_module(origin.network, num_classes=origin.classes, in_channels=channels, named_in=named_in)
-    small = method_named(origin.settings.method).rebuild(model, (1, *origin.input_shape), plan_from_file(place))
+    method, plan = method_named(origin.settings.method), plan_from_file(place)
+    small = method.rebuild(model, (1, *origin.input_shape), plan)
     load_weights(place / "model.pt", small)
+    record_rows(small, RecordedRows(method, plan, bits_from_file(place)))
     return small.eval()
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import nn
 
+from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, choice_to_data, plan_to_data, prolonged, records_dataflow
+from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged, records_dataflow
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.method import Compressed, Method, RecordedRows, Task
+from hwflow.compression.quantization.folding import fold
 from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.search.policy import Policy
@@ -35,6 +37,7 @@ from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import dataflow_identity
 from hwflow.network import Network
+from hwflow.network.from_torch import record_rows
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
 from hwflow.progress import Progress, Shown, headed, shown
@@ -142,7 +145,7 @@ def prune(
                 _train(model, task, training)
             start = time.monotonic()
             found = method.compress(task)
-            return _finish(task, found, time.monotonic() - start)
+            return _finish(task, method, found, time.monotonic() - start)
 
 
 def check(
@@ -180,6 +183,12 @@ def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Met
         raise InputError(
             f"reconstruct is {asked.reconstruct!r}, and the method {asked.method} refits no layer; leave it out, or take the "
             "method channels, which does with a given plan, too."
+        )
+    allocated = method.follows_allocation and asked.allocate != "uniform" and asked.allocate in ALLOCATIONS  # by scores
+    if asked.criterion != Settings.criterion and not method.ranks and not allocated:
+        raise InputError(
+            f"criterion is {asked.criterion!r}, and the method {asked.method} does not choose channels by it; leave it out, or "
+            "take a method that does, such as channels or l1."
         )
     return method
 
@@ -225,6 +234,7 @@ def _task(
 def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> nn.Module:
     """The uncompressed network, on the CPU; with its weights where there are any yet."""
     made = replica(model) if isinstance(model, nn.Module) else _module(model, data)
+    record_rows(made, None)  # of a network that was compressed before, which is now the whole one
     if weights is not None:
         load_weights(weights, made)
     if isinstance(model, nn.Module):
@@ -240,7 +250,7 @@ def _train(model: str, task: Task, recipe: Recipe | None) -> None:
     load_weights(file, task.model)
 
 
-def _finish(task: Task, found: Compressed, seconds: float) -> PruneResult:
+def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> PruneResult:
     """Scores on the test set and costs at every level, before and after; then everything is written."""
     whole, data, recipe = task.model, task.data, task.recipe
     network, small = (n.network(task.input_shape, task.name) for n in (Compressed(whole, {}), found))
@@ -268,18 +278,14 @@ def _finish(task: Task, found: Compressed, seconds: float) -> PruneResult:
         dict(found.summary),
     )
     _write(task, found, network, result, seconds)
+    record_rows(found.model, RecordedRows(method, found.plan, found.bits))
     return result
 
 
 def _write(task: Task, found: Compressed, network: Network, result: PruneResult, seconds: float) -> None:
     """Write the results; `metrics.json` is the last file before the report, and marks the run as complete."""
     folder, comparison = task.folder, found.comparison
-    folder.write(
-        PLAN,
-        plan_to_data(found.grouping, found.plan, found.policy)
-        if found.grouping
-        else choice_to_data(network, found.decisions or (), found.plan),
-    )
+    folder.write(PLAN, plan_data(network, found.grouping, found.decisions or (), found.plan, found.bits, found.policy))
     if comparison is not None:
         names = ("candidates", "refined", "finalists")
         folder.write("comparison.json", {name: getattr(comparison, name) for name in names})
@@ -296,7 +302,7 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult,
     save_weights(folder.path / "model.pt", result.model, about)
     try:
         task.tell("exporting to ONNX")
-        export_onnx(result.model, task.data.input_shape, folder.path / "model.onnx")
+        export_onnx(fold(result.model, task.input_shape), task.data.input_shape, folder.path / "model.onnx")
     except HwflowError as error:
         task.notify(f"model.onnx was not written: {error}")
     folder.write("metrics.json", result.metrics())
@@ -312,7 +318,8 @@ def _images(task: Task, found: Compressed) -> dict[str, int]:
     if found.comparison is not None:
         plans += sum(candidate.evaluations for candidate in found.comparison.candidates)
     train, held = task.data.hold_out()
-    each = min(proxy.samples, len(held)) + proxy.batches * min(proxy.batch_size, len(train)) + proxy.epochs * proxy.tuned_on
+    each = min(proxy.samples, len(held)) + proxy.epochs * proxy.tuned_on
+    each += proxy.batches * min(proxy.batch_size, len(train)) if proxy.statistics == "training" else 0
     epochs = len(found.tuning.epochs) if found.tuning else 0
     return {"images_trained": found.trained + epochs * len(train), "images_evaluated": plans * each}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -10,20 +10,29 @@ from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import METRICS, Budget, check_budgets, objective_of, parse_budgets
 from hwflow.compression.channels.criteria import criterion_named
 from hwflow.compression.channels.gradual_options import GradualSettings
+from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
+from hwflow.compression.winograd.winograd_options import WinogradSettings
 from hwflow.cost.backend import backend_of, used_at
+from hwflow.cost.executed_network import checked
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
+from hwflow.layers import DIRECT
 from hwflow.training.recipe import Recipe
 from hwflow.types import LevelName, Mapper, Objective
 
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
-_SINCE_0_1 = ("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate", "policy")
+_SINCE_0_1 = (
+    *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
+    *("word_bits", "edge_bits", "ppa_model", "extrapolate", "execution", "policy"),
+)
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
+_APART = ("decide", "samples")  # what `changed` takes beside fields
+_LEAST_BITS, _MOST_BITS = 2, 8  # of codes
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
 
 
@@ -96,11 +105,30 @@ class Settings:
     baselines: Baselines = "quick"
     """What the search is compared with: `none`; `quick`, plans for which no other is measured; `all`, every other searcher with
     as many plans and seeds, too."""
+    word_bits: tuple[int, ...] = (2, 4, 8)
+    """Where bits are decided: those that weights and activations can have, beside the chip's own width."""
+    edge_bits: int = 8
+    """Where bits are decided: the least of the first and of the last layer."""
+    quantization: QuantizationSettings = field(default_factory=QuantizationSettings)
+    """Of methods that store weights in fewer bits."""
+    ppa_model: str | None = None
+    """At ppa, the file of the model, which `hwflow ppa fit` writes."""
+    extrapolate: bool = False
+    """At ppa, whether shapes beyond the range of the characterisation are answered, too."""
+
+    execution: str = DIRECT
+    """How layers run on the accelerator, as in `hwflow.estimate`: a name of `hwflow.cost.executed_network.NAMES`. Costs before
+    and after are of such networks."""
+
+    winograd: WinogradSettings = field(default_factory=WinogradSettings)
+    """Of methods that prune transformed weights of Winograd layers."""
     policy: str | None = None
     """A kept policy that the agent starts from instead of learning anew: a file or folder of `hwflow train-policy`, or
     `shipped`. The episodes then refine its plan; with 0 its plan is taken as it is."""
 
     def __post_init__(self) -> None:
+        if not isinstance(checked(self.execution), str):
+            raise InputError("execution is a mapping of layers, which change while a network is compressed; give one name.")
         if not self.levels or len(set(self.levels)) != len(self.levels):
             raise InputError(f"levels is {', '.join(self.levels) or 'empty'}; name each level once, the search's first.")
         for level in self.levels:
@@ -133,6 +161,11 @@ class Settings:
             )
         if self.reconstruct not in get_args(Reconstruct):
             raise not_found("reconstruct", self.reconstruct, get_args(Reconstruct))
+        if not self.word_bits or len(set(self.word_bits)) != len(self.word_bits):
+            raise InputError(f"word_bits is {self.word_bits!r}; give each number of bits once, and at least one.")
+        for bits in self.word_bits:
+            check_whole("word_bits", bits, _MOST_BITS, _LEAST_BITS)
+        check_whole("edge_bits", self.edge_bits, _MOST_BITS, _LEAST_BITS)
 
     @property
     def mapping_objective(self) -> Objective:
@@ -143,7 +176,8 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
-        return CostOptions(level=level, fallback="none", **used_at(level, **shared))
+        shared |= {"ppa_model": self.ppa_model, "extrapolate": self.extrapolate}
+        return CostOptions(level=level, fallback="none", execution=self.execution, **used_at(level, **shared))
 
     @property
     def first_episodes(self) -> int:
@@ -166,12 +200,40 @@ class Settings:
             del data["proxy"]["first"]
         if self.gradual == GradualSettings():
             del data["gradual"]
+        if self.quantization == QuantizationSettings():
+            del data["quantization"]
+        if self.winograd == WinogradSettings():
+            del data["winograd"]
         return data
+
+
+DECIDES = {frozenset({"channels"}): "channels", frozenset({"bits"}): "bits", frozenset({"bits", "channels"}): "mixed"}
+"""The methods that search plans, by what they decide."""
+
+
+def deciding(names: str | Iterable[str]) -> str:
+    """The method that decides these, of channels and bits.
+
+    Args:
+        names: several, or a text with commas between them.
+
+    Raises:
+        InputError: for an unknown one, or none.
+    """
+    given = [part.strip() for part in names.split(",") if part.strip()] if isinstance(names, str) else list(names)
+    known = sorted({name for group in DECIDES for name in group})
+    for name in given:
+        if name not in known:
+            raise not_found("decision", name, known)
+    if not given:
+        raise InputError(f"nothing is decided; name one or both of {', '.join(known)}.")
+    return DECIDES[frozenset(given)]
 
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), or `samples` of the proxy.
+    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), of the Winograd methods' (`sparsity`),
+    `samples` of the proxy, or what is decided (`decide="bits,channels"`).
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -181,16 +243,24 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     """
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
-    gradual = {n: v for n, v in changes.items() if n in GradualSettings.__dataclass_fields__}
+    kinds = {"gradual": GradualSettings, "winograd": WinogradSettings, "quantization": QuantizationSettings}
+    nested: dict[str, dict[str, Any]] = {
+        field: {n: v for n, v in changes.items() if n in kind.__dataclass_fields__} for field, kind in kinds.items()
+    }
     for name in changes:
-        if name not in own and name not in recipe and name not in gradual and name != "samples":
-            known = {*Settings.__dataclass_fields__, *Recipe.__dataclass_fields__, *GradualSettings.__dataclass_fields__}
-            known.add("samples")
-            raise not_found("setting of prune", name, known)
+        if not any(name in found for found in (own, recipe, _APART, *nested.values())):
+            fields_of = (Settings, Recipe, *kinds.values())
+            raise not_found("setting of prune", name, {*_APART, *(f for kind in fields_of for f in kind.__dataclass_fields__)})
+    if "decide" in changes:
+        method = deciding(changes["decide"])
+        if own.get("method", method) != method:
+            raise InputError(f"decide is {changes['decide']!r}, which the method {own['method']} does not do; leave one out.")
+        own["method"] = method
     if "samples" in changes:
         own["proxy"] = replace(own.get("proxy", settings.proxy), samples=changes["samples"])
-    if gradual:
-        own["gradual"] = replace(own.get("gradual", settings.gradual), **gradual)
+    for name, given in nested.items():
+        if given:
+            own[name] = replace(own.get(name, getattr(settings, name)), **given)
     if recipe:
         own["tuning"] = replace(own.get("tuning") or settings.tuning or tuning(), **recipe)
     return replace(settings, **own) if own else settings

@@ -8,6 +8,7 @@ the same kinds of network and accelerator; see `estimate`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from hwflow.cost import energy_sources
@@ -15,6 +16,7 @@ from hwflow.cost.backend import check_used
 from hwflow.cost.comparison import Comparison, compare
 from hwflow.cost.cost_grid import CostTable, cost_table
 from hwflow.cost.estimator import best_mapping, evaluate, map_result
+from hwflow.cost.executed_network import wanted
 from hwflow.cost.inputs import accelerator_of, network_of
 from hwflow.cost.levels import MAPPER
 from hwflow.cost.options import CostArguments, CostOptions, check_each_alone, options_of
@@ -22,8 +24,9 @@ from hwflow.cost.plan import plan_for
 from hwflow.cost.session import HwflowWarning, Notify, opened
 from hwflow.errors import InputError
 from hwflow.errors import shown as shown_value
-from hwflow.layers import Layer
+from hwflow.layers import DIRECT, Layer
 from hwflow.mapping import Mapping
+from hwflow.network import Network
 from hwflow.progress import Shown, shown
 from hwflow.results import LayerCost, NetworkCost
 from hwflow.store import Store
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from hwflow.cost.inputs import AcceleratorLike
     from hwflow.cost.mid import MapResult
     from hwflow.network.load import NetworkLike
-    from hwflow.network.network import Network
 
 
 def estimate(
@@ -59,7 +61,7 @@ def estimate(
         batch: replaces the batch of the network's own input.
         bits: word widths of weights and activations, for layers that state none.
         options: a `CostOptions`: level, dataflow, objective, energy, mapper, engine, effort, fallback, jobs, ragged,
-            activations, operators.
+            activations, operators, execution.
         given: fields of `CostOptions` as keyword arguments, `level="fine", effort=2`; beside `options` they replace its own.
             Where another level answers than the one that was asked for, a warning says so (see `notify`), `NetworkCost.title`
             and every row say why, and `NetworkCost.level` is what answered.
@@ -164,6 +166,16 @@ def map_layer(
         return best_mapping(layer, accelerator_of(accelerator), asked, cache, tell, resident)
 
 
+def executed_layer(
+    network: Network, layer: Layer, accelerator: AcceleratorLike, *, options: CostOptions, notify: Notify | None = None
+) -> Layer:
+    """What a layer of a network runs as: the row that `estimate` has for it with these options."""
+    names = wanted(network, options.execution)
+    alone = Network(layer.name, (layer,))
+    cost = estimate(alone, accelerator, options=replace(options, execution=names.get(layer.name, DIRECT)), notify=notify)
+    return cost.rows[0].layer
+
+
 def map_in_network(
     network: Network, layer: Layer, accelerator: AcceleratorLike, *, options: CostOptions, notify: Notify | None = None
 ) -> MapResult:
@@ -185,6 +197,7 @@ __all__ = [
     "cost_table",
     "estimate",
     "estimate_many",
+    "executed_layer",
     "map_in_network",
     "map_layer",
 ]

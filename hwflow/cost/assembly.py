@@ -7,15 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from hwflow.cost import coarse
+from hwflow.cost.assignment import value_of
 from hwflow.cost.backend import CostBackend
+from hwflow.cost.executed_network import EXECUTIONS, REST, Asked
 from hwflow.cost.network_choice import Chosen
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
 from hwflow.hardware.stored_bits import widened
+from hwflow.layers import DIRECT
+from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
 
 ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
+
+_ROUNDING = 1e-8
 
 
 def assemble(
@@ -104,11 +110,50 @@ def _provenance(
             "effort": options.effort,
             "ragged": options.ragged,
         }
+        if options.proof != "off":
+            content |= {"proof": options.proof, "gap": options.gap, "proven": _proven(rows, options)}
     if chosen is not None:
         content |= {"activations": options.activations, "operators": options.operators}
+    if options.execution != DIRECT:
+        content["execution"] = _executions(plan.network, options.execution)
     if backend.external:
         content["mapper"] = options.mapper
+    if options.ppa_model is not None:
+        from hwflow.ppa.model_file import read_model
+
+        model = read_model(options.ppa_model)
+        content["ppa_model"] = {"checksum": model.identity, "remark": model.remark, **model.provenance}
+        content["extrapolate"] = options.extrapolate
     return content
+
+
+def _executions(network: Network, asked: Asked) -> dict[str, Any]:
+    """What was asked for, and why layers run directly that were meant by the name of one execution for all."""
+    rest = asked if isinstance(asked, str) else asked.get(REST, DIRECT)
+    named = () if isinstance(asked, str) else asked
+    skipped = {}
+    if rest in EXECUTIONS:
+        skipped = {la.name: EXECUTIONS[rest].why_not(la) for la in network if la.execution == DIRECT and la.name not in named}
+    return {"asked": asked if isinstance(asked, str) else dict(asked), "skipped": skipped}
+
+
+def _proven(rows: Sequence[LayerCost], options: CostOptions) -> dict[str, Any]:
+    """How many rows are proven near enough to the best mapping with perfect factors, how far a row can be from it, and how far
+    the network can be, where the objective of layers adds up."""
+    known = [
+        (value_of(row.energy, row.cycles, options.objective), row.perfect_bound)
+        for row in rows
+        if row.perfect_bound and row.energy is not None and row.cycles is not None
+    ]
+    gaps = [1 - bound / value for value, bound in known]
+    adds = options.objective != "edp" and len(known) == len(rows)
+    total = sum(value for value, _ in known)
+    return {
+        "within_gap": sum(gap <= options.gap + _ROUNDING for gap in gaps),
+        "of": len(rows),
+        "largest_gap": max(gaps) if len(known) == len(rows) else None,
+        "network_gap": 1 - sum(bound for _, bound in known) / total if adds else None,
+    }
 
 
 def _assumption(options: CostOptions, chosen: Chosen | None) -> str:

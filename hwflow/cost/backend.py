@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hwflow.cost.chip import Chip
+from hwflow.cost.fitted import Ppa
 from hwflow.cost.levels import Coarse, Fine, Mid
 from hwflow.cost.options import USED_BY, CostOptions
 from hwflow.errors import InputError, not_found
@@ -64,6 +65,11 @@ class CostBackend(Protocol):
         """Whether another program answers: mapper, engine and fallback matter."""
         ...
 
+    @property
+    def fitted(self) -> bool:
+        """Whether a model answers that was fitted to another level: ppa_model and extrapolate matter."""
+        ...
+
     def seconds(self, options: CostOptions) -> float | None:
         """About how long one answer takes of another program; None: that is measured; 0: so short that it is not worth keeping
         in the store, or the way to a worker process."""
@@ -86,8 +92,8 @@ class CostBackend(Protocol):
         ...
 
 
-BACKENDS: dict[LevelName, CostBackend] = {"coarse": Coarse(), "mid": Mid(), "fine": Fine()}
-"""What answers for each level, from the most abstract to the most detailed."""
+BACKENDS: dict[LevelName, CostBackend] = {"coarse": Coarse(), "mid": Mid(), "fine": Fine(), "ppa": Ppa()}
+"""What answers for each level, from the most abstract to the most detailed, and last what was fitted to one of these."""
 
 
 def backend_of(level: LevelName) -> CostBackend:
@@ -124,16 +130,22 @@ def check_used(options: CostOptions, levels: Collection[LevelName] | None = None
             continue
         if name == "engine" and options.energy == "accelergy":
             continue
+        if name == "objective" and options.chooses_execution:
+            continue
         at = " and ".join(level for level, backend in BACKENDS.items() if getattr(backend, attribute))
         here = ", ".join(level for level, backend in BACKENDS.items() if backend in asked)
         more = ", and for energy accelergy" if name == "engine" else ""
-        where = f"{file}: {name}" if file else f"{name} (--{name})"
+        where = f"{file}: {name}" if file else f"{name} (--{name.replace('_', '-')})"
         raise InputError(
-            f"{where} is {value!r}, which changes nothing at level {here}: it is for {at}{more}. Ask for that level, or leave "
-            "it out."
+            f"{where} is {_plain(value)!r}, which changes nothing at level {here}: it is for {at}{more}. Ask for that level, "
+            "or leave it out."
         )
     if options.mapper == "timeloop" and not options.ragged and all(backend.external for backend in asked):
         raise InputError("ragged is False beside mapper timeloop, whose mappings are never ragged; leave it out.")
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
 __all__ = ["BACKENDS", "CostBackend", "Job", "backend_of", "check_used", "used_at"]

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from hwflow import display
 from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.estimator import evaluate
+from hwflow.cost.executed_network import AUTO
 from hwflow.cost.inputs import accelerator_of, network_of
 from hwflow.cost.options import CostOptions, SharedArguments, options_of
 from hwflow.cost.session import Notify, opened
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.layers import DIRECT
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown, shown
 from hwflow.ranking import spearman
@@ -39,6 +41,7 @@ class Configuration:
     level: str
     dataflow: str | None
     cost: NetworkCost
+    execution: str = DIRECT
 
     @property
     def answered(self) -> str:
@@ -47,8 +50,10 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """A label that is unique in the comparison: `eyeriss (pe_array.rows=24)/mid/row_stationary`."""
-        return "/".join([self.accelerator, self.answered, *([self.dataflow] if self.dataflow else [])])
+        """A label that is unique in the comparison: `eyeriss (pe_array.rows=24)/mid/row_stationary`, and the execution if that
+        is not `direct`."""
+        how = [] if self.execution == DIRECT else [self.execution]
+        return "/".join([self.accelerator, self.answered, *([self.dataflow] if self.dataflow else []), *how])
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +88,7 @@ class Comparison:
         """The JSON object of the command line."""
         entries = []
         for v in self.variants:
-            asked = {"accelerator": v.accelerator, "asked_level": v.level, "dataflow": v.dataflow}
+            asked = {"accelerator": v.accelerator, "asked_level": v.level, "dataflow": v.dataflow, "execution": v.execution}
             entries.append({**asked, **self.against_first(v), "cost": v.cost.to_dict()})
         return {"network": self.network.name, "variants": entries}
 
@@ -111,6 +116,7 @@ class Comparison:
                 "asked_level": v.level,
                 "level": v.cost.level,
                 "dataflow": v.dataflow,
+                "execution": v.execution,
                 **v.cost.to_dict()["totals"],
                 **self.against_first(v),
             }
@@ -152,6 +158,7 @@ def compare(
     *,
     levels: Sequence[LevelName] = ("coarse", "mid"),
     dataflows: Sequence[str | None] = (None,),
+    executions: Sequence[str] = (DIRECT,),
     input_shape: Any = None,
     batch: int | None = None,
     bits: tuple[int, int] | None = None,
@@ -161,13 +168,15 @@ def compare(
     notify: Notify | None = None,
     **given: Unpack[SharedArguments],
 ) -> Comparison:
-    """A network on accelerators, at levels and with dataflows side by side, in this order; the first is the reference.
+    """A network on accelerators, at levels, with dataflows and executions side by side, in this order; the first is the
+    reference.
 
     Args:
         accelerators: one or several, as `estimate` takes them.
-        levels: of coarse, mid and fine.
+        levels: of coarse, mid, fine and ppa.
         dataflows: names or YAML files; None is the accelerator's own. Coarse has no mapping, and answers once for all of them.
-        options, given: as in `estimate`; `levels` and `dataflows` stand for level and dataflow.
+        executions: names, as `CostOptions.execution` takes them.
+        options, given: as in `estimate`; `levels`, `dataflows` and `executions` stand for level, dataflow and execution.
         input_shape and the rest: as in `estimate`.
 
     Raises:
@@ -176,15 +185,17 @@ def compare(
     listed: Any = [accelerators] if isinstance(accelerators, (str, Path, Accelerator)) else accelerators
     chips = [accelerator_of(one) for one in listed]
     named: list[Any] = [levels] if isinstance(levels, str) else list(levels)
-    flows = list(dataflows)
-    if not chips or not named or not flows:
+    flows, ways = list(dataflows), [executions] if isinstance(executions, str) else list(executions)
+    if not chips or not named or not flows or not ways:
         raise InputError(
-            "a comparison needs at least one accelerator, one level and one dataflow (None: the accelerator's own)."
+            "a comparison needs at least one accelerator, one level, one dataflow (None: the accelerator's own) and one "
+            "execution (direct)."
         )
     net = network_of(network, input_shape=input_shape, batch=batch, bits=bits)
     asked = options_of(options, given)
     _check_alone(asked)
-    each = [replace(asked, level=level, dataflow=flow) for level in named for flow in flows]
+    each = [replace(asked, level=level, dataflow=flow, execution=how) for level in named for flow in flows for how in ways]
+    asked = replace(asked, execution=AUTO if AUTO in ways else DIRECT)
     for flow in flows:
         check_used(replace(asked, dataflow=flow), named)
     variants = []
@@ -197,14 +208,14 @@ def compare(
                 one = replace(one, dataflow=None)  # noqa: PLW2901
             cost = evaluate([(net, chip)], one, cache, _labelled(bar, f"{chip.label} at {one.level}"), tell)[0]
             flow = one.dataflow or chip.dataflow if maps else None
-            variants.append(Configuration(chip.label, one.level, flow, cost))
+            variants.append(Configuration(chip.label, one.level, flow, cost, str(one.execution)))
     return Comparison(net, tuple(variants))
 
 
 def _check_alone(asked: CostOptions) -> None:
-    """Refuse options whose place `levels` and `dataflows` take."""
+    """Refuse options whose place `levels`, `dataflows` and `executions` take."""
     usual = CostOptions()
-    for name in ("level", "dataflow"):
+    for name in ("level", "dataflow", "execution"):
         if (value := getattr(asked, name)) != getattr(usual, name):
             raise InputError(f"{name} is {value!r}, but compare takes several: give {name}s=[{value!r}].")
 

@@ -17,12 +17,13 @@ from hwflow import display
 from hwflow.cost.backend import check_used
 from hwflow.cost.coarse import NORMALIZED_SOURCE
 from hwflow.cost.estimator import carry_out
+from hwflow.cost.executed_network import wanted
 from hwflow.cost.inputs import accelerator_of, network_of
 from hwflow.cost.options import CostArguments, CostOptions, check_each_alone, options_of
 from hwflow.cost.plan import Plan, plan_for
 from hwflow.cost.session import Notify, opened
 from hwflow.errors import InputError, check_whole, not_found
-from hwflow.layers import Layer
+from hwflow.layers import Bits, Layer
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown, shown
 from hwflow.results import LayerCost
@@ -92,6 +93,7 @@ def cost_table(
     input_shape: Any = None,
     round_to: int = 8,
     widths: Mapping[str, Mapping[Width, Sequence[int]]] | None = None,
+    word_widths: Iterable[Bits] = (),
     fill: bool = True,
     options: CostOptions | None = None,
     store: Store | bool = True,
@@ -110,6 +112,7 @@ def cost_table(
         network, accelerator, input_shape: as in `estimate`.
         round_to: widths are multiples of it.
         widths: other widths of some layers, `{"fc": {"M": [10, 100]}}`: G, and C and M per group, as in `Layer`.
+        word_widths: at which layers may be asked for beside their own, as `table[layer.with_(bits=bits)]`; no grid has them.
         fill: compute the grids now, or each shape when it is asked for. Large networks have large grids: ResNet-50 has one
             hundred thousand shapes in steps of 8. What is kept in the store is not computed again.
         options, given and the rest: as in `estimate`. There is no fallback: every answer of a table is of its level.
@@ -122,12 +125,17 @@ def cost_table(
     asked = options_of(options, given)
     check_used(asked)
     check_each_alone(asked, "a table of costs")
+    if not isinstance(asked.execution, str):
+        raise InputError(
+            "execution is a mapping of layers, and a table of costs holds equal layers together: give one name for all of them."
+        )
     if asked.fallback == "coarse":
         raise InputError("fallback is 'coarse', and every answer of a cost table is of its level; leave it out.")
     asked = replace(asked, fallback="none")
     network = network_of(network, input_shape=input_shape)
     accelerator = None if accelerator is None else accelerator_of(accelerator)
     check_whole("round_to", round_to)
+    wanted(network, asked.execution)
     axes = _axes(network, round_to)
     for name, changed in (widths or {}).items():
         if stray := set(changed) - set(Axes._fields):
@@ -135,7 +143,7 @@ def cost_table(
         layer = network[name]
         axes[name] = axes[layer.name]._replace(**{w: tuple(sorted(set(sizes))) for w, sizes in changed.items()})
     with opened(store, notify) as (cache, _):
-        plan = plan_for(network, accelerator, asked, cache)
+        plan = plan_for(network, accelerator, asked, cache, word_widths)
     table = CostTable(plan, asked, axes, store, notify)
     if fill:
         table.fill(progress=progress)
@@ -227,7 +235,10 @@ class CostTable:
         for layer in map(self._plan.layer, wanted):
             family, shape = _family(layer), (layer.G, layer.C, layer.M)
             if self.accelerator is not None and layer.bits not in self._plan.chips:
-                raise InputError(f"layer {layer.name!r} has bits={layer.bits}; no layer of {self.network.name} has these.")
+                raise InputError(
+                    f"layer {layer.name!r} has bits={layer.bits}; no layer of {self.network.name} has these, and word_widths "
+                    "does not name them."
+                )
             if shape not in self._known[family]:
                 missing.setdefault((family, shape), layer)
         work = list(missing.items())

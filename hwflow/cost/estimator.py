@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hwflow.cost.assembly import assemble
 from hwflow.cost.backend import CostBackend, Job, backend_of
 from hwflow.cost.chip import Chip
+from hwflow.cost.executed_network import AUTO, run_as, wanted
+from hwflow.cost.execution_choice import cheapest
 from hwflow.cost.levels import MAPPER, mapping_of
 from hwflow.cost.network_choice import choose
 from hwflow.cost.options import CostOptions
@@ -41,6 +43,8 @@ def evaluate(
     notify: Callable[[str], None],
 ) -> list[NetworkCost]:
     """The costs of all pairs, in their order. `notify` is told of every fallback, with all that is known of why."""
+    for network, _ in pairs:
+        wanted(network, options.execution)
     plans = [plan_for(network, accelerator, options, store) for network, accelerator in pairs]
     return carry_out(plans, options, store, progress, notify)
 
@@ -52,9 +56,10 @@ def carry_out(
     progress: Progress | None,
     notify: Callable[[str], None],
 ) -> list[NetworkCost]:
-    """The costs of all plans, in their order."""
-    numbered = dict(enumerate(plans))
-    costs = _costs(numbered, _Run(options, store, progress, notify))
+    """The costs of all plans, in their order, with their layers run as the options say."""
+    run = _Run(options, store, progress, notify)
+    numbered = dict(enumerate(_as_they_run(plan, run) for plan in plans))
+    costs = _costs(numbered, run)
     return [costs[i] for i in numbered]
 
 
@@ -88,7 +93,7 @@ def map_result(cost: LayerCost, chip: Chip) -> MapResult:
     """A row of mid's as the result of a search."""
     from hwflow.cost.mid import MapResult
 
-    return MapResult(mapping_of(cost, chip), cost, bool(cost.proven_optimal), cost.bound)
+    return MapResult(mapping_of(cost, chip), cost, bool(cost.proven_optimal), cost.bound, cost.perfect_bound)
 
 
 def mapped_plan(
@@ -101,10 +106,12 @@ def mapped_plan(
     notify: Callable[[str], None],
 ) -> tuple[Plan, dict[LayerKey, LayerCost] | None]:
     """The plan of a network, and mid's answer for each of its layers (by key) where mid is the mapper."""
-    plan = plan_for(network, accelerator, options, store)
+    run = _Run(options, store, progress, notify)
+    wanted(network, options.execution)
+    plan = _as_they_run(plan_for(network, accelerator, options, store), run)
     if options.mapper != "hwflow":
         return plan, None
-    found = _mappings({0: plan}, _Run(options, store, progress, notify))
+    found = _mappings({0: plan}, run)
     return plan, {key: answer for (_, key), answer in found.items()}
 
 
@@ -119,6 +126,39 @@ class _Run:
     store: Store | None
     progress: Progress | None
     notify: Callable[[str], None]
+    known: dict[str, Any] = field(default_factory=dict)  # by key, what was computed to choose executions
+
+
+# Executions ----------------------------------------------------------------------------------------------------------
+
+
+def _as_they_run(plan: Plan, run: _Run) -> Plan:
+    names = wanted(plan.network, run.options.execution, some=False)
+    if not names:
+        return plan
+    if AUTO in names.values():
+        names = cheapest(plan, names, run.options, functools.partial(_alone_each, plan, run))
+    return replace(plan, network=run_as(plan.network, names))
+
+
+def _alone_each(plan: Plan, run: _Run, layers: Sequence[Layer]) -> list[LayerCost | HwflowError]:
+    """What layers cost, each by itself, at the level that will answer; what was computed is kept for the network."""
+    try:
+        backend = backend_of(run.options.level).ready(run.options)
+    except ToolError:
+        if not _falls_back(run.options):
+            raise
+        backend = backend_of(run.options.fallback).ready(run.options)
+    each = {i: replace(plan, network=Network(layer.name, (layer,))) for i, layer in enumerate(layers)}
+    keys = {i: one.network.layers[0].key for i, one in each.items()}
+    found: dict[_Place, LayerCost | HwflowError] = {}
+    before = None
+    if (judged := backend.judges(run.options)) is not None:
+        found = _answers(each, backend_of(judged).ready(run.options), run, apart=True)
+        before = {place: answer for place, answer in found.items() if isinstance(answer, LayerCost)}
+        each = {i: one for i, one in each.items() if (i, keys[i]) in before}
+    found = {**found, **_answers(each, backend, run, apart=True, before=before)}
+    return [found[i, key] for i, key in keys.items()]
 
 
 # Layers --------------------------------------------------------------------------------------------------------------
@@ -169,7 +209,11 @@ def _answers(
             )
             keys[place] = key, layer
     if tasks:
-        told = pool.run(list(tasks.values()), jobs=run.options.jobs, store=run.store, progress=run.progress)
+        missing = [task for task in tasks.values() if task.key not in run.known]
+        told = {key: run.known[key] for key in tasks if key in run.known}
+        told |= pool.run(missing, jobs=run.options.jobs, store=run.store, progress=run.progress) if missing else {}
+        if run.options.chooses_execution:
+            run.known.update({key: answer for key, answer in told.items() if not isinstance(answer, HwflowError)})
         for place, (key, layer) in keys.items():
             if key in told:  # pieces of a plan that has failed are not begun
                 answers[place] = told[key] if isinstance(told[key], HwflowError) else cost_from_data(told[key], layer)

@@ -16,6 +16,7 @@ from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.store import key_of
+from hwflow.types import Proof
 
 if TYPE_CHECKING:
     from hwflow.timeloop.engine import Engine
@@ -35,6 +36,7 @@ class Coarse:
     needs_chip = False
     maps = False
     external = False
+    fitted = False
 
     @property
     def version(self) -> str:
@@ -85,6 +87,7 @@ class Mid:
     needs_chip = True
     maps = True
     external = False
+    fitted = False
 
     @property
     def version(self) -> str:
@@ -109,8 +112,9 @@ class Mid:
         """The search for one layer."""
         assert chip is not None
         asked = (options.objective, options.effort, options.ragged)
-        key = key_of(self.version, layer.key, chip.identity, chip.table.source, *asked)
-        return MidJob(key, layer, chip.portable, *asked)
+        proof = () if options.proof == "off" else (options.proof, options.gap)
+        key = key_of(self.version, layer.key, chip.identity, chip.table.source, *asked, *proof)
+        return MidJob(key, layer, chip.portable, *asked, *proof)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class MidJob:
     objective: Objective
     effort: int
     ragged: bool
+    proof: Proof = "off"
+    gap: float = 0.0
 
     def cost(self) -> LayerCost:
         """The cost of the best mapping, with what the search proved of it."""
@@ -137,9 +143,11 @@ class MidJob:
             objective=self.objective,
             effort=self.effort,
             ragged=self.ragged,
+            proof=self.proof,
+            gap=self.gap,
             resident=chip.resident,
         )
-        return replace(found.cost, proven_optimal=found.proven_optimal, bound=found.bound)
+        return replace(found.cost, proven_optimal=found.proven_optimal, bound=found.bound, perfect_bound=found.perfect_bound)
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,7 @@ class Fine:
     needs_chip = True
     maps = True
     external = True
+    fitted = False
 
     @property
     def version(self) -> str:

@@ -21,11 +21,12 @@ from hwflow.loopnest.nest import Batch, Keeps, Nest, Verdict
 from hwflow.mapper import padding, search
 from hwflow.mapper.array_utilization import array_utilization
 from hwflow.mapper.bounds import lower_bound
+from hwflow.mapper.proof import proven
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
-from hwflow.types import Objective
+from hwflow.types import Objective, Proof
 
-VERSION = "mid-7"
+VERSION = "mid-8"
 """Changes whenever a number that mid answers can change; part of every cache key."""
 
 
@@ -36,13 +37,15 @@ class MapResult:
     `proven_optimal` says that no mapping within the constraints has a smaller objective; `bound` is a proven lower bound of the
     objective (energy in the table's unit, latency in cycles, EDP in their product), or None where none is known. Both speak of
     the mappings that were searched: ragged ones included (but those of which Timeloop omits more than a hundredth of the
-    energy), or perfect ones only where the search was told so. Bounds for perfect ones only are much closer.
+    energy), or perfect ones only where the search was told so. `perfect_bound` is the same of mappings with perfect factors,
+    where a proof was asked for.
     """
 
     mapping: Mapping
     cost: LayerCost
     proven_optimal: bool
     bound: float | None
+    perfect_bound: float | None = None
 
     def __repr__(self) -> str:
         return f"<MapResult {self._summary()}>"
@@ -79,6 +82,17 @@ def analyse(layer: Layer, accelerator: Accelerator, mapping: Mapping, table: Ene
     return _cost(nest, batch, verdict, mapping, time.perf_counter() - start)
 
 
+def on_chip_cycles(layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable) -> int:
+    """Cycles of a mapping on a chip whose DRAM never makes it wait: the most that compute or a memory on the chip takes.
+
+    Raises:
+        InputError: where the mapping does not belong to the layer or the accelerator.
+    """
+    mapping.check(layer, accelerator)
+    nest = Nest(layer, accelerator, table, tuple(m.keeps for m in reversed(mapping.levels)))
+    return int(nest.evaluate(nest.batch_of(mapping)).level_cycles[:-1].max())
+
+
 def map_layer(
     layer: Layer,
     accelerator: Accelerator,
@@ -88,11 +102,16 @@ def map_layer(
     objective: Objective = "edp",
     effort: int = 1,
     ragged: bool = True,
+    proof: Proof = "off",
+    gap: float = 0.0,
     resident: Sequence[Tensor] = (),
 ) -> MapResult:
     """Search the mappings that the constraints allow for the least `objective`; deterministic.
 
     Without `ragged`, only loops that divide their dimensions are looked at, as in Timeloop's usual map space.
+
+    With a `proof`, mappings with perfect factors are bounded until the bound is within the share `gap` of the best value, or
+    there is no more room (see `hwflow.mapper.proof`); one that is better than what the search found is taken instead.
 
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
     outside that memory may step through it.
@@ -109,9 +128,12 @@ def map_layer(
         found = search.search(nest, constraints, objective=objective, effort=effort)
     if found is None:
         raise NotMappable(_too_small(nest))
+    perfect = None
+    if proof != "off":
+        found, perfect = proven(nest, constraints, objective, found, ragged=ragged, most=proof == "optimal", gap=gap)
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
-    return MapResult(mapping, cost, found.proven_optimal, found.bound)
+    return MapResult(mapping, cost, found.proven_optimal, found.bound, perfect)
 
 
 def least(

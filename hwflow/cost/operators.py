@@ -6,7 +6,8 @@ write, a read) or goes there (a write, a DRAM write). Their cycles are the large
 
 * An element-by-element operator that writes over what the operation before it wrote, and nobody else reads, is *fused*: it is
   applied as the results leave, costs its operations and no traffic, and no time: the vector unit is taken to keep up.
-* A normalisation right behind a convolution or linear layer is *folded* into the weights and costs nothing.
+* A normalisation right behind a convolution or linear layer is *folded* into the weights and costs nothing; also one behind the
+  transform of a Winograd product's results.
 
 How many operations an element takes is this module's own count (`OPERATIONS`): an addition, a multiplication, a comparison or a
 look-up of a function is one. Sizes of tiles play no part: operators stream, a few words at a time.
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 from hwflow.cost.chip import Chip
 from hwflow.cost.residency import Homes, pace
+from hwflow.cost.winograd import OUTPUTS, tile_operations
 from hwflow.errors import InputError
 from hwflow.hardware.components import Memory, VectorUnit
 from hwflow.network import Network, OtherOp
@@ -34,7 +36,7 @@ _RESULT = """
 _MOVES = """
     Cast CastLike Compress Concat DepthToSpace Expand Gather GatherElements GatherND Identity Pad Reshape Flatten Squeeze
     Unsqueeze ScatterElements ScatterND Slice SpaceToDepth Split Tile Transpose Trilu ConstantOfShape OneHot Dropout
-    ReverseSequence MaxUnpool
+    ReverseSequence MaxUnpool Im2Col
 """
 OPERATIONS: dict[str, int] = {
     **dict.fromkeys(_RESULT.split(), 1),
@@ -80,7 +82,8 @@ class Share(NamedTuple):
 
 def priced(op_type: str) -> bool:
     """Whether an operator of this type has a price."""
-    return op_type in OPERATIONS or op_type in _POOLS or op_type in _REDUCTIONS or op_type.startswith("Reduce")
+    known = op_type in OPERATIONS or op_type in _POOLS or op_type in _REDUCTIONS or op_type.startswith("Reduce")
+    return known or tile_operations(op_type) is not None
 
 
 def check_priced(network: Network, accelerator_name: str, unit: VectorUnit | None) -> VectorUnit:
@@ -108,6 +111,9 @@ def operations_of(op: OtherOp, inputs: int) -> int:
 
     Of a pooling whose window is not stated, windows are taken not to overlap; of a sum of several tensors, each adds one.
     """
+    if (transform := tile_operations(op.type)) is not None:
+        operations, elements = transform
+        return operations * (max(op.words_in, op.words_out) // elements)  # tiles overlap, and may reach out of the image
     if op.type in _POOLS:
         window = op.window or max(1, round(op.words_in / max(op.words_out, 1)))
         return op.words_out * (max(window - 1, 1) if "Max" in op.type else window)
@@ -129,7 +135,8 @@ def fusions(graph: Graph, network: Network) -> dict[int, str]:
             before, op = graph.operations[source], network.other[operation.row]
             layer = network.layers[before.row] if before.part == "layers" else None
             name = layer.name if layer else network.other[before.row].name
-            folds = op.type == "BatchNormalization" and layer is not None and layer.type != "matmul"
+            linear = layer.type != "matmul" if layer else network.other[before.row].type.startswith(OUTPUTS)
+            folds = op.type == "BatchNormalization" and linear
             found[step] = f"folded into {name}" if folds else f"fused into {name}"
             if folds:
                 continue  # what follows is fused into the layer, too

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from hwflow.cost import energy_sources
-from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
-from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
+from hwflow.cost.executed_network import AUTO, Asked, checked
+from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, is_number, not_found
+from hwflow.layers import DIRECT
+from hwflow.types import Activations, LevelName, Mapper, Objective, Operators, Proof
 
 Fallback = Literal["mid", "coarse", "none"]
+DEFAULT_GAP = 0.001
+"""The share of the objective by which a mapping may exceed the best one and still count as proven."""
 ENGINES = ("native", "container", "pytimeloop")
 
-USED_BY: dict[str, tuple[Literal["maps", "external"], tuple[Any, ...]]] = {
+USED_BY: dict[str, tuple[Literal["maps", "external", "fitted"], tuple[Any, ...]]] = {
     "dataflow": ("maps", (None,)),
     "objective": ("maps", ("edp",)),
     "effort": ("maps", (1,)),
     "ragged": ("maps", (True,)),
+    "proof": ("maps", ("off",)),
+    "gap": ("maps", (DEFAULT_GAP,)),
     "activations": ("maps", ("dram",)),
     "operators": ("maps", ("mac",)),
     "mapper": ("external", ("hwflow",)),
     "engine": ("external", (None,)),
     "fallback": ("external", ("mid", "none")),
+    "ppa_model": ("fitted", (None,)),
+    "extrapolate": ("fitted", (False,)),
 }
 """For each option which backends look at it (an attribute of `CostBackend`), and the values that ask for nothing. What is not
 listed (energy, jobs) holds at all levels. An engine also runs Accelergy, at any level."""
@@ -33,7 +42,7 @@ class CostOptions:
     """What an estimate is asked for.
 
     Attributes:
-        level: coarse, mid or fine; a name of `hwflow.cost.backend.BACKENDS`.
+        level: coarse, mid, fine or ppa; a name of `hwflow.cost.backend.BACKENDS`.
         dataflow: a name or a YAML file; None takes the accelerator's own.
         objective: what the mapping search minimises.
         energy: auto, recorded, fitted, accelergy or normalized; see `hwflow.cost.energy_sources`.
@@ -43,9 +52,17 @@ class CostOptions:
         fallback: what answers where fine cannot: mid, coarse, or none, which raises. The whole network falls back.
         jobs: layers computed at once; above 1 in worker processes (then call it below `if __name__ == "__main__":`).
         ragged: whether hwflow's search takes mappings whose loops don't divide; the mapper of Timeloop never does.
+        proof: what is proven of every mapping, with perfect factors as the space: `gap` gives the search for a proof some room
+            and says how far it came, `optimal` as much room as there is. A better mapping that turns up is taken.
+        gap: the share of the objective by which a mapping may exceed the best one and still count as proven.
         activations: dram sends every tensor between layers through DRAM; resident lets those stay on the chip that fit and make
             the network's objective less, see `hwflow.cost.network_choice`.
         operators: mac prices layers only; all prices every operator, see `hwflow.cost.operators`.
+        ppa_model: at ppa, the file of the model, which `hwflow ppa fit` writes.
+        extrapolate: at ppa, whether chips and layers beyond the range of the characterisation are answered, too.
+        execution: how layers run: direct, winograd2, winograd4, im2col, vip, or auto, which takes for each layer what makes its
+            own objective least among those with the same results; or names by layer, where `*` stands for all others. See
+            `hwflow.cost.executed_network`.
     """
 
     level: LevelName = "mid"
@@ -58,14 +75,20 @@ class CostOptions:
     fallback: Fallback = "mid"
     jobs: int = 1
     ragged: bool = True
+    proof: Proof = "off"
+    gap: float = DEFAULT_GAP
     activations: Activations = "dram"
     operators: Operators = "mac"
+    ppa_model: str | Path | None = None
+    extrapolate: bool = False
+    execution: Asked = DIRECT
 
     def __post_init__(self) -> None:
         allowed = {
             "objective": get_args(Objective),
             "mapper": get_args(Mapper),
             "fallback": get_args(Fallback),
+            "proof": get_args(Proof),
             "energy": energy_sources.SOURCES,
             "activations": get_args(Activations),
             "operators": get_args(Operators),
@@ -75,20 +98,35 @@ class CostOptions:
                 raise not_found(name, str(getattr(self, name)), choices)
         if self.engine is not None and self.engine not in ENGINES:
             raise not_found("engine", self.engine, ENGINES)
+        object.__setattr__(self, "execution", checked(self.execution))
         check_whole("effort", self.effort, MOST_EFFORT)
         check_whole("jobs", self.jobs, MOST_JOBS)
         if not isinstance(self.ragged, bool):
             raise InputError(f"ragged is {self.ragged!r}; it must be True or False.")
+        if not isinstance(self.extrapolate, bool):
+            raise InputError(f"extrapolate is {self.extrapolate!r}; it must be True or False.")
+        if not is_number(self.gap) or not 0 <= self.gap < 1:
+            raise InputError(f"gap is {self.gap!r}; it must be a share of at least 0 and below 1, such as {DEFAULT_GAP}.")
         if self.mapper == "timeloop" and self.activations == "resident":
             raise InputError(
                 "activations is 'resident' beside mapper 'timeloop': what stays on the chip is chosen with hwflow's mapper "
                 "only; leave one of the two out."
+            )
+        if self.activations == "resident" and self.chooses_execution:
+            raise InputError(
+                "execution is 'auto' beside activations 'resident': what an execution costs then depends on what stays on the "
+                "chip meanwhile, and only one of the two can be chosen. Name executions, or leave activations at 'dram'."
             )
 
     @property
     def whole_network(self) -> bool:
         """Whether layers are not priced each by itself."""
         return self.activations != "dram" or self.operators != "mac"
+
+    @property
+    def chooses_execution(self) -> bool:
+        """Whether an execution of some layer is chosen by its cost."""
+        return AUTO in ((self.execution,) if isinstance(self.execution, str) else self.execution.values())
 
 
 class SharedArguments(TypedDict, total=False):
@@ -102,8 +140,13 @@ class SharedArguments(TypedDict, total=False):
     fallback: Fallback
     jobs: int
     ragged: bool
+    proof: Proof
+    gap: float
     activations: Activations
     operators: Operators
+    ppa_model: str | Path | None
+    extrapolate: bool
+    execution: Asked
 
 
 class CostArguments(SharedArguments, total=False):
@@ -142,6 +185,7 @@ def check_each_alone(options: CostOptions, what: str) -> None:
 
 
 __all__ = [
+    "DEFAULT_GAP",
     "ENGINES",
     "USED_BY",
     "CostArguments",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hwflow.cost import energy_sources
@@ -41,8 +41,17 @@ class Plan:
         return layer if self.accelerator is None else self.accelerator.typed(layer)
 
 
-def plan_for(network: Network, accelerator: Accelerator | None, options: CostOptions, store: Store | None) -> Plan:
+def plan_for(
+    network: Network,
+    accelerator: Accelerator | None,
+    options: CostOptions,
+    store: Store | None,
+    word_widths: Iterable[Bits] = (),
+) -> Plan:
     """What the layers of a network are computed on: word widths, the dataflow's constraints, energies.
+
+    Args:
+        word_widths: at which layers may be costed beside their own.
 
     Raises:
         InputError: where the level needs an accelerator and there is none, or dataflow or energies do not fit it.
@@ -59,6 +68,9 @@ def plan_for(network: Network, accelerator: Accelerator | None, options: CostOpt
     for layer in map(accelerator.typed, network):
         if layer.bits not in sized:
             sized[layer.bits] = accelerator.serving(layer)
+    for bits in word_widths:
+        if bits not in sized:
+            sized[bits] = accelerator.with_bits(bits)
     tables = energy_sources.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
     chips = {}
     for bits, chip in sized.items():

@@ -13,7 +13,7 @@ from hwflow.results import LayerCost, LevelName
 from hwflow.store import key_of
 from hwflow.types import EnergyUnit, Tensor
 
-FORM = 2
+FORM = 3
 """Of a kept cost; raised with every change of `LayerCost`'s fields, so that those of another form are computed again."""
 
 _Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -84,6 +84,7 @@ class _Cost(_Form):
     note: str
     proven_optimal: StrictBool | None
     bound: _Amount | None
+    perfect_bound: _Amount | None
 
 
 class _Part(_Form):

@@ -20,12 +20,18 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _above_zero(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0:
+        raise ValueError("it must be above 0")
+    return _number(value)
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
 Positive = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**40)]
-PositiveFloat = Annotated[float, BeforeValidator(_number), Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, BeforeValidator(_above_zero), Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 

@@ -38,3 +38,7 @@ class LayerFacts:
         """
         tiles = tile_tables(nest, sound=sound, padded=padded)
         return cls(nest, tiles, level_tiles(nest, constraints, tiles, padded), transfer_prices(nest))
+
+    def spread_above(self, k: int) -> bool:
+        """Whether there are fan-outs above level k."""
+        return any(level.spatial is not None for level in self.levels[k + 1 :])

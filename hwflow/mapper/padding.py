@@ -26,7 +26,8 @@ from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper.array_utilization import ArrayUtilization, array_utilization, passes
 from hwflow.mapper.bounds import OMITTED, even_cycles, lower_bound, streaming_cycles
-from hwflow.mapper.search import Found, glance, narrow, scores, value
+from hwflow.mapper.objective import Found, scores, value
+from hwflow.mapper.search import glance, narrow
 from hwflow.mapper.search import search as perfect_search
 from hwflow.mapper.tile_lattice import divisors, together
 from hwflow.types import Objective
@@ -56,7 +57,7 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
         padded = _paddings(nest, array, objective, perfect, effort)
         return _best(nest, constraints, objective, effort, padded, limit) if padded else None
 
-    asked = functools.partial(perfect_search, nest, constraints, objective=objective, effort=effort, proof=False)
+    asked = functools.partial(perfect_search, nest, constraints, objective=objective, effort=effort, prove_more=False)
     best: Judged | None = None
     if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
         best = ragged(None)

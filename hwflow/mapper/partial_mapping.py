@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwflow.arrays import Bools, Floats, Ints, Places
+from hwflow.loopnest.nest import OUTPUTS
 from hwflow.mapper.layer_facts import LayerFacts
 
 _SAME = 2  # partial mappings of one tile that a full beam keeps first
@@ -83,37 +84,70 @@ def begin_transfers(facts: LayerFacts, state: Partial, k: int) -> Partial:
     return state._replace(words=words, waits=waits, since=since)
 
 
-def keep_best(facts: LayerFacts, state: Partial, k: int, width: int) -> tuple[Places, float]:
-    """Which partial mappings with loops up to level k to keep, and the best score that is left out."""
+def keep_best(facts: LayerFacts, state: Partial, k: int, width: int, *, energy_only: bool = False) -> tuple[Places, float]:
+    """Which partial mappings with loops up to level k to keep, and the best score that is left out.
+
+    Args:
+        energy_only: whether nothing but energy counts, and no level leaks; used by sound scores.
+    """
     tiles, prices = facts.tiles, facts.prices
-    memory = [
-        state.place,
-        state.waits[prices.begun[k]],
-        state.cast[prices.shared[k]],
-        state.parallel[prices.fans[k]],
-    ]
+    if tiles.sound and tiles.slides:  # bounds on the words of a window say nothing of which mapping moves more of them
+        return fitting(state, np.arange(state.size), tiles.lattice.origin[state.place], width)
+    memory = [state.place, state.waits[prices.begun[k]]]
+    amounts = state.words
+    if tiles.sound:
+        amounts, cast = _unsettled(facts, state, k, slice(0, 1) if energy_only else slice(None))
+        memory.append(cast[prices.shared[k]])
+    else:
+        memory.append(state.cast[prices.shared[k]])
+    if not energy_only:
+        memory.append(state.parallel[prices.fans[k]])
     if tiles.slides:
         memory.append(np.where(state.waits[prices.of[tiles.windowed]], tiles.sides[:, state.since], 0.0))
-    return select(state, memory, tiles.lattice.origin[state.place], width)
+    return select(state, memory, amounts, tiles.lattice.origin[state.place], width)
 
 
-def select(state: Partial, memory: list[npt.NDArray[Any]], layer: Places, width: int) -> tuple[Places, float]:
+def _unsettled(facts: LayerFacts, state: Partial, k: int, resources: slice) -> tuple[Floats, Floats]:
+    """What partial mappings with loops up to level k have spent and can still spend: the costs of settled transfers, all of
+    whose fan-outs and stationary loops are fixed, together with the words of the others, [amount, mapping]; and how many
+    instances share each word of these, [transfer, mapping].
+
+    First writes of partial sums, which cost no read, are the same for mappings whose outputs are shared alike.
+    """
+    prices = facts.prices
+    inside = np.array([transfer.high <= k for transfer in prices.transfers])[:, None] & ~state.waits
+    spent = np.where(inside, state.words, 0.0)
+    low, high = prices.low[resources], prices.high[resources]
+    cost = np.einsum("rp,pn->rn", low, spent) + np.einsum("rp,pn->rn", high, spent / state.cast)
+    sums = np.array([transfer.tensor == OUTPUTS for transfer in prices.transfers])[:, None]
+    return np.concatenate([cost, np.where(inside, 0.0, state.words)]), np.where(inside & ~sums, 0.0, state.cast)
+
+
+def select(state: Partial, memory: list[npt.NDArray[Any]], amounts: Floats, layer: Places, width: int) -> tuple[Places, float]:
     """The `width` best partial mappings, and the best score that was left out.
 
     A partial mapping is dominated, and dropped without loss, if another one with the same possible completions has moved no
-    more words of any tensor. If too many remain, the best two of every tile are kept first, because loose bounds are loose
-    for whole tiles; padded layers get equal shares of the width.
+    more words of any tensor, or spent no more.
 
     Args:
-        memory: what determines the possible completions beside the words, arrays [..., mapping].
+        memory: what determines the possible completions beside the amounts, arrays [..., mapping].
+        amounts: what no completion can undo, [amount, mapping].
         layer: index of the layer that is mapped, [mapping].
     """
     future = hashed(memory)
     place, ranked = ranks(future, state.score)
     leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
     beaten = np.zeros(state.size, dtype=np.bool_)
-    beaten[ranked] = (state.words[:, leader] <= state.words[:, ranked] * (1 + 1e-12)).all(axis=0) & (leader != ranked)
-    index = (~beaten).nonzero()[0]
+    beaten[ranked] = (amounts[:, leader] <= amounts[:, ranked] * (1 + 1e-12)).all(axis=0) & (leader != ranked)
+    return fitting(state, (~beaten).nonzero()[0], layer, width)
+
+
+def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[Places, float]:
+    """The `width` best of the partial mappings at `index`, and the best score that was left out.
+
+    If there are too many, the best two of every tile are kept first, because loose bounds are loose for whole tiles; padded
+    layers get equal shares of the width.
+    """
     index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf

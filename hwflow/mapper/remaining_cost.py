@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS
 from hwflow.mapper.layer_facts import LayerFacts
 from hwflow.mapper.partial_mapping import Partial
+from hwflow.mapper.sharing import handed, sharing
 from hwflow.mapper.tile_lattice import least_of_multiples
 
 
@@ -35,17 +37,33 @@ class RemainingCost:
         objective: energy, latency or edp.
         growth: the largest factor by which the fan-outs above a level can increase parallelism around a tile, [level][tile].
         later: for each level a lower bound on the cost of the transfers that begin there or above, [resource, tile].
+        sharing, handed: for each level what the fan-outs above it can spare, as `hwflow.mapper.sharing` has them.
     """
 
     facts: LayerFacts
     objective: str
     growth: tuple[Floats, ...]
     later: tuple[Floats, ...]
+    sharing: tuple[Floats, ...]
+    handed: tuple[Floats, ...]
 
     @classmethod
     def of(cls, facts: LayerFacts, objective: str) -> RemainingCost:
         """The bounds for one layer."""
-        return cls(facts, objective, _growth(facts), _later(facts))
+        return cls(
+            facts,
+            objective,
+            _growth(facts),
+            _later(facts),
+            sharing(facts),
+            tuple(handed(facts, k) for k in range(len(facts.levels))),
+        )
+
+    @property
+    def energy_only(self) -> bool:
+        """Whether sound scores depend on energy alone: nothing leaks for longer where a mapping takes more cycles."""
+        alike, others = self.facts.prices.leaks[-1]
+        return self.facts.tiles.sound and self.objective == "energy" and not alike and not others
 
     def opened(self, k: int, places: Places) -> Floats:
         """Lower bounds on the cost of the transfers that begin at level k or above around some of its tiles, by the tensor that
@@ -56,12 +74,12 @@ class RemainingCost:
             opened[:, which] += begun
         return opened
 
-    def uses(self, state: Partial, k: int) -> tuple[Floats, list[Waiting]]:
+    def uses(self, state: Partial, k: int, way: int = 0) -> tuple[Floats, list[Waiting]]:
         """Costs per resource of the transfers that began below level k: the finished ones, [resource, mapping], less the elided
-        first writes, and the waiting ones."""
+        first writes, and the waiting ones. `way`: how the fan-outs above share words, an index of `sharing[k]`."""
         tiles, prices = self.facts.tiles, self.facts.prices
-        cast = state.cast * prices.future[k]
-        asked = state.words / cast
+        cast = state.cast * self.sharing[k][way]
+        asked = np.maximum(state.words - self.handed[k], 0.0) / cast
         waits = state.waits
         words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
         sums = prices.of[OUTPUTS]
@@ -102,18 +120,20 @@ class RemainingCost:
 
     def partial_score(self, state: Partial, k: int) -> Floats:
         """A lower bound on the objective of completions, [mapping]; loops below boundary k are fixed, level k has none yet."""
-        closed, waiting = self.uses(state, k)
-        later = self.later[k].take(state.place, axis=1)
-        total = np.maximum(self.settled(state, closed, waiting) + later, later)
-        return self.objective_of(total, state.parallel, k, self.growth[k][state.place])
+        later, growth = self.later[k].take(state.place, axis=1), self.growth[k][state.place]
+        scores = []
+        for way in range(len(self.sharing[k])):
+            total = np.maximum(self.settled(state, *self.uses(state, k, way), k) + later, later)
+            scores.append(self.objective_of(total, state.parallel, k, growth))
+        return np.asarray(functools.reduce(np.minimum, scores))
 
-    def settled(self, state: Partial, closed: Floats, waiting: list[Waiting]) -> Floats:
+    def settled(self, state: Partial, closed: Floats, waiting: list[Waiting], k: int) -> Floats:
         """Lower bounds on the cost of the transfers begun so far, for any later stationary tensor, [resource, mapping]."""
-        tiles = self.facts.tiles
+        tiles, spread = self.facts.tiles, self.facts.spread_above(k)
         total, saved = closed.copy(), np.zeros_like(closed)
         for t in {w.tensor for w in waiting}:
             costs = [
-                w.cost if w.row < 0 else w.cost * tiles.least_halo(state.since[w.row], state.place)
+                w.cost if w.row < 0 else w.cost * tiles.least_halo(state.since[w.row], state.place, spread=spread)
                 for w in waiting
                 if w.tensor == t
             ]
@@ -201,15 +221,17 @@ def begun_at(facts: LayerFacts, k: int, places: Places) -> tuple[Places, Floats]
     moving = np.zeros((len(which), len(places)))  # if another tensor is stationary
     saved = np.zeros((len(TENSORS), *moving.shape))
     copies = math.prod(level.fanout for level in facts.nest.levels[k + 1 :])
-    inside = tiles.macs / tiles.span[places]
+    inside, spared = tiles.macs / tiles.span[places], handed(facts, k)
     for p in begun:
         t = prices.transfers[p].tensor
         words = tiles.volume[t, places] * inside
         if t == tiles.windowed:
-            words = words * tiles.least_halo(places, places)
+            words = words * tiles.least_halo(places, places, spread=facts.spread_above(k))
         fans = prices.future[0, p, 0]
-        price = (prices.low[which, p] + prices.high[which, p] / fans)[:, None]
+        price, spare = (prices.low[which, p] + prices.high[which, p] / fans)[:, None], spared[p] / fans * prices.high[which, p]
         moved, stays = words * price, (words * tiles.alone[t, places]) * price
+        if spare.any():
+            moved, stays = (np.maximum(cost - spare[:, None], 0.0) for cost in (moved, stays))
         if t == OUTPUTS:
             spared = (copies * (prices.spared_low[which, p] + prices.spared_high[which, p] / fans))[:, None]
             spared = spared * tiles.final[places]

@@ -10,18 +10,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from hwflow.arrays import Floats, Ints
+from hwflow.arrays import Ints
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
-from hwflow.loopnest.nest import OUTPUTS, Batch, Nest, Verdict
+from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper.beam import Beam, Explored
 from hwflow.mapper.bounds import lower_bound, operands_travel
+from hwflow.mapper.objective import Found, scores, value
 from hwflow.mapper.partial_mapping import Partial, concatenate, hashed, ranks
+from hwflow.mapper.proof import Room, prove
 from hwflow.types import Objective
 
 _WIDTH = 3000  # partial mappings kept per stage and unit of effort
@@ -32,17 +34,8 @@ _SPARE = 4  # tilings of all padded layers together, as a multiple of this, befo
 _FINAL = 24  # tilings that become mappings, a unit of effort
 _MOST = 24_000  # partial mappings kept at any effort: bounds memory use
 _CHUNK = 32768  # mappings evaluated per call: bounds memory use at any effort
+_LEAVES = 1 << 16  # mappings that a proof analyses exactly
 _LINKED = 1  # mappings whose link transfers are compared, per unit of effort: they rarely decide
-
-
-@dataclass(frozen=True)
-class Found:
-    """The best mapping, as a batch of one, with its exact verdict and what is proven about it."""
-
-    batch: Batch
-    verdict: Verdict
-    proven_optimal: bool
-    bound: float
 
 
 class Glance(NamedTuple):
@@ -72,7 +65,7 @@ def search(
     *,
     objective: Objective,
     effort: int = 1,
-    proof: bool = True,
+    prove_more: bool = True,
     limit: float = math.inf,
     first: Glance | None = None,
 ) -> Found | None:
@@ -89,7 +82,7 @@ def search(
     each in every order of loops that keeps their tensor still, and the exact analysis decides between these: 28 words.
 
     Args:
-        proof: with effort above 1, spend time on a tighter bound, which holds for perfect factors only.
+        prove_more: with effort above 1, spend time on a tighter bound, which holds for perfect factors only.
         first: a glance to continue from.
     """
     best: tuple[Batch, Verdict] | None = None
@@ -111,8 +104,11 @@ def search(
     if best is None:
         return None
     bound = lower_bound(nest, constraints, objective)
-    if effort > 1 and proof:
-        bound = max(bound, _proof(nest, constraints, objective, score, min(_WIDTH * effort, _MOST)))
+    if effort > 1 and prove_more:
+        proof = prove(nest, constraints, objective, score, Room(min(_WIDTH * effort, _MOST), _LEAVES))
+        if proof.better is not None:
+            best, score = proof.better, value(proof.better[1], objective)
+        bound = max(bound, proof.bound)
     return Found(*best, score <= bound * (1 + 2e-9), min(bound, score))
 
 
@@ -147,22 +143,6 @@ def _judged(
     if operands_travel(nest) or (not hasty and _linkable(beam, batch)):
         batch, verdict = _best(nest, batch, objective, 1, with_links=True)
     return (batch.take(np.arange(1)), verdict.take(np.arange(1))) if batch.size else None
-
-
-def _proof(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, value: float, width: int) -> float:
-    """A lower bound for all tilings, as tight as a beam of this width can prove: at most `value`, minus rounding.
-
-    Branch and bound: all partial mappings whose bound is below `value` are extended, under scores that are sound for Timeloop's
-    finer rules; the lowest score among those that the beam must drop is the bound.
-    """
-    beam = Beam.of(nest, constraints, objective, sound=True)
-    tiles = beam.facts.tiles
-    if tiles.windowed == OUTPUTS or operands_travel(nest) or not tiles.lattice.complete:
-        # Not bounded here: elided first writes of overlapping partial sums, links between MACs, tiles outside a coarse lattice.
-        return 0.0
-    cut = value * (1 - 1e-9)
-    found = beam.explore(width, 1, cut)
-    return min(cut, found.dropped, float(beam.score(found.tilings).min()) if found.tilings.size else math.inf)
 
 
 def _wider(beam: Beam, narrowly: Explored, first: Partial, effort: int, limit: float) -> Partial:
@@ -249,20 +229,6 @@ def _canonical(order: Ints, bounds: Ints, forced: tuple[int, ...]) -> Ints:
 def _number(orders: Ints) -> Ints:
     """A number that identifies each order, [..., p, mapping], as [..., mapping]."""
     return np.asarray(np.tensordot(len(DIMS) ** np.arange(len(DIMS)), orders, (0, -2)))
-
-
-def value(verdict: Verdict, objective: Objective) -> float:
-    """The objective of one mapping."""
-    return float(scores(verdict, objective)[0][0])
-
-
-def scores(verdict: Verdict, objective: Objective) -> tuple[Floats, Floats]:
-    """The objective and a tie-breaker between equal values."""
-    if objective == "energy":
-        return verdict.energy, verdict.cycles
-    if objective == "latency":
-        return verdict.cycles, verdict.energy
-    return verdict.energy * verdict.cycles, verdict.energy
 
 
 def _best(nest: Nest, batch: Batch, objective: Objective, count: int, *, with_links: bool = False) -> tuple[Batch, Verdict]:

@@ -54,7 +54,9 @@ class SpatialLoops:
             rows, columns = rows[fits], columns[fits]
             if math.isfinite(cut) and k and not tiles.sound:  # most exceed the cut even if the whole fan-out shared every word
                 over, reached = self.spread[columns], block.place[rows] + steps[columns]
-                least = cost.settled(block, *cost.uses(block, k - 1)).take(rows, axis=1) + cost.later[k].take(reached, axis=1)
+                least = cost.settled(block, *cost.uses(block, k - 1), k - 1).take(rows, axis=1) + cost.later[k].take(
+                    reached, axis=1
+                )
                 growth = tiles.span[over] * cost.growth[k][reached]
                 some = (cost.objective_of(least, block.parallel, k - 1, growth, rows) < cut).nonzero()[0]
                 rows, columns = rows[some], columns[some]
@@ -65,7 +67,7 @@ class SpatialLoops:
             if len(ranked) > width * SLACK:
                 dropped = min(dropped, float(new.score[ranked[width * SLACK]]))
             new = new.take(ranked[: width * SLACK])
-            index, lost = keep_best(self._facts, new, k, width)
+            index, lost = keep_best(self._facts, new, k, width, energy_only=cost.energy_only)
             dropped = min(dropped, lost)
             new, over = new.take(index).remember(block)
             new.history[1, k] = over + tiles.lattice.origin[new.place]
@@ -73,7 +75,7 @@ class SpatialLoops:
         if len(kept) == 1:
             return kept[0], dropped
         new = concatenate(kept)
-        index, lost = keep_best(self._facts, new, k, width)
+        index, lost = keep_best(self._facts, new, k, width, energy_only=cost.energy_only)
         return new.take(index), min(dropped, lost)
 
     def _wider(self, old: Partial, over: Places) -> Partial:

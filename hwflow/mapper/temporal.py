@@ -49,15 +49,15 @@ class _Stage:
     """Terms of the scores of jumps: arrays [..., mapping of `state`] and [..., tile of `room`].
 
     Attributes:
-        closed, waiting: costs of the mappings' transfers, as `RemainingCost.uses` gives them.
+        closed, waiting: costs of the mappings' transfers, as `RemainingCost.uses` gives them, for each way to share words.
         halos: the smallest share of each waiting transfer's tile that is renewed.
         fresh: costs of the transfers that begin at this level or above, by stationary tensor; `cheapest`: their minimum.
         growth: how much parallelism the fan-outs above can add.
     """
 
     state: Partial
-    closed: Floats
-    waiting: list[Waiting]
+    closed: tuple[Floats, ...]
+    waiting: tuple[list[Waiting], ...]
     halos: dict[int, Floats]
     room: Places
     fresh: Floats
@@ -104,34 +104,41 @@ class TemporalLoops:
             found = _joined([found, self._jumps(stage, rows + begin, columns, min(cut, worst))])
             if worst < cut:
                 dropped = min(dropped, worst)
+            if len(found.scores) > 2 * most and self._tiles.sound:  # a proof drops nothing that need not be
+                found = found.at(self._undominated_jumps(state, found))
             if len(found.scores) > 2 * most:
                 ranked = np.argpartition(found.scores, most)
                 worst = float(found.scores[ranked[most]])
                 dropped, found = min(dropped, worst), found.at(ranked[:most])
             begin += step
             step = max(1, min(4 * step, step * _SCORED // max(1, len(rows)), _LOOKED // len(stage.room)))
+        if len(found.scores) > most and self._tiles.sound:
+            found = found.at(self._undominated_jumps(state, found))
         ranked = np.argsort(found.scores, kind="stable")
         if len(ranked) > most:
             dropped = min(dropped, float(found.scores[ranked[most]]))
         found = found.at(ranked[:most])
         grown = self._jumped(state.bare().take(found.rows), found)
-        index, lost = keep_best(self._facts, grown, self.k, width)
+        index, lost = keep_best(self._facts, grown, self.k, width, energy_only=self.cost.energy_only)
         grown, over = grown.take(index).remember(state)
         grown.history[0, self.k], grown.history[2, self.k] = over + self._tiles.lattice.origin[grown.place], found.stays[index]
         return grown, min(dropped, lost)
 
     def _stage(self, state: Partial, cut: float) -> _Stage:
         cost, k = self.cost, self.k
-        closed, waiting = cost.uses(state, k)
+        closed, waiting = zip(*(cost.uses(state, k, way) for way in range(len(cost.sharing[k]))), strict=True)
         room = self._candidates(state)
         fresh = cost.opened(k, room)
         if math.isfinite(cut):  # leave out tiles that exceed the cut from every partial mapping
-            alone = closed.min(axis=1)[:, None] + fresh.min(axis=0)
+            alone = np.min(closed, axis=(0, 2))[:, None] + fresh.min(axis=0)
             best = state.parallel.max(axis=1, keepdims=True)
             best[:k] = state.parallel[:k].min(axis=1, keepdims=True)
             some = (cost.objective_of(alone, best, k, cost.growth[k][state.place].max()) < cut).nonzero()[0]
             room, fresh = room[some], fresh.take(some, axis=2)
-        halos = {w.row: self._tiles.least_halo(state.since[w.row], state.place) for w in waiting if w.row >= 0}
+        spread = self._facts.spread_above(k)
+        halos = {
+            w.row: self._tiles.least_halo(state.since[w.row], state.place, spread=spread) for w in waiting[0] if w.row >= 0
+        }
         return _Stage(state, closed, waiting, halos, room, fresh, fresh.min(axis=0), cost.growth[k][room])
 
     # Which tiles are worth a jump ------------------------------------------------------------------------------------
@@ -189,33 +196,39 @@ class TemporalLoops:
 
     def _jumps(self, stage: _Stage, rows: Places, columns: Places, cut: float) -> _Jumps:
         """The legal jumps whose scores are below `cut`."""
-        k, state, room = self.k, stage.state, stage.room
+        state, room = stage.state, stage.room
         loops = room[columns] - (state.place - self._tiles.lattice.origin[state.place])[rows]
         results = []
         for t in range(len(TENSORS)):
             of = self._level.order.useful[t][loops].nonzero()[0]
             row, column, over = rows[of], columns[of], loops[of]
             if len(of) > _MANY:  # most exceed the cut even if no bandwidth limits them
-                energy = self._totals(stage, t, row, column, over, slice(0, 1))
-                some = (self.cost.objective_of(energy, state.parallel, k, stage.growth[column], row) < cut).nonzero()[0]
+                some = (self._scores(stage, t, row, column, over, slice(0, 1)) < cut).nonzero()[0]
                 row, column, over = row[some], column[some], over[some]
-            total = self._totals(stage, t, row, column, over, slice(None))
-            scores = self.cost.objective_of(total, state.parallel, k, stage.growth[column], row)
+            scores = self._scores(stage, t, row, column, over, slice(None))
             good = (scores < cut).nonzero()[0]
             results.append(_Jumps(scores[good], row[good], room[column[good]], np.full(len(good), t)))
         return _joined(results)
 
-    def _totals(self, stage: _Stage, t: int, row: Places, column: Places, over: Places, which: slice) -> Floats:
+    def _scores(self, stage: _Stage, t: int, row: Places, column: Places, over: Places, which: slice) -> Floats:
+        """Lower bounds on the objective of jumps with tensor t stationary, as far as some resources limit it, [jump]."""
+        least = []
+        for way in range(len(stage.closed)):
+            total = self._totals(stage, way, t, row, column, over, which)
+            least.append(self.cost.objective_of(total, stage.state.parallel, self.k, stage.growth[column], row))
+        return np.asarray(functools.reduce(np.minimum, least))
+
+    def _totals(self, stage: _Stage, way: int, t: int, row: Places, column: Places, over: Places, which: slice) -> Floats:
         """Costs of jumps with tensor t stationary, for some resources, [resource, jump]; `over`: the bounds of their loops."""
         state, order, tiles = stage.state, self._level.order, self._tiles
         still = order.still[t][over]  # no loop is relevant to tensor t: its transfers keep waiting
         trivial, share = tiles.span[over] == 1, order.share[t][over]
-        total = stage.closed[which].take(row, axis=1) + stage.cheapest[which].take(column, axis=1)
+        total = stage.closed[way][which].take(row, axis=1) + stage.cheapest[which].take(column, axis=1)
         # while t waits, the next loops keep either t stationary, with what begins here, or another tensor
         again = still.nonzero()[0]
         onward = tiles.alone[t][state.place][row[again]] - share[again]
         better = stage.fresh[t][which].take(column[again], axis=1) - stage.cheapest[which].take(column[again], axis=1)
-        for w in stage.waiting:
+        for w in stage.waiting[way]:
             cost = w.cost[which].take(row, axis=1)
             if w.row >= 0:
                 now = self._moved(state.since[w.row], state.place, over, t, row)
@@ -244,15 +257,21 @@ class TemporalLoops:
             self._facts, old._replace(place=jumps.tiles, score=jumps.scores, words=words, waits=waits), self.k
         )
 
+    def _undominated_jumps(self, state: Partial, jumps: _Jumps) -> Places:
+        """Those that no other jump matches."""
+        grown = self._jumped(state.bare().take(jumps.rows), jumps)
+        index, _ = keep_best(self._facts, grown, self.k, grown.size, energy_only=self.cost.energy_only)
+        return index
+
     def _moved(self, since: Places, place: Places, loops: Places, stays: Ints | int, rows: Places | slice) -> Floats:
         """The smallest share of the tile `since` that the level's loops renew with tensor `stays` stationary, [..., jump].
 
         `rows`: the mapping of each jump.
         """
-        least = np.ones((*since.shape[:-1], len(loops)))
+        least, spread = np.ones((*since.shape[:-1], len(loops))), self._facts.spread_above(self.k)
         for s, (slide, leads) in enumerate(zip(self._tiles.slides, self._tiles.leads, strict=True)):
             if np.any(leads[stays]):
                 part = self._tiles.overlap(slide, since, place)[..., rows]
-                share = self._tiles.renewed(slide, part, place[rows], loops)
+                share = self._tiles.renewed(s, part, place[rows], loops, spread=spread)
                 least = np.where(leads[stays] & self._level.order.first[s][loops], np.minimum(least, share), least)
         return least

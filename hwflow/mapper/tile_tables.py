@@ -65,6 +65,9 @@ class TileTables:
         sides: the length of a window along its axis, [window, tile].
         skips: for some dimensions the tiles whose multiples along the dimension can cost more, [tile].
         leads: which tensor can be stationary while a slide's loop is the innermost, [slide, tensor].
+        undoes: around which tiles a loop can move a window back to where it was, [window, tile]; `continues`: around which a
+            loop of the slide's other dimension can move the window as the slide's own does, [slide, tile]; `foreign`: which
+            loops move the tensor otherwise than along the window, [window, tile].
     """
 
     lattice: Lattice
@@ -85,31 +88,61 @@ class TileTables:
     sides: Floats
     skips: Mapping[int, Bools]
     leads: Bools
+    undoes: Bools
+    continues: Bools
+    foreign: Bools
 
     def overlap(self, slide: Slide, since: Places, place: Places) -> Floats:
         """The share of the tile `since` that one step of the loop around the tile `place` renews, [..., mapping]."""
         side = self.sides[slide.window][since]
         return np.asarray(1 - np.maximum(side - slide.step * self.extents[slide.dim][place], 0) / side)
 
-    def renewed(self, slide: Slide, part: Floats, place: Places, loops: Places) -> Floats:
-        """The average share renewed over all steps of the `loops` around the tile `place`, where each step renews `part`.
+    def renewed(self, s: int, part: Floats, place: Places, loops: Places, *, spread: bool) -> Floats:
+        """The average share renewed over all steps of the `loops` around the tile `place`, where each step of the slide's loop,
+        the innermost that moves the window, renews `part`.
 
-        Timeloop remembers only the last two tiles, so a loop of the window's other dimension that undoes a motion costs
-        nothing. Then only the first loop's own steps count, at least every second one; sound scores allow for this.
+        Sound scores allow for all that further loops can do, whatever their order. Let N be the number of steps in all. Each
+        loop of bound c outside turns a total of T tiles into c T - (c - 1)(1 - x), where its own steps renew the share x: 1,
+        unless they move the window exactly as the innermost loop does (`part`) or back to where it was (nothing). So the total
+        is at least N part + (1 - part) N / W, where W is the product of the bounds of the loops that can move the window like
+        the innermost one, unless a loop undoes a motion; then at least the innermost loop's own steps count. (hwflow's own.)
+
+        Args:
+            s: which slide.
+            spread: whether fan-outs above the loops can follow, so that later motions are not known.
         """
-        bound = self.extents[slide.dim][loops]
-        if self.sound:
-            undone = np.where(self.extents[slide.other][place] < self.sizes[slide.other], 0.5, 1.0)
-            return np.where(bound > 1, part * undone, 1.0)
-        return np.asarray(part + (1 - part) / bound)
+        slide, bound = self.slides[s], self.extents[self.slides[s].dim][loops]
+        if not self.sound:
+            return np.asarray(part + (1 - part) / bound)
+        alone = self.extents[slide.other][place] == self.sizes[slide.other]
+        undone = ~alone if spread else self.undoes[slide.window][place]
+        other = np.where(self.continues[s][place], self.extents[slide.other][loops], 1.0)
+        left = self.lattice.rest[place]
+        further = self.extents[slide.dim][left] * np.where(self.continues[s][place], self.extents[slide.other][left], 1.0)
+        alike = np.where(self.foreign[slide.window][loops], bound * other, further)
+        share = np.where(undone, part * (1 - 1 / bound), part + (1 - part) / alike)
+        return np.where(bound > 1, share, 1.0)
 
-    def least_halo(self, since: Places, place: Places) -> Floats:
+    def least_halo(self, since: Places, place: Places, *, spread: bool) -> Floats:
         """The smallest share of a window's tile that a step of any loop not yet fixed renews, [..., mapping]."""
         least = np.ones(since.shape)
-        for slide in self.slides:
-            share = self.renewed(slide, self.overlap(slide, since, place), place, self.lattice.rest[place])
+        for s, slide in enumerate(self.slides):
+            part = self.overlap(slide, since, place)
+            if self.sound:
+                share = self._least_renewed(s, part, place, spread=spread)
+            else:
+                share = self.renewed(s, part, place, self.lattice.rest[place], spread=spread)
             least = np.minimum(least, share)
         return least
+
+    def _least_renewed(self, s: int, part: Floats, place: Places, *, spread: bool) -> Floats:
+        """The same as `renewed`, for loops of any bounds."""
+        slide, left = self.slides[s], self.lattice.rest[place]
+        bound = self.extents[slide.dim][left]
+        undone = self.extents[slide.other][left] > 1 if spread else self.undoes[slide.window][place]
+        alike = bound * np.where(self.continues[s][place], self.extents[slide.other][left], 1.0)
+        share = np.where(undone, part / 2, part + (1 - part) / alike)
+        return np.where(bound > 1, share, 1.0)
 
     def order(self, innermost: tuple[int, ...]) -> Order:
         """What the loop orders can achieve at a level with these innermost loops."""
@@ -186,7 +219,56 @@ def tile_tables(nest: Nest, *, sound: bool, padded: Sequence[tuple[int, ...]] = 
         sides=sides,
         skips=skips,
         leads=leads,
+        **_motions(lattice, extents, relevant, windowed, overlapping, slides),
     )
+
+
+def _motions(
+    lattice: Lattice,
+    extents: Mapping[int, Floats],
+    relevant: Bools,
+    windowed: int,
+    windows: Sequence[Window],
+    slides: Sequence[Slide],
+) -> dict[str, Bools]:
+    """`undoes`, `continues` and `foreign`.
+
+    Loops of dimensions d and e move a window by d's step times the extent of d inside the loop, and likewise e's. When a loop
+    steps, the loops inside return to their first iterations. With extents x and y of the tile, X and Y inside the loop, and
+    steps a and b of d and e, the window moves by a X - a (X - x) - b (Y - y) = a x - b (Y - y) when d's loop steps, and by
+    b y - a (X - x) when e's does. It is back where it was where this is zero, and moves as d's innermost loop does, by a x,
+    where d's loop has none of e's inside, or b y = a X.
+    """
+    undoes = np.zeros((len(windows), lattice.size), dtype=np.bool_)
+    foreign = np.zeros_like(undoes)
+    continues = np.zeros((len(slides), lattice.size), dtype=np.bool_)
+    if not windows:
+        return {"undoes": undoes, "continues": continues, "foreign": foreign}
+    whole = {d: _whole(lattice, extent) for d, extent in extents.items()}
+
+    def reached(d: int, quotient: Floats) -> Bools:
+        """Whether loops of d can make this its extent."""
+        x = extents[d]
+        return np.asarray((quotient > x) & (quotient % x == 0) & (whole[d] % np.maximum(quotient, 1) == 0))
+
+    for w, window in enumerate(windows):
+        (d, e), (a, b) = window.dims, window.steps
+        undoes[w] = reached(e, extents[e] + a * extents[d] / b) | reached(d, extents[d] + b * extents[e] / a)
+        for other in extents:
+            if relevant[windowed, other] and other not in window.dims:
+                foreign[w] |= extents[other] > 1
+    for s, slide in enumerate(slides):
+        far = next(b for d, b in zip(windows[slide.window].dims, windows[slide.window].steps, strict=True) if d == slide.other)
+        continues[s] = reached(slide.dim, far * extents[slide.other] / slide.step)
+    return {"undoes": undoes, "continues": continues, "foreign": foreign}
+
+
+def _whole(lattice: Lattice, extent: Floats) -> Floats:
+    """The extent of the whole layer along a dimension, for each tile of its part of the lattice."""
+    result = np.empty_like(extent)
+    for start, stop, _ in lattice.parts:
+        result[start:stop] = extent[stop - 1]
+    return result
 
 
 def _windows(nest: Nest, windowed: int) -> tuple[Window, ...]:

@@ -139,6 +139,7 @@ _OUTSIDE = {
     "torchvision::nms": "NonMaxSuppression",
     "torchvision::roi_align": "RoiAlign",
     "torchvision::roi_pool": "MaxRoiPool",
+    **{f"hwflow::{name}": name for name in ("WinogradInput2", "WinogradInput4", "WinogradOutput2", "WinogradOutput4")},
 }
 _RECURRENT = re.compile(r"(^|_)(lstm|gru|rnn)(_|$)|^quantized_(lstm|gru|rnn)")
 _PRODUCT = re.compile(

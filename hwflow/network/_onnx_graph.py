@@ -30,6 +30,7 @@ from hwflow.network._onnx_parameters import Constants
 from hwflow.network._onnx_rows import ROWS, einsum_result
 from hwflow.network._onnx_stored import sparse, stored
 from hwflow.network._onnx_values import Items, Tensor, Value, constant, elements, known, of_type
+from hwflow.network._onnx_widths import Widths
 from hwflow.network.graph import Graph, GraphBuilder, Made
 from hwflow.network.network import OtherOp
 
@@ -49,6 +50,7 @@ class Execution:
         self.rows: list[tuple[Node, Layer | OtherOp]] = []
         self.constants = Constants()
         self.flow = GraphBuilder()
+        self._widths = Widths()
         self.path = path
         self.unread: dict[str, str] = {}
         self._functions = functions.by_key(model)
@@ -129,6 +131,7 @@ class Execution:
             try:
                 node.outputs = self._executed(node, scope, opsets, prefix)
                 node.outputs = self.constants.derived(node, prefix)
+                self._widths.note(node)
                 self._record(node)
             except ImportFailed:
                 raise
@@ -221,7 +224,7 @@ class Execution:
                 f"it runs a subgraph with node {node.name!r} ({node.op}), and how often that runs depends on data, so its "
                 "multiply-accumulates cannot be counted. Export the model without control flow"
             )
-        found = rows[node.op](node)
+        found = [self._widths.sized(node, row) if isinstance(row, Layer) else row for row in rows[node.op](node)]
         self.rows.extend((node, row) for row in found)
         self._connect(node, found, named)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer
 from hwflow.network.graph import Graph, GraphBuilder, Made
-from hwflow.network.network import OtherOp
+from hwflow.network.network import Network, OtherOp
 
 INPUT = "input"
 """The network's own input, as entries name it."""
@@ -72,6 +72,33 @@ def _connected(layers: Sequence[Layer], other: Sequence[OtherOp], asked: Sequenc
     return flow.graph([made[INPUT]], [place for name, place in made.items() if name not in read and name != INPUT])
 
 
+def inputs_of(network: Network) -> tuple[list[list[str]], list[list[str]]] | None:
+    """What each layer and each operator reads, such that `stated_graph` gives a network's graph again; None where names cannot
+    say it: several inputs, an order of execution that a list does not have, tensors that no entry makes.
+
+    The size of the network's input is that of the first layer's kernel positions in a list, padding included.
+    """
+    graph = network.graph
+    if graph is None or len(graph.inputs) != 1:
+        return None
+    made = {graph.inputs[0]: INPUT}
+    reads: dict[str, list[list[str]]] = {"layers": [[] for _ in network.layers], "other": [[] for _ in network.other]}
+    rows: dict[str, Sequence[Layer | OtherOp]] = {"layers": network.layers, "other": network.other}
+    for operation in graph.operations:
+        if not all(tensor in made for tensor in operation.reads):
+            return None
+        reads[operation.part][operation.row] = list(dict.fromkeys(made[tensor] for tensor in operation.reads))
+        made |= dict.fromkeys(operation.writes, rows[operation.part][operation.row].name)
+    try:
+        again = stated_graph(network.layers, reads["layers"], network.other, reads["other"])
+    except InputError:  # a name that stands twice, an operator without inputs
+        return None
+    if again is None or (again.operations, again.inputs, again.outputs) != (graph.operations, graph.inputs, graph.outputs):
+        return None
+    same = (n == m for place, (n, m) in enumerate(zip(again.words, graph.words, strict=True)) if place not in graph.inputs)
+    return (reads["layers"], reads["other"]) if all(same) else None
+
+
 def _stuck(
     layers: Sequence[Layer], other: Sequence[OtherOp], asked: Sequence[Sequence[str]], at: dict[str, int], made: dict[str, int]
 ) -> str:
@@ -86,4 +113,4 @@ def _stuck(
     )
 
 
-__all__ = ["INPUT", "stated_graph"]
+__all__ = ["INPUT", "inputs_of", "stated_graph"]

@@ -83,7 +83,6 @@ def module_of(spec: str, named_in: NamedIn | None = None) -> nn.Module:
         ImportFailed: where the callable fails or returns something else.
         MissingDependency: where torch is not installed.
     """
-    module_name, _, attribute = spec.partition(":")
     if named_in is not None:
         named_in.check(spec)
     needed("torch", f"the model {spec}")
@@ -91,27 +90,51 @@ def module_of(spec: str, named_in: NamedIn | None = None) -> nn.Module:
 
     try:
         with _current_folder(importable=named_in is None):
-            found: Any = importlib.import_module(module_name)
-            for part in attribute.split("."):
-                if not hasattr(found, part):
-                    raise not_found(f"name in {module_name}", attribute, [n for n in vars(found) if not n.startswith("_")])
-                found = getattr(found, part)
+            found = _named(spec)
             if named_in is not None and not isinstance(found, nn.Module):
                 _check_home(spec, found, named_in)
             model = found if isinstance(found, nn.Module) else found()
     except HwflowError:
         raise
     except Exception as error:
-        where = "importable from the current folder or installed"
-        if named_in is not None:
-            where = "installed, or on PYTHONPATH: a file does not make the current folder importable"
-        raise ImportFailed(
-            f"{spec} failed: {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}. The module must be "
-            f"{where}, and the callable must need no arguments."
-        ) from error
+        raise _failed(spec, named_in, error) from error
     if not isinstance(model, nn.Module):
         raise ImportFailed(f"{spec} returned {type(model).__name__}; it must return a torch.nn.Module.")
     return model
+
+
+def check_name(spec: str, named_in: NamedIn | None = None) -> None:
+    """Refuse a name that there is not, without calling what it names; arguments and errors as of `module_of`."""
+    if named_in is not None:
+        named_in.check(spec)
+    needed("torch", f"the model {spec}")
+    try:
+        with _current_folder(importable=named_in is None):
+            _named(spec)
+    except HwflowError:
+        raise
+    except Exception as error:
+        raise _failed(spec, named_in, error) from error
+
+
+def _named(spec: str) -> Any:
+    module_name, _, attribute = spec.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise not_found(f"name in {module_name}", attribute, [n for n in vars(found) if not n.startswith("_")])
+        found = getattr(found, part)
+    return found
+
+
+def _failed(spec: str, named_in: NamedIn | None, error: Exception) -> ImportFailed:
+    where = "importable from the current folder or installed"
+    if named_in is not None:
+        where = "installed, or on PYTHONPATH: a file does not make the current folder importable"
+    return ImportFailed(
+        f"{spec} failed: {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}. The module must be "
+        f"{where}, and the callable must need no arguments."
+    )
 
 
 def _check_home(spec: str, found: object, named_in: NamedIn) -> None:
@@ -137,4 +160,4 @@ def _current_folder(*, importable: bool) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-__all__ = ["NamedIn", "is_callable", "module_of"]
+__all__ = ["NamedIn", "check_name", "is_callable", "module_of"]

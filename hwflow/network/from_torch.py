@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -22,6 +22,11 @@ from hwflow.network._parameters import Origin
 from hwflow.network._recorder import OutsideReads, Recorder
 from hwflow.network._rows import shown
 from hwflow.network.network import Network
+
+Rows: TypeAlias = Callable[[Network], Network]
+"""The rows of a network as they run, from those that its modules have."""
+
+_ROWS = "_hwflow_rows"  # a plain attribute, so that copies of the network keep it
 
 Example: TypeAlias = "tuple[int, ...] | torch.Tensor"
 
@@ -64,6 +69,22 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
             "there is nothing to cost."
         )
     return recorder.network(label)
+
+
+def imported(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
+    """`trace`, and, of a compressed network that knows how its rows run, these: see `record_rows`."""
+    network = trace(model, input_shape, name=name)
+    rows: Rows | None = getattr(unwrapped(model), _ROWS, None)
+    return network if rows is None else rows(network)
+
+
+def record_rows(model: nn.Module, rows: Rows | None) -> None:
+    """Have a network carry how its rows run, which its modules do not tell: word widths, matrix products instead of
+    convolutions. None has it forget that."""
+    if rows is not None:
+        setattr(model, _ROWS, rows)
+    elif hasattr(model, _ROWS):
+        delattr(model, _ROWS)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -236,4 +257,4 @@ def _first_line(error: Exception) -> str:
     return line if line.endswith(".") else f"{line}."
 
 
-__all__ = ["Example", "examples_of", "filled", "trace", "unwrapped"]
+__all__ = ["Example", "Rows", "examples_of", "filled", "imported", "record_rows", "trace", "unwrapped"]

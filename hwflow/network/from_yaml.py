@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError
 from hwflow.errors import InputError, listed
 from hwflow.files import read_yaml, write_text
 from hwflow.layers import Bits, Layer
-from hwflow.network._stated_graph import stated_graph
+from hwflow.network._stated_graph import inputs_of, stated_graph
 from hwflow.network.graph import Graph, Operation, Part
 from hwflow.network.network import Network, OtherOp
 from hwflow.validation import Strict
@@ -126,6 +126,9 @@ def read(path: str | Path) -> Network:
 def write(network: Network, path: str | Path) -> None:
     """Saves a network as a layer list that `read` gives back equal; the file is replaced whole or not at all.
 
+    What entries read is written where the list would not be taken for a chain. Where names cannot say it, a comment says that
+    the data flow is missing.
+
     Raises:
         HwflowError: where the file cannot be written.
     """
@@ -134,6 +137,13 @@ def write(network: Network, path: str | Path) -> None:
     if network.other:
         content["other"] = [_without_zero(_without_zero(op._asdict(), "params"), "window") for op in network.other]
     lines = [f"name: {_flow(network.name)}"]
+    if network.graph is not None and _chain(network.layers, network.other) is None:
+        if (inputs := inputs_of(network)) is None:
+            lines.append("# The data flow is not in this list: names of entries cannot say which of them reads what.")
+        else:
+            for entries, read in zip((content["layers"], content.get("other", [])), inputs, strict=True):
+                for entry, names in zip(entries, read, strict=True):
+                    entry["inputs"] = names
     for section in ("layers", "other"):
         if section in content:
             lines += [f"{section}:", *(f"  - {_flow(entry)}" for entry in content[section])]

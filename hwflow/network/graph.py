@@ -11,7 +11,7 @@ runtimes let it (memory planning of ONNX Runtime and TensorFlow Lite), so a grap
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -19,10 +19,11 @@ from typing import Literal, NamedTuple
 from hwflow.layers import Bits
 
 _NAMES = """
-    Abs Acos Acosh Add And Asin Asinh Atan Atanh BatchNormalization BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike
-    Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN
-    LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid
-    Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh BatchNormalization BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast
+    CastLike Ceil Celu Clip Cos Cosh DequantizeLinear Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual
+    HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu
+    Pow QuantizeLinear Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan
+    Tanh ThresholdedRelu Where Xor
 """
 _ELEMENTWISE = frozenset(_NAMES.split())
 """ONNX's names of operators whose results depend on the elements at the same place only, as normalisation's at inference do."""
@@ -45,6 +46,21 @@ class Made(NamedTuple):
     part: Part
     type: str
     words: int
+
+
+class Reading(NamedTuple):
+    """Which layers, rows of `Network.layers`, read what of one another.
+
+    Attributes:
+        values: for each row the numbers of the values that it reads; two rows with one number read the same one.
+        readers: for each row the next rows that read its result: as it is or, where none does, what other operators (an
+            addition, a normalisation, a pooling) make of it.
+        given: rows whose result, or what other operators make of it, the network returns, or nobody reads.
+    """
+
+    values: Mapping[int, tuple[int, ...]]
+    readers: Mapping[int, tuple[int, ...]]
+    given: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,45 @@ class Graph:
             for place in range(start, min(last.get(tensor, -1), len(self.operations) - 1) + 1):
                 held[place].append(tensor)
         return tuple(map(tuple, held))
+
+    @cached_property
+    def reading(self) -> Reading:
+        """Which layers read what of one another."""
+        made: dict[int, int] = {tensor: number for number, tensor in enumerate(self.inputs)}  # the value that a tensor holds
+        count = len(self.inputs)
+        read: dict[int, list[int]] = {}
+        by: dict[int, list[int]] = {}
+        passed: dict[int, list[int]] = {}
+        written: dict[int, int] = {}
+        for operation in self.operations:
+            values = [made[tensor] for tensor in operation.reads if tensor in made]
+            for tensor in operation.writes:
+                made[tensor] = count
+                count += 1
+            results = [made[tensor] for tensor in operation.writes]
+            if operation.part == "layers":
+                read.setdefault(operation.row, []).extend(values)
+                for value in values:
+                    by.setdefault(value, []).append(operation.row)
+                written.update(dict.fromkeys([operation.row], results[0]) if results else {})
+            else:
+                for value in values:
+                    passed.setdefault(value, []).extend(results)
+        given = {made[tensor] for tensor in self.outputs if tensor in made}
+
+        def readers(value: int) -> tuple[set[int], bool]:
+            outside = value in given
+            if value in by:
+                return set(by[value]), outside
+            found = [readers(result) for result in passed.get(value, ())]
+            return set().union(*(rows for rows, _ in found)), outside or any(out for _, out in found)
+
+        first = {row: readers(value) for row, value in written.items()}
+        return Reading(
+            {row: tuple(values) for row, values in read.items()},
+            {row: tuple(sorted(rows)) for row, (rows, _) in first.items()},
+            frozenset(row for row, (rows, outside) in first.items() if outside or not rows),
+        )
 
     def widths(self, bits: Sequence[Bits]) -> tuple[int, ...]:
         """Bits of a word of each tensor, from the word widths of the rows of `Network.layers`.
@@ -172,4 +227,4 @@ class GraphBuilder:
         return Graph(tuple(self._words[t] for t in places), made, placed(given), tuple(sorted(placed(results))))
 
 
-__all__ = ["Graph", "GraphBuilder", "Made", "Operation", "Part"]
+__all__ = ["Graph", "GraphBuilder", "Made", "Operation", "Part", "Reading"]

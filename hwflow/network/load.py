@@ -12,7 +12,7 @@ from hwflow.layers import Layer
 from hwflow.network import model_zoo
 from hwflow.network._inputs import inputs_of
 from hwflow.network._rows import checked_batch
-from hwflow.network.callables import NamedIn, is_callable, module_of
+from hwflow.network.callables import NamedIn, check_name, is_callable, module_of
 from hwflow.network.network import Network
 
 if TYPE_CHECKING:
@@ -68,9 +68,8 @@ def load(
         network = Network.from_timeloop(spec) if problem else Network.from_yaml(spec)
         return network if batch is None else batched(network, batch)
     if is_callable(spec):
-        if named_in is not None:
-            named_in.check(spec)
         if input_shape is None:
+            check_name(spec, named_in)  # a name that there is not is what to say first
             raise InputError(f"{spec} needs the shape of its input, batch first: --input 1x3x224x224 (input_shape=).")
         return Network.from_torch(module_of(spec, named_in), input_shape, name=spec.partition(":")[2])
     raise not_found("network", spec, model_zoo.NAMES, _FORMS)

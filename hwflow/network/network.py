@@ -156,8 +156,11 @@ class Network:
 
     @classmethod
     def from_torch(cls, model: torch.nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
-        """Trace any `nn.Module` on its inputs: one shape, batch included, or several; see `hwflow.network.from_torch`."""
-        network: Network = _importer("from_torch").trace(model, input_shape, name=name)
+        """Trace any `nn.Module` on its inputs: one shape, batch included, or several; see `hwflow.network.from_torch`.
+
+        The rows of a network that `hwflow.load_compressed` read have the word widths, and run as, the run's folder says.
+        """
+        network: Network = _importer("from_torch").imported(model, input_shape, name=name)
         return network
 
     @classmethod

@@ -28,6 +28,9 @@ from hwflow.compression.method import Compressed, Decision, Execution, Method, T
 from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
 from hwflow.compression.policies.options import PolicyOptions  # noqa: E402
 from hwflow.compression.policies.policy_run import train_policy  # noqa: E402
+from hwflow.compression.quantization.integer_network import integer_network  # noqa: E402
+from hwflow.compression.quantization.options import QuantizationSettings  # noqa: E402
+from hwflow.compression.quantization.packed_codes import read_codes  # noqa: E402
 from hwflow.compression.registry import METHODS  # noqa: E402
 from hwflow.compression.result import PruneResult, load_compressed, load_pruned  # noqa: E402
 from hwflow.compression.run import prune  # noqa: E402
@@ -57,16 +60,19 @@ __all__ = [
     "ProxySettings",
     "PruneResult",
     "PruningEnv",
+    "QuantizationSettings",
     "Settings",
     "Task",
     "compress",
     "compress_many",
     "find_groups",
+    "integer_network",
     "load_compressed",
     "load_pruned",
     "prune",
     "prune_model",
     "rank_channels",
+    "read_codes",
     "rebuild",
     "reconstruct",
     "train_policy",

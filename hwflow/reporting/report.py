@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwflow.errors import InputError
 from hwflow.files import write_text
@@ -18,9 +18,8 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        source: what `hwflow prune -o`, `hwflow compress -o` or `hwflow sweep -o` wrote (a folder), or `hwflow estimate` or
-        `hwflow compare` with
-            `--format json -o` (a file).
+        source: the folder that `hwflow prune`, `compress`, `levels`, `sweep` or `ppa fronts` wrote with `-o`, or the file of
+            `hwflow estimate`, `compare` or `manage` with `--format json -o`.
         output: the file; by default `report.html` in the folder, or the file's name with `.html`.
         static: a folder for the figures as PNG and SVG files, too.
 
@@ -55,6 +54,21 @@ def write_costs(configurations: Sequence[Configuration], output: str | Path) -> 
     return file
 
 
+def write_trace(content: Mapping[str, Any], output: str | Path) -> Path:
+    """Write the report of a trace, from what `hwflow.dynamic.simulation.Simulation.to_dict` gives.
+
+    Raises:
+        MissingDependency: where plotly is not installed.
+        HwflowError: where the file cannot be written.
+    """
+    from hwflow.reporting.dynamic import trace_report
+    from hwflow.reporting.dynamic.trace_records import TraceRecord
+
+    file = Path(output)
+    write_text(file, trace_report.page(TraceRecord.model_validate(content)).html())
+    return file
+
+
 def costs_page(configurations: Sequence[Configuration]) -> Page:
     """The page of one estimate or of a comparison."""
     from hwflow.reporting.estimates import comparison_report, estimate_report
@@ -66,18 +80,37 @@ def costs_page(configurations: Sequence[Configuration]) -> Page:
 
 def _page(source: Path) -> Page:
     if source.is_file():
+        if source.suffix.lower() in (".yaml", ".yml"):
+            raise InputError(
+                f"{source} is a description, and a report is made of results: of a folder that 'hwflow prune', 'compress' or "
+                "'sweep' wrote, or of a file of 'hwflow estimate|compare --format json'. Where it is a sweep file, run "
+                f"'hwflow sweep {source} -o DIR' first."
+            )
+        from hwflow.reporting.dynamic import trace_report
+        from hwflow.reporting.dynamic.trace_records import is_trace, read_trace
         from hwflow.reporting.estimates.configuration import read_configurations
 
+        if is_trace(source):
+            return trace_report.page(read_trace(source))
+
         return costs_page(read_configurations(source))
+    from hwflow.reporting.coexploration import fronts_report
+    from hwflow.reporting.coexploration.designs import is_fronts, read_designs
     from hwflow.reporting.compression import contest_report
     from hwflow.reporting.compression.contest_records import is_contest, read_contest
+    from hwflow.reporting.dynamic import level_report
+    from hwflow.reporting.dynamic.level_records import is_levels, read_levels
     from hwflow.reporting.pruning import pruning_report
     from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.reporting.sweeps import sweep_report
     from hwflow.reporting.sweeps.sweep_folder import is_sweep, read_sweep
 
+    if is_levels(source):
+        return level_report.page(read_levels(source))
     if is_contest(source):
         return contest_report.page(read_contest(source))
+    if is_fronts(source):
+        return fronts_report.page(read_designs(source))
     if is_sweep(source):
         return sweep_report.page(read_sweep(source))
     return pruning_report.page(read_run(source))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from hwflow.cost.executed_network import AUTO, run_as, wanted
 from hwflow.errors import InputError
 from hwflow.layers import Layer
 from hwflow.network import Network, model_zoo
@@ -115,6 +116,8 @@ def cases_of(description: Description, file: Path, allow_import: Sequence[str] =
                 if times > 1:
                     raise InputError(f"networks: {times} of them are called {name!r}; results are told apart by the name.")
             whole = description.options().whole_network
+            if description.execution != AUTO:
+                networks = [run_as(one, wanted(one, description.execution)) for one in networks]
             cases += [Case(network.with_bits(*bits) if bits else network, bits, whole) for network in networks]
     for (name, batch, _), times in Counter((case.network.name, case.batch, case.bits) for case in cases).items():
         if times > 1:
@@ -146,12 +149,10 @@ def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:
 
 
 def _pruned(folder: Path, allow_import: Sequence[str], batch: int | None) -> Network:
-    from hwflow.compression.folder import plan_from_file, read_origin
-    from hwflow.compression.registry import method_named
+    from hwflow.compression.folder import read_origin
     from hwflow.pruning import load_pruned
 
     origin = read_origin(folder)
     shape = (batch or 1, *origin.input_shape)
     pruned = load_pruned(folder, allow_import=allow_import)
-    network = Network.from_torch(pruned, shape, name=f"{origin.network} pruned in {folder.name}")
-    return method_named(origin.settings.method).costed(network, plan_from_file(folder))
+    return Network.from_torch(pruned, shape, name=f"{origin.network} pruned in {folder.name}")

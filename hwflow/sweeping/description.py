@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from hwflow.cost.backend import BACKENDS
-from hwflow.cost.options import CostOptions
+from hwflow.cost.executed_network import AUTO, checked
+from hwflow.cost.options import DEFAULT_GAP, CostOptions
 from hwflow.errors import MOST_EFFORT, InputError, is_number, not_found, shown
 from hwflow.files import read_yaml
 from hwflow.hardware.components import Positive
 from hwflow.hardware.pe_types import PeTypeName
+from hwflow.layers import DIRECT
 from hwflow.metrics import OBJECTIVES
 from hwflow.validation import Strict, explain
 
@@ -160,7 +162,7 @@ class Sample(_Checked):
 
 class Description(_Checked):
     """A sweep file (reference/files.md in the documentation). None in `dataflows`, `batch` and `bits` means the own value of
-    the chip or network."""
+    the chip or network. `ppa_model` is a file, named relative to the sweep file."""
 
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
     plans: Annotated[tuple[str, ...], _Listed] = ()
@@ -175,8 +177,14 @@ class Description(_Checked):
     mapper: str = "hwflow"
     engine: str | None = None
     effort: Annotated[Positive, Field(le=MOST_EFFORT)] = 1
+    ragged: bool = True
+    proof: str = "off"
+    gap: float = DEFAULT_GAP
     activations: str = "dram"
     operators: str = "mac"
+    ppa_model: Annotated[str, Field(min_length=1)] | None = None
+    extrapolate: bool = False
+    execution: str | dict[str, str] = DIRECT
 
     @model_validator(mode="after")
     def _check(self) -> Description:
@@ -187,11 +195,14 @@ class Description(_Checked):
         return self
 
     def options(self, jobs: int = 1) -> CostOptions:
-        """What every point is asked for, but its level and dataflow.
+        """What every point is asked for, but its level and dataflow. Executions that are named are those of the networks; one
+        that is chosen is chosen at each point.
 
         Raises:
             InputError: naming the option whose value is not allowed.
         """
+        if not isinstance(named := checked(self.execution), str) and AUTO in named.values():
+            raise InputError("execution is auto for some layers; in a sweep, one execution is chosen for all layers or none.")
         CostOptions(jobs=jobs)  # an argument, not a field of the file: it is named first
         return CostOptions(
             objective=self.objective,  # type: ignore[arg-type]
@@ -199,8 +210,14 @@ class Description(_Checked):
             mapper=self.mapper,  # type: ignore[arg-type]
             engine=self.engine,
             effort=self.effort,
+            ragged=self.ragged,
+            proof=self.proof,  # type: ignore[arg-type]
+            gap=self.gap,
             activations=self.activations,  # type: ignore[arg-type]
             operators=self.operators,  # type: ignore[arg-type]
+            ppa_model=self.ppa_model,
+            extrapolate=self.extrapolate,
+            execution=self.execution if self.execution == AUTO else DIRECT,
             fallback="none",
         )
 
@@ -218,6 +235,8 @@ def load_description(path: str | Path) -> Description:
         found = Description.model_validate(content)
     except ValidationError as error:
         raise InputError(explain(error, content, str(path))) from None
+    if found.ppa_model is not None:
+        found = found.model_copy(update={"ppa_model": str(Path(path).parent / found.ppa_model)})
     try:
         found.options()
     except InputError as error:

@@ -161,7 +161,7 @@ def run(
     points = asked.sample.points
     grows = asked.sample.method == "random" and points is not None and points < (count(space) or math.inf)
     with (
-        record_files.opened(place, file, _header(space, cases), checker, grows=grows) as records,
+        record_files.opened(place, file, _header(space, cases, asked), checker, grows=grows) as records,
         shown(progress, file.name) as bar,
     ):
         if records.damaged:
@@ -278,20 +278,35 @@ def _unlike(space: Space) -> list[str]:
     return list(found)
 
 
-def _header(space: Space, cases: Sequence[Case]) -> dict[str, Any]:
+def _header(space: Space, cases: Sequence[Case], asked: Description) -> dict[str, Any]:
     """What the names of the file stand for: a folder is continued only where they still mean the same."""
     from hwflow.hardware.dataflow import load_dataflow
 
     networks = {case.title: case.content for case in cases}
     flows = {f for entry in space.entries for f in (*space.dataflows, entry.base.dataflow) if f}
+    fitted = {name for name, backend in BACKENDS.items() if backend.fitted}
     return {
         "format": record_files.FORMAT,
-        "versions": {name: backend.version for name, backend in BACKENDS.items() if not backend.external},
+        "versions": {
+            name: backend.version
+            for name, backend in BACKENDS.items()
+            if not backend.external and (name in asked.levels or name not in fitted)
+        },
+        **({"content of ppa_model": _model_content(asked)} if fitted & set(asked.levels) else {}),
         "content of networks": networks,
         "layers of networks": {case.title: case.rows.to_data() for case in cases},
         "content of accelerators": {entry.name: _content(entry.base, cases) for entry in space.entries},
         "content of dataflows": {name: load_dataflow(name).model_dump(mode="json")["rules"] for name in sorted(flows)},
     }
+
+
+def _model_content(asked: Description) -> str:
+    """Refused here, before any point is costed, where no model can be read."""
+    from hwflow.ppa.model_file import read_model
+
+    if asked.ppa_model is None:
+        raise InputError("levels names ppa, which needs a model: name the file that 'hwflow ppa fit' wrote as ppa_model.")
+    return read_model(asked.ppa_model).identity
 
 
 def _content(accelerator: Accelerator, cases: Sequence[Case]) -> str:

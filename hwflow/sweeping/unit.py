@@ -22,6 +22,8 @@ from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
 from hwflow.store import Store
 
+ON_CHIP = "on_chip_cycles"
+
 _LEFT = ("layer", "accesses", "utilized_instances", "mapping", "proven_optimal", "bound")
 _KEPT = tuple(f.name for f in fields(LayerCost) if f.name not in _LEFT)
 
@@ -34,6 +36,8 @@ class Unit:
         widths: a layer of each word width of the network, whose energies must all be in one unit.
         keep: whether answers are looked for, and kept, in the store of whoever costs them.
         network: where layers depend on one another the whole of it; the last of `layers` then stands for its other operators.
+        on_chip: whether rows also say, as `ON_CHIP`, what cycles the mapping takes where DRAM never makes it wait; at levels
+            with mappings only.
     """
 
     accelerator: Accelerator
@@ -42,6 +46,7 @@ class Unit:
     options: CostOptions
     keep: bool
     network: Network | None = None
+    on_chip: bool = False
 
     @property
     def instant(self) -> bool:
@@ -119,7 +124,16 @@ class _Work:
     def costs(self, layers: tuple[Layer, ...]) -> tuple[Costed, ...]:
         """All of them; the first that fails is an error."""
         cost = self._cost(Network("sweep", layers))
+        if self.unit.on_chip:
+            return tuple(_costed(row, cost, {ON_CHIP: self._on_chip(row)}) for row in cost.rows)
         return tuple(_costed(row, cost) for row in cost.rows)
+
+    def _on_chip(self, row: LayerCost) -> int:
+        from hwflow.cost.levels import mapping_of
+        from hwflow.cost.mid import on_chip_cycles
+
+        chip, layer = self.plan.chip(row.layer), self.plan.layer(row.layer)
+        return on_chip_cycles(layer, chip.accelerator, mapping_of(row, chip), chip.table)
 
     def whole(self, network: Network) -> tuple[Costed, ...]:
         """The layers of a network as they run in it, and the sum of its other operators."""
@@ -158,8 +172,8 @@ class _Work:
             return failure(error)
 
 
-def _costed(row: LayerCost, cost: NetworkCost) -> Costed:
-    return Costed({name: getattr(row, name) for name in _KEPT}, cost.area_um2)
+def _costed(row: LayerCost, cost: NetworkCost, more: Mapping[str, int] | None = None) -> Costed:
+    return Costed({**{name: getattr(row, name) for name in _KEPT}, **(more or {})}, cost.area_um2)
 
 
 @functools.cache

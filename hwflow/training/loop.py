@@ -20,9 +20,9 @@ from hwflow.training import checkpoint as files
 from hwflow.training.hooks import Batch, Distillation, TrainingHook, identity_of
 from hwflow.training.optimizer import make_optimizer
 from hwflow.training.recipe import Recipe, autocast, differences, reproducible
-from hwflow.training.score import Score, check_output, cross_entropy, first_output, placed, score
+from hwflow.training.score import Score, channels_last, check_output, cross_entropy, first_output, placed, score
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change of what a recipe gives: a checkpoint of another version is not continued."""
 
 Progress = Callable[[int, int, str], None]
@@ -119,7 +119,12 @@ def fit(
                 f"patience is {used.patience}, but {type(hook).__name__} changes which weights are zero until the end: an "
                 "earlier epoch is another network, not a better one. Leave patience out."
             )
-    with placed(model, used.device), reproducible(), torch.random.fork_rng(range(torch.cuda.device_count())):
+    with (
+        placed(model, used.device),
+        channels_last(model),
+        reproducible(),
+        torch.random.fork_rng(range(torch.cuda.device_count())),
+    ):
         run = _Run(model, train, held, used, task, hooks, checkpoint, progress)
         run.resume()
         resumed = len(run.epochs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -49,24 +49,50 @@ def score(
     if not len(samples):
         raise InputError("there are no samples to judge the network by.")
     used = Recipe(device=device, precision=precision).resolved()
-    counts, loss, counted = torch.zeros(0), 0.0, 0
+    batches = samples.batches(batch_size, device=used.device)
+    return score_batches(model, batches, samples.source.classes, task=task, device=used.device, precision=used.precision)
+
+
+def score_batches(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    classes: int,
+    *,
+    task: Task = "classification",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    by_batch: bool = False,
+) -> Score:
+    """As `score`, on batches of images (n, C, H, W), normalised, and labels, at least one.
+
+    Args:
+        by_batch: batch normalisation takes the statistics of the batch at hand, and leaves its own as they are.
+
+    Raises:
+        InputError: where the network's output does not fit the labels.
+    """
+    used = Recipe(device=device, precision=precision).resolved()
+    counts, loss, counted, samples = torch.zeros(0), 0.0, 0, 0
+    normalised = normalised_by_batch(model) if by_batch else contextlib.nullcontext()
     with placed(model, used.device), modes_kept(model), torch.inference_mode():
         model.eval()
-        for images, labels in samples.batches(batch_size, device=used.device):
-            with autocast(used.device, used.precision):
-                logits = first_output(model(images)).float()
-            check_output(logits, labels, samples.source.classes, task)
-            found = _confusions(logits.argmax(1), labels, logits.shape[1])
-            counts = found if not len(counts) else counts + found
-            counted += int(found.sum())
-            loss += float(cross_entropy(logits, labels, reduction="sum"))
+        with normalised:
+            for images, labels in ((i.to(used.device), j.to(used.device)) for i, j in batches):
+                with autocast(used.device, used.precision):
+                    logits = first_output(model(images)).float()
+                check_output(logits, labels, classes, task)
+                found = _confusions(logits.argmax(1), labels, logits.shape[1])
+                counts = found if not len(counts) else counts + found
+                samples += len(images)
+                counted += int(found.sum())
+                loss += float(cross_entropy(logits, labels, reduction="sum"))
     right = counts.diagonal().double()
     if task == "classification":
-        accuracy = float(right.sum() / len(samples))
+        accuracy = float(right.sum() / samples)
     else:
         union = counts.sum(0) + counts.sum(1) - right
         accuracy = float((right[union > 0] / union[union > 0]).mean()) if counted else 0.0
-    return Score(accuracy, loss / max(counted, 1), len(samples))
+    return Score(accuracy, loss / max(counted, 1), samples)
 
 
 def reestimate_batchnorm(
@@ -88,7 +114,7 @@ def reestimate_batchnorm(
     Raises:
         InputError: where there are fewer than two samples.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = [norm for norm in _norms(model) if norm.track_running_stats]
     if not norms:
         return
     if len(samples) < 2:
@@ -114,6 +140,26 @@ def reestimate_batchnorm(
 
 
 @contextlib.contextmanager
+def normalised_by_batch(model: nn.Module) -> Iterator[None]:
+    """Batch normalisations take mean and variance of the batch at hand; those that they keep are neither used nor changed.
+
+    A batch needs two values of each channel, and should have samples of all classes. Modes are as before afterwards.
+    """
+    before = [(norm, norm.training, norm.track_running_stats) for norm in _norms(model)]
+    try:
+        for norm, _, _ in before:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm, training, tracks in before:
+            norm.training, norm.track_running_stats = training, tracks
+
+
+def _norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+@contextlib.contextmanager
 def placed(model: nn.Module, device: str) -> Iterator[None]:
     """The network on a device; its own device is restored afterwards."""
     first = next((p for p in model.parameters()), None)
@@ -123,6 +169,22 @@ def placed(model: nn.Module, device: str) -> Iterator[None]:
         yield
     finally:
         model.to(home)
+
+
+@contextlib.contextmanager
+def channels_last(model: nn.Module) -> Iterator[None]:
+    """The weights of convolutions are stored with the channel innermost, in which a CPU runs them faster; restored afterwards.
+
+    The convolutions' outputs follow the weights. ResNet-20 at 14 x 14 pixels trains 1.3 times as fast.
+    """
+    weights = [weight for weight in model.parameters() if weight.ndim == 4]
+    for weight in weights:
+        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.data = weight.data.contiguous()
 
 
 def first_output(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -171,4 +233,16 @@ def _confusions(found: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.bincount(places, minlength=classes**2).view(classes, classes).cpu()
 
 
-__all__ = ["Score", "check_output", "cross_entropy", "first_output", "modes_kept", "placed", "reestimate_batchnorm", "score"]
+__all__ = [
+    "Score",
+    "channels_last",
+    "check_output",
+    "cross_entropy",
+    "first_output",
+    "modes_kept",
+    "normalised_by_batch",
+    "placed",
+    "reestimate_batchnorm",
+    "score",
+    "score_batches",
+]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from hwflow import cli
+from hwflow.datasets import load_data
+from hwflow.datasets.holdout import with_holdout
 from hwflow.training.weights import save_weights
 
 NET = (
@@ -53,6 +56,61 @@ def test_one_method_leaves_the_folder_of_prune(asked: list[str], capsys: pytest.
     assert {"plan.json", "log.jsonl", "metrics.json", "model.pt", "report.html"} <= {p.name for p in Path("one").iterdir()}
 
 
+def test_bits_and_channels_are_decided_together(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*asked, "--budget", "0.2", "--search", "exact", "--episodes", "2", "--samples", "20", "--round-to", "4"]
+    code, out, err = run([*given, "--decide", "bits,channels", "--word-bits", "4,8", "-o", "both"], capsys)
+    assert code == 0, err
+    assert "budget energy=0.2, search for channels and bits at coarse" in out
+    assert "Channels kept: 0: " in out
+    assert "Bits: 0: weights " in out
+    content = json.loads(Path("both/plan.json").read_text())
+    assert {one["name"] for one in content["decisions"]} >= {"0.weight_bits", "3.activation_bits"}
+    assert json.loads(Path("both/config.json").read_text())["settings"]["method"] == "mixed"
+    assert {"sensitivities.json", "comparison.json", "report.html"} <= {p.name for p in Path("both").iterdir()}
+    capsys.readouterr()
+    given = [*asked, "--budget", "0.5", "-o", "other", "--epochs", "1"]
+    code, _, err = run(["prune", *given[1:], "--method", "bits"], capsys)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["--decide", "bits,chanels"], r"unknown decision 'chanels'. Did you mean 'channels'\? Known: bits, channels"),
+        (["--decide", "bits", "--method", "int8"], "--method and --decide both say what is done; give one of them"),
+        ([], "--method or --decide is missing. --decide bits,channels searches both"),
+        (["--method", "l1", "--word-bits", "4,8"], "--word-bits 4,8 changes nothing with --method l1, only where bits are"),
+        (["--method", "int8", "--search", "exact"], "--search exact changes nothing with --method int8, only where plans are"),
+        (["--decide", "bits", "--word-bits", "1,8"], "word_bits is 1; it must be a whole number of at least 2"),
+        (["--decide", "bits", "--search", "legr"], "the search legr ranks channels by their scores, and bits have none"),
+        (
+            ["--decide", "bits", "--budget", "energy=0.01"],
+            r"energy=0\.01 cannot be reached: with every layer at its fewest bits the network still needs energy=0\.\d+ of the "
+            r"unpruned one\. Raise the budget, offer fewer bits \(--word-bits, --edge-bits of .*; or decide channels, too",
+        ),
+        (
+            ["--decide", "bits,channels", "--budget", "energy=0.01"],
+            "with every group at its cheapest width and every layer at its",
+        ),
+    ],
+)
+def test_what_cannot_be_decided_is_refused(
+    given: list[str], text: str, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run([*asked, "--round-to", "4", *given, "-o", "refused"], capsys)
+    assert code == 2
+    assert re.search(text, " ".join(err.split())), err
+    assert not Path("refused/plan.json").exists()
+
+
+def test_a_plan_of_channels_is_no_plan_of_bits(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("plan.json").write_text('{"groups": [{"name": "0", "kept": 8}]}')
+    code, _, err = run(["prune", *asked[1:], "--method", "bits", "--plan", "plan.json", "-o", "p"], capsys)
+    assert code == 2
+    assert "unknown decision '0'" in err
+    assert "This run decides bits alone; the plan is of another one (--decide)" in " ".join(err.split())
+
+
 def test_a_method_of_shifts_runs_on_the_chip_that_it_asks_for(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     given = [*asked, "--method", "lightnn1", "--budget", "1", "-o", "shifts"]
     code, _, err = run([*given, "--pe-type", "lightpe1"], capsys)
@@ -61,6 +119,21 @@ def test_a_method_of_shifts_runs_on_the_chip_that_it_asks_for(asked: list[str], 
     code, _, err = run([*given, "-a", "eyeriss", "--pe-type", "lightpe1"], capsys)
     assert code == 0, err
     assert json.loads(Path("shifts/config.json").read_text())["accelerator"] == "eyeriss (pe_type=lightpe1)"
+
+
+def test_options_of_quantization_reach_the_run(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*asked, "--method", "agent+int", "--weight-bits", "4", "--scheme", "affine", "--post-training", "-o", "both"]
+    code, out, err = run([*given, "--budget", "0.4", "--episodes", "2", "--samples", "16"], capsys)
+    assert code == 0, err
+    assert "weights of 4 bits, activations of 8; affine, a step for each output channel; rounded after training" in out
+    settings = json.loads(Path("both/config.json").read_text())["settings"]
+    assert (settings["method"], settings["quantization"]["weight_bits"]) == ("channels+int", 4)
+    code, _, err = run([*asked, "--method", "int8", "--mean-k", "1.5", "-o", "other"], capsys)
+    assert code == 2
+    assert "--mean-k 1.5 changes nothing with --method int8, only where filters differ in their powers of two" in err
+    code, _, err = run([*asked, "--method", "flightnn", "--mean-k", "3", "-o", "other"], capsys)
+    assert code == 2
+    assert "mean_k is 3.0; it must be a number of powers of two a filter, 1 to 2" in err
 
 
 def test_the_chip_can_have_processing_elements_of_a_type(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +157,8 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
         "2",
         "--samples",
         "8",
+        "--holdout",
+        "test:0.5",
         "-o",
         "c",
     ]
@@ -94,6 +169,8 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
     for words in ("unpruned", "scratch", "channels", "against l1", "one seed"):
         assert words in out
     assert len(json.loads(Path("c/results.json").read_text())) == 8
+    identity = json.loads(Path("c/contest.json").read_text())["data_identity"]
+    assert identity == with_holdout(load_data("digits"), "test:0.5").identity
     code, _, err = run(given, capsys)
     assert code == 2
     assert "c holds a contest already: --resume continues it" in err

@@ -23,6 +23,12 @@ PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_
         ),
         (["estimate", "resnet18", "-a", "missing.yaml"], ["missing.yaml: there is no such file"]),
         (
+            ["estimate", "resnet18", "-a", "lightpe1", "--pe-type", "int8"],
+            ["--accelerator lightpe1 is eyeriss with PEs of that type, and --pe-type int8 asks for another one"],
+        ),
+        (["estimate", "json:nope"], ["unknown name in json 'nope'", "dumps"]),
+        (["estimate", "no_such_module:net"], ["No module named 'no_such_module'", "importable from the current folder"]),
+        (
             ["estimate", "resnet18", "-a", "eyeriss", "--set", "global_bufer.size_kib=64"],
             ["global_bufer.size_kib", "Did you mean 'global_buffer"],
         ),

@@ -64,6 +64,26 @@ def test_reconstruction_makes_plans_more_accurate(parts: dict[str, Any]) -> None
     assert plain.judge(model) == refitting(PLAN)
 
 
+def test_statistics_of_the_batch_or_of_training_samples(parts: dict[str, Any]) -> None:
+    """Both are measured, by themselves, and training samples count only where statistics are theirs."""
+    other = parts["fit_on"].subset(range(100))
+
+    def told(**changes: Any) -> float:
+        return Proxy(**(parts | changes))(PLAN)
+
+    training = replace(parts["settings"], statistics="training")
+    assert told() == told(fit_on=other)
+    assert told(settings=training) != told(settings=training, fit_on=other)
+    assert told(settings=training) == pytest.approx(told(), abs=0.1)
+    with pytest.raises(InputError, match=r"unknown source of statistics .*none.* Known: batch, training"):
+        ProxySettings(statistics="none")  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"measured on 1 held-out samples, .* 2 are the least. Hold out more, or let statistics"
+    ):
+        told(held=parts["held"].subset([0]))
+    assert Proxy(**(parts | {"held": parts["held"].subset([0]), "settings": training}))(PLAN) in (0.0, 1.0)
+
+
 # The race ------------------------------------------------------------------------------------------------------------
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from hwflow.arrays import Floats
 from hwflow.compression.budget import Budget
-from hwflow.compression.channels.groups import Widths
+from hwflow.compression.channels.groups import Step, Widths
+from hwflow.compression.decision import Decision
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.cost.cost_grid import Entry
-from hwflow.layers import Layer
+from hwflow.layers import TENSORS, Bits, Layer
 from hwflow.network import Network
 
 
@@ -45,7 +46,7 @@ class Chain:
     def network_for(self, plan: Mapping[str, int]) -> Network:
         """All rows."""
         widths = tuple(plan[group.name] for group in self.groups)
-        return Network("chain", tuple(self.layer_for(r, widths) for r in range(len(widths) + 1)))
+        return Network("chain", tuple(self.layer_for(r, widths) for r in range(len(self.dependence))))
 
 
 def plain(layer: Layer) -> Entry:
@@ -106,6 +107,38 @@ class Blocks(Chain):
         """All rows."""
         widths = tuple(plan[group.name] for group in self.groups)
         return Network("blocks", tuple(self.layer_for(r, widths) for r in range(len(self.dependence))))
+
+
+class MixedChain(Chain):
+    """A chain where bits are decided, too: a row depends on its own width and bits, and on what the rows beside it decide."""
+
+    def __init__(self, channels: Sequence[int], options: tuple[int, ...] = (2, 4, 8), round_to: int = 8) -> None:
+        super().__init__(channels, round_to)
+        rows = len(self.dependence)
+        weights = [Decision(f"conv{r}.weight_bits", options, (r,)) for r in range(rows)]
+        read = [Decision(f"conv{r}.activation_bits", options, (max(r - 1, 0), r)) for r in range(rows)]
+        first, second = len(self.groups), len(self.groups) + rows
+        self.groups = (*self.groups, *weights, *read)  # type: ignore[assignment]
+        self._words = [(first + r, second + r, second + min(r + 1, rows - 1)) for r in range(rows)]
+        self.dependence = tuple(tuple(sorted({*on, *words})) for on, words in zip(self.dependence, self._words, strict=True))
+        self.layer_steps = tuple(Step(r, f"size {g}", g, 1) for r, on in enumerate(self.dependence) for g in on)
+
+    def layer_for(self, row: int, widths: Widths) -> Layer:
+        """Row `row` with its word widths."""
+        weights, reads, writes = (widths[place] for place in self._words[row])
+        return super().layer_for(row, widths[: len(self._words) - 1]).with_(bits=Bits(weights, reads, writes))
+
+
+def by_bits(layer: Layer) -> Entry:
+    """A price that follows bits: of operands of a product, and of words moved."""
+    bits = layer.bits or Bits(8, 8, 8)
+    moved = sum(layer.words(t) * width for t, width in zip(TENSORS, bits, strict=True))
+    cost = plain(layer)
+    return cost._replace(
+        energy=layer.macs * bits.weights * bits.inputs / 64 + 25.0 * moved,
+        latency_s=layer.macs / 1e8 * max(bits.weights, bits.inputs) / 8,
+        dram_bytes=moved / 8,
+    )
 
 
 def chain_costs(channels: Sequence[int], price: Callable[[Layer], Entry] = plain) -> PlanCosts:

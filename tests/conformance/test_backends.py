@@ -31,13 +31,14 @@ from hwflow.results import LayerCost, NetworkCost
 from hwflow.store import Store, key_of
 from hwflow.timeloop import engine as engines
 from hwflow.timeloop import render
+from tests.ppa import synthetic
 
 
 class Toy:
     """A picojoule and a nanosecond for every multiply-accumulate."""
 
     name, version = "toy", "toy-1"
-    needs_chip = maps = external = False
+    needs_chip = maps = external = fitted = False
 
     def seconds(self, options: CostOptions) -> float | None:
         return None
@@ -85,7 +86,10 @@ class Recorded:
         return "1"
 
 
-ALL = ["coarse", "mid", "fine", "toy"]
+ALL = ["coarse", "mid", "fine", "ppa", "toy"]
+NEEDED: dict[str, dict[str, Any]] = {name: {} for name in ALL}
+"""What a backend must be given; the model of ppa is fitted to formulas."""
+
 CONV, POINTWISE = Layer("a", C=4, M=8, P=6, Q=6, R=3, S=3), Layer("b", C=8, M=4, P=6, Q=6)
 LAYERS = [CONV, POINTWISE, Layer("fc", C=32, M=10, P=1, Q=1, type="linear"), Layer("dw", G=8, C=1, M=1, P=5, Q=4, R=3, S=3)]
 NET = Network("net", (CONV, POINTWISE, CONV.with_(name="c")))
@@ -94,6 +98,13 @@ ACC = Accelerator.load("eyeriss")
 
 def chip_of(accelerator: Accelerator = ACC, dataflow: str | None = None) -> Chip:
     return Chip(accelerator, constrain(accelerator, dataflow), energy_table(accelerator))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _model(tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("ppa") / "model.json"
+    synthetic.model(file, layers=(*LAYERS, CONV.with_(P=7)), chips=20)
+    NEEDED["ppa"] = {"ppa_model": file}
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +130,7 @@ def _timeloop_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def job_of(name: str, layer: Layer = CONV, chip: Chip | None = None, **given: Any) -> Job:
     """What a backend has to do for a layer, after the level that it judges."""
-    options = CostOptions(level=name, **given)
+    options = CostOptions(level=name, **{**NEEDED[name], **given})
     backend = backend_of(name).ready(options)
     on = chip or chip_of()
     judged = backend.judges(options)
@@ -135,7 +146,7 @@ def test_it_bears_the_name_it_is_registered_under_and_a_version(name: str) -> No
     backend: CostBackend = BACKENDS[name]
     assert backend.name == name
     assert backend.version
-    assert all(isinstance(found, bool) for found in (backend.needs_chip, backend.maps, backend.external))
+    assert all(isinstance(found, bool) for found in (backend.needs_chip, backend.maps, backend.external, backend.fitted))
     assert (seconds := backend.seconds(CostOptions(level=name))) is None or seconds >= 0
     judged = backend.judges(CostOptions(level=name))
     assert judged is None or (judged in BACKENDS and judged != name)
@@ -159,6 +170,7 @@ def test_other_layers_and_versions_have_other_keys(name: str, monkeypatch: pytes
     others = [CONV.with_(P=7), CONV.with_(strides=(2, 1)), CONV.with_(N=2), CONV.with_(dilations=(1, 2))]
     keys += [job_of(name, layer).key for layer in others]
     modules = {"coarse": "hwflow.cost.coarse.VERSION", "mid": "hwflow.cost.mid.VERSION", "fine": "hwflow.cost.fine.MODEL"}
+    modules["ppa"] = "hwflow.ppa.model.VERSION"
     if name in modules:
         monkeypatch.setattr(modules[name], "next")
     else:
@@ -180,7 +192,7 @@ def test_options_that_it_looks_at_are_in_its_key_or_its_answer_is_the_same(name:
         assert usual.cost() == other.cost()
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name in ("mid", "fine", "coarse")])
+@pytest.mark.parametrize("name", [name for name in ALL if name in ("mid", "fine", "coarse", "ppa")])
 def test_another_chip_has_another_key(name: str) -> None:
     chips = [chip_of(), chip_of(ACC.with_({"dram.bandwidth_gb_s": 2})), chip_of(ACC.with_({"pe_array.columns": 7}))]
     chips.append(chip_of(ACC.serving(CONV.with_(bits=Bits(8, 8, 8)))))
@@ -215,7 +227,7 @@ def test_an_answer_survives_the_store_and_is_accepted_there(name: str) -> None:
     assert (back.proven_optimal, back.bound) == (cost.proven_optimal, cost.bound)
 
 
-@pytest.mark.parametrize("name", ["coarse", "mid", "toy"])
+@pytest.mark.parametrize("name", ["coarse", "mid", "ppa", "toy"])
 def test_a_worker_process_gives_the_same_answer(name: str) -> None:
     job = job_of(name)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
@@ -226,7 +238,7 @@ def test_a_worker_process_gives_the_same_answer(name: str) -> None:
 
 
 def estimated(name: str, store: Store | bool = False, **given: Any) -> NetworkCost:
-    return hwflow.estimate(NET, ACC, level=name, store=store, **given)
+    return hwflow.estimate(NET, ACC, level=name, store=store, **{**NEEDED[name], **given})
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -344,7 +356,7 @@ def test_options_that_a_function_cannot_follow_are_refused() -> None:
         hwflow.compare(NET, ACC, options=CostOptions(level="fine"), store=False)
     with pytest.raises(hwflow.InputError, match="fallback is 'coarse', and every answer of a cost table is of its level"):
         hwflow.cost_table(NET, ACC, level="fine", fallback="coarse", store=False)
-    with pytest.raises(hwflow.InputError, match=r"unknown level 'exact'\..* Known: coarse, fine, mid, toy"):
+    with pytest.raises(hwflow.InputError, match=r"unknown level 'exact'\..* Known: coarse, fine, mid, ppa, toy"):
         hwflow.estimate(NET, ACC, level="exact", store=False)
     with pytest.raises(TypeError):
         CostOptions("mid")  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 import pytest
 
 from hwflow.compression.budget import Budget
+from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.policy_searcher import PolicySearcher
-from hwflow.compression.search.registry import SEARCHERS
+from hwflow.compression.search.registry import SCORED, SEARCHERS
 from hwflow.compression.search.search import Episode, best_of, explore
 from hwflow.compression.search.searcher import Measured, Searcher
 from tests.compression.policies.toy_policies import untrained
-from tests.compression.toys import chain_costs, nearness
+from tests.compression.toys import MixedChain, by_bits, chain_costs, nearness
 
 SETTINGS = Hyperparameters(warmup=4, hidden=8, updates=1, imagined=4)
 BUDGETS = [(Budget("macs", 0.5),), (Budget("macs", 0.6), Budget("params", 0.5)), ()]
@@ -70,6 +72,25 @@ def problem(budgets: tuple[Budget, ...] = BUDGETS[0], measured: list[Mapping[str
 
     scores = {group.name: [1.0 / (1 + unit) for unit in range(group.channels)] for group in costs.groups}
     return PruningEnv(costs, accuracy, budgets, metric="macs", scores=scores)
+
+
+def mixed_problem() -> PruningEnv:
+    """Channels and bits; bits have no scores, but losses."""
+    costs = PlanCosts(MixedChain((16, 24)), by_bits)
+    near = nearness({group.name: 0.5 for group in costs.groups}, {group.name: group.channels for group in costs.groups})
+    losses = {group.name: [-math.log(width / group.channels) for width in group.widths] for group in costs.groups}
+    return PruningEnv(costs, near, [Budget("energy", 0.3)], losses=losses)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in SCORED])
+def test_channels_and_bits_are_searched_together(name: str, tmp_path: Path) -> None:
+    env = mixed_problem()
+    whole = explore(env, ALL[name](env, SETTINGS, 0), 8)
+    for episode in whole:
+        assert all(episode.plan[group.name] in group.widths for group in env.costs.groups)
+        assert env.affordable(episode.plan)
+    explore(env, ALL[name](env, SETTINGS, 0), 5, checkpoint=tmp_path / "c.pt")
+    assert explore(env, ALL[name](env, SETTINGS, 0), 8, checkpoint=tmp_path / "c.pt") == whole
 
 
 @pytest.mark.parametrize("budgets", BUDGETS)

@@ -202,8 +202,16 @@ def test_units_stay_those_of_the_whole_network(monkeypatch: pytest.MonkeyPatch) 
     costs = hwflow.cost_table(net, ACC, fill=False, store=False)
     assert costs.energy_unit == "normalized"
     assert costs[FC].energy == hwflow.estimate(net, ACC, store=False).rows[2].energy_normalized
-    with pytest.raises(InputError, match=r"layer 'conv' has bits=.*no layer of mixed has these"):
+    with pytest.raises(InputError, match=r"layer 'conv' has bits=.*no layer of mixed has these, and word_widths does not name"):
         costs[CONV.with_(bits=Bits(8, 8, 8))]
+
+
+def test_rows_are_costed_at_word_widths_that_are_named() -> None:
+    costs = hwflow.cost_table(NET, ACC, level="coarse", word_widths=[Bits(4, 8, 8)], fill=False, store=False)
+    narrow = CONV.with_(bits=Bits(4, 8, 8))
+    row = hwflow.estimate(Network("narrow", (narrow,)), ACC, level="coarse", store=False).rows[0]
+    assert costs[narrow].energy == row.energy_pj
+    assert costs[narrow].energy < costs[CONV].energy
 
 
 def missing(name: str | None = None, tools: tuple[str, ...] = ()) -> Any:

@@ -158,9 +158,45 @@ def test_a_list_knows_the_first_input_with_its_padding_only(tmp_path: Path) -> N
     assert kept == (zoo("alexnet").peak_activation_bytes() or 0) + 2 * 3 * (227**2 - 224**2)
 
 
-def test_a_written_residual_network_comes_back_without_a_peak(tmp_path: Path) -> None:
+def test_a_written_residual_network_comes_back_with_its_peak(tmp_path: Path) -> None:
+    """What entries read is written; where names stand twice, a comment says that the data flow is missing."""
     write(zoo("resnet20"), tmp_path / "net.yaml")
+    again, net = Network.from_yaml(tmp_path / "net.yaml"), zoo("resnet20")
+    assert "inputs: [layer1.0.relu2]" in (tmp_path / "net.yaml").read_text()
+    assert again == net
+    assert again.graph is not None
+    assert net.graph is not None
+    assert again.graph.operations == net.graph.operations
+    assert again.peak_activation_bytes() == net.peak_activation_bytes()
+    write(zoo("resnet18"), tmp_path / "net.yaml")
+    assert "# The data flow is not in this list: names of entries cannot say" in (tmp_path / "net.yaml").read_text()
     assert Network.from_yaml(tmp_path / "net.yaml").peak_activation_bytes() is None
+
+
+# Who reads what ------------------------------------------------------------------------------------------------------
+
+
+def test_readers_are_the_next_layers_behind_other_operators() -> None:
+    """A layer's result is read by those that read it as it is, or else what an addition or a concatenation makes of it."""
+
+    def run(self: Any, x: torch.Tensor) -> Any:
+        y = self.stem(x).relu()
+        z = y + self.b(self.a(y).relu())
+        return self.left(z), self.right(torch.cat([z, y], 1).relu())
+
+    model = Calls(run, stem=conv(2, 4), a=conv(4, 6), b=conv(6, 4), left=conv(4, 3), right=conv(8, 3))
+    network = Network.from_torch(model, (1, 2, 4, 4))
+    assert network.graph is not None
+    names, reading = [layer.name for layer in network.layers], network.graph.reading
+    assert {names[row]: [names[r] for r in rows] for row, rows in reading.readers.items()} == {
+        "stem": ["a"],
+        "a": ["b"],
+        "b": ["left"],
+        "left": [],
+        "right": [],
+    }
+    assert {names[row] for row in reading.given} == {"left", "right"}
+    assert len(set(reading.values.values())) == 5
 
 
 # Where it is not known, and how it scales ----------------------------------------------------------------------------

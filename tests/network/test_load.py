@@ -97,9 +97,11 @@ def test_callables_that_do_not_exist(user_module: str) -> None:
         load("nowhere.nets:make", input_shape=(1, 3))
 
 
-def test_a_callable_needs_an_input_shape() -> None:
-    with pytest.raises(InputError, match=r"package\.nets:make needs the shape of its input, batch first: --input 1x3x224x224"):
-        load("package.nets:make")
+def test_a_callable_needs_an_input_shape(user_module: str) -> None:
+    with pytest.raises(InputError, match=r"users_nets:small needs the shape of its input, batch first: --input 1x3x224x224"):
+        load(f"{user_module}:small")
+    with pytest.raises(InputError, match=r"unknown name in users_nets 'smal'\. Did you mean 'small'\?"):
+        load(f"{user_module}:smal")
 
 
 @pytest.mark.parametrize("spec", ["resnet20", "missing.onnx", "missing.yaml", "a.b:c"])

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hwflow.errors import ImportFailed
-from hwflow.layers import Layer
+from hwflow.layers import Bits, Layer
 from hwflow.network import Network
 from hwflow.network._onnx_microsoft import _REFUSED, _SHAPES, ROWS
 from hwflow.network.from_onnx import read
@@ -91,7 +91,8 @@ def matmul(name: str, groups: int, rows: int, inner: int, columns: int) -> Layer
 def test_layers(tmp_path: Path, made: Any, shape: list[int], stored: list[Any], expected: Any) -> None:
     if isinstance(expected, tuple):
         n, p, c, m = expected
-        expected = Layer(made.name, type="linear", N=n, P=p, C=c, M=m)
+        packed = Bits(4, 16, 16) if made.op_type in ("MatMulNBits", "MatMulBnb4", "MatMulFpQ4") else None
+        expected = Layer(made.name, type="linear", N=n, P=p, C=c, M=m, bits=packed)
     net = read_one(tmp_path, [made, helper.make_node("Relu", ["y"], ["end"])], {"x": shape}, stored)
     assert net.layers == (expected,)
     assert net.layers[0].params_other == next((t.dims[0] for t in stored if t.name == "b"), 0)

@@ -238,6 +238,14 @@ def test_a_file_that_is_not_costs(tmp_path: Path, content: str, problem: str) ->
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(InputError, match=re.escape(problem)):
         write_report(tmp_path / "x.json")
+
+
+def test_a_description_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("networks: [resnet20]")
+    with pytest.raises(
+        InputError, match=r"x\.yaml is a description, and a report is made of results: .*'hwflow sweep .*x\.yaml -o"
+    ):
+        write_report(tmp_path / "x.yaml")
     assert not (tmp_path / "x.html").exists()
 
 

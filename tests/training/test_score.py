@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from hwflow.datasets import from_datasets
 from hwflow.errors import InputError
 from hwflow.training import reestimate_batchnorm, score
-from hwflow.training.score import cross_entropy
+from hwflow.training.score import cross_entropy, score_batches
 from tests.training.nets import small, stripes, values
 
 
@@ -140,3 +140,23 @@ def test_statistics_of_few_samples_and_of_none() -> None:
     before = values(plain)
     reestimate_batchnorm(plain, data.train)
     assert values(plain) == before
+
+
+def test_batches_normalised_by_their_own_statistics_by_hand() -> None:
+    """(x - mean) / std of the batch at hand; what the network keeps is neither used nor changed, and modes come back."""
+    norm = nn.BatchNorm2d(2, eps=1e-12)
+    with torch.no_grad():
+        norm.running_mean.fill_(100.0)  # type: ignore[union-attr]
+    model = nn.Sequential(norm, nn.Flatten()).eval()
+    norm.train()
+    values_ = torch.tensor([[1.0, 0.0], [3.0, 8.0], [5.0, 4.0]])
+    batches = [(values_.view(3, 2, 1, 1), torch.tensor([1, 1, 0]))]  # normalised: (-1.2, -1.2), (0, 1.2), (1.2, 0)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    found = score_batches(model, batches, 2, device="cpu", precision="float32", by_batch=True)
+    high = math.sqrt(1.5)
+    losses = [math.log(2), math.log(1 + math.exp(-high)), math.log(1 + math.exp(-high))]
+    assert found.loss == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert (model.training, norm.training, norm.track_running_stats) == (False, True, True)
+    plain = score_batches(model, batches, 2, device="cpu", precision="float32")
+    assert plain.loss != pytest.approx(found.loss)

@@ -17,12 +17,14 @@ from torch import nn
 from hwflow.compression.channels.units import Columns, ColumnUnits, UnitSource
 from hwflow.compression.decision import Choice, Decision
 from hwflow.compression.folder import choice_to_data, plan_from_file
-from hwflow.compression.method import Compressed, Execution, Task
+from hwflow.compression.level_costs import RowPrices
+from hwflow.compression.method import Compressed, Task
 from hwflow.compression.search.plan_space import unknown_metric, unreachable
-from hwflow.cost.cost_grid import CostTable, Entry
+from hwflow.cost.cost_grid import Entry
+from hwflow.cost.execution import Execution, MatrixProduct, matrix_product
 from hwflow.errors import InputError, not_found
 from hwflow.layers import Layer
-from hwflow.network import Network, OtherOp
+from hwflow.network import Network
 from hwflow.training.hooks import TrainingHook
 from hwflow.training.loop import History
 
@@ -30,35 +32,6 @@ _STEPS = 16  # widths that a layer can have: sixteenths of its columns
 _SHARES = 1000  # steps of the share that is kept of every layer
 _METRICS = ("energy", "latency_s", "macs", "params", "dram_bytes")
 _PREFIX = "columns of "
-
-
-@dataclass(frozen=True)
-class MatrixProduct:
-    """An execution: the convolution's patches are laid out as a matrix, whose product with `kept` columns of weights is run."""
-
-    kept: int
-
-    def rows(self, layer: Layer) -> tuple[Layer, ...]:
-        """The product: `kept` inputs, M outputs, at each of the P Q positions."""
-        return (matrix_product(layer, self.kept),)
-
-    def other(self, layer: Layer) -> tuple[OtherOp, ...]:
-        """The layout of the patches, which no level counts."""
-        words = self.kept * layer.P * layer.Q * layer.N
-        return (OtherOp(f"{layer.name}.im2col", "Im2Col", layer.words("inputs"), words),)
-
-
-def matrix_product(layer: Layer, kept: int) -> Layer:
-    """The row of a convolution of which `kept` columns are left.
-
-    Raises:
-        InputError: for a row that has no such matrix (grouped, transposed), or more columns than it has.
-    """
-    if layer.type != "conv" or layer.G > 1:
-        raise InputError(f"{layer.name!r} is a {layer.type} with {layer.G} groups; columns are pruned of plain convolutions.")
-    if not 0 < kept <= layer.C * layer.R * layer.S:
-        raise InputError(f"{kept} columns of {layer.name!r} are to be kept; it has {layer.C * layer.R * layer.S}.")
-    return layer.with_(C=kept, P=layer.P * layer.Q, Q=1, R=1, S=1, strides=(1, 1), dilations=(1, 1))
 
 
 class ColumnPlan:
@@ -133,7 +106,7 @@ class ColumnCut:
             )
             for name, n in self._counts.items()
         }
-        self._table: CostTable = task.costs.table(self._network, task.settings.levels[-1])
+        self._table: RowPrices = task.costs.table(self._network, task.settings.levels[-1])
         self.likely: Choice = self._chosen(task)
 
     @property
@@ -258,4 +231,4 @@ def _excluded(name: str, exclude: Sequence[str]) -> bool:
     return any(name == one or name.startswith(f"{one}.") for one in exclude)
 
 
-__all__ = ["ColumnCut", "ColumnPlan", "HeldColumns", "MatrixProduct", "matrix_product", "matrix_products"]
+__all__ = ["ColumnCut", "ColumnPlan", "HeldColumns", "matrix_products"]

@@ -41,6 +41,7 @@ from hwflow.compression.search.refinement import shares_of
 from hwflow.errors import InputError
 from hwflow.network import Network
 from hwflow.network.replica import replica
+from hwflow.text import percent
 from hwflow.training.loop import History
 from hwflow.training.recipe import Recipe
 from hwflow.training.score import reestimate_batchnorm, score
@@ -254,8 +255,8 @@ class GradualPruning(Method):
         self._log(task, hook.left, history, tuning, plan)
         before = history.epochs[-1].accuracy
         summary = {
-            "Cut": f"after {recipe.epochs} epochs of {self.name}; on the held-out images {before:.2%} before it, "
-            f"{cut.accuracy:.2%} after it, {(tuning or history).epochs[-1].accuracy:.2%} at the end",
+            "Cut": f"after {recipe.epochs} epochs of {self.name}; on the held-out images {percent(before)} before it, "
+            f"{percent(cut.accuracy)} after it, {percent((tuning or history).epochs[-1].accuracy)} at the end",
             **_told(hook),
         }
         return self._cut.result(small, plan, hook.removed, tuning, summary, len(history.epochs) * len(train))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
-from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.plan_costs import Activations, PlanCosts
+from hwflow.compression.level_costs import LevelCosts, RowPrices
+from hwflow.compression.plan_costs import ActivationMemory, Activations, PlanCosts, Sizing
 from hwflow.cost.backend import backend_of
-from hwflow.cost.coarse import bits_of
-from hwflow.cost.cost_grid import CostTable
-from hwflow.layers import Layer
+from hwflow.layers import Bits, Layer
 from hwflow.results import LevelName
 
 _MOST = 40_000  # shapes that are costed before a search: some minutes on a few cores, once, since the store keeps them
@@ -21,15 +20,28 @@ _MOST_EXTERNAL = 4096  # where another program answers, which takes a second for
 class PlanTables:
     """Costs of plans, by level. Shapes are costed as plans with them are asked for, those of one question at once.
 
+    Args:
+        sizing: what is decided, and how the rows follow from it.
+        word_widths: of rows, beside their own.
+        activations: what the activations of plans need, from the whole rows' widths; by default `Activations`.
+
     Attributes:
         seconds: wall clock that each level's table took so far, but for what a search asks for.
         tables: the tables, by level.
     """
 
-    def __init__(self, grouping: Grouping, costs: LevelCosts) -> None:
-        self.grouping, self._level_costs = grouping, costs
+    def __init__(
+        self,
+        sizing: Sizing,
+        costs: LevelCosts,
+        *,
+        word_widths: Collection[Bits] = (),
+        activations: Callable[[Sequence[Bits]], ActivationMemory] | None = None,
+    ) -> None:
+        self.sizing, self._level_costs, self._word_widths = sizing, costs, word_widths
+        self._activations = activations or partial(Activations, sizing)
         self.seconds: dict[str, float] = {}
-        self.tables: dict[LevelName, CostTable] = {}
+        self.tables: dict[LevelName, RowPrices] = {}
         self._costs: dict[LevelName, PlanCosts] = {}
 
     def at(self, level: LevelName) -> PlanCosts:
@@ -40,12 +52,12 @@ class PlanTables:
         """
         if level not in self._costs:
             start = time.perf_counter()
-            table = self.tables[level] = self._level_costs.table(self.grouping.network, level)
-            bits = [bits_of(layer, self._level_costs.accelerator) for layer in self.grouping.network]
+            table = self.tables[level] = self._level_costs.table(self.sizing.network, level, self._word_widths)
+            bits = self._level_costs.bits(self.sizing.network)
             self._costs[level] = PlanCosts(
-                self.grouping,
+                self.sizing,
                 table.__getitem__,
-                Activations(self.grouping, bits),
+                self._activations(bits),
                 fill=lambda layers: table.fill(layers, progress=False),
                 accelerator=self._level_costs.accelerator,
             )
@@ -68,7 +80,7 @@ class PlanTables:
             self.tables[level].fill(shapes, progress=self._level_costs.progress or False)
         elif self._level_costs.notify is not None:
             self._level_costs.notify(
-                f"the layers of {self.grouping.network.name} have more than {most:,} sizes at the widths that plans can have: "
+                f"the layers of {self.sizing.network.name} have more than {most:,} sizes at the widths that plans can have: "
                 f"at {level} these are costed as the search meets them, which makes its first plans slow. A larger --round-to "
                 "leaves fewer."
             )
@@ -76,7 +88,7 @@ class PlanTables:
 
     def _shapes(self, most: int) -> list[Layer]:
         """Every row at every combination of the widths that it depends on; one more than `most` where these are more."""
-        grouping = self.grouping
+        grouping = self.sizing
         full = tuple(group.channels for group in grouping.groups)
         shapes: dict[tuple[object, ...], Layer] = {}
         for row, on in enumerate(grouping.dependence):

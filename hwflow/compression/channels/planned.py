@@ -17,7 +17,7 @@ from hwflow.compression.channels.criteria import scores
 from hwflow.compression.channels.discovery import rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
-from hwflow.compression.channels.pruning import grouping_of, parts
+from hwflow.compression.channels.pruning import grouping_of, held_parts
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.compression.decision import Choice
 from hwflow.compression.folder import PLAN, plan_to_data
@@ -60,13 +60,11 @@ class Allocated:
         if not isinstance(self._how, str) or self._how not in ALLOCATIONS or self._how == _FREE:
             plan = self.likely
         else:
-            held = task.data.hold_out()[1]
-            part = parts(len(held), asked.proxy.samples)[0]
             proxy = Proxy(
                 task.model,
                 self.grouping,
                 fit_on,
-                held.subset(part),
+                held_parts(task)[0],
                 asked.proxy,
                 task.recipe,
                 task.data.task,
@@ -147,6 +145,7 @@ class FromScratch(OneShot):
     name = "scratch"
     about = "trains the small network of the plan from fresh weights"
     source = "Liu et al., ICLR 2019, arXiv:1810.05270"
+    ranks = False
 
     def compress(self, task: Task) -> Compressed:
         """The small network, trained with the recipe of `hwflow train` for as many epochs as the fine-tuning has."""

@@ -16,12 +16,15 @@ from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
 from hwflow.compression.folder import PLAN, SEARCHES, Log, plan_from_file, plan_to_data
+from hwflow.compression.measured_samples import representative
 from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.plan_costs import Sizing
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
-from hwflow.compression.search.environment import PruningEnv, Scores
+from hwflow.compression.search.environment import Losses, PruningEnv, Scores
 from hwflow.compression.search.policy import Policy
 from hwflow.compression.search.search import Episode
+from hwflow.datasets.samples import Samples
 from hwflow.errors import InputError
 from hwflow.network.replica import replica
 from hwflow.training.score import placed
@@ -40,6 +43,7 @@ class ChannelPruning(Method):
     def prepare(self, task: Task) -> None:
         """Find the groups, and refuse budgets that no plan reaches and plans that do not fit."""
         self._grouping = grouping_of(task)
+        self._sizing: Sizing = self._grouping
         self._tables = PlanTables(self._grouping, task.costs)
         self._given = self._given_plan(task)
         self._policy = None if task.settings.policy is None else Policy.load(task.settings.policy)
@@ -48,15 +52,15 @@ class ChannelPruning(Method):
         """The network pruned to the plan, fine-tuned."""
         grouping = self._grouping
         if self._given is None:
-            _tell_of_training(task)
-        fit_on, held = task.data.hold_out()
+            tell_of_training(task)
+        fit_on, _ = task.data.hold_out()
         splits = Splits(
             *(
                 Proxy(
                     task.model,
                     grouping,
                     fit_on,
-                    held.subset(part),
+                    part,
                     task.settings.proxy,
                     task.recipe,
                     task.data.task,
@@ -64,10 +68,10 @@ class ChannelPruning(Method):
                     task.settings.criterion,
                     task.settings.reconstruct == "search",
                 )
-                for part in parts(len(held), task.settings.proxy.samples)
+                for part in held_parts(task)
             )
         )
-        comparison = self._search(task, splits) if self._given is None else None
+        comparison = self._search(task, splits, scores=self._scores(task)) if self._given is None else None
         plan = self._given if comparison is None else comparison.plan
         assert plan is not None
         task.folder.write(PLAN, plan_to_data(grouping, plan, self._policy))  # before the fine-tuning, which can take hours
@@ -81,7 +85,7 @@ class ChannelPruning(Method):
             comparison=comparison,
             policy=self._policy,
             seconds={f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()},
-            summary=refitted | _outcomes(task, comparison),
+            summary=refitted | outcomes(task, comparison),
         )
 
     def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
@@ -93,12 +97,14 @@ class ChannelPruning(Method):
         asked, given = task.settings, task.plan
         if given is not None and given != "uniform":
             wanted = given if isinstance(given, Mapping) else plan_from_file(Path(given))
-            return dict(zip((g.name for g in self._grouping.groups), self._grouping.widths_of(wanted), strict=True))
+            return dict(zip((g.name for g in self._sizing.groups), self._sizing.widths_of(wanted), strict=True))
         levels = asked.levels if given is None else asked.levels[:1]
         envs = [PruningEnv(self._tables.at(level), lambda _: 0.0, task.budgets, metric=asked.metric) for level in levels]
         return None if given is None else uniform_plan(envs[0])
 
-    def _search(self, task: Task, splits: Splits) -> PlanComparison:
+    def _search(
+        self, task: Task, splits: Splits, *, scores: Scores | None = None, losses: Losses | None = None
+    ) -> PlanComparison:
         asked = task.settings
         total, done = len(searches_of(asked)) * len(asked.seeds) * asked.episodes, 0
         self._tables.fill(asked.levels[0])
@@ -119,7 +125,8 @@ class ChannelPruning(Method):
                 asked,
                 self._tables.at,
                 splits,
-                scores=self._scores(task),
+                scores=scores,
+                losses=losses,
                 policy=self._policy,
                 folder=task.folder.checkpoints,
                 identity=task.identity,
@@ -136,7 +143,7 @@ class ChannelPruning(Method):
             return scores(task.model, self._grouping, criterion, task.data.hold_out()[0], seed=task.recipe.seed)
 
 
-def _outcomes(task: Task, comparison: PlanComparison | None) -> dict[str, str]:
+def outcomes(task: Task, comparison: PlanComparison | None) -> dict[str, str]:
     """Keep in the folder what searches found out beside their plans; their notes for the report."""
     found = comparison.outcomes if comparison else {}
     if found:
@@ -163,8 +170,16 @@ def _refit(task: Task, held_out: Proxy, small: nn.Module, plan: Choice) -> dict[
     }
 
 
+def held_parts(task: Task) -> tuple[Samples, Samples, Samples]:
+    """The held-out samples that searches measure plans on, those for the choice among the best, and for what is reported."""
+    asked, (_, held) = task.settings.proxy, task.data.hold_out()
+    pool, *judged = (held.subset(part) for part in parts(len(held), max(asked.samples, asked.judged)))
+    seen = representative(task.model, pool, asked.samples, task=task.data.task, recipe=task.recipe)
+    return seen, judged[0], judged[1]
+
+
 def parts(held: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of the held-out samples for searches, for the choice among the best plans, and for what is reported.
+    """Positions of held-out samples from which those for searches are taken, for the choice, and for what is reported.
 
     Half at most for the searches; what is left is halved. Drawn at random, since folders come class by class.
     """
@@ -202,7 +217,7 @@ def grouping_of(task: Task) -> Grouping:
     return grouping
 
 
-def _tell_of_training(task: Task) -> None:
+def tell_of_training(task: Task) -> None:
     """Say where plans may be compared on samples that the network was trained on, which a module does not tell.
 
     What `hwflow.train` trains, and files of weights that it writes, say on which data they were trained; for these the
@@ -221,4 +236,4 @@ def _tell_of_training(task: Task) -> None:
     )
 
 
-__all__ = ["ChannelPruning", "grouping_of", "parts"]
+__all__ = ["ChannelPruning", "grouping_of", "held_parts", "outcomes", "parts", "tell_of_training"]

@@ -41,6 +41,7 @@ class TorchPruningGuest(Method):
     """One of torch-pruning's pruners, at the share of channels with which the budgets hold."""
 
     follows_allocation = False
+    ranks = False
 
     def __init__(self, name: Guest) -> None:
         self.name, self.about = name, _ABOUT[name]

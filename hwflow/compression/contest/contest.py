@@ -33,6 +33,8 @@ from hwflow.compression.settings import Settings, changed
 from hwflow.cost.backend import backend_of
 from hwflow.cost.inputs import accelerator_of
 from hwflow.datasets import Data, load_data
+from hwflow.datasets.holdout import with_holdout
+from hwflow.datasets.samples import Samples
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.files import open_input, write_bytes, write_text
 from hwflow.hardware.dataflow import dataflow_identity
@@ -134,6 +136,7 @@ def compress_many(
     metric: str = "energy",
     weights: str | Path | None = None,
     training: Recipe | None = None,
+    holdout: str | Samples | None = None,
     settings: Settings | None = None,
     resume: bool = False,
     store: Store | bool = True,
@@ -149,7 +152,7 @@ def compress_many(
     trained; a run that fails later is recorded, and the others go on.
 
     Args:
-        model, data, accelerator, weights, training, store, progress, notify: as in `hwflow.prune`.
+        model, data, accelerator, weights, training, holdout, store, progress, notify: as in `hwflow.prune`.
         methods: names of `hwflow.pruning.METHODS`.
         output: the folder.
         allocate: as in `compress`, of the methods that are named.
@@ -163,6 +166,7 @@ def compress_many(
         InputError: as `compress`, and where the folder holds another contest: what differs.
     """
     loaded = load_data(data) if isinstance(data, str) else data
+    loaded = loaded if holdout is None else with_holdout(loaded, holdout)
     asked = settings or Settings(levels=(level,), metric=metric)
     module = model if isinstance(model, nn.Module) else _made(model, loaded)
     asked = changed(asked, changes, lambda: default_tuning(loaded, module))
@@ -320,7 +324,8 @@ def _opened(place: Path, config: dict[str, Any], *, resume: bool) -> Iterator[No
             raise InputError(f"{place} holds a contest already: --resume continues it; or name another folder.")
         before = read_json(file)
         longer = {name: plain[name] for name in _EXTENDED if set(before.get(name, ())) <= set(plain[name])}
-        if parts := differences({**before, **longer}, plain):
+        same = longer | {"epochs": plain["epochs"]}  # which the settings say, too
+        if parts := differences({**before, **same}, plain):
             raise InputError(
                 f"{place} holds another contest, which this one cannot continue: {'; '.join(parts[:4])}"
                 f"{f'; and {len(parts) - 4} more' if len(parts) > 4 else ''}. Ask the same, or name another folder."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hwflow.compression.budget import Budget, check_budgets
-from hwflow.compression.registry import METHODS, method_name
+from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.settings import Settings
 from hwflow.errors import InputError
 from hwflow.training.recipe import Recipe
@@ -48,6 +48,8 @@ class Entry:
     def settings(self, asked: Settings, scratch: Recipe | None) -> Settings:
         """The contest's settings for this run; `scratch` is the recipe of the small network that starts from fresh weights."""
         own = replace(asked, method=self.method, allocate=self.allocate, seeds=(self.seed,), budgets=self.budgets)
+        if self.method == SCRATCH:  # which is always in, and has no channels to rank
+            own = replace(own, criterion=Settings.criterion)
         tuning = scratch if self.method == SCRATCH else asked.tuning
         if tuning is not None:
             own = replace(own, tuning=replace(tuning, seed=self.seed))
@@ -85,7 +87,7 @@ def entries(
 
 def _allocates(name: str) -> bool:
     """Whether a method goes by no other allocation than its own."""
-    method = METHODS[name]()
+    method = method_named(name)
     return getattr(method, "allocation", None) is not None or not method.follows_allocation
 
 

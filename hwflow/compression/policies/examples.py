@@ -15,8 +15,7 @@ import numpy as np
 
 from hwflow.arrays import Floats
 from hwflow.compression.budget import Budget
-from hwflow.compression.channels.groups import Group
-from hwflow.compression.decision import Choice
+from hwflow.compression.decision import Choice, Variable
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.environment import PruningEnv, Scores
@@ -42,7 +41,7 @@ class Subject:
     """
 
     name: str
-    groups: tuple[Group, ...]
+    groups: tuple[Variable, ...]
     scores: Scores
     costs: Mapping[tuple[str, str], PlanCosts]
     accuracy: Callable[[Choice], float]
@@ -70,7 +69,7 @@ class AccuracyTable:
             predict; None with fewer than ten plans.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[Variable, ...]
     losses: tuple[Floats, ...]
     agreement: float | None
 
@@ -110,13 +109,19 @@ class Example:
     def __init__(self, title: str, problem: PruningEnv, table: AccuracyTable, seed: Sequence[int]) -> None:
         self.title, self.problem, self._table = title, problem, table
         self.features = GroupFeatures(problem.space, problem.scores)
-        generator = np.random.default_rng(list(seed))
-        odds = [table.odds(problem.project(random_wishes(generator, len(table.groups)))) for _ in range(_RANDOM)]
-        self._centre, self._spread = float(np.mean(odds)), float(np.std(odds)) or 1.0
+        self._seed = list(seed)
 
     def reward(self, plan: Choice) -> float:
         """The predicted log-odds, in standard deviations above the mean of random plans within the same budget."""
-        return (self._table.odds(plan) - self._centre) / self._spread
+        centre, spread = self._usual
+        return (self._table.odds(plan) - centre) / spread
+
+    @cached_property
+    def _usual(self) -> tuple[float, float]:
+        """Mean and standard deviation of the log-odds of random plans."""
+        generator, count = np.random.default_rng(self._seed), len(self._table.groups)
+        odds = [self._table.odds(self.problem.project(random_wishes(generator, count))) for _ in range(_RANDOM)]
+        return float(np.mean(odds)), float(np.std(odds)) or 1.0
 
     @cached_property
     def uniform(self) -> float:

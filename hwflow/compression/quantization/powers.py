@@ -48,7 +48,7 @@ def power_sum(weights: Tensor, terms: int, top: int) -> Tensor:
     """Each weight as a sum of that many powers, 2^(top-6) to 2^top, or zeros: the value of `codes_of`."""
     total, rest = torch.zeros_like(weights), weights
     for _ in range(_checked(terms)):
-        term = _term(rest, top)
+        term = nearest_term(rest, top)
         total, rest = total + term, rest - term
     return total
 
@@ -109,15 +109,15 @@ def codes_of(weights: Tensor, terms: int, top: int | None = None) -> PowerCodes:
     highest = top_exponent(weights) if top is None else top
     found, rest = [], weights.to(torch.float64)
     for _ in range(_checked(terms)):
-        term = _term(rest, highest)
+        term = nearest_term(rest, highest)
         place = torch.frexp(term)[1] - 1 - (highest - EXPONENTS + 1) + 1
         found.append(torch.where(term == 0, 0, torch.sign(term) * place).to(torch.int8))
         rest = rest - term
     return PowerCodes(torch.stack(found), highest)
 
 
-def _term(values: Tensor, top: int) -> Tensor:
-    """The nearest of the powers that there are, or zero where that is nearer than the smallest."""
+def nearest_term(values: Tensor, top: int) -> Tensor:
+    """The nearest of the powers from 2^(top-6) to 2^top, or zero where that is nearer than the smallest."""
     least, most = 2.0 ** (top - EXPONENTS + 1), 2.0**top
     inside = nearest_power(values).abs().clamp(least, most) * torch.sign(values)
     return torch.where(values.abs() < least / 2, torch.zeros_like(values), inside)

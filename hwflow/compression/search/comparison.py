@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hwflow.compression.accuracy import Proxy
 from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
-from hwflow.compression.search.environment import PruningEnv, Scores
+from hwflow.compression.search.environment import Losses, PruningEnv, Scores
 from hwflow.compression.search.policy import Policy
 from hwflow.compression.search.policy_searcher import PolicySearcher
 from hwflow.compression.search.refinement import Finalist, Found, Ranked, finalists, refined, shares_of, top
@@ -115,6 +115,7 @@ def compare(
     splits: Splits,
     *,
     scores: Scores | None = None,
+    losses: Losses | None = None,
     policy: Policy | None = None,
     folder: Path | None = None,
     identity: str = "",
@@ -130,6 +131,7 @@ def compare(
         splits: accuracies.
         scores: importance of the groups' units, for searchers that use it; those that cannot do without are left out of the
             baselines where it is None, and so are those that compare groups where there is one.
+        losses: of the groups' widths, for searchers that plan, instead of what follows from the scores.
         policy: that the agent starts from; None for one that learns anew.
         folder: for the searches' checkpoints.
         identity: see `hwflow.compression.search.search.explore`.
@@ -140,7 +142,7 @@ def compare(
     proxy = splits.search
     costs = costs_at(settings.levels[0])
     clock = _Clock(proxy)
-    env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric, scores=scores)
+    env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric, scores=scores, losses=losses)
 
     outcomes: dict[str, Outcome] = {}
 
@@ -166,7 +168,7 @@ def compare(
     for by in searches_of(settings):
         if not _can_search(by, env) and by != title_of(settings.searcher):
             continue
-        walked = _macs_environment(costs, proxy, settings, scores) if by.endswith(_ON_MACS) else env
+        walked = _macs_environment(env, settings) if by.endswith(_ON_MACS) else env
         if walked is not None:
             tried[by] = {seed: run(by, walked, seed) for seed in settings.seeds}
     unmeasured = _unmeasured(settings, env)
@@ -222,12 +224,12 @@ def _unmeasured(settings: Settings, env: PruningEnv) -> list[tuple[str, dict[str
     return [(name, SEARCHERS[name](env, settings.learner, 0).ask(env)) for name in names if name != settings.searcher]
 
 
-def _macs_environment(costs: PlanCosts, proxy: Proxy, settings: Settings, scores: Scores | None) -> PruningEnv | None:
+def _macs_environment(env: PruningEnv, settings: Settings) -> PruningEnv | None:
     """The same search with MACs in place of the budgets' metrics; None where that budget is out of reach."""
     shares = [budget.share for budget in settings.budgets]
     try:
         budgets: Sequence[Budget] = (Budget("macs", min(shares)),) if shares else ()
-        return PruningEnv(costs, proxy, budgets, metric="macs", scores=scores)
+        return PruningEnv(env.costs, env.accuracy, budgets, metric="macs", scores=env.scores, losses=env.losses)
     except InputError:
         return None
 

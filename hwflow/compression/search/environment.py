@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwflow.compression.budget import Budget
-from hwflow.compression.decision import Choice
+from hwflow.compression.decision import Choice, Decision, Variable
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.projection import nearest, project
@@ -25,6 +25,8 @@ Observation = npt.NDArray[np.float32]
 Accuracy = Callable[[dict[str, int]], float]
 Scores = Mapping[str, Sequence[float]]
 """Of each group's units, in their order; higher is more important."""
+Losses = Mapping[str, Sequence[float]]
+"""What each group's widths, in their order, take off the accuracy, in any unit that adds up."""
 
 _PICO = 1e12
 
@@ -48,6 +50,8 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         metric: what the reward weighs where there is no budget.
         scores: importance of each group's units, for searchers that use it, as `hwflow.compression.channels.criteria.scores`
             gives it.
+        losses: of each group at each of its widths, in the order of these, for searchers that plan; where there are none, they
+            follow from the scores.
 
     Attributes:
         space: the plans that keep the budgets.
@@ -68,8 +72,10 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         *,
         metric: str = "energy",
         scores: Scores | None = None,
+        losses: Losses | None = None,
     ) -> None:
         self.costs, self.budgets, self.accuracy, self.scores = costs, tuple(budgets), accuracy, scores
+        self.losses = losses
         self.space = PlanSpace(costs, budgets, metric=metric)
         self.wishes: list[float] = []
         self._static = _features(costs)
@@ -138,8 +144,10 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 def _features(costs: PlanCosts) -> npt.NDArray[np.float64]:
     """What does not change, [group, feature], each in [0, 1]: AMC's features of layers and the level's own metrics.
 
-    What the level does not know (coarse without an accelerator has no time) counts as 0.
+    What the level does not know (coarse without an accelerator has no time) counts as 0. Where not all that is decided is
+    channels, further features say what is.
     """
+    kinds = sorted({_kind(group) for group in costs.groups} - {""})
     layers, rows = costs.layers(costs.full), np.nan_to_num(costs.rows(costs.full))
     sums, intensive = rows[:, : len(ADDITIVE)], rows[:, len(ADDITIVE) :]
     shares = sums / np.maximum(sums.sum(axis=0), np.finfo(float).tiny)
@@ -162,8 +170,14 @@ def _features(costs: PlanCosts) -> npt.NDArray[np.float64]:
                 len(touched),
                 *shares[touched].sum(axis=0),
                 *(weights[touched] @ intensive[touched] / max(weights[touched].sum(), np.finfo(float).tiny)),
+                *(float(_kind(group) == kind) for kind in kinds),
             ]
         )
     features = np.array(table, dtype=np.float64)
     scale = features.max(axis=0)
     return features / np.where(scale > 1, scale, 1)
+
+
+def _kind(group: Variable) -> str:
+    """What is decided of a layer, the last part of a decision's name; empty for channels."""
+    return group.name.rpartition(".")[2] if isinstance(group, Decision) else ""

@@ -32,7 +32,8 @@ class ExactSearcher:
     """See the module.
 
     Args:
-        problem: with `scores`, the first plan removes the least importance; without, all units count the same.
+        problem: the first plan has the least of its `losses`; without any, it removes the least importance by its `scores`;
+            without these, all units count the same.
         settings: the agent's, which are not used.
         seed: of the samples.
 
@@ -46,7 +47,12 @@ class ExactSearcher:
         self._seed = seed
         self._measured: list[Measured] = []
         self._planners: dict[float, Planner] = {}
-        self._direction = importance_losses(problem.costs.groups, problem.scores)
+        groups, losses = problem.costs.groups, problem.losses
+        self._direction = (
+            importance_losses(groups, problem.scores)
+            if losses is None
+            else [np.asarray(losses[group.name], dtype=np.float64) for group in groups]
+        )
         self.planned: Planned | None = None
         self._every = all(len(group.widths) <= MOST for group in problem.costs.groups)
         self._solved, self._gap = 0, 0.0  # solutions, and the largest of their gaps

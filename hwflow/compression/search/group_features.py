@@ -22,7 +22,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hwflow.arrays import Floats
-from hwflow.compression.channels.groups import Group, Widths
+from hwflow.compression.channels.groups import Widths
+from hwflow.compression.decision import Variable
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.projection import nearest, project
 from hwflow.hardware.accelerator import Accelerator, Fanout
@@ -138,7 +139,7 @@ class GroupFeatures:
         return np.tile(np.array(row), (len(self._groups), 1))
 
 
-def _kept(group: Group, scores: Sequence[float] | None) -> Floats:
+def _kept(group: Variable, scores: Sequence[float] | None) -> Floats:
     """The share of its importance that a group keeps at each of its widths, above 0."""
     units = np.sort(np.asarray(scores if scores is not None else np.ones(group.channels // group.unit), dtype=np.float64))
     kept = np.cumsum(units[::-1])

@@ -9,6 +9,7 @@ import numpy as np
 from hwflow.arrays import Floats
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Widths
+from hwflow.compression.decision import Decision, Variable
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.errors import InputError
 
@@ -45,7 +46,7 @@ class PlanSpace:
         if not self.fits(self.cheapest):  # a ragged layer can be dearer with fewer channels
             self.cheapest = costs.least(self.metrics, self.limits, self.cheapest)
         if not self.fits(self.cheapest):
-            raise InputError(unreachable(self.budgets, self.values([self.cheapest])[0] / self.whole))
+            raise InputError(unreachable(self.budgets, self.values([self.cheapest])[0] / self.whole, costs.groups))
 
     def values(self, plans: Sequence[Widths]) -> Floats:
         """What plans take of the watched metrics, [plan, metric]."""
@@ -54,7 +55,7 @@ class PlanSpace:
 
     def within(self, plans: Sequence[Widths]) -> Sequence[bool]:
         """Whether each of several plans keeps all budgets, [plan]."""
-        if not self.budgets:
+        if not self.budgets or not len(plans):
             return [True] * len(plans)
         return [bool(kept.all()) for kept in self.values(plans) <= self.limits]
 
@@ -76,15 +77,21 @@ def unknown_metric(metric: str) -> str:
     )
 
 
-def unreachable(budgets: Sequence[Budget], least: Sequence[float] | Floats) -> str:
-    """What an error says where a budget is below what the cheapest plan needs; `least` are its shares."""
+def unreachable(budgets: Sequence[Budget], least: Sequence[float] | Floats, decided: Sequence[Variable] = ()) -> str:
+    """What an error says where a budget is below what the cheapest plan needs; `least` are its shares, `decided` is what a plan
+    decides, by default channels alone."""
     wanted = ", ".join(str(b) for b in budgets)
     reached = ", ".join(f"{b.metric}={np.ceil(value * 1e4) / 1e4:g}" for b, value in zip(budgets, least, strict=True))
     together = " together" if len(budgets) > 1 else ""
+    bits = sum(isinstance(one, Decision) for one in decided)
+    channels = bits == 0 or bits < len(decided)
+    parts = ["every group at its cheapest width"] * channels + ["every layer at its fewest bits"] * (bits > 0)
+    advice = ["lower the floor, exclude fewer layers, or allow the residual streams to be pruned (--streams)"] * channels
+    advice += ["offer fewer bits (--word-bits, --edge-bits of the first and the last layer)"] * (bits > 0)
+    advice += ["decide channels, too (--decide bits,channels)"] * (not channels)
     return (
-        f"the budget {wanted} cannot be reached: with every group at its cheapest width the network still needs {reached} of "
-        f"the unpruned one{together}. Raise the budget, lower the floor, exclude fewer layers, or allow the residual streams "
-        "to be pruned (--streams)."
+        f"the budget {wanted} cannot be reached: with {' and '.join(parts)} the network still needs {reached} of the unpruned "
+        f"one{together}. Raise the budget, {'; or '.join(advice)}."
     )
 
 

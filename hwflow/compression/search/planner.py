@@ -90,7 +90,8 @@ class Planner:
         if peaks and self._sums is None:
             raise InputError(
                 f"the exact planner cannot hold the budget {peaks[0]}: how the activations of this network follow from the "
-                "widths is not known. Use another search, or a budget of another metric."
+                "widths is not known, or is no sum over what is decided (bits multiply channels). Use another search, or a "
+                "budget of another metric."
             )
 
     def plan(self, losses: Sequence[Floats], excluded: Collection[Widths] = ()) -> Planned:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwflow.compression.channels.groups import Group, Widths
+from hwflow.compression.channels.groups import Widths
+from hwflow.compression.decision import Variable
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.errors import InputError
 
@@ -66,13 +67,13 @@ def project(space: PlanSpace, wishes: Sequence[float]) -> Widths:
         plan = _with(plan, min(fitting), groups)
 
 
-def nearest(group: Group, wanted: float) -> int:
+def nearest(group: Variable, wanted: float) -> int:
     """The allowed width nearest to a number of channels, of two the larger."""
     above = bisect_left(group.widths, wanted)
     return min(group.widths[max(above - 1, 0) : above + 1], key=lambda width: (abs(width - wanted), -width))
 
 
-def _growths(place: int, group: Group, wish: float) -> list[_Growth]:
+def _growths(place: int, group: Variable, wish: float) -> list[_Growth]:
     """When a group takes each of its widths; of groups that are equal in that, each other's turn is spread over the network."""
     wanted, turn = max(wish, _LEAST) * group.channels, place * _GOLDEN % 1.0
     return [_Growth(float(f"{width / wanted:.12g}"), turn, place, index) for index, width in enumerate(group.widths)]
@@ -111,14 +112,14 @@ def _grown(space: PlanSpace, growths: Sequence[Sequence[_Growth]], plan: Widths)
 
 
 def _above(
-    groups: Sequence[Group], growths: Sequence[Sequence[_Growth]], plan: Widths, place: int, count: int
+    groups: Sequence[Variable], growths: Sequence[Sequence[_Growth]], plan: Widths, place: int, count: int
 ) -> Sequence[_Growth]:
     """To the next few widths of one group above what it has."""
     index = groups[place].widths.index(plan[place])
     return growths[place][index + 1 : index + 1 + count]
 
 
-def _with(plan: Widths, growth: _Growth, groups: Sequence[Group]) -> Widths:
+def _with(plan: Widths, growth: _Growth, groups: Sequence[Variable]) -> Widths:
     return (*plan[: growth.group], groups[growth.group].widths[growth.place], *plan[growth.group + 1 :])
 
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwflow.arrays import Floats, Places
-from hwflow.compression.channels.groups import Group, Widths
-from hwflow.compression.decision import Choice
+from hwflow.compression.channels.groups import Widths
+from hwflow.compression.decision import Choice, Variable
 from hwflow.compression.search.environment import Scores
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.errors import InputError, not_found
 
 
-def values_of(groups: Sequence[Group], scores: Scores | None, purpose: str) -> list[Floats]:
+def values_of(groups: Sequence[Variable], scores: Scores | None, purpose: str) -> list[Floats]:
     """The units' scores, group by group.
 
     Raises:

@@ -10,11 +10,12 @@ shares kept, and importance as the prior's direction are hwflow's own; so are th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from hwflow.arrays import Floats
-from hwflow.compression.channels.groups import Group
+from hwflow.compression.decision import Variable
 
 _LENGTHS = (0.5, 1.0, 2.0)  # of the logarithm of the share kept
 _WEIGHTS = (0.1, 1.0, 10.0)  # variance of the processes, as a multiple of the variance of the common direction
@@ -22,7 +23,7 @@ _NOISES = (1e-3, 1e-2, 0.1)  # variance of what is no sum over groups, as a shar
 _LEAST = 0.005  # accuracies are taken to lie this far from 0 and 1: their log-odds are finite
 
 
-def importance_losses(groups: Sequence[Group], scores: Mapping[str, Sequence[float]] | None) -> list[Floats]:
+def importance_losses(groups: Sequence[Variable], scores: Mapping[str, Sequence[float]] | None) -> list[Floats]:
     """A loss for each group at each of its widths: minus the logarithm of the share of its importance that is kept.
 
     Args:
@@ -37,6 +38,12 @@ def importance_losses(groups: Sequence[Group], scores: Mapping[str, Sequence[flo
     return losses
 
 
+def log_odds(accuracy: Any) -> Any:
+    """Of one accuracy, or of each of an array, taken to lie between 0.005 and 0.995."""
+    inside = np.clip(accuracy, _LEAST, 1 - _LEAST)
+    return np.log(inside / (1 - inside))
+
+
 class AdditiveModel:
     """The process, conditioned on measured plans.
 
@@ -48,13 +55,16 @@ class AdditiveModel:
     """
 
     def __init__(
-        self, groups: Sequence[Group], direction: Sequence[Floats], plans: Sequence[Sequence[int]], accuracies: Sequence[float]
+        self,
+        groups: Sequence[Variable],
+        direction: Sequence[Floats],
+        plans: Sequence[Sequence[int]],
+        accuracies: Sequence[float],
     ) -> None:
         self._direction = [np.asarray(d, dtype=np.float64) for d in direction]
         self._logs = [np.log(np.array(g.widths) / g.channels) for g in groups]
         self._places = np.asarray(plans, dtype=np.intp).reshape(-1, len(groups))
-        odds = np.clip(np.asarray(accuracies, dtype=np.float64), _LEAST, 1 - _LEAST)
-        odds = np.log(odds / (1 - odds))
+        odds = log_odds(np.asarray(accuracies, dtype=np.float64))
         self._mean, self._scale = float(odds.mean()), float(odds.std()) or 1.0
         self._values = (odds - self._mean) / self._scale
         along = sum(d[p] for d, p in zip(self._direction, self._places.T, strict=True))
@@ -119,4 +129,4 @@ class AdditiveModel:
         self._length, self._amplitude, self._noise, self._inverse = best
 
 
-__all__ = ["AdditiveModel", "importance_losses"]
+__all__ = ["AdditiveModel", "importance_losses", "log_odds"]

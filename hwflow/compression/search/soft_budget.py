@@ -19,7 +19,8 @@ def limited(problem: PruningEnv, share: float) -> PruningEnv:
     metric = problem.space.metrics[0]
     while True:
         try:
-            return PruningEnv(problem.costs, problem.accuracy, [Budget(metric, min(share, 1.0))], scores=problem.scores)
+            budgets = [Budget(metric, min(share, 1.0))]
+            return PruningEnv(problem.costs, problem.accuracy, budgets, scores=problem.scores, losses=problem.losses)
         except InputError:
             if share >= 1:
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
@@ -11,7 +10,7 @@ from hwflow.reporting.compression.contest_records import ContestRuns, RunRecord
 from hwflow.reporting.compression.paired_difference import PairedDifference, paired
 from hwflow.reporting.page.blocks import Block, Cell, Figure, Page, Section, Table, Text, axis, label
 from hwflow.reporting.page.palette import parts
-from hwflow.reporting.page.values import counted, number, percent, spread
+from hwflow.reporting.page.values import counted, number, percent, settings_by_name, spread
 
 _COSTS = {"energy_pj": "energy", "energy_normalized": "energy", "latency_s": "latency", "macs": "MACs", "params": "parameters"}
 _LEGEND = {"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0}
@@ -29,7 +28,7 @@ def page(found: ContestRuns) -> Page:
         rows = [[run.name, str(run.seed), run.budget, run.failed] for run in failed]
         failures = Table("Runs that failed", ["method", "seed", "budget", "why"], rows, left=frozenset(range(4)))
         sections.append(Section("Failed", [failures]))
-    asked = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in found.asked.items()]
+    asked: list[list[str | Cell]] = [[name, value] for name, value in settings_by_name(found.asked)]
     settings = Table("All settings and versions", ["setting", "value"], asked, left=frozenset({0, 1}), folded=True)
     sections.append(Section("Settings", [settings]))
     chip = f" for {config.accelerator}" if config.accelerator else ""

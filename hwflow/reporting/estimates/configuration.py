@@ -175,7 +175,10 @@ def _configuration(
         raise InputError(f"{where} is damaged: layers: at least one is needed.")
     asked, flow = record.provenance.get("asked_level", record.level), record.provenance.get("dataflow")
     level = asked if asked == record.level else f"{asked} (by {record.level})"
-    return Configuration("/".join(filter(None, [record.accelerator, level, flow])), asked, record, chip, flow, splits)
+    how = (record.provenance.get("execution") or {}).get("asked")
+    how = "executions by layer" if isinstance(how, dict) else how
+    label = "/".join(filter(None, [record.accelerator, level, flow, how]))
+    return Configuration(label, asked, record, chip, flow, splits)
 
 
 def _known_again(cost: Mapping[str, Any]) -> Accelerator | None:

@@ -124,12 +124,14 @@ def layers_table(sides: Sequence[Side]) -> Table:
         "utilization (%)": lambda row: percent_cell(row.utilization),
         "DRAM (kB)": lambda row: scaled_cell(row.dram_bytes, 1e3),
     }
+    if any(row.execution != "direct" for row in every):
+        columns["execution"] = lambda row: row.execution
     headings, left = ["layer", "type"], {0, 1}
     shaped = any(row.shape for row in every)
     for side in sides:
         headings += [_heading("channels in > out", side, sides)] if shaped else []
     for name in columns:
-        left |= {len(headings), len(headings) + 1} if name == "bound by" else set()
+        left |= {len(headings), len(headings) + 1} if name in ("bound by", "execution") else set()
         headings += [_heading(name, side, sides) for side in sides]
     shown: list[list[str | Cell]] = []
     for key in keys:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
+from typing import Any
 
 _PREFIXES = {12: "T", 9: "G", 6: "M", 3: "k", 0: "", -3: "m", -6: "µ", -9: "n", -12: "p"}
 _DIGITS = 4
@@ -74,3 +76,12 @@ def capital(text: str) -> str:
 def listed(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def settings_by_name(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as one list of dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from settings_by_name(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", "-" if value is None else value if isinstance(value, str) else json.dumps(value)

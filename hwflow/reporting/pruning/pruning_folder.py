@@ -93,7 +93,8 @@ def _read(file: Path, kind: type[_Kind]) -> _Kind:
 
 
 def _plan(file: Path) -> Plan | Choices:
-    return _read(file, Choices) if "decisions" in _read(file, dict[str, Any]) else _read(file, Plan)
+    content = _read(file, dict[str, Any])
+    return _read(file, Choices) if "decisions" in content and "groups" not in content else _read(file, Plan)
 
 
 def _episodes(file: Path, settings: SettingsRecord) -> tuple[Episode, ...]:

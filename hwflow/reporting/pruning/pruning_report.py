@@ -33,6 +33,8 @@ def page(run: Run) -> Page:
         sections.append(Section("Search", search(run)))
     if isinstance(run.plan, Plan):
         sections.append(Section("Channels kept", channels(run.plan)))
+        if run.plan.decisions:
+            sections.append(Section("Other decisions", decisions(run.plan)))
     else:
         sections.append(Section("Plan", decisions(run.plan)))
     if run.summary:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
@@ -12,7 +11,7 @@ from hwflow.reporting.estimates.layer_costs import Side, layer_costs
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
 from hwflow.reporting.page.palette import methods, parts
 from hwflow.reporting.page.traces import LEGEND, bars, curve, lines_axis, upright
-from hwflow.reporting.page.values import capital, counted, listed, number, percent, spread
+from hwflow.reporting.page.values import capital, counted, listed, number, percent, settings_by_name, spread
 from hwflow.reporting.pruning.run_records import Candidate, Choices, Comparison, CostRecord, Plan, Run, Times
 from hwflow.reporting.pruning.search_figures import KINDS, cost_and_accuracy, kind_of, learning_curve, ranks, time_spent
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, compared, mark
@@ -143,8 +142,8 @@ def channels(plan: Plan) -> list[Block]:
     return blocks
 
 
-def decisions(plan: Choices) -> list[Block]:
-    """What a method that does not prune channels chose, of what."""
+def decisions(plan: Choices | Plan) -> list[Block]:
+    """What a method chose besides channels, of what."""
     rows: list[list[str | Cell]] = [
         [one.name, ", ".join(map(str, one.options)), str(one.chosen), ", ".join(one.rows)] for one in plan.decisions
     ]
@@ -281,7 +280,7 @@ def provenance(run: Run) -> list[Block]:
     if run.metrics.not_available:
         missing = _pairs(run.metrics.not_available)
         blocks.append(Table("Levels that are not available", ["level", "why"], missing, left=frozenset({0, 1})))
-    asked = _pairs(dict(_flat(run.asked)))
+    asked = _pairs(dict(settings_by_name(run.asked)))
     return [*blocks, Table("All settings and versions", ["setting", "value"], asked, left=frozenset({0, 1}), folded=True)]
 
 
@@ -321,12 +320,3 @@ def _answer(costs: CostRecord) -> list[str]:
 
 def _pairs(values: Mapping[str, str]) -> list[list[str | Cell]]:
     return [[name, value] for name, value in values.items()]
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as one list of dotted names."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", "-" if value is None else value if isinstance(value, str) else json.dumps(value)

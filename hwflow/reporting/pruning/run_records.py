@@ -74,11 +74,12 @@ class LayerRecord(Record):
     dram_bytes: Known = None
     engine: str
     energy_source: str
+    execution: str = "direct"
     note: str = ""
 
 
 def _nested(provenance: dict[str, Any]) -> dict[str, Any]:
-    for name in ("energy", "accelerator"):
+    for name in ("energy", "accelerator", "execution"):
         if not isinstance(provenance.get(name) or {}, dict):
             raise ValueError(f"its {name} must be a mapping")
     return provenance
@@ -191,13 +192,6 @@ class GroupRecord(Record):
     producers: tuple[str, ...]
 
 
-class Plan(Record):
-    """`plan.json`."""
-
-    groups: tuple[GroupRecord, ...]
-    left_out: dict[str, str]
-
-
 class DecisionRecord(Record):
     """One decision of a method that does not prune channels; the last option leaves the network as it is."""
 
@@ -205,6 +199,14 @@ class DecisionRecord(Record):
     options: tuple[int, ...] = Field(min_length=1)
     chosen: int
     rows: tuple[str, ...]
+
+
+class Plan(Record):
+    """`plan.json`: groups of channels, and what else was decided."""
+
+    groups: tuple[GroupRecord, ...]
+    left_out: dict[str, str]
+    decisions: tuple[DecisionRecord, ...] = ()
 
 
 class Choices(Record):

@@ -21,7 +21,7 @@ from hwflow.reporting.pruning.run_records import LayerRecord, adapter
 from hwflow.results import LevelName, in_order
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
-_OPTIONS = ("energy", "objective", "mapper", "effort", "activations", "operators")
+_OPTIONS = ("energy", "objective", "mapper", "effort", "activations", "operators", "execution")
 """Of the sweep file, which `hwflow estimate` takes by the same names."""
 _PART = "energy_"
 _NO_PARTS = ("energy_pj", "energy_normalized", "energy_source")
@@ -106,6 +106,8 @@ class Sweep:
         fields: the names of the swept fields.
         sources: what `hwflow estimate` takes for each network, options included; empty where the sweep file does not tell.
         options: of the sweep file those that `hwflow estimate` takes, too.
+        ppa_model: the file that level ppa answered by, and `--extrapolate` where that was asked for; a file beside the sweep's
+            own is named as it is there.
     """
 
     folder: Path
@@ -113,6 +115,7 @@ class Sweep:
     fields: tuple[str, ...]
     sources: Mapping[str, Sequence[str]]
     options: Mapping[str, Any]
+    ppa_model: tuple[str, ...] | None = None
 
     @cached_property
     def done(self) -> list[Point]:
@@ -151,6 +154,8 @@ class Sweep:
         words = ["hwflow", "estimate", *source, "--accelerator", row.base or row.accelerator, "--level", row.level]
         for name, value in (("dataflow", row.dataflow), ("bits", row.bits), ("batch", row.batch), *self.options.items()):
             words += [] if value is None or (name == "batch" and value == 1) else [f"--{name}", str(value)]
+        if row.level == "ppa" and self.ppa_model is not None:
+            words += ["--ppa-model", *self.ppa_model]
         for name, value in point.fields.items():
             words += [] if value is None else ["--set", f"{name}={value}"]
         return shlex.join(words)
@@ -202,7 +207,9 @@ def read_sweep(folder: Path) -> Sweep:
     asked = read_yaml(folder / "sweep.yaml", "sweep") if (folder / "sweep.yaml").exists() else {}
     asked = asked if isinstance(asked, Mapping) else {}
     options = {name: asked[name] for name in _OPTIONS if name in asked}
-    return Sweep(folder, points, fields, _sources(points, asked), options)
+    named = asked.get("ppa_model")
+    model = None if named is None else (str(named), *(["--extrapolate"] if asked.get("extrapolate") else []))
+    return Sweep(folder, points, fields, _sources(points, asked), options, model)
 
 
 def _sources(points: Sequence[Point], asked: Mapping[str, Any]) -> dict[str, list[str]]:

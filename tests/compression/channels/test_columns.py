@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import hwflow
-from hwflow.compression.channels.columns import HeldColumns, MatrixProduct, matrix_product
+from hwflow.compression.channels.columns import HeldColumns
+from hwflow.cost.execution import MatrixProduct, matrix_product
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
 from hwflow.layers import Layer

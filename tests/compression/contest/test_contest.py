@@ -56,6 +56,20 @@ def hold(data: Data, folder: Path, methods: list[str], **more: Any) -> hwflow.Co
     return hwflow.compress_many(network(), data, methods=methods, output=folder, **{**GIVEN, **more})
 
 
+def test_a_criterion_reaches_the_methods_that_rank_by_it() -> None:
+    """The small network from fresh weights is always in, and has no channels to rank."""
+    asked = Settings(criterion="l2")
+    found = {run.method: run.settings(asked, None).criterion for run in entries(["exact"], "uniform", (0,), [asked.budgets])}
+    assert found == {"l1": "l2", "channels": "l2", "exact": "l2", "scratch": "l1"}
+
+
+@pytest.mark.parametrize("method", ["scratch", "tp-lamp"])
+def test_a_criterion_beside_a_method_that_ranks_nothing_is_refused(method: str, data: Data) -> None:
+    options = {name: GIVEN[name] for name in ("level", "tuning", "store", "progress")}
+    with pytest.raises(InputError, match=f"criterion is 'l2', and the method {method} does not choose channels by it"):
+        hwflow.compress(network(), data, method=method, criterion="l2", **options)
+
+
 def test_runs_come_budget_by_budget_and_seed_by_seed() -> None:
     budgets = [(Budget("energy", 0.5),), (Budget("energy", 0.25), Budget("latency", 0.5))]
     found = entries(["sfp", "l1"], "uniform", (0, 1), budgets)
@@ -141,8 +155,9 @@ def test_another_contest_is_refused(held: tuple[hwflow.Contest, Path], data: Dat
     _, folder = held
     with pytest.raises(InputError, match="holds a contest already: --resume continues it"):
         hold(data, folder, ["sfp"], seeds=[0, 1])
-    with pytest.raises(InputError, match=r"holds another contest, .*settings.tuning.epochs was 2, now is 3"):
+    with pytest.raises(InputError, match=r"holds another contest, .*settings.tuning.epochs was 2, now is 3") as caught:
         hold(data, folder, ["sfp"], seeds=[0, 1], resume=True, epochs=3)
+    assert str(caught.value).count("epochs was") == 1
     with pytest.raises(InputError, match=r"holds another contest, .*seeds"):
         hold(data, folder, ["sfp"], seeds=[2], resume=True)
     (tmp_path / "note.txt").write_text("mine")

@@ -15,7 +15,7 @@ from hwflow.compression.quantization.integer_reference import (
     xnor_conv,
     xnor_product,
 )
-from hwflow.compression.quantization.integers import activation_scale, symmetric_integers
+from hwflow.compression.quantization.integers import activation_scale, coded_integers, symmetric_integers
 from hwflow.compression.quantization.powers import PowerCodes, codes_of, nearest_power, power_sum, top_exponent
 from hwflow.errors import InputError
 
@@ -112,6 +112,29 @@ def test_integers_keep_the_largest_weight_of_a_channel(bits: int) -> None:
     assert float(integers.abs().max()) == 2 ** (bits - 1) - 1
     assert float(((integers * steps - weights).abs() / steps).max()) <= 0.5
     assert torch.equal(symmetric_integers(integers * steps, bits)[0], integers)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("bits", [2, 5, 8])
+def test_affine_integers_span_the_range_of_the_weights(bits: int, per_channel: bool) -> None:
+    weights = drawn(3, 40) + torch.tensor([[0.0], [2.0], [-9.0]])
+    integers, steps, zeros = coded_integers(weights, bits, affine=True, per_channel=per_channel)
+    assert torch.equal(integers, integers.round())
+    assert float(integers.min()) == 0
+    assert float(integers.max()) == 2**bits - 1
+    assert float((((integers - zeros) * steps - weights) / steps).abs().max()) <= 1 + 1e-9  # the zero is rounded, too
+    assert steps.shape == (3, 1) if per_channel else (1, 1)
+    assert float(zeros.flatten()[-1]) == (2**bits - 1 if per_channel else float(zeros))
+
+
+def test_affine_scales_end_where_the_activations_do() -> None:
+    values = drawn(5000).abs() - 0.5
+    scale = activation_scale(values, 4, affine=True)
+    assert scale.levels == 16
+    low, high = (float(values.quantile(q)) for q in (0.001, 0.999))
+    assert scale.step * 15 == pytest.approx(high - low, rel=1e-6)
+    assert scale.integers(torch.tensor([-99.0, 0.0, 99.0])).tolist() == [-scale.zero, 0, 15 - scale.zero]
+    assert activation_scale(values.abs(), 4, affine=True).zero == 0
 
 
 def test_scales_of_activations_have_a_sign_where_it_is_needed() -> None:

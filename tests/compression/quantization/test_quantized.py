@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hwflow.compression.budget import Budget
 from hwflow.compression.fine_tuning import export_onnx
 from hwflow.compression.quantization.integer_reference import Window, integer_conv, shift_add_conv
 from hwflow.compression.quantization.integers import Scale, symmetric_integers
+from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.quantization.powers import codes_of, power_sum, top_exponent
 from hwflow.compression.quantization.quantized_layers import Code, QuantizedConv2d, quantizable, quantize, store_codes
 from hwflow.compression.settings import Settings
@@ -27,6 +29,12 @@ from hwflow.training import Recipe
 
 TUNING = Recipe(epochs=1, batch_size=32, learning_rate=0.02, precision="float32", device="cpu")
 SETTINGS = Settings(levels=("coarse",), budgets=(Budget("energy", 0.9),), tuning=TUNING)
+
+
+@pytest.fixture(autouse=True)
+def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Timeloop, which would take its time."""
+    monkeypatch.setenv("PATH", os.defpath)
 
 
 def network() -> nn.Sequential:
@@ -78,14 +86,15 @@ def test_weights_are_codes_and_rows_have_their_widths(
 
 def test_a_chip_of_shifts_has_powers_of_two_at_the_edges_too(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwflow.compression.run.export_onnx", lambda model, shape, path: None)
-    monkeypatch.setenv("PATH", os.defpath)  # no Timeloop, which would take its time
     result = compressed(data, "lightnn1", "lightpe1", budgets=(Budget("energy", 1.0),))
     assert set(result.plan.values()) == {4}
     weight = result.model.get_submodule("9").weight.detach()
     assert isinstance(weight, torch.Tensor)
     assert torch.equal(power_sum(weight, 1, top_exponent(weight)), weight)
-    with pytest.raises(InputError, match=r"shift1 \(one power of two\), which takes weights of at most 4 bits"):
-        compressed(data, "lightnn2", "lightpe1", budgets=(Budget("energy", 1.0),))
+    two = compressed(data, "lightnn2", "lightpe1", budgets=())
+    rows = {row.layer.name: row.layer for row in two.costs["mid"][1].rows}
+    assert (rows["3"].M, rows["3"].bits) == (16, Bits(4, 8, 4))  # two passes, whose results are written once
+    assert two.costs["mid"][1].macs > 1.4 * result.costs["mid"][1].macs
 
 
 def test_a_budget_out_of_reach_is_refused_before_training(data: Data) -> None:
@@ -102,7 +111,9 @@ def test_budgets_of_memory_and_of_products_are_in_one_unit(energy: str, data: Da
         compressed(data, "int8", "eyeriss", budgets=(Budget("edp", 0.001),), energy=energy)
 
 
-def test_reconstruction_is_refused_beside_a_method_that_refits_nothing(data: Data) -> None:
+def test_what_has_no_effect_beside_a_quantization_is_refused(data: Data) -> None:
+    with pytest.raises(InputError, match="criterion is 'l2', and the method int8 does not choose channels by it; leave it out"):
+        compressed(data, "int8", criterion="l2")
     with pytest.raises(InputError, match="reconstruct is 'plan', and the method int8 refits no layer; leave it out"):
         compressed(data, "int8", reconstruct="plan")
 
@@ -157,7 +168,7 @@ def test_exported_layers_quantize_by_operators_of_onnx(tmp_path: Path) -> None:
     export_onnx(model, (1, 8, 8), tmp_path / "model.onnx")
     content = onnx.load(tmp_path / "model.onnx")
     kinds = [node.op_type for node in content.graph.node]
-    assert kinds.count("QuantizeLinear") == kinds.count("DequantizeLinear") == 4
+    assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear")) == (4, 8)  # inputs, and weights, too
     images = torch.rand(4, 1, 8, 8)
     found = onnx.reference.ReferenceEvaluator(content).run(None, {"images": images.numpy()})[0]
     with torch.no_grad():
@@ -174,3 +185,50 @@ def test_gradients_pass_through_the_codes() -> None:
     assert values.grad is not None
     assert values.grad[0, 1] == 0  # beyond the range
     assert values.grad[0, 0] != 0
+
+
+@pytest.mark.parametrize("more", [{}, {"scheme": "affine", "granularity": "tensor", "activation_bits": 4}])
+def test_integers_of_any_bits_are_trained_or_rounded(more: dict[str, Any], data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwflow.compression.run.export_onnx", lambda model, shape, path: None)
+    asked = QuantizationSettings(weight_bits=3, post_training=not more, **more)
+    result = compressed(data, "int", quantization=asked)
+    layer: Any = result.model.get_submodule("3")
+    assert result.plan == {"0": 8, "3": 3, "5": 3, "9": 8} | ({"bits of activations": 4} if more else {})
+    inputs = 4 if more else 8
+    assert {row.layer.name: row.layer.bits for row in result.costs["coarse"][1].rows}["3"] == Bits(4, inputs, inputs)
+    assert layer.scale.levels == 2**inputs
+    codes = layer.integers
+    assert (int(codes.min()), int(codes.max())) == ((0, 7) if more else (-3, 3))
+    assert len(layer.weight_steps.unique()) == (1 if more else 8)
+    assert len(result.tuning.epochs) == (1 if more else 0)
+    how = (
+        "affine, a step for each tensor; trained with rounding"
+        if more
+        else "symmetric, a step for each output channel; rounded"
+    )
+    assert f"weights of 3 bits, activations of {inputs}; {how}" in result.summary["integers"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("weight_bits", 9, "weight_bits is 9; it must be a whole number of at least 2, and at most 8"),
+        ("activation_bits", 1, "activation_bits is 1"),
+        ("scheme", "unsigned", "scheme is 'unsigned'; allowed: symmetric, affine"),
+        ("granularity", "group", "granularity is 'group'; allowed: channel, tensor"),
+        ("post_training", 1, "post_training is 1; it must be True or False"),
+        ("mean_k", 2.5, "mean_k is 2.5; it must be a number of powers of two a filter, 1 to 2"),
+        ("distribution_loss", -1, r"distribution_loss is -1; it must be the loss's weight, 0 \(without it\) or more"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(field: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        QuantizationSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_weights_that_are_not_finite_are_refused(data: Data) -> None:
+    model = network()
+    with torch.no_grad():
+        model[3].weight[0, 0, 0, 0] = float("inf")
+    with pytest.raises(InputError, match=r"the weights of Sequential cannot be used: 3.weight holds 1 of 576 values"):
+        hwflow.prune(model, data, None, settings=replace(SETTINGS, method="int4"), store=False, progress=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hwflow.cli.prune import SEARCHES
+from hwflow.cli.prune import SEARCHES, SEARCHING
 from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.baselines import uniform_plan
@@ -16,7 +16,7 @@ from hwflow.compression.search.comparison import PlanComparison, Splits, compare
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.registry import SEARCHERS, searcher_named
-from hwflow.compression.settings import Settings
+from hwflow.compression.settings import DECIDES, Settings
 from hwflow.errors import InputError
 from tests.compression.toys import Blocks, chain_costs, plain, ragged
 
@@ -162,6 +162,7 @@ def test_a_plan_that_comes_back_counts_once() -> None:
 def test_the_command_names_all_searchers() -> None:
     assert {searcher_named(name) for name in SEARCHES} == set(SEARCHERS)
     assert list(SEARCHES) == sorted(SEARCHES)
+    assert list(SEARCHING) == sorted(DECIDES.values())
 
 
 def test_baselines_are_other_searchers() -> None:

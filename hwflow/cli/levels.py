@@ -1,0 +1,165 @@
+"""`hwflow levels`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwflow.cli import arguments as args
+from hwflow.cli.points import PointsOption, units_for
+from hwflow.errors import InputError
+
+if TYPE_CHECKING:
+    from hwflow.cli.console import Page, Table
+    from hwflow.dynamic.level_run import Levels
+
+
+def levels(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
+    ],
+    *,
+    data: args.DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
+    groups: Annotated[int, typer.Option("--groups", metavar="G", help="How many groups of channels, and so levels.")] = 4,
+    accelerator: args.AcceleratorOption = None,
+    points: PointsOption = None,
+    changes: args.SetOption = None,
+    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="At which accelerators are costed.")] = "mid",
+    objective: args.ObjectiveOption = "edp",
+    dataflow: args.DataflowOption = None,
+    energy: args.EnergyOption = "auto",
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", metavar="N", help="Epochs of each group; by default those of 'hwflow train' by the groups."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", metavar="LR", help="The highest learning rate.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")] = 0,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            "--measure", metavar="THREADS[,THREADS]", help="Also measure each level on this CPU with these numbers of threads."
+        ),
+    ] = None,
+    jobs: args.JobsOption = None,
+    device: args.DeviceOption = "auto",
+    precision: args.PrecisionOption = "auto",
+    threads: args.ThreadsOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+) -> None:
+    """Train a network in groups of channels that can be dropped at run time, and tabulate every level at every clock.
+
+    Group by group, with earlier groups frozen: the weights of level 4 contain those of levels 1 to 3. The folder is what
+    'hwflow manage' and a device's runtime manager read.
+    """
+    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cost.options import CostOptions
+    from hwflow.datasets import load_data
+    from hwflow.dynamic.level_run import default_level_recipe, train_levels
+    from hwflow.errors import check_whole
+    from hwflow.network.load import load_module
+    from hwflow.training.threads import limited, thread_count
+
+    check_whole("--groups", groups, 64)
+    units = units_for(points, accelerator, changes)
+    loaded = load_data(data)
+    module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
+    recipe = default_level_recipe(loaded, module, groups)
+    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
+    recipe = replace(
+        recipe,
+        device=device,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+        seed=seed,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    options = CostOptions(
+        level=level,
+        dataflow=dataflow,
+        objective=objective,  # type: ignore[arg-type]
+        energy=energy,
+        jobs=args.cores(jobs),
+    )
+    chosen = thread_count(module, loaded.input_shape, recipe.batch_size, threads)
+    say(str(chosen))
+    try:
+        with limited(chosen.count), progress(f"{network} in {groups} groups on {data}") as bar:
+            found = train_levels(
+                network,
+                loaded,
+                units,
+                groups=groups,
+                recipe=recipe,
+                options=options,
+                measure=_thread_counts(measure),
+                output=output,
+                resume=resume,
+                progress=bar,
+                notify=say,
+            )
+    except KeyboardInterrupt:
+        raise InterruptError(
+            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
+        ) from None
+    deliver(_page(network, found))
+    remark(f"wrote {output}")
+
+
+def _thread_counts(text: str | None) -> tuple[int, ...]:
+    parts = args.listed("--measure", text) if text is not None else []
+    if not all(part.isdecimal() and len(part) <= 4 and int(part) for part in parts):
+        raise InputError(f"--measure is {text!r}; it must be a number of threads, or several with commas between them: 1,2.")
+    return tuple(int(part) for part in parts)
+
+
+def _page(network: str, found: Levels) -> Page:
+    from hwflow.cli.console import Page, Table, counted, number
+
+    rows = [
+        [
+            str(level.number),
+            number(100 * level.accuracy, 2),
+            number(100 * level.held_accuracy, 2),
+            number(level.macs / 1e6),
+            f"{level.params:,}",
+        ]
+        for level in found.levels
+    ]
+    tables = [
+        Table(["level", "test accuracy (%)", "held-out accuracy (%)", "MACs (M)", "parameters"], rows, left=frozenset()),
+        _costs(found),
+    ]
+    if found.measured is not None:
+        timed = [[row.unit, str(row.level), number(row.latency_s * 1e3, 3)] for row in found.measured.rows]
+        tables.append(Table(["measured on", "level", "median latency (ms)"], timed, left=frozenset({0})))
+    dropped = len(found.table.rows) - len(found.table.kept)
+    lines = [f"{dropped} of {counted(len(found.table.rows), 'row')} buy nothing and are dropped from what a manager chooses."]
+    return Page(f"{network} in {counted(len(found.levels), 'level')}", tables, lines)
+
+
+def _costs(found: Levels) -> Table:
+    from hwflow.cli.console import Table, number
+
+    rows = []
+    for row, by in zip(found.table.rows, found.table.dominators, strict=True):
+        energy, power = (None if value is None else value * s for value, s in ((row.energy_j, 1e6), (row.power_w, 1e3)))
+        rows.append(
+            [
+                row.unit,
+                str(row.level),
+                f"{row.clock_mhz:g}",
+                "-" if row.voltage_v is None else f"{row.voltage_v:g}",
+                number(row.latency_s * 1e3, 3),
+                number(energy),
+                number(power, 1),
+                number(row.memory_bytes / 1e3, 1),
+                "" if by is None else f"level {by.level} at {by.clock_mhz:g} MHz",
+            ]
+        )
+    headings = ["unit", "level", "clock (MHz)", "voltage (V)", "latency (ms)", "energy (uJ)", "power (mW)", "weights (kB)"]
+    return Table([*headings, "buys nothing against"], rows, left=frozenset({0, 8}))

@@ -1,0 +1,128 @@
+"""`LevelFolder`: the files of a run that makes levels, and what its network is made of again.
+
+config.json      the inputs and settings of the run: a continued run must have the same
+levels.pt        the weights of all groups: one file, as many networks as groups
+levels.json      each level's accuracy, size and training
+table.json       modelled rows, for a device and for `hwflow manage`
+measured.json    measured rows, where they were asked for
+report.html
+checkpoints/     state of the trainings, one file a group, from which a run continues; the lock of a running one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwflow.errors import HwflowError, InputError
+from hwflow.files import parse_json, read_text, write_text
+from hwflow.run_folder import differences, held
+from hwflow.validation import explain
+
+CONFIG, WEIGHTS, LEVELS = "config.json", "levels.pt", "levels.json"
+
+_FORMAT = 1
+_LOCK = ".lock"
+_Size = Annotated[int, Field(ge=1, le=100_000)]
+
+
+@dataclass(frozen=True)
+class LevelFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trainings keep their state."""
+        return self.path / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / LEVELS).exists()
+
+    @contextlib.contextmanager
+    def opened(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+        """Begin, or go on where the same run was interrupted. Meanwhile no other run can.
+
+        Raises:
+            InputError: where the folder holds a run and `resume` is not asked for, or another run, or something else.
+            HwflowError: where nothing can be written.
+        """
+        wanted = json.loads(json.dumps({"format": _FORMAT, **config}))
+        file = self.path / CONFIG
+        if file.exists():
+            if not resume:
+                raise InputError(f"{self.path} holds levels already: --resume continues that run; or name another folder.")
+            if changed := differences(read_json(file), wanted):
+                more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
+                raise InputError(
+                    f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}{more}. "
+                    "Ask the same, or name another folder."
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} is no folder of levels and is not empty: name another, or a new one.")
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HwflowError(f"cannot make the folder {self.checkpoints}: {error.strerror or error}.") from error
+        with held(self.path, self.checkpoints / _LOCK, "prune"):
+            self.write(CONFIG, wanted)
+            yield
+
+    def write(self, name: str, content: Any) -> None:
+        """One JSON file, whole or not at all."""
+        write_text(self.path / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+class Origin(BaseModel):
+    """Of `config.json` what the network is made of again.
+
+    Attributes:
+        module: whether the run was given a module, of which nothing but the class's name is known.
+        input_shape: (C, H, W).
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    network: Annotated[str, Field(min_length=1)]
+    module: bool
+    classes: _Size
+    input_shape: Annotated[list[_Size], Field(min_length=3, max_length=3)]
+    groups: Annotated[int, Field(ge=1, le=64)]
+
+
+def read_origin(folder: Path) -> Origin:
+    """What a run's network was.
+
+    Raises:
+        InputError: where the folder holds no levels, or its config.json is damaged: which field, and its value.
+    """
+    content = read_json(folder / CONFIG)
+    try:
+        return Origin.model_validate(content)
+    except ValidationError as error:
+        raise InputError(explain(error, content, f"{folder / CONFIG} is damaged")) from None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run.
+
+    Raises:
+        InputError: where it is missing or damaged.
+    """
+    text = read_text(path, "", "result", " does not exist; it is a file that 'hwflow levels' writes")
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
+
+
+__all__ = ["CONFIG", "LEVELS", "WEIGHTS", "LevelFolder", "Origin", "read_json", "read_origin"]

@@ -1,0 +1,114 @@
+"""Measured latency of a network's levels on this machine's CPU, by PyTorch.
+
+One frame at a time. Levels are measured in turns, so that what else the machine does in the meantime strikes all of them; of
+each the median and the quartiles count, which single interruptions do not change.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import quantiles
+
+import torch
+from torch import nn
+
+from hwflow.dynamic.level_table import LevelTable, Row
+from hwflow.errors import check_whole
+from hwflow.progress import Progress
+from hwflow.training.threads import limited
+
+FRAMES, WARM = 60, 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one frame in seconds.
+
+    Attributes:
+        frames: how many were timed, after some that were not.
+        load: processes that ran or waited on the machine, over the minute before the end; None where it does not tell.
+    """
+
+    median_s: float
+    lower_quartile_s: float
+    upper_quartile_s: float
+    frames: int
+    threads: int
+    load: float | None
+
+
+def time_in_turns(
+    networks: Mapping[int, nn.Module], input_shape: tuple[int, int, int], threads: int, *, frames: int = FRAMES
+) -> dict[int, Timing]:
+    """The latency of each of some networks at batch 1.
+
+    Args:
+        input_shape: (C, H, W).
+        threads: that PyTorch computes with.
+        frames: that are timed of each; at least 2.
+    """
+    check_whole("frames", frames, 10**7, 2)
+    image = torch.randn(1, *input_shape, generator=torch.Generator().manual_seed(0))
+    taken: dict[int, list[float]] = {key: [] for key in networks}
+    with limited(threads), torch.inference_mode():
+        for network in networks.values():
+            network.eval()
+        for turn in range(WARM + frames):
+            for key, network in networks.items():
+                start = time.perf_counter()
+                network(image)
+                stop = time.perf_counter()
+                if turn >= WARM:
+                    taken[key].append(stop - start)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    found = {}
+    for key, seconds in taken.items():
+        lower, median, upper = quantiles(seconds, n=4, method="inclusive")
+        found[key] = Timing(median, lower, upper, frames, threads, load)
+    return found
+
+
+def measured_rows(
+    name: str,
+    networks: Mapping[int, nn.Module],
+    known: Mapping[int, tuple[float, int]],
+    input_shape: tuple[int, int, int],
+    threads: Sequence[int],
+    progress: Progress | None = None,
+) -> LevelTable:
+    """A table of measured rows: the CPU with each number of threads is a unit of its own, and energy is not known.
+
+    Args:
+        networks: by level.
+        known: of each level its accuracy and the bytes of its weights.
+    """
+    rows, timings = [], {}
+    for done, count in enumerate(threads):
+        unit = f"cpu, {count} {'thread' if count == 1 else 'threads'}"
+        if progress is not None:
+            progress(done, len(threads), unit)
+        found = time_in_turns(networks, input_shape, count)
+        timings[unit] = {str(level): asdict(timing) for level, timing in found.items()}
+        for level, timing in found.items():
+            accuracy, memory = known[level]
+            rows.append(Row(name, level, unit, 0.0, None, accuracy, timing.median_s, None, memory))
+    about = {"accuracy": "held-out samples", "machine": machine(), "torch": torch.__version__, "timings": timings}
+    return LevelTable(name, "measured", tuple(rows), about)
+
+
+def machine() -> str:
+    """The processor's name, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+__all__ = ["FRAMES", "Timing", "machine", "measured_rows", "time_in_turns"]
