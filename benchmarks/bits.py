@@ -159,7 +159,7 @@ def run(case: Case, seed: int, data: Data, folder: Path, store: Store, file: Pat
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(record) + "\n")
-    print(f"{case.name}, seed {seed}: {100 * record['accuracy']:.2f} % of {100 * record['before']:.2f} %", flush=True)
+    print(f"{case.name}, seed {seed}: {result.after.accuracy:.2%}, float {result.before.accuracy:.2%}", flush=True)
 
 
 def read(file: Path) -> list[Record]:
@@ -246,7 +246,7 @@ def _together(by: dict[str, list[Record]]) -> str:
 
 
 def _energy(runs: Sequence[Record]) -> float:
-    return statistics.mean(r["energy_uj"]["mid"] for r in runs)
+    return statistics.mean(float(r["energy_uj"]["mid"]) for r in runs)
 
 
 def _spread(values: Sequence[float]) -> str:

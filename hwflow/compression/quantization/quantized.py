@@ -261,7 +261,7 @@ class Quantization(Method):
         whole = {name: bits_of(network.layers[places[0]], task.costs.accelerator) for name, places in rows.items()}
         terms = self._terms(hooks)
         decisions = [
-            Decision(name, (plan[name], 2 * len(model.get_submodule(name).weight)), rows[name])  # type: ignore[arg-type]
+            Decision(name, (plan[name], 2 * len(model.get_submodule(name).weight)), rows[name])
             if name in terms
             else Decision(name, _options(plan[name], whole[name].weights), rows[name])
             for name in codes
