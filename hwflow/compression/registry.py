@@ -17,6 +17,7 @@ from hwflow.compression.quantization.binary import BinaryNetwork
 from hwflow.compression.quantization.flightnn import FlightNN
 from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
+from hwflow.compression.virtual_pooling import VirtualPooling
 from hwflow.compression.winograd.winograd_pruning import VARIANTS, WinogradPruning
 from hwflow.errors import InputError, not_found
 
@@ -31,6 +32,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     **{name: partial(Quantization, name) for name in FORMATS},
     "flightnn": FlightNN,
     "bnn": BinaryNetwork,
+    "vip": VirtualPooling,
     **{name: partial(WinogradPruning, name) for name in VARIANTS},
     **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }

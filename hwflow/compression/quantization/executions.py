@@ -26,6 +26,8 @@ class ShiftPasses(Execution):
     filters: int
     name = "shift passes"
 
+    name = "shifts"
+
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
         """The layer with as many filters as there are powers of two, of 4 bits a weight."""
         passes = max(1, math.ceil(self.terms * layer.M / self.filters))
@@ -45,6 +47,8 @@ class BitPlanes(Execution):
 
     weights: int
     inputs: int
+    name = "bit planes"
+
     name = "bit planes"
 
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
