@@ -1,31 +1,46 @@
 """How plans for a budget of latency differ where tensors stay on the chip: ResNet-20 on eyeriss, Fashion-MNIST at 14 x 14.
 
     python -m benchmarks.resident_plans [--share 0.5] [--episodes 30] [--epochs 3]
+    python -m benchmarks.resident_plans --planned
 
-Each run prunes to a share of the unpruned network's latency under one rule, and its plan is costed under both.
+Each run prunes to a share of the unpruned network's latency under one rule, and its plan is costed under both. With --planned,
+nothing is measured: plans are those that lose the least importance (LAMP), by the exact planner.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from torch import nn
 
 import hwflow
 from benchmarks.reduced import reduced_data, trained
 from hwflow.compression.budget import Budget
+from hwflow.compression.channels.criteria import scores
+from hwflow.compression.channels.discovery import find_groups
+from hwflow.compression.channels.groups import Grouping
+from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.fine_tuning import default_tuning
-from hwflow.compression.result import PruneResult
+from hwflow.compression.level_costs import LevelCosts
+from hwflow.compression.search.baselines import uniform_plan
+from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.planner import Planner
+from hwflow.compression.search.sensitivity import importance_losses
 from hwflow.compression.settings import Settings
+from hwflow.datasets import Data
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.types import Activations
 
 RULES: tuple[Activations, ...] = ("dram", "resident")
 
 
-def shares(result: PruneResult, settings: Settings) -> list[str]:
-    """Energy and latency of the plan's network as shares of the unpruned one's, under each rule, and its MACs."""
-    network, found = result.grouping.network, []
-    pruned = result.grouping.network_for(result.plan)
+def costed(grouping: Grouping, plan: Mapping[str, int], settings: Settings) -> list[str]:
+    """Latency of the plan's network as a share of the unpruned one's, under each rule, and its MACs."""
+    network, found = grouping.network, []
+    pruned = grouping.network_for(plan)
     for rule in RULES:
         options = replace(settings.cost_options("mid"), activations=rule)
         before, after = (hwflow.estimate(one, "eyeriss", options=options) for one in (network, pruned))
@@ -33,9 +48,28 @@ def shares(result: PruneResult, settings: Settings) -> list[str]:
     return [*found, f"{pruned.macs / network.macs:.3f}"]
 
 
+def planned(module: nn.Module, data: Data, share: float) -> None:
+    """Print the plans of least importance lost under each rule, and what they cost under both."""
+    grouping = find_groups(module, (1, *data.input_shape), round_to=4, name="resnet20")
+    importance = scores(module, grouping, "lamp", data.hold_out()[0], seed=0)
+    rows = []
+    for rule in RULES:
+        settings = Settings(budgets=(Budget("latency", share),), round_to=4, activations=rule)
+        levels = LevelCosts(Accelerator.load("eyeriss"), settings, store=True, notify=print, progress=None)
+        env = PruningEnv(PlanTables(grouping, levels).at("mid"), lambda _: 0.0, settings.budgets)
+        found = Planner(env).plan(importance_losses(grouping.groups, importance))
+        for name, plan in (("uniform", uniform_plan(env)), (f"exact, gap {100 * found.gap:.1f} %", found.choice)):
+            costs = costed(grouping, plan, settings)
+            rows.append([rule, name, *costs, " ".join(map(str, plan.values()))])
+    headings = ["activations", "plan", *(f"latency with {rule}" for rule in RULES), "MACs", "channels kept"]
+    print("| " + " | ".join(headings) + " |", "|---" * len(headings) + "|", sep="\n")
+    print(*("| " + " | ".join(row) + " |" for row in rows), "", sep="\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--planned", action="store_true")
     parser.add_argument("--episodes", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--images", type=int, default=8000)
@@ -43,6 +77,9 @@ def main() -> None:
     options = parser.parse_args()
     data = reduced_data(options.images)
     module = trained(data, 0, 8, options.folder)
+    if options.planned:
+        planned(module, data, options.share)
+        return
     rows, kept = [], []
     for rule in RULES:
         settings = Settings(
@@ -59,7 +96,7 @@ def main() -> None:
         assert result.contest is not None
         uniform = next(c for c in result.contest.candidates if c.by == "uniform")
         accuracies = (uniform.judged, result.contest.applied.judged, result.after.accuracy)
-        rows.append([rule, *(f"{100 * a:.1f}" for a in accuracies), *shares(result, settings)])
+        rows.append([rule, *(f"{100 * a:.1f}" for a in accuracies), *costed(result.grouping, result.plan, settings)])
         kept.append([rule, *map(str, result.plan.values())])
     headings = ["activations", "uniform, before tuning (%)", "applied, before (%)", "test, after (%)"]
     headings += [*(f"latency with {rule}" for rule in RULES), "MACs"]

@@ -8,6 +8,7 @@ import json
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,3 +238,13 @@ def test_bad_input_is_refused_by_name() -> None:
     costs._table.judged = True
     with pytest.raises(InputError, match=r"exact planner cannot plan at mid.*--levels mid,fine"):
         costs.relaxed()
+
+
+def test_word_widths_and_executions_are_not_decided_beside_it() -> None:
+    case = case_of("eyeriss", "energy", "resident", "mac", round_to=8)
+    levels = LevelCosts(case.chip, case.settings, store=True, notify=None, progress=None)
+    decided = SimpleNamespace(network=case.grouping.network)
+    with pytest.raises(InputError, match=r"activations is 'resident'.*word widths are decided, too.*Decide channels alone"):
+        PlanTables(decided, levels, activations=lambda bits: None).at("mid")  # type: ignore[arg-type, return-value]
+    with pytest.raises(InputError, match=r"execution is 'im2col' beside activations 'resident'.*Leave out execution"):
+        assert replace(case, settings=replace(case.settings, execution="im2col")).costs
