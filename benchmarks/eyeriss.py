@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hwflow
+from hwflow.cost.edge_cycles import edges_of
 from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import recorded
@@ -130,6 +131,27 @@ def on_chip(layers: Iterable[Layer], content: dict[str, Any]) -> list[OnChip]:
     return answers
 
 
+def edge_times(c: OnChip) -> list[float]:
+    """Milliseconds: latency of hwflow's and of the chip's mapping with first fill and last drain, and of the chip's where the
+    array also waits for each of the later loads of filters into its PEs. All three are hwflow's own estimates."""
+    chip, cycles = Accelerator.load("eyeriss"), []
+    for cost in (c.found, c.theirs):
+        edges = edges_of(cost.layer, chip, mapping_of(cost))
+        cycles.append((cost.cycles or 0) + edges.cycles)
+    spad = next(level for level in mapping_of(c.theirs).levels if level.level == "weight_spad")
+    tile = math.prod(
+        loop.bound for loop in spad.temporal
+    )  # of filters alone: all its loops are over dimensions that these have
+    loads = c.theirs.accesses["weight_spad"]["weights"]["fills"] / tile
+    cycles.append(cycles[-1] + (loads - 1) * edges.fill["weight_spad"])
+    return [1e3 * n * chip.cycle_s for n in cycles]
+
+
+def mapping_of(cost: LayerCost) -> Mapping:
+    """The mapping that a cost is of."""
+    return Mapping.from_directives([dict(entry) for entry in cost.mapping or ()], Accelerator.load("eyeriss"))
+
+
 def knobs(layers: Sequence[Layer]) -> list[list[str]]:
     """All five convolutions on the preset with one thing changed: latency, DRAM traffic, energy without DRAM, its shares."""
     chip = Accelerator.load("eyeriss")
@@ -205,6 +227,11 @@ def main() -> None:
     head = ["layer", "hwflow's mapping", "chip's mapping", "paper, processing", "paper, total", "feature maps over the link"]
     both = [[*a, *b] for a, b in zip(times, stalls, strict=True)]
     _table(head, [[n, *(f"{v:.1f}" for v in row)] for n, row in zip(names, _summed(both), strict=True)])
+
+    print("The same with the time at the edges, as hwflow estimates it:\n")
+    head = ["layer", "hwflow's mapping", "chip's mapping", "and loads of filters", "paper, processing"]
+    edges = [[*edge_times(c), c.paper["processing_ms"]] for c in chip]
+    _table(head, [[n, *(f"{v:.2f}" for v in row)] for n, row in zip(names, _summed(edges), strict=True)])
 
     print("DRAM traffic in MB:\n")
     moved = [

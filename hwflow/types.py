@@ -30,3 +30,6 @@ Activations = Literal["dram", "resident"]
 
 Operators = Literal["mac", "all"]
 """Which operators have a price: those that multiply and accumulate, or all."""
+
+Latency = Literal["overlap", "with_fill"]
+"""Whether the first tiles of a layer and its last results take time of their own, or all transfers overlap with arithmetic."""

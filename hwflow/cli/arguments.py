@@ -109,6 +109,14 @@ ActivationsOption = Annotated[
         help="Tensors between layers: all through DRAM, or on the chip where they fit and that pays.",
     ),
 ]
+LatencyOption = Annotated[
+    str,
+    typer.Option(
+        "--latency",
+        metavar="overlap|with_fill",
+        help="Whether a layer's first fill and last drain take time of their own where buffers are not double.",
+    ),
+]
 OperatorsOption = Annotated[
     str,
     typer.Option(

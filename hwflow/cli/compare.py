@@ -59,6 +59,7 @@ def compare(
     gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    latency: args.LatencyOption = "overlap",
     fallback: args.FallbackOption = None,
     strict: args.StrictOption = False,
     form: args.FormatOption = None,
@@ -92,6 +93,7 @@ def compare(
         gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        latency=latency,  # type: ignore[arg-type]
         fallback=args.fallback_of(fallback, strict),
         jobs=args.cores(jobs, mapper, *named),
     )

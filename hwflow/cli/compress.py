@@ -218,7 +218,8 @@ def compress(
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy.")
+        int | None,
+        typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy; by default 500."),
     ] = None,
     holdout: args.HoldoutOption = None,
     round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
@@ -235,6 +236,8 @@ def compress(
     extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    activations: args.ActivationsOption = "dram",
+    operators: args.OperatorsOption = "mac",
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -321,6 +324,8 @@ def compress(
         extrapolate=extrapolate,
         engine=engine,
         effort=effort,
+        activations=activations,  # type: ignore[arg-type]
+        operators=operators,  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper),
         episodes=300 if episodes is None else episodes,
         seeds=seeds[:1],

@@ -41,6 +41,7 @@ def estimate(
     gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    latency: args.LatencyOption = "overlap",
     ppa_model: args.PpaModelOption = None,
     extrapolate: args.ExtrapolateOption = False,
     execution: args.ExecutionOption = None,
@@ -76,6 +77,7 @@ def estimate(
         gap=gap,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        latency=latency,  # type: ignore[arg-type]
         ppa_model=ppa_model,
         extrapolate=extrapolate,
         execution=args.execution_of(execution),

@@ -127,6 +127,11 @@ def _lines(cost: NetworkCost) -> list[str]:
     lines.append(f"{about['assumption'][0].upper()}{about['assumption'][1:]}.")
     if cost.occupancy is not None:
         lines += _occupancy(cost.occupancy, cost.rows[0].energy_unit)
+    if edges := about.get("edge_cycles"):
+        lines.append(
+            f"Cycles of filling first tiles and draining last ones: {sum(edges):,}, by hwflow's own estimate, in the totals; "
+            "mappings are chosen without them."
+        )
     if "execution" in about:
         lines += _executions(cost)
     if about.get("operators") == "all":

@@ -141,7 +141,8 @@ def prune(
         ),
     ] = "none",
     samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
+        int | None,
+        typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy; by default 500."),
     ] = None,
     race: Annotated[
         int | None,
@@ -163,6 +164,8 @@ def prune(
     extrapolate: args.ExtrapolateOption = False,
     engine: args.EngineOption = None,
     effort: args.EffortOption = 1,
+    activations: args.ActivationsOption = "dram",
+    operators: args.OperatorsOption = "mac",
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -222,6 +225,8 @@ def prune(
         extrapolate=extrapolate,
         engine=engine,
         effort=effort,
+        activations=activations,  # type: ignore[arg-type]
+        operators=operators,  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper),
         method=method,
         searcher=searcher or "ddpg",
@@ -372,7 +377,7 @@ def pruned_page(result: PruneResult, settings: Settings) -> Page:
     chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)
     where = f" on {chip}" if chip else ", no accelerator"
     mapped = f", mappings for {result.objective}" if any(backend_of(name).maps for name in settings.levels) else ""
-    title = f"{result.grouping.network.name}{where}, budget {budget}, {_found_by(settings)}{mapped}"
+    title = f"{result.grouping.network.name}{where}, budget {budget}, {_found_by(settings)}{mapped}{settings.rules}"
     return Page(title, tables, lines)
 
 

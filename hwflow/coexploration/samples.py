@@ -22,7 +22,6 @@ from hwflow.optional import needed
 from hwflow.ppa.variables import field_of
 
 PARQUET, CSV = "characterised.parquet", "characterised.csv"
-_SHAPE = ("N", "G", "C", "M", "P", "Q", "R", "S")
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _rows(
                 "pe_type": drawn[0],
                 **values,
                 "layer": layer.name,
-                **{dim: layer.dims[dim] for dim in _SHAPE},
+                **layer.dims,
                 "strides": "x".join(map(str, layer.strides)),
                 "macs": layer.macs,
                 "energy_pj": energy if pj else None,

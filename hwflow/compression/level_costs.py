@@ -11,9 +11,12 @@ from hwflow.cost import estimate
 from hwflow.cost.backend import BACKENDS
 from hwflow.cost.coarse import bits_of
 from hwflow.cost.cost_grid import Entry, cost_table
-from hwflow.errors import HwflowError
+from hwflow.cost.network_table import NetworkTable
+from hwflow.cost.plan import plan_for
+from hwflow.cost.session import opened
+from hwflow.errors import HwflowError, InputError
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.layers import Bits, Layer
+from hwflow.layers import DIRECT, Bits, Layer
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown
 from hwflow.results import LevelName, NetworkCost
@@ -92,6 +95,24 @@ class LevelCosts:
             progress=self.progress or False,
             notify=self.notify,
         )
+
+    def network_table(self, network: Network, level: LevelName) -> NetworkTable | None:
+        """Costs of a network at other widths where its layers depend on one another; None where each has a cost of its own.
+
+        Raises:
+            InputError: as `hwflow.estimate`.
+        """
+        options = self.settings.cost_options(level)
+        if self.accelerator is None or not options.whole_network:
+            return None
+        if options.execution != DIRECT:
+            raise InputError(
+                f"execution is {options.execution!r} beside activations {options.activations!r} and operators "
+                f"{options.operators!r}: plans are costed with one of them only. Leave out execution, or use 'dram' and 'mac'."
+            )
+        with opened(self.store, self.notify) as (cache, _):
+            plan = plan_for(network, self.accelerator, options, cache)
+        return NetworkTable(plan, options, self.store, self.notify)
 
     def networks(self, network: Network) -> tuple[dict[str, NetworkCost], dict[str, str]]:
         """A whole network at every level that answers, and why the others do not; at ppa where that was asked for."""

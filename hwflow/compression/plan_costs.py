@@ -1,13 +1,12 @@
-"""`PlanCosts`: costs of plans as sums over the rows of the compressed network, with row costs cached.
+"""`PlanCosts`: costs of plans as sums over the rows of the compressed network.
 
-A plan is a width for each group: channels kept, or, where bits are decided, those of a layer's operands. A row depends only on
-the groups that affect its cost, so its costs are cached by their widths, and a plan costs one look-up per row.
+A plan is a width for each group: channels kept, or, where bits are decided, those of a layer's operands.
+`hwflow.compression.whole_costs` has costs that are no sums over rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from hwflow.arrays import Floats, Places
 from hwflow.compression.channels.groups import Step, Widths
 from hwflow.compression.decision import Variable
+from hwflow.compression.row_values import RowValues
 from hwflow.cost.cost_grid import Entry
 from hwflow.layers import Bits, Layer
 from hwflow.metrics import ADDITIVE
@@ -63,6 +63,30 @@ class ActivationMemory(Protocol):
 
     def peaks(self, plans: Sequence[Widths]) -> Floats:
         """Whole bytes of each plan, [plan]; NaN where they are not known."""
+
+
+Parts = tuple[tuple[int, int], ...]
+"""A sum over groups: (group, factor on its removed units)."""
+
+
+class RowCosts(Protocol):
+    """Costs of plans that are sums over rows."""
+
+    groups: tuple[Variable, ...]
+    full: Widths
+
+    @property
+    def dependence(self) -> tuple[tuple[int, ...], ...]:
+        """For each row the groups that it depends on."""
+        ...
+
+    def width_sums(self, row: int) -> tuple[Parts, ...]:
+        """The sums of widths that a row follows from."""
+        ...
+
+    def row(self, row: int, plans: Sequence[Widths]) -> Floats:
+        """One row in each of several plans, [plan, metric], metrics in the order of `ADDITIVE`."""
+        ...
 
 
 class Activations:
@@ -129,13 +153,10 @@ class PlanCosts:
         self.groups: tuple[Variable, ...] = tuple(grouping.groups)
         self.full: Widths = tuple(group.channels for group in self.groups)
         self._grouping, self._price, self._fill = grouping, price, fill
-        self._depends = grouping.dependence
         self._activations = activations
-        self._touched = [np.array([r for r, on in enumerate(self._depends) if g in on]) for g in range(len(self.groups))]
-        # By row: what of a plan it depends on, and by that the place of its costs in `_values`.
-        self._rows = [(itemgetter(*on) if on else _nothing, _Places()) for on in self._depends]
-        self._values = np.empty((1024, len(ADDITIVE) + 2))
-        self._used = 0
+        depends = grouping.dependence
+        self._touched = [np.array([r for r, on in enumerate(depends) if g in on]) for g in range(len(self.groups))]
+        self._values = RowValues(depends, len(ADDITIVE) + 2, self._priced)
 
     def plan(self, widths: Widths) -> dict[str, int]:
         """Channels kept, by group."""
@@ -148,14 +169,14 @@ class PlanCosts:
     @property
     def dependence(self) -> tuple[tuple[int, ...], ...]:
         """For each row the groups that its size depends on."""
-        return self._depends
+        return self._values.dependence
 
     @property
     def activations(self) -> ActivationMemory | None:
         """What the activations of plans need."""
         return self._activations
 
-    def width_sums(self, row: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+    def width_sums(self, row: int) -> tuple[Parts, ...]:
         """The sums of widths that a row's sizes follow from, each as (group, factor on its removed units).
 
         A layer that reads a concatenation depends on many groups, but only on the sum of their widths.
@@ -177,19 +198,36 @@ class PlanCosts:
     def totals_of(self, plans: Sequence[Widths]) -> Floats:
         """`totals` of several plans, [plan, metric]; what is not known yet of their rows is costed at once."""
         found = np.empty((len(plans), len(ADDITIVE) + 1))
-        np.add.reduce(self._values_of(plans)[:, :, : len(ADDITIVE)], axis=1, out=found[:, :-1])
+        np.add.reduce(self._values.of(plans)[:, :, : len(ADDITIVE)], axis=1, out=found[:, :-1])
         found[:, -1] = self._activations.peaks(plans) if self._activations else np.nan
         return found
 
     def rows(self, widths: Widths) -> Floats:
         """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
-        return np.asarray(self._values_of([widths])[0])
+        return np.asarray(self._values.of([widths])[0])
 
     def row(self, row: int, plans: Sequence[Widths]) -> Floats:
         """One row of `rows` in each of several plans, [plan, metric]; what is not known yet is costed at once."""
-        self._learn((row, widths) for widths in plans)
-        pick, known = self._rows[row]
-        return np.asarray(self._values[[known[pick(widths)] for widths in plans]])
+        return self._values.row(row, plans)
+
+    def within(self, plans: Sequence[Widths], metrics: Sequence[str], limits: Floats) -> list[bool]:
+        """Whether each of several plans exceeds none of the limits of these metrics."""
+        totals = self.totals_of(plans)
+        values = np.stack([self.metric(totals, name) for name in metrics], axis=1)
+        return [bool(kept.all()) for kept in values <= limits]
+
+    def confirmed(self, widths: Widths) -> Floats:
+        """The totals of a plan as an estimate of its network has them, in the order of `totals`."""
+        return self.totals(widths)
+
+    def relaxed(self) -> RowCosts:
+        """Sums over rows that are nowhere above these costs."""
+        return self
+
+    def fixed(self, widths: Widths) -> RowCosts | None:
+        """Sums over rows that equal these costs at one plan and are nowhere below what they minimise; None where `relaxed` are
+        these costs."""
+        return None
 
     def metric(self, totals: Floats, name: str) -> Any:
         """One metric from the totals of a network, or of each of several, [..., metric]."""
@@ -223,39 +261,16 @@ class PlanCosts:
         above = np.stack([self.metric(totals, name) for name in metrics], axis=1) > limits
         return [(int(n), float(s.max()), float(s.sum())) for n, s in zip(above.sum(axis=1), shares, strict=True)]
 
-    def _values_of(self, plans: Sequence[Widths]) -> Floats:
-        """[plan, row, metric]."""
-        rows = self._rows
-        places = [[known.get(pick(widths), -1) for pick, known in rows] for widths in plans]
-        if any(-1 in found for found in places):
-            self._learn((r, widths) for r in range(len(rows)) for widths in plans)
-            places = [[known[pick(widths)] for pick, known in rows] for widths in plans]
-        return np.asarray(self._values[places])
-
-    def _learn(self, wanted: Iterable[tuple[int, Widths]]) -> None:
-        """Cost rows of plans, each with its number, that are not known yet, all at once."""
-        missing: dict[tuple[int, Any], Layer] = {}
-        for r, widths in wanted:
-            pick, known = self._rows[r]
-            if (key := pick(widths)) not in known:
-                missing[r, key] = self._grouping.layer_for(r, widths)
+    def _priced(self, asked: Sequence[tuple[int, Widths]]) -> list[tuple[float, ...]]:
+        """The metrics of rows of plans."""
+        layers = [self._grouping.layer_for(row, widths) for row, widths in asked]
         if self._fill is not None:
-            self._fill(missing.values())
-        while self._used + len(missing) > len(self._values):
-            self._values = np.concatenate([self._values, np.empty_like(self._values)])
-        for (r, key), layer in missing.items():
+            self._fill(layers)
+        found = []
+        for layer in layers:
             cost = self._price(layer)
             # A tensor that several rows read is one tensor at every width, so the same row counts it.
             params = 0 if layer.shared else cost.params
             sums = (cost.energy, cost.latency_s, cost.macs, params, cost.dram_bytes)
-            self._values[self._used] = (*sums, cost.utilization, cost.dram_share)
-            self._rows[r][1][key] = self._used
-            self._used += 1
-
-
-_Places = dict[Any, int]
-
-
-def _nothing(widths: Widths) -> tuple[()]:
-    """What a row depends on that no group touches."""
-    return ()
+            found.append((*sums, cost.utilization, cost.dram_share))
+        return found

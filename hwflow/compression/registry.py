@@ -38,9 +38,9 @@ METHODS: dict[str, Callable[[], Method]] = {
 }
 
 
-_ALONE = (Quantization, MixedPrecision, WinogradPruning, VirtualPooling)
 QUANTIZING = (*FORMATS, "flightnn", "bnn")
 """Those that can follow one that prunes channels: `channels+int8`."""
+_PRUNING = (ChannelPruning, OneShot, GradualPruning, TorchPruningGuest)
 
 
 def method_named(name: str) -> Method:
@@ -56,7 +56,8 @@ def method_named(name: str) -> Method:
     first, *others = (METHODS[one]() for one in names)
     if not others:
         return first
-    if len(others) > 1 or isinstance(first, _ALONE) or not isinstance(others[0], Quantization):
+    prunes = isinstance(first, _PRUNING) and not isinstance(first, MixedPrecision)
+    if len(others) > 1 or not prunes or not isinstance(others[0], Quantization):
         raise InputError(
             f"the method {name!r} is no method that prunes channels and one that quantizes, in this order; behind the + "
             f"can be {', '.join(QUANTIZING)}."

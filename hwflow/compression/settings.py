@@ -14,20 +14,20 @@ from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
 from hwflow.compression.winograd.winograd_options import WinogradSettings
-from hwflow.cost.backend import backend_of, used_at
+from hwflow.cost.backend import backend_of, check_used, used_at
 from hwflow.cost.executed_network import checked
 from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.layers import DIRECT
 from hwflow.training.recipe import Recipe
-from hwflow.types import LevelName, Mapper, Objective
+from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
 
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
 
 _SINCE_0_1 = (
     *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
-    *("word_bits", "edge_bits", "ppa_model", "extrapolate", "execution"),
+    *("word_bits", "edge_bits", "ppa_model", "extrapolate", "execution", "activations", "operators"),
 )
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
@@ -123,6 +123,12 @@ class Settings:
     winograd: WinogradSettings = field(default_factory=WinogradSettings)
     """Of methods that prune transformed weights of Winograd layers."""
 
+    activations: Activations = "dram"
+    """`resident` lets tensors between layers stay on the chip where that pays, at levels that map layers; budgets are shares of
+    the unpruned network under the same rule."""
+    operators: Operators = "mac"
+    """`all` also prices what is no layer; the same."""
+
     def __post_init__(self) -> None:
         if not isinstance(checked(self.execution), str):
             raise InputError("execution is a mapping of layers, which change while a network is compressed; give one name.")
@@ -144,6 +150,10 @@ class Settings:
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
+        for name, choices in (("activations", get_args(Activations)), ("operators", get_args(Operators))):
+            if getattr(self, name) not in choices:
+                raise not_found(name, getattr(self, name), choices)
+        check_used(CostOptions(activations=self.activations, operators=self.operators), self.levels)
         criterion_named(self.criterion)
         if self.proxy.first and not self.budgets:
             raise InputError(
@@ -167,8 +177,15 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
+        shared |= {"activations": self.activations, "operators": self.operators}
         shared |= {"ppa_model": self.ppa_model, "extrapolate": self.extrapolate}
         return CostOptions(level=level, fallback="none", execution=self.execution, **used_at(level, **shared))
+
+    @property
+    def rules(self) -> str:
+        """What costs are of beside the layers by way of DRAM, for a heading; empty where that is all."""
+        asked = [("activations", self.activations, "dram"), ("operators", self.operators, "mac")]
+        return "".join(f", {name} {value}" for name, value, usual in asked if value != usual)
 
     @property
     def first_episodes(self) -> int:
@@ -185,7 +202,7 @@ class Settings:
         data: dict[str, Any] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
         for name in _SINCE_0_1:
-            if data[name] == Settings.__dataclass_fields__[name].default:
+            if getattr(self, name) == Settings.__dataclass_fields__[name].default:
                 del data[name]
         if not self.proxy.first:
             del data["proxy"]["first"]

@@ -9,13 +9,16 @@ from typing import Any
 from hwflow.cost import coarse
 from hwflow.cost.assignment import value_of
 from hwflow.cost.backend import CostBackend
+from hwflow.cost.edge_cycles import edges_of
 from hwflow.cost.executed_network import EXECUTIONS, REST, Asked
 from hwflow.cost.network_choice import Chosen
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
+from hwflow.errors import InputError
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
 from hwflow.hardware.stored_bits import widened
 from hwflow.layers import DIRECT
+from hwflow.mapping import Mapping as LayerMapping
 from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
 
@@ -42,6 +45,10 @@ def assemble(
     network, accelerator = plan.network, plan.accelerator
     notes = ["; ".join(filter(None, [answer.note, reason])) for answer in answers]
     rows = [replace(answer, layer=layer, note=note) for answer, layer, note in zip(answers, network, notes, strict=True)]
+    edges: list[int] = []
+    if options.latency == "with_fill" and backend.maps:
+        edges = [_edge_cycles(plan, row) for row in rows]
+        rows = [_later(plan, row, cycles) for row, cycles in zip(rows, edges, strict=True)]
     batches = {layer.N for layer in network}
     return NetworkCost(
         network=network.name,
@@ -58,10 +65,29 @@ def assemble(
         peak_activation_bytes=coarse.peak_activation_bytes(network, accelerator),
         chip=accelerator,
         tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
-        provenance=_provenance(plan, options, backend, rows, reason, chosen),
+        provenance=_provenance(plan, options, backend, rows, reason, chosen, edges),
         operators=chosen.operators if chosen else (),
         occupancy=chosen.occupancy if chosen and options.activations == "resident" else None,
     )
+
+
+def _edge_cycles(plan: Plan, row: LayerCost) -> int:
+    """Cycles before a layer's arithmetic begins and after it ends."""
+    chip = plan.chip(row.layer).accelerator
+    if row.mapping is None:
+        raise InputError(
+            f"latency is 'with_fill', and the mapping of layer {row.layer.name} is not known: what timeloop-mapper finds among "
+            "ragged loops cannot be read back. Use mapper 'hwflow', or leave latency out."
+        )
+    mapping = LayerMapping.from_directives([dict(entry) for entry in row.mapping], chip)
+    return edges_of(plan.layer(row.layer), chip, mapping).cycles
+
+
+def _later(plan: Plan, row: LayerCost, more: int) -> LayerCost:
+    """A layer's cost with so many more cycles, in which nothing is computed or moved beside."""
+    chip, cycles = plan.chip(row.layer).accelerator, (row.cycles or 0) + more
+    busy = row.layer.macs / (cycles * chip.mac_units)
+    return replace(row, cycles=cycles, latency_s=cycles * chip.cycle_s, utilization=busy)
 
 
 def _other_traffic_bytes(plan: Plan) -> float:
@@ -81,7 +107,13 @@ def _area_um2(plan: Plan) -> float | None:
 
 
 def _provenance(
-    plan: Plan, options: CostOptions, backend: CostBackend, rows: Sequence[LayerCost], reason: str, chosen: Chosen | None
+    plan: Plan,
+    options: CostOptions,
+    backend: CostBackend,
+    rows: Sequence[LayerCost],
+    reason: str,
+    chosen: Chosen | None,
+    edges: Sequence[int],
 ) -> dict[str, Any]:
     from hwflow.version import __version__
 
@@ -114,6 +146,8 @@ def _provenance(
             content |= {"proof": options.proof, "gap": options.gap, "proven": _proven(rows, options)}
     if chosen is not None:
         content |= {"activations": options.activations, "operators": options.operators}
+    if options.latency == "with_fill" and backend.maps:
+        content |= {"latency": options.latency, "edge_cycles": list(edges)}
     if options.execution != DIRECT:
         content["execution"] = _executions(plan.network, options.execution)
     if backend.external:

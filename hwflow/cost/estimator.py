@@ -17,11 +17,12 @@ from hwflow.cost.chip import Chip
 from hwflow.cost.executed_network import AUTO, run_as, wanted
 from hwflow.cost.execution_choice import cheapest
 from hwflow.cost.levels import MAPPER, mapping_of
-from hwflow.cost.network_choice import choose
+from hwflow.cost.network_choice import Placed, choose
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import LayerKey, Plan, plan_for
 from hwflow.cost.residency import homes_of
 from hwflow.cost.serialization import cost_from_data, cost_to_data, is_cost, stored_key
+from hwflow.cost.variant_prices import Searched
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import TENSORS, Layer, Tensor
@@ -57,7 +58,7 @@ def carry_out(
     notify: Callable[[str], None],
 ) -> list[NetworkCost]:
     """The costs of all plans, in their order, with their layers run as the options say."""
-    run = _Run(options, store, progress, notify)
+    run = Run(options, store, progress, notify)
     numbered = dict(enumerate(_as_they_run(plan, run) for plan in plans))
     costs = _costs(numbered, run)
     return [costs[i] for i in numbered]
@@ -85,7 +86,7 @@ def best_mapping(
             raise InputError(f"resident is {', '.join(resident)}, and nothing can stay: {why}.")
         kept = tuple(tensor for tensor in TENSORS if tensor in resident)
         plan = replace(plan, chips={bits: replace(chip, resident=kept) for bits, chip in plan.chips.items()})
-    found = _mappings({0: plan}, _Run(options, store, None, notify))[0, layer.key]
+    found = _mappings({0: plan}, Run(options, store, None, notify))[0, layer.key]
     return map_result(replace(found, layer=layer), plan.chip(layer))
 
 
@@ -106,7 +107,7 @@ def mapped_plan(
     notify: Callable[[str], None],
 ) -> tuple[Plan, dict[LayerKey, LayerCost] | None]:
     """The plan of a network, and mid's answer for each of its layers (by key) where mid is the mapper."""
-    run = _Run(options, store, progress, notify)
+    run = Run(options, store, progress, notify)
     wanted(network, options.execution)
     plan = _as_they_run(plan_for(network, accelerator, options, store), run)
     if options.mapper != "hwflow":
@@ -121,7 +122,9 @@ _Place = tuple[int, LayerKey]
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
+    """What is asked of all layers, where answers are kept, and who is told."""
+
     options: CostOptions
     store: Store | None
     progress: Progress | None
@@ -132,7 +135,7 @@ class _Run:
 # Executions ----------------------------------------------------------------------------------------------------------
 
 
-def _as_they_run(plan: Plan, run: _Run) -> Plan:
+def _as_they_run(plan: Plan, run: Run) -> Plan:
     names = wanted(plan.network, run.options.execution, some=False)
     if not names:
         return plan
@@ -141,7 +144,7 @@ def _as_they_run(plan: Plan, run: _Run) -> Plan:
     return replace(plan, network=run_as(plan.network, names))
 
 
-def _alone_each(plan: Plan, run: _Run, layers: Sequence[Layer]) -> list[LayerCost | HwflowError]:
+def _alone_each(plan: Plan, run: Run, layers: Sequence[Layer]) -> list[LayerCost | HwflowError]:
     """What layers cost, each by itself, at the level that will answer; what was computed is kept for the network."""
     try:
         backend = backend_of(run.options.level).ready(run.options)
@@ -167,7 +170,7 @@ def _alone_each(plan: Plan, run: _Run, layers: Sequence[Layer]) -> list[LayerCos
 def _answers(
     plans: _Plans,
     backend: CostBackend,
-    run: _Run,
+    run: Run,
     *,
     apart: bool = False,
     before: Mapping[_Place, LayerCost] | None = None,
@@ -225,7 +228,7 @@ def _data(job: Job) -> dict[str, Any]:
     return cost_to_data(job.cost())
 
 
-def _found(plans: _Plans, backend: CostBackend, run: _Run) -> dict[_Place, LayerCost]:
+def _found(plans: _Plans, backend: CostBackend, run: Run) -> dict[_Place, LayerCost]:
     """The answers; the first layer that has none is an error."""
     found = {}
     for place, answer in _answers(plans, backend, run).items():
@@ -235,7 +238,7 @@ def _found(plans: _Plans, backend: CostBackend, run: _Run) -> dict[_Place, Layer
     return found
 
 
-def _mappings(plans: _Plans, run: _Run) -> dict[_Place, LayerCost]:
+def _mappings(plans: _Plans, run: Run) -> dict[_Place, LayerCost]:
     """The answers of the level that searches mappings."""
     return _found(plans, backend_of(MAPPER).ready(run.options), run)
 
@@ -243,7 +246,7 @@ def _mappings(plans: _Plans, run: _Run) -> dict[_Place, LayerCost]:
 # Networks ------------------------------------------------------------------------------------------------------------
 
 
-def _costs(plans: _Plans, run: _Run) -> dict[int, NetworkCost]:
+def _costs(plans: _Plans, run: Run) -> dict[int, NetworkCost]:
     """At the level that is asked for; each plan in which it fails is answered at the fallback level as a whole."""
     falls_back = _falls_back(run.options)
     try:
@@ -266,32 +269,42 @@ def _costs(plans: _Plans, run: _Run) -> dict[int, NetworkCost]:
 
 
 def _wholes(
-    plans: _Plans, backend: CostBackend, run: _Run, reasons: Mapping[int, str] | None = None
+    plans: _Plans, backend: CostBackend, run: Run, reasons: Mapping[int, str] | None = None
 ) -> tuple[dict[int, NetworkCost], dict[int, HwflowError]]:
     """Networks whose layers depend on one another, and those that fail.
 
     What stays is chosen with the mappings of the level that searches them; another level that is asked for judges these.
     """
-    mapper, costs, failures = backend_of(MAPPER).ready(run.options), {}, {}
-
-    def search(pairs: Sequence[tuple[Layer, Chip]]) -> list[LayerCost | HwflowError]:
-        found = _answers({i: _alone(*pair) for i, pair in enumerate(pairs)}, mapper, run, apart=True)
-        return [found[i, layer.key] for i, (layer, _) in enumerate(pairs)]
-
+    costs, failures, search = {}, {}, searched(run)
     for index, plan in plans.items():
         chosen = choose(plan, run.options, search)
-        rows = [chosen.placed[row] for row in range(len(plan.network))]
-        answers: Sequence[LayerCost | HwflowError] = [row.cost for row in rows]
-        if backend.judges(run.options) == MAPPER:
-            before = {(i, row.layer.key): row.cost for i, row in enumerate(rows)}
-            judged = _answers({i: _alone(row.layer, row.chip) for i, row in enumerate(rows)}, backend, run, before=before)
-            answers = [judged[i, row.layer.key] for i, row in enumerate(rows) if (i, row.layer.key) in judged]
+        answers = judged([chosen.placed[row] for row in range(len(plan.network))], backend, run)
         if failed := [answer for answer in answers if isinstance(answer, HwflowError)]:
             failures[index] = failed[0]
             continue
         told = [answer for answer in answers if isinstance(answer, LayerCost)]
         costs[index] = assemble(plan, run.options, backend, told, (reasons or {}).get(index, ""), chosen)
     return costs, failures
+
+
+def searched(run: Run) -> Searched:
+    """The search of mappings, of layers on chips."""
+    mapper = backend_of(MAPPER).ready(run.options)
+
+    def search(pairs: Sequence[tuple[Layer, Chip]]) -> list[LayerCost | HwflowError]:
+        found = _answers({i: _alone(*pair) for i, pair in enumerate(pairs)}, mapper, run, apart=True)
+        return [found[i, layer.key] for i, (layer, _) in enumerate(pairs)]
+
+    return search
+
+
+def judged(rows: Sequence[Placed], backend: CostBackend, run: Run) -> list[LayerCost | HwflowError]:
+    """What a backend says of layers as they run: of the mappings that were found, where it judges these."""
+    if backend.judges(run.options) != MAPPER:
+        return [row.cost for row in rows]
+    before = {(i, row.layer.key): row.cost for i, row in enumerate(rows)}
+    told = _answers({i: _alone(row.layer, row.chip) for i, row in enumerate(rows)}, backend, run, before=before)
+    return [told[i, row.layer.key] for i, row in enumerate(rows) if (i, row.layer.key) in told]
 
 
 def _alone(layer: Layer, chip: Chip) -> Plan:
@@ -302,7 +315,7 @@ def _falls_back(options: CostOptions) -> bool:
     return backend_of(options.level).external and options.fallback != "none"
 
 
-def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: _Run) -> dict[int, NetworkCost]:
+def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: Run) -> dict[int, NetworkCost]:
     """The whole of each plan at the fallback level, where the user allows it. What mid cannot map either stays an error."""
     options, reasons = run.options, {}
     fallback = backend_of(options.fallback) if _falls_back(options) else None
@@ -334,6 +347,6 @@ def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: _Run) ->
 
 
 def _assembled(
-    plan: Plan, run: _Run, backend: CostBackend, found: Mapping[_Place, LayerCost], index: int, reason: str = ""
+    plan: Plan, run: Run, backend: CostBackend, found: Mapping[_Place, LayerCost], index: int, reason: str = ""
 ) -> NetworkCost:
     return assemble(plan, run.options, backend, [found[index, layer.key] for layer in plan.network], reason)

@@ -200,8 +200,9 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
         if level.memory is not None
     }
     cycles = int(verdict.cycles[0])
-    slowest = int(np.flatnonzero(verdict.level_cycles[:, 0] == cycles)[-1])  # the outermost, as at fine
-    bound_by = "compute" if verdict.compute_cycles[0] >= cycles else nest.levels[slowest].name
+    busiest = cycles - nest.memories.edges
+    slowest = int(np.flatnonzero(verdict.level_cycles[:, 0] == busiest)[-1])  # the outermost, as at fine
+    bound_by = "compute" if verdict.compute_cycles[0] >= busiest else nest.levels[slowest].name
     return LayerCost(
         layer=layer,
         level="mid",

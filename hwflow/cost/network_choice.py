@@ -17,7 +17,7 @@ from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
 from hwflow.cost.residency import Homes
 from hwflow.cost.tensor_lives import Lives
-from hwflow.cost.variant_prices import Answer, Searched, VariantPrices
+from hwflow.cost.variant_prices import Answer, Memo, Searched, VariantPrices, Wanted
 from hwflow.errors import InputError
 from hwflow.layers import Layer, Tensor
 from hwflow.occupancy import Occupancy, OperationTiles, OperatorCost, TensorStay
@@ -56,12 +56,17 @@ def choose(plan: Plan, options: CostOptions, search: Searched) -> Chosen:
         HwflowError: where a layer cannot be mapped with everything in DRAM, or a search fails.
     """
     case = Case.of(plan, options, search)
+    return case.chosen(settled(case))
+
+
+def settled(case: Case) -> Assignment:
+    """Which tensors stay, of a case that has been asked for nothing yet; prices are learned as they are needed."""
     problem = case.lives.problem
     case.learn([ask_of(problem, step, frozenset()) for step in range(len(problem.steps))])
     while True:
-        found = solve(problem, case, options.objective)
+        found = solve(problem, case, case.variants.options.objective)
         if not found.unknown:
-            return case.chosen(found)
+            return found
         case.learn(found.unknown)
 
 
@@ -75,8 +80,12 @@ class Case:
     variants: VariantPrices
 
     @classmethod
-    def of(cls, plan: Plan, options: CostOptions, search: Searched) -> Case:
-        """That of a network on a chip; see `choose` for what it raises."""
+    def of(cls, plan: Plan, options: CostOptions, search: Searched, memo: Memo | None = None) -> Case:
+        """That of a network on a chip; see `choose` for what it raises.
+
+        Args:
+            memo: of other networks on the same chip with the same options.
+        """
         network, accelerator = plan.network, plan.accelerator
         assert accelerator is not None
         if network.graph is None:
@@ -90,7 +99,7 @@ class Case:
         homes = residency.homes_of(accelerator)
         widths = [coarse.bits_of(layer, accelerator) for layer in network]
         lives = Lives.of(network, network.graph, homes, widths, asked=options.activations == "resident")
-        return cls(lives, plan, homes, VariantPrices(homes, options, search))
+        return cls(lives, plan, homes, VariantPrices(homes, options, search, memo or Memo()))
 
     def price(self, ask: Ask) -> Price | None:
         layer = self.lives.layer_of(ask.step)
@@ -114,12 +123,30 @@ class Case:
 
     def learn(self, asks: Sequence[Ask]) -> None:
         """Have searched what is asked of layers."""
-        wanted = []
-        for ask in asks:
-            layer = self.lives.layer_of(ask.step)
-            if layer is not None:
-                wanted.append((layer, self.plan.chip(layer), self._resident(ask), ask.room))
-        self.variants.learn(wanted)
+        self.variants.learn(self.wanted(asks))
+
+    def wanted(self, asks: Sequence[Ask]) -> list[Wanted]:
+        """What is asked of layers, as `VariantPrices.learn` takes it."""
+        layers = [(layer, ask) for ask in asks if (layer := self.lives.layer_of(ask.step)) is not None]
+        return [Wanted(layer, self.plan.chip(layer), self._resident(ask), ask.room) for layer, ask in layers]
+
+    def placed(self, ask: Ask) -> Placed | None:
+        """A layer as it runs, from what is known; None where the operation is no layer, or nothing that is known fits."""
+        layer = self.lives.layer_of(ask.step)
+        if layer is None:
+            return None
+        resident = self._resident(ask)
+        answer = self.variants.best(layer, resident, ask.room)
+        seen = residency.resident_chip(self.plan.chip(layer), self.homes, resident, ask.room)
+        return None if answer is None or seen is None else Placed(layer, seen, answer)
+
+    def beside(self, ask: Ask) -> OperatorCost | None:
+        """What an operation costs where it is no layer, or the move of what a layer writes; None where it costs nothing."""
+        layer = self.lives.layer_of(ask.step)
+        if layer is None:
+            return self._operator_cost(ask.step, dict(zip(self.lives.problem.steps[ask.step].tensors, ask.stays, strict=True)))
+        move = self._move(ask.step, self._resident(ask))
+        return residency.move_cost(self.lives.name_of(ask.step), move, self.plan.chip(layer), self.homes) if move else None
 
     def _resident(self, ask: Ask) -> tuple[Tensor, ...]:
         """The tensors of a layer that stay."""
@@ -182,24 +209,16 @@ class Case:
         operators, tiles = [], []
         energy = cycles = 0.0
         for step, operation in enumerate(self.lives.graph.operations):
-            layer, ask, name = self.lives.layer_of(step), ask_of(problem, step, found.stays), self.lives.name_of(step)
             plain = self.price(ask_of(problem, step, frozenset()))
             assert plain is not None
             energy, cycles = energy + plain.energy, cycles + plain.cycles
-            if layer is None:
-                tiles.append(OperationTiles(name))
-                stays = dict(zip(problem.steps[step].tensors, ask.stays, strict=True))
-                operators += [cost] if (cost := self._operator_cost(step, stays)) else []
-                continue
-            resident, chip = self._resident(ask), self.plan.chip(layer)
-            answer = self.variants.best(layer, resident, ask.room)
-            seen = residency.resident_chip(chip, self.homes, resident, ask.room)
-            assert answer is not None
-            assert seen is not None
-            placed[operation.row] = Placed(layer, seen, answer)
-            tiles.append(OperationTiles(name, self._own_tiles(step, answer, resident)))
-            if move := self._move(step, resident):
-                operators.append(residency.move_cost(name, move, chip, self.homes))
+            taken: dict[str, int] = {}
+            ask = ask_of(problem, step, found.stays)
+            if (layer := self.placed(ask)) is not None:
+                placed[operation.row] = layer
+                taken = self._own_tiles(step, layer.answer, layer.chip.resident)
+            tiles.append(OperationTiles(self.lives.name_of(step), taken))
+            operators += [cost] if (cost := self.beside(ask)) else []
         return Chosen(
             placed,
             tuple(operators),
@@ -264,4 +283,4 @@ class Case:
         return f" beside {', '.join(self.lives.name_of(self.lives.spans[t][0]) for t in alive)}" if alive else ""
 
 
-__all__ = ["Chosen", "Placed", "choose"]
+__all__ = ["Case", "Chosen", "Placed", "choose", "settled"]

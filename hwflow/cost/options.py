@@ -11,7 +11,7 @@ from hwflow.cost import energy_sources
 from hwflow.cost.executed_network import AUTO, Asked, checked
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, is_number, not_found
 from hwflow.layers import DIRECT
-from hwflow.types import Activations, LevelName, Mapper, Objective, Operators, Proof
+from hwflow.types import Activations, Latency, LevelName, Mapper, Objective, Operators, Proof
 
 Fallback = Literal["mid", "coarse", "none"]
 DEFAULT_GAP = 0.001
@@ -27,6 +27,7 @@ USED_BY: dict[str, tuple[Literal["maps", "external", "fitted"], tuple[Any, ...]]
     "gap": ("maps", (DEFAULT_GAP,)),
     "activations": ("maps", ("dram",)),
     "operators": ("maps", ("mac",)),
+    "latency": ("maps", ("overlap",)),
     "mapper": ("external", ("hwflow",)),
     "engine": ("external", (None,)),
     "fallback": ("external", ("mid", "none")),
@@ -58,6 +59,8 @@ class CostOptions:
         activations: dram sends every tensor between layers through DRAM; resident lets those stay on the chip that fit and make
             the network's objective less, see `hwflow.cost.network_choice`.
         operators: mac prices layers only; all prices every operator, see `hwflow.cost.operators`.
+        latency: overlap takes all transfers to overlap with arithmetic, as Timeloop does; with_fill adds the first fill and the
+            last drain of memories without double buffers, see `hwflow.cost.edge_cycles`. Mappings are the same.
         ppa_model: at ppa, the file of the model, which `hwflow ppa fit` writes.
         extrapolate: at ppa, whether chips and layers beyond the range of the characterisation are answered, too.
         execution: how layers run: direct, winograd2, winograd4, im2col, vip, or auto, which takes for each layer what makes its
@@ -79,6 +82,7 @@ class CostOptions:
     gap: float = DEFAULT_GAP
     activations: Activations = "dram"
     operators: Operators = "mac"
+    latency: Latency = "overlap"
     ppa_model: str | Path | None = None
     extrapolate: bool = False
     execution: Asked = DIRECT
@@ -92,6 +96,7 @@ class CostOptions:
             "energy": energy_sources.SOURCES,
             "activations": get_args(Activations),
             "operators": get_args(Operators),
+            "latency": get_args(Latency),
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
@@ -144,6 +149,7 @@ class SharedArguments(TypedDict, total=False):
     gap: float
     activations: Activations
     operators: Operators
+    latency: Latency
     ppa_model: str | Path | None
     extrapolate: bool
     execution: Asked

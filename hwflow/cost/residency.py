@@ -106,7 +106,7 @@ def tiles_of(layer: Layer, chip: Chip, mapping: LayerMapping, homes: Homes) -> t
         part = chip.accelerator[mapped.level] if mapped.keeps else None
         if isinstance(part, Memory):
             found[mapped.level] = {
-                t: math.ceil(_hull(layer, t, extents) * part.buffering * _width(part, layer, t))
+                t: math.ceil(hull(layer, t, extents) * part.buffering * _width(part, layer, t))
                 for t in TENSORS
                 if t in mapped.keeps
             }
@@ -121,7 +121,7 @@ def least_room(layer: Layer, chip: Chip, homes: Homes, resident: Sequence[Tensor
         assert isinstance(part, Memory)
         whole = {d for t in resident if homes.place(t) == place for d in layer.relevant(t)}
         extents = {d: n if d in whole else 1 for d, n in layer.dims.items()}
-        bits = sum(math.ceil(_hull(layer, t, extents) * part.buffering * _width(part, layer, t)) for t in part.keeps)
+        bits = sum(math.ceil(hull(layer, t, extents) * part.buffering * _width(part, layer, t)) for t in part.keeps)
         found.append(homes.rows(bits, place))
     return tuple(found)
 
@@ -131,7 +131,8 @@ def _width(memory: Memory, layer: Layer, tensor: Tensor) -> int:
     return stored_bits(memory, layer).sums[TENSORS.index(tensor)]
 
 
-def _hull(layer: Layer, tensor: Tensor, extents: Mapping[Dim, int]) -> int:
+def hull(layer: Layer, tensor: Tensor, extents: Mapping[Dim, int]) -> int:
+    """Elements of a tensor that loops of these extents touch, the gaps between windows included."""
     axes = layer.projections[tensor]
     return math.prod(1 + sum(term.coefficient * (extents[term.dim] - 1) for term in axis) for axis in axes)
 
@@ -186,4 +187,4 @@ def move_cost(name: str, move: Move, chip: Chip, homes: Homes) -> OperatorCost:
     )
 
 
-__all__ = ["Homes", "Move", "homes_of", "least_room", "move_cost", "move_of", "pace", "resident_chip", "tiles_of"]
+__all__ = ["Homes", "Move", "homes_of", "hull", "least_room", "move_cost", "move_of", "pace", "resident_chip", "tiles_of"]

@@ -70,6 +70,16 @@ class Lives:
     @cached_property
     def reasons(self) -> Mapping[int, str]:
         """The tensors that cannot stay in any case, and why."""
+        found = dict(self.kinds)
+        for tensor in range(len(self.bits)):
+            for memory, size, bits in zip(self.homes.memories, self.homes.sizes, self._whole(tensor), strict=True):
+                if bits > size:
+                    found.setdefault(tensor, f"larger than {memory.name} ({_kib(bits)} of {_kib(size)})")
+        return found
+
+    @cached_property
+    def kinds(self) -> Mapping[int, str]:
+        """The tensors that cannot stay whatever their size, and why."""
         found: dict[int, str] = {}
         for tensor in self.graph.inputs:
             found[tensor] = "an input of the network, which comes from DRAM"
@@ -99,9 +109,6 @@ class Lives:
                 found.setdefault(tensor, "everything goes through DRAM")
             if not self.homes.memories:
                 found.setdefault(tensor, self.homes.why)
-            for memory, size, bits in zip(self.homes.memories, self.homes.sizes, self._whole(tensor), strict=True):
-                if bits > size:
-                    found.setdefault(tensor, f"larger than {memory.name} ({_kib(bits)} of {_kib(size)})")
         return found
 
     def operands(self, step: int) -> tuple[Operand, ...]:

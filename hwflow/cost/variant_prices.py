@@ -31,6 +31,15 @@ class Variant(NamedTuple):
     resident: tuple[Tensor, ...]
 
 
+class Wanted(NamedTuple):
+    """What is asked: a layer on a chip, those of its tensors that stay, and the room that others leave."""
+
+    layer: Layer
+    chip: Chip
+    resident: tuple[Tensor, ...]
+    room: Room
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a search in some room found; `used`: what its mapping takes of the memories, `tiles`: that by tensor."""
@@ -45,16 +54,28 @@ class Answer:
         return self.cost is not None and _within(self.used, room)
 
 
+@dataclass(frozen=True)
+class Memo:
+    """What was found out for other networks on the same chip: answers of searches, and what depends on a variant alone."""
+
+    answers: dict[tuple[Variant, Room], Answer] = field(default_factory=dict)
+    least: dict[Variant, tuple[float, float]] = field(default_factory=dict)
+    rooms: dict[Variant, Room] = field(default_factory=dict)
+
+
 @dataclass
 class VariantPrices:
-    """Prices of variants, those that are known and bounds of the others."""
+    """Prices of the variants of one network, those that are known and bounds of the others.
+
+    What is known follows from what was asked for this network, whatever the `memo` holds: no price depends on which networks
+    were priced before.
+    """
 
     homes: Homes
     options: CostOptions
     search: Searched
+    memo: Memo = field(default_factory=Memo)
     _answers: dict[Variant, list[Answer]] = field(default_factory=dict)
-    _least: dict[Variant, tuple[float, float]] = field(default_factory=dict)
-    _rooms: dict[Variant, Room] = field(default_factory=dict)
 
     def best(self, layer: Layer, resident: tuple[Tensor, ...], room: Room) -> Answer | None:
         """The best mapping known that fits."""
@@ -82,20 +103,20 @@ class VariantPrices:
     def least(self, layer: Layer, chip: Chip, resident: tuple[Tensor, ...]) -> tuple[float, float]:
         """Energy and cycles that no mapping undercuts."""
         variant = Variant(layer.key, resident)
-        if variant not in self._least:
+        if variant not in self.memo.least:
             from hwflow.cost import mid
 
             own = (layer, chip.accelerator, chip.constraints, chip.table)
-            self._least[variant] = mid.least(*own, ragged=self.options.ragged, resident=resident)
-        return self._least[variant]
+            self.memo.least[variant] = mid.least(*own, ragged=self.options.ragged, resident=resident)
+        return self.memo.least[variant]
 
     def _room_of(self, layer: Layer, chip: Chip, resident: tuple[Tensor, ...]) -> Room:
         variant = Variant(layer.key, resident)
-        if variant not in self._rooms:
-            self._rooms[variant] = least_room(layer, chip, self.homes, resident)
-        return self._rooms[variant]
+        if variant not in self.memo.rooms:
+            self.memo.rooms[variant] = least_room(layer, chip, self.homes, resident)
+        return self.memo.rooms[variant]
 
-    def learn(self, asked: Sequence[tuple[Layer, Chip, tuple[Tensor, ...], Room]]) -> None:
+    def learn(self, asked: Sequence[Wanted]) -> None:
         """Search what is asked: a variant that has not been searched with all that the memories have, others as asked.
 
         Raises:
@@ -104,25 +125,34 @@ class VariantPrices:
         wanted: dict[tuple[Variant, Room], tuple[Layer, Chip]] = {}
         for layer, chip, resident, room in asked:
             variant = Variant(layer.key, resident)
-            here = room if variant in self._answers else self.homes.sizes
-            seen = resident_chip(chip, self.homes, resident, here)
-            if seen is None:
-                self._answers.setdefault(variant, []).append(Answer(here, None))
-            else:
-                wanted[variant, here] = layer, seen
-        found = self.search(list(wanted.values()))
-        for ((variant, room), (layer, chip)), cost in zip(wanted.items(), found, strict=True):
-            answers = self._answers.setdefault(variant, [])
-            if isinstance(cost, HwflowError):
-                if not isinstance(cost, NotMappable) or (not variant.resident and room == self.homes.sizes):
-                    raise cost
-                answers.append(Answer(room, None))
+            wanted[variant, room if variant in self._answers else self.homes.sizes] = layer, chip
+        new: dict[tuple[Variant, Room], tuple[Layer, Chip]] = {}
+        for (variant, room), (layer, chip) in wanted.items():
+            if (variant, room) in self.memo.answers:
                 continue
-            assert cost.mapping is not None
-            mapping = LayerMapping.from_directives([dict(entry) for entry in cost.mapping], chip.accelerator)
-            tiles = tiles_of(layer, chip, mapping, self.homes)
-            used = tuple(self.homes.rows(sum(tile.values()), m) for m, tile in enumerate(tiles))
-            answers.append(Answer(room, cost, used, tiles))
+            seen = resident_chip(chip, self.homes, variant.resident, room)
+            if seen is None:
+                self.memo.answers[variant, room] = Answer(room, None)
+            else:
+                new[variant, room] = layer, seen
+        found = self.search(list(new.values())) if new else []
+        for ((variant, room), (layer, chip)), cost in zip(new.items(), found, strict=True):
+            self.memo.answers[variant, room] = self._answer(variant, room, layer, chip, cost)
+        for variant, room in wanted:
+            known, answer = self._answers.setdefault(variant, []), self.memo.answers[variant, room]
+            if not any(answer is one for one in known):
+                known.append(answer)
+
+    def _answer(self, variant: Variant, room: Room, layer: Layer, chip: Chip, cost: LayerCost | HwflowError) -> Answer:
+        if isinstance(cost, HwflowError):
+            if not isinstance(cost, NotMappable) or (not variant.resident and room == self.homes.sizes):
+                raise cost
+            return Answer(room, None)
+        assert cost.mapping is not None
+        mapping = LayerMapping.from_directives([dict(entry) for entry in cost.mapping], chip.accelerator)
+        tiles = tiles_of(layer, chip, mapping, self.homes)
+        used = tuple(self.homes.rows(sum(tile.values()), m) for m, tile in enumerate(tiles))
+        return Answer(room, cost, used, tiles)
 
     def _price(self, answer: Answer) -> Price:
         cost = answer.cost
@@ -138,4 +168,4 @@ def _within(smaller: Room, larger: Room) -> bool:
     return all(a <= b for a, b in zip(smaller, larger, strict=True))
 
 
-__all__ = ["Answer", "Searched", "Variant", "VariantPrices"]
+__all__ = ["Answer", "Memo", "Searched", "Variant", "VariantPrices", "Wanted"]

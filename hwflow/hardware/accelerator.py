@@ -340,6 +340,10 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
         mac = content["hierarchy"][-1]
         if is_plain(self.mac):
             del mac["arithmetic"], mac["energies"]
+        for part in content["hierarchy"]:  # and so do those without latencies of networks
+            for name in ("network_fill_latency", "network_drain_latency"):
+                if part.get(name) == 0:
+                    del part[name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -31,6 +31,7 @@ def _upper(value: Any) -> Any:
 
 
 Positive = Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**40)]
+Cycles = Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**40)]
 PositiveFloat = Annotated[float, BeforeValidator(_above_zero), Field(ge=1e-9, le=1e15, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -47,6 +48,9 @@ class Memory(NamedPart):
     `word_bits` is the width of a stored element, `width_bits` of one access (a vector of `width_bits / word_bits` words, and
     what one entry of the energy table pays for). Bandwidths are words per cycle and instance; `bandwidth_gb_s` is a total
     that reads and writes share, in 1e9 byte/s. A memory without any bandwidth is never the bottleneck.
+
+    `network_fill_latency` and `network_drain_latency` are cycles that the network from the memory to what is inside it adds to
+    every layer, before its first word and after its last; names and meaning are Timeloop's.
     """
 
     kind: Literal["dram", "sram", "regfile"]
@@ -63,6 +67,8 @@ class Memory(NamedPart):
     bandwidth_gb_s: PositiveFloat | None = None
     buffering: Annotated[PositiveFloat, Field(ge=1)] = 1.0
     dram_type: Annotated[DramType | None, BeforeValidator(_upper)] = None
+    network_fill_latency: Cycles = 0
+    network_drain_latency: Cycles = 0
 
     @model_validator(mode="after")
     def _check(self) -> Memory:

@@ -79,6 +79,7 @@ class Memories:
         widths: of the layer's elements.
         fanout: instances below one.
         limits: words per cycle that an instance can read, can write, and can transfer in total.
+        edges: cycles that the networks between all of them add to a layer.
     """
 
     read: Column
@@ -92,6 +93,7 @@ class Memories:
     widths: Widths
     fanout: Column
     limits: tuple[Column, Column, Column]
+    edges: int
 
     @classmethod
     def of(cls, accelerator: Accelerator, table: EnergyTable, layer: Layer) -> Memories:
@@ -116,4 +118,6 @@ class Memories:
         ]
         grouped = bool(np.isfinite(groups).any())
         widths = Widths.of(accelerator, layer)
-        return cls(read, write, update, leak, block, groups, grouped, room, widths, fanout, (reads, writes, both))
+        limited = (reads, writes, both)
+        edges = sum(memory.network_fill_latency + memory.network_drain_latency for memory in accelerator.memories)
+        return cls(read, write, update, leak, block, groups, grouped, room, widths, fanout, limited, edges)

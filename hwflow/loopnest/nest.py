@@ -267,7 +267,7 @@ class Nest:
         for limit, demand in zip(memory.limits, (read_demand, write_demand, read_demand + write_demand), strict=True):
             np.minimum(slowdown, np.divide(limit, demand, out=np.ones(demand.shape), where=demand > limit), out=slowdown)
         level_cycles = np.ceil(compute_cycles / slowdown)
-        cycles = level_cycles.max(axis=0)
+        cycles = level_cycles.max(axis=0)  # of which parts leak; what networks add at the edges is not, as in Timeloop
         leakage = memory.leak * cycles
         level_energy = per_instance * nest.at_work + leakage * nest.at_work
         omitted = (per_instance * nest.cut_off + leakage * nest.cut_off).sum(axis=0)
@@ -285,7 +285,7 @@ class Nest:
             omitted,
             compute_cycles,
             level_cycles,
-            cycles,
+            cycles + memory.edges,
             fits,
         )
 

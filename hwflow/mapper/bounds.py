@@ -36,11 +36,11 @@ def lower_bound(
     Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
     of that where operands travel between MACs); every word that the layer touches moved once from or to the outermost memory
     that keeps its tensor. Cycles: MACs over the largest parallelism that divides (ragged: the fewest passes over the fan-outs),
-    or the words that DRAM keeps over its bandwidth.
+    or the words that DRAM keeps over its bandwidth; and what the networks' fill and drain add.
     """
     layer, table, widths = nest.layer, nest.table, nest.memories.widths
     cycles = even_cycles(nest, constraints) if array is None else array.least
-    cycles, energy = max(cycles, streaming_cycles(nest)), nest.mac_energy
+    cycles, energy = max(cycles, streaming_cycles(nest)) + nest.memories.edges, nest.mac_energy
     for t, tensor in enumerate(TENSORS):
         inner = int(np.flatnonzero(nest.keep[:, t])[0])
         shared = math.prod(level.fanout for level in nest.levels[: inner + 1])

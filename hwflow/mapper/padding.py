@@ -134,8 +134,9 @@ def _paddings(
     """
     limit = math.inf
     if perfect is not None:
-        limit = float(perfect.cycles[0]) * _FULLER
-        if objective == "energy" or perfect.compute_cycles[0] < perfect.cycles[0] or streaming_cycles(nest) > limit:
+        busiest = float(perfect.cycles[0]) - nest.memories.edges
+        limit = busiest * _FULLER
+        if objective == "energy" or perfect.compute_cycles[0] < busiest or streaming_cycles(nest) > limit:
             return []
     some = array.cycles <= limit
     factors, least = array.factors[some], array.cycles[some]

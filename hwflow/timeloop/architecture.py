@@ -157,6 +157,8 @@ class RenderedArchitecture:
         if memory.depth is not None:
             attributes = {"depth": memory.depth} | attributes | {"multiple_buffering": memory.buffering}
         attributes |= self._bandwidths(memory)
+        edges = {name: getattr(memory, name) for name in ("network_fill_latency", "network_drain_latency")}
+        attributes |= {name: cycles for name, cycles in edges.items() if cycles}
         return {"component": name, "class": _CLASSES[memory.kind], "attributes": attributes | mesh}
 
     def _bandwidths(self, memory: Memory) -> dict[str, float]:

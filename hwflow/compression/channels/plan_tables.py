@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
+from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.level_costs import LevelCosts, RowPrices
 from hwflow.compression.plan_costs import ActivationMemory, Activations, PlanCosts, Sizing
+from hwflow.compression.whole_costs import WholePlanCosts
 from hwflow.cost.backend import backend_of
+from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
 from hwflow.results import LevelName
 
@@ -52,16 +55,31 @@ class PlanTables:
         """
         if level not in self._costs:
             start = time.perf_counter()
-            table = self.tables[level] = self._level_costs.table(self.sizing.network, level, self._word_widths)
-            bits = self._level_costs.bits(self.sizing.network)
-            self._costs[level] = PlanCosts(
-                self.sizing,
-                table.__getitem__,
-                self._activations(bits),
-                fill=lambda layers: table.fill(layers, progress=False),
-            )
+            self._costs[level] = self._whole(level) or self._layer_by_layer(level)
             self.seconds[level] = time.perf_counter() - start
         return self._costs[level]
+
+    def _layer_by_layer(self, level: LevelName) -> PlanCosts:
+        table = self.tables[level] = self._level_costs.table(self.sizing.network, level, self._word_widths)
+        return PlanCosts(
+            self.sizing,
+            table.__getitem__,
+            self._activations(self._level_costs.bits(self.sizing.network)),
+            fill=lambda layers: table.fill(layers, progress=False),
+        )
+
+    def _whole(self, level: LevelName) -> WholePlanCosts | None:
+        """Where layers depend on one another at this level."""
+        table = self._level_costs.network_table(self.sizing.network, level)
+        if table is None:
+            return None
+        if not isinstance(self.sizing, Grouping):
+            raise InputError(
+                f"activations is {table.options.activations!r} and operators {table.options.operators!r}, and word widths are "
+                "decided, too: what stays on the chip is costed for plans of channels alone. Decide channels alone, or use "
+                "'dram' and 'mac'."
+            )
+        return WholePlanCosts(self.sizing, table)
 
     def fill(self, level: LevelName) -> None:
         """Cost all shapes that plans can have, `jobs` at once and with progress, before a search asks for most of them.
@@ -71,11 +89,13 @@ class PlanTables:
         Raises:
             InputError, NotMappable, ToolMissing, ToolError: as `hwflow.cost_table`.
         """
-        self.at(level)
-        start = time.perf_counter()
+        costs, start = self.at(level), time.perf_counter()
         most = _MOST_EXTERNAL if backend_of(level).external else _MOST
-        shapes = self._shapes(most)
-        if len(shapes) <= most:
+        shapes = [] if isinstance(costs, WholePlanCosts) else self._shapes(most)
+        count = costs.combinations(most) if isinstance(costs, WholePlanCosts) else len(shapes)
+        if count <= most and isinstance(costs, WholePlanCosts):
+            costs.fill(self._level_costs.progress)
+        elif count <= most:
             self.tables[level].fill(shapes, progress=self._level_costs.progress or False)
         elif self._level_costs.notify is not None:
             self._level_costs.notify(

@@ -24,7 +24,9 @@ from hwflow.compression.folder import PLAN, plan_to_data
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.plan_space import PlanSpace, unconfirmed
 from hwflow.datasets.samples import derived
+from hwflow.errors import HwflowError
 from hwflow.training.recipe import default_recipe
 
 _FREE = "uniform"  # the allocation that needs no weights
@@ -57,7 +59,8 @@ class Allocated:
     def plan(self, task: Task) -> Choice:
         """The plan, for the trained network; it is written to the folder."""
         asked, fit_on = task.settings, task.data.hold_out()[0]
-        if not isinstance(self._how, str) or self._how not in ALLOCATIONS or self._how == _FREE:
+        named = isinstance(self._how, str) and self._how in ALLOCATIONS
+        if not isinstance(self._how, str) or not named or self._how == _FREE:
             plan = self.likely
         else:
             proxy = Proxy(
@@ -83,6 +86,8 @@ class Allocated:
             problem = PruningEnv(self.costs, measured, task.budgets, metric=asked.metric, scores=found)
             plan = allocate(self._how, problem, evaluations=asked.episodes, seed=task.seed)
             self.evaluated = tried
+        if named and not PlanSpace(self.costs, task.budgets).confirmed(self.grouping.widths_of(plan)):
+            raise HwflowError(unconfirmed(task.budgets))
         task.folder.write(PLAN, plan_to_data(self.grouping, plan))  # before trainings, which can take hours
         return plan
 

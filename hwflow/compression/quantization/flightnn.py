@@ -96,7 +96,7 @@ class FlightNN(Quantization):
         ]
         return {
             "powers of two a filter": f"{mean:.3g} on average, at most {task.settings.quantization.mean_k:g} were asked for",
-            "filters by powers of two": f"{'; '.join(each)}. codes.json has each filter's.",
+            "filters by powers of two": f"{'; '.join(each)}. codes.json has those of each filter.",
         }
 
     def costed(self, network: Network, plan: Mapping[str, int]) -> Network:

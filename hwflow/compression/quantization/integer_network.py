@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwflow.compression.quantization.folding import fold
+from hwflow.compression.quantization.folded_normalization import fold
 from hwflow.compression.quantization.integer_reference import signs
 from hwflow.compression.quantization.quantized_layers import SIGNS, QuantizedConv2d, QuantizedLinear, quantized
 from hwflow.errors import InputError

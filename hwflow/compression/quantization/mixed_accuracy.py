@@ -84,6 +84,11 @@ class Sensitivities:
     halved: float | None
     accuracies: Mapping[str, Mapping[int, float]]
 
+    @property
+    def measured(self) -> int:
+        """Plans that were."""
+        return 1 + (self.halved is not None) + sum(map(len, self.accuracies.values()))
+
     def losses(self, mixed: MixedGrouping, scores: Scores) -> Losses:
         """The fall of the accuracy's log-odds by decision and option.
 

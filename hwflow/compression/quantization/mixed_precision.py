@@ -44,7 +44,7 @@ class MixedPrecision(ChannelPruning):
     refits = False
     follows_allocation = False
     source = "bits per layer after HAQ, Wang et al., CVPR 2019, arXiv:1811.08886"
-    needs = "operands of all these widths"
+    needs = "operands of the widths that are chosen"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -100,7 +100,7 @@ class MixedPrecision(ChannelPruning):
             tell_of_training(task)
             known = sensitivities(mixed, splits.search, lambda done, of: task.tell("sensitivity of single layers", done, of))
             task.folder.write(SENSITIVITIES, asdict(known))
-            evaluated = splits.search.measured
+            evaluated = known.measured
             scores = self._scores(task) if self._grouping.groups else {}
             comparison = self._search(task, splits, losses=known.losses(mixed, scores))
             plan = comparison.plan

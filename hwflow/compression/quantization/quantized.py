@@ -5,7 +5,7 @@ Here are integers and powers of two; `flightnn` and `binary` have the others.
 Scales of activations are measured on training samples, then the network is fine-tuned with coded weights (straight-through
 estimator). Normalization stays apart, in floating point, until the network is exported: folding it first would change which
 powers of two are near, and folded into steps and biases afterwards it leaves the codes as they are
-(`hwflow.compression.quantization.folding`). Biases keep their width: they are no operands of the products.
+(`hwflow.compression.quantization.folded_normalization`). Biases keep their width: they are no operands of the products.
 """
 
 from __future__ import annotations

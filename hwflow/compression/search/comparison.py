@@ -15,12 +15,13 @@ from hwflow.compression.accuracy import Proxy
 from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.environment import Losses, PruningEnv, Scores
+from hwflow.compression.search.plan_space import unconfirmed
 from hwflow.compression.search.refinement import Finalist, Found, Ranked, finalists, refined, shares_of, top
 from hwflow.compression.search.registry import BETWEEN_GROUPS, SCORED, SEARCHERS, WITHOUT_EVALUATIONS
 from hwflow.compression.search.search import Episode, best_of, explore
 from hwflow.compression.search.searcher import Conclusive, Outcome
 from hwflow.compression.settings import Settings
-from hwflow.errors import InputError
+from hwflow.errors import HwflowError, InputError
 from hwflow.results import LevelName
 
 OnEpisode = Callable[[str, int, Episode], None]
@@ -182,8 +183,11 @@ def compare(
         told += rows
         clock.lap(f"refining at {level}")
     last = costs_at(settings.levels[-1])
-    worth = PruningEnv(last, proxy, settings.budgets, metric=settings.metric).worth
-    chosen = finalists(best, last, *splits, worth)
+    at_last = PruningEnv(last, proxy, settings.budgets, metric=settings.metric)
+    confirmed = [one for one in best if at_last.space.confirmed(tuple(one.plan.values()))]
+    if best and not confirmed:
+        raise HwflowError(unconfirmed(settings.budgets))
+    chosen = finalists(confirmed, last, *splits, at_last.worth)
     clock.lap("choosing")
     return PlanComparison(tuple(candidates), tuple(told), chosen, clock.seconds(), outcomes)
 

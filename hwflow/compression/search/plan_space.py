@@ -12,6 +12,7 @@ from hwflow.compression.channels.groups import Widths
 from hwflow.compression.decision import Decision, Variable
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.errors import InputError
+from hwflow.metrics import SLACK
 
 
 class PlanSpace:
@@ -57,7 +58,15 @@ class PlanSpace:
         """Whether each of several plans keeps all budgets, [plan]."""
         if not self.budgets or not len(plans):
             return [True] * len(plans)
-        return [bool(kept.all()) for kept in self.values(plans) <= self.limits]
+        return self.costs.within(plans, self.metrics, self.limits)
+
+    def confirmed(self, widths: Widths) -> bool:
+        """Whether a plan keeps all budgets by an estimate of its network; see `PlanCosts.confirmed`."""
+        if not self.budgets:
+            return True
+        totals = self.costs.confirmed(widths)
+        values = np.array([self.costs.metric(totals, name) for name in self.metrics])
+        return bool((values <= self.limits * (1 + SLACK)).all())
 
     def fits(self, widths: Widths) -> bool:
         """Whether a plan keeps all budgets."""
@@ -74,6 +83,14 @@ def unknown_metric(metric: str) -> str:
     return (
         f"{metric} is not known at this level: coarse knows no time without an accelerator. Name an accelerator, or "
         "a budget of another metric."
+    )
+
+
+def unconfirmed(budgets: Sequence[Budget]) -> str:
+    """What an error says where plans keep the budgets by sums over operations, but not by an estimate of their network."""
+    return (
+        f"no plan that keeps the budget {', '.join(map(str, budgets))} by the costs of its operations keeps it by an estimate "
+        "of its network: the search of mappings finds better ones in less room. Have it search longer (--effort 2)."
     )
 
 
@@ -95,4 +112,4 @@ def unreachable(budgets: Sequence[Budget], least: Sequence[float] | Floats, deci
     )
 
 
-__all__ = ["PlanSpace", "unknown_metric", "unreachable"]
+__all__ = ["PlanSpace", "unconfirmed", "unknown_metric", "unreachable"]

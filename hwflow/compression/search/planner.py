@@ -6,6 +6,12 @@ binary widths the combinations are then binary themselves, so costs are exact; w
 polytope of a pairwise model. A budget is one linear constraint; a budget of peak activation memory is one for each set of
 tensors that exist at once; one of EDP, a product, is met by branching over the energy (`_within_product`). The solver is HiGHS,
 by `scipy.optimize.milp`.
+
+Where costs are no sums over rows, since what stays on the chip is chosen for the network as a whole
+(`hwflow.compression.whole_costs`), the programme is solved with every operation at its least. That gives the bound, and the
+plan where that keeps the budgets. Else what stays is fixed as that plan has it, which makes costs sums again that are nowhere
+too low, and fixed anew as the plan found has it, until plans become no better. What is returned keeps the budgets exactly; how
+far it may be from the best plan is its gap to the bound.
 """
 
 from __future__ import annotations
@@ -144,27 +150,69 @@ class Planner:
         weights = [
             loss[[group.widths.index(w) for w in own]] for loss, group, own in zip(losses, groups, candidates, strict=True)
         ]
-        programme = self._programme(candidates, weights)
-        for widths in excluded:
-            if all(w in own for w, own in zip(widths, candidates, strict=True)):
-                programme.exclude([own.index(w) for w, own in zip(widths, candidates, strict=True)])
-        tightened = 0.0
+        relaxed = self._programme(self._terms_of(candidates), weights, excluded)
+        tightened, bound = 0.0, None
         while True:
-            found = self._solved(programme, tightened)
+            found = self._solved(relaxed, tightened)
             if found is None:
                 raise InputError("no plan is left within the budgets: all that the exact planner can find were excluded.")
-            widths = tuple(own[i] for own, i in zip(candidates, found.choices, strict=True))
-            if self._problem.affordable(self._problem.costs.plan(widths)):
-                value = sum(float(weight[i]) for weight, i in zip(weights, found.choices, strict=True))
-                return widths, value, found.bound
+            widths, bound = self._widths(candidates, found), found.bound if bound is None else bound
+            if self._affordable(widths):
+                return widths, _loss(weights, found), bound
+            if not tightened and (nearest := self._improved(candidates, weights, excluded, widths)) is not None:
+                return *nearest, bound
             tightened = max(2 * tightened, _SLACK)
 
-    def _programme(self, candidates: tuple[tuple[int, ...], ...], weights: Sequence[Floats]) -> IntegerProgramme:
+    def _improved(
+        self,
+        candidates: tuple[tuple[int, ...], ...],
+        weights: Sequence[Floats],
+        excluded: Collection[Widths],
+        start: Widths,
+    ) -> tuple[Widths, float] | None:
+        """Where costs are no sums over rows: the best plan with what stays on the chip fixed, then fixed as that plan has it,
+        and so on while plans become better; None where there is none."""
+        best: tuple[Widths, float] | None = None
+        waiting = [start, self._problem.space.cheapest]
+        while waiting:
+            costs = self._problem.costs.fixed(waiting.pop(0))
+            if costs is None:
+                return None
+            programme = self._programme(row_terms(costs, candidates, self._metrics), weights, excluded)
+            for tightened in (0.0, _SLACK):
+                found = self._solved(programme, tightened)
+                if found is None:
+                    break
+                widths, loss = self._widths(candidates, found), _loss(weights, found)
+                if self._affordable(widths):
+                    if best is None or loss < best[1] * (1 - self._gap):
+                        best, waiting = (widths, loss), [widths]
+                    break
+        return best
+
+    def _widths(self, candidates: tuple[tuple[int, ...], ...], found: Solution) -> Widths:
+        return tuple(own[i] for own, i in zip(candidates, found.choices, strict=True))
+
+    def _affordable(self, widths: Widths) -> bool:
+        return self._problem.affordable(self._problem.costs.plan(widths))
+
+    @property
+    def _metrics(self) -> tuple[str, ...]:
+        """What the budgets are of, as rows have it."""
         names = [b.metric for b in self._problem.budgets]
-        wanted = tuple(m for m in ADDITIVE if m in names or ("edp" in names and m in ("energy", "latency")))
+        return tuple(m for m in ADDITIVE if m in names or ("edp" in names and m in ("energy", "latency")))
+
+    def _terms_of(self, candidates: tuple[tuple[int, ...], ...]) -> RowTerms:
         if candidates not in self._terms:
-            self._terms[candidates] = row_terms(self._problem.costs, candidates, wanted)
-        return IntegerProgramme(self._terms[candidates], self._problem.costs, weights, self._gap)
+            self._terms[candidates] = row_terms(self._problem.costs.relaxed(), candidates, self._metrics)
+        return self._terms[candidates]
+
+    def _programme(self, terms: RowTerms, weights: Sequence[Floats], excluded: Collection[Widths]) -> IntegerProgramme:
+        programme = IntegerProgramme(terms, self._problem.costs, weights, self._gap)
+        for widths in excluded:
+            if all(w in own for w, own in zip(widths, terms.candidates, strict=True)):
+                programme.exclude([own.index(w) for w, own in zip(widths, terms.candidates, strict=True)])
+        return programme
 
     def _solved(self, programme: IntegerProgramme, tightened: float) -> Solution | None:
         """Within all budgets, each lowered by a share."""
@@ -183,6 +231,10 @@ class Planner:
         if product is None:
             return programme.solve(constraints)
         return _within_product(programme, constraints, product)
+
+
+def _loss(weights: Sequence[Floats], found: Solution) -> float:
+    return sum(float(weight[i]) for weight, i in zip(weights, found.choices, strict=True))
 
 
 def _within_product(programme: IntegerProgramme, constraints: list[Constraint], most: float) -> Solution | None:

@@ -122,7 +122,7 @@ def finalists(
 def shares_of(costs: PlanCosts, plan: Mapping[str, int]) -> dict[str, float]:
     """A plan's metrics as shares of the unpruned network's; those that the level does not know are left out."""
     widths: Widths = tuple(plan[group.name] for group in costs.groups)
-    now, whole = costs.totals(widths), costs.totals(costs.full)
+    now, whole = costs.confirmed(widths), costs.confirmed(costs.full)
     found = {name: float(costs.metric(now, name)) for name in METRICS}
     shares = {name: found[name] / whole for name, whole in ((n, float(costs.metric(whole, n))) for n in METRICS) if whole}
     return {name: share for name, share in shares.items() if np.isfinite(share)}

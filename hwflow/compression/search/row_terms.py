@@ -17,14 +17,11 @@ import numpy as np
 
 from hwflow.arrays import Floats
 from hwflow.compression.channels.groups import Widths
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import Parts, RowCosts
 from hwflow.errors import InputError
 from hwflow.metrics import ADDITIVE
 
 _MOST = 50_000  # entries of one table: what pricing and the solver take minutes for
-
-Parts = tuple[tuple[int, int], ...]
-"""A sum over groups: (group, factor on its removed units)."""
 
 
 class Term(NamedTuple):
@@ -72,7 +69,7 @@ class RowTerms:
     fixed: Floats
 
 
-def row_terms(costs: PlanCosts, candidates: Sequence[Sequence[int]], metrics: Sequence[str]) -> RowTerms:
+def row_terms(costs: RowCosts, candidates: Sequence[Sequence[int]], metrics: Sequence[str]) -> RowTerms:
     """Price every row at every combination of the candidates that it depends on.
 
     Args:
@@ -107,7 +104,7 @@ def row_terms(costs: PlanCosts, candidates: Sequence[Sequence[int]], metrics: Se
 
 
 def _priced(
-    costs: PlanCosts,
+    costs: RowCosts,
     row: int,
     names: tuple[int, ...],
     candidates: Sequence[Sequence[int]],
@@ -146,7 +143,7 @@ def _split(sizes: Sequence[Parts]) -> tuple[list[int], list[Parts]] | None:
     return sorted(alone), parts
 
 
-def _sum_node(costs: PlanCosts, candidates: Sequence[Sequence[int]], parts: Parts) -> SumNode:
+def _sum_node(costs: RowCosts, candidates: Sequence[Sequence[int]], parts: Parts) -> SumNode:
     """Every value that the sum can have, with one example each."""
     found: dict[int, Widths] = {0: costs.full}
     for group, factor in parts:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from hwflow.reporting.estimates.configuration import Configuration, split_of_part
 from hwflow.reporting.estimates.configuration_figures import layer_blocks, unsplit_note
 from hwflow.reporting.estimates.layer_rows import energy_in
-from hwflow.reporting.estimates.memory_timeline import occupancy_blocks, operators_table
+from hwflow.reporting.estimates.memory_timeline import beside_layers
 from hwflow.reporting.page.blocks import Block, Choice, Page, Section, Table, Text, Tile, Tiles
 from hwflow.reporting.page.palette import parts
 from hwflow.reporting.page.values import capital, counted, number, percent, quantity
@@ -38,10 +38,7 @@ def chip_sections(configurations: Sequence[Configuration]) -> list[Section]:
     """What lies on the chip and what operators cost, of the configurations of which that was asked."""
     found = {}
     for configuration in configurations:
-        costs = configuration.costs
-        blocks = occupancy_blocks(costs.occupancy) if costs.occupancy else []
-        blocks += [operators_table(costs.operators)] if costs.operators else []
-        if blocks:
+        if blocks := beside_layers(configuration.costs):
             found[configuration.label] = blocks
     if not found:
         return []

@@ -11,6 +11,7 @@ from hwflow.reporting.page.palette import several
 from hwflow.reporting.page.traces import LEGEND, bars
 from hwflow.reporting.page.values import counted, number, prefix, prefixed
 from hwflow.reporting.pruning.cost_details import OccupancyRecord, OperatorRecord, StayRecord
+from hwflow.reporting.pruning.run_records import CostRecord
 
 _KIB = 1024
 _NAMED = 24  # operations from which on names are written upright
@@ -28,6 +29,12 @@ def occupancy_blocks(occupancy: OccupancyRecord) -> list[Block]:
     if stayed:
         blocks += [_timeline(occupancy, memory, size) for memory, size in occupancy.memories_bytes.items()]
     return [*blocks, _tensors(occupancy)]
+
+
+def beside_layers(costs: CostRecord) -> list[Block]:
+    """What stays on the chip and what operators cost, as far as that was asked for."""
+    blocks = occupancy_blocks(costs.occupancy) if costs.occupancy else []
+    return blocks + ([operators_table(costs.operators)] if costs.operators else [])
 
 
 def operators_table(operators: Sequence[OperatorRecord]) -> Table:

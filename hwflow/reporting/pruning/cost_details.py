@@ -35,6 +35,7 @@ class OperatorRecord(Record):
     energy_pj: Known = None
     energy_normalized: Known = None
     cycles: Known = None
+    latency_s: Known = None
     dram_bytes: Known = None
     note: str = ""
 

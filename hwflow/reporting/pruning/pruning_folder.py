@@ -140,11 +140,12 @@ def _check_sums(folder: Path, run: Run) -> None:
         for name, cost, metrics in (("before", pair.before, run.metrics.before), ("after", pair.after, run.metrics.after)):
             for metric in _SUMS:
                 column = [getattr(row, metric) for row in cost.layers]
+                column += [getattr(operator, metric) for operator in cost.operators if hasattr(operator, metric)]
                 total, said = None if None in column else sum(column), getattr(cost.totals, metric)
                 if total != said:
-                    where = f"{level}.{name}.totals.{metric}"
+                    where, rows = f"{level}.{name}.totals.{metric}", "layers' and operators" if cost.operators else "layers"
                     raise InputError(
-                        f"{folder / 'costs.json'} is damaged: {where} is {said}, the layers' sum is {total}. {_AGAIN}"
+                        f"{folder / 'costs.json'} is damaged: {where} is {said}, the {rows}' sum is {total}. {_AGAIN}"
                     )
             if metrics.at(level) not in (None, cost.totals):
                 raise InputError(f"{folder / 'metrics.json'} is damaged: {name}.{level} is not what costs.json says. {_AGAIN}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hwflow.reporting.page.blocks import Block, Cell, Page, Section, Table, Text, Tile, Tiles, percent_cell
 from hwflow.reporting.page.values import capital, counted, listed, number, percent, prefix, prefixed, quantities, share_of
 from hwflow.reporting.pruning.pruning_sections import (
+    between_layers,
     channels,
     comparison,
     decisions,
@@ -38,6 +39,8 @@ def page(run: Run) -> Page:
     if run.summary:
         sections.append(Section("Method", summary(run)))
     sections.append(Section("Layers", layers(run)))
+    if between := between_layers(run):
+        sections.append(Section("Between the layers", between))
     if run.comparison and run.comparison.refined:
         sections.append(Section("Refinement over levels", refinement(run, run.comparison)))
     if run.training:
@@ -105,6 +108,13 @@ def _remarks(run: Run) -> Iterator[str]:
     else:
         given = "uniform pruning" if run.config.plan == "uniform" else "a plan that was given"
         yield f"No search: {given} was applied."
+    rules = []
+    if settings.activations == "resident":
+        rules.append("tensors between layers may stay on the chip (activations resident)")
+    if settings.operators == "all":
+        rules.append("operators that are no layers have a price, too (operators all)")
+    if rules:
+        yield f"In all costs of networks that are mapped, the unpruned one's and those of plans, {listed(rules)}."
     for level in run.levels:
         for budget in settings.budgets:
             left = share(run, level, budget.metric)

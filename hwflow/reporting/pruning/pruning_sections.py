@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 from hwflow.reporting.estimates.layer_costs import Side, layer_costs
+from hwflow.reporting.estimates.memory_timeline import beside_layers
 from hwflow.reporting.page.blocks import Beside, Block, Cell, Choice, Figure, Table, Text, axis, label, percent_cell
 from hwflow.reporting.page.palette import methods, parts
 from hwflow.reporting.page.traces import LEGEND, bars, curve, lines_axis, upright
@@ -173,6 +174,13 @@ def layers(run: Run) -> list[Block]:
             [Side("before", pair.before, "@before", 0.45), Side("after", pair.after, "@after")], colours
         )
     return [Choice("Level", options)]
+
+
+def between_layers(run: Run) -> list[Block]:
+    """What stays on the chip and what operators cost, before and after, at the level at which the budgets hold."""
+    pair = run.costs[run.decisive]
+    sides = {"before": beside_layers(pair.before), "after": beside_layers(pair.after)}
+    return [Choice("Network", sides)] if all(sides.values()) else []
 
 
 def refinement(run: Run, found: Comparison) -> list[Block]:

@@ -132,6 +132,8 @@ class SettingsRecord(Record):
     method: str = "channels"
     episodes: int
     seeds: tuple[int, ...]
+    activations: str = "dram"
+    operators: str = "mac"
 
 
 class Config(Record):

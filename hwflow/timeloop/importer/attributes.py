@@ -40,9 +40,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "has_power_gating": (False,),
     "min_utilization": (0,),
     "network_drain": (),
-    "network_drain_latency": (0,),
     "network_fill": (),
-    "network_fill_latency": (0,),
     "network_operand": (),
     "network_read": (),
     "network_result": (),
@@ -69,10 +67,14 @@ _IDLE = (
 
 _AREAS = ("cluster_area", "area")
 
+_EDGES = ("network_fill_latency", "network_drain_latency")
+"""Cycles that the network inside a memory adds to every layer."""
+
 _READ = (
     *_NEUTRAL,
     *_IDLE,
     *_AREAS,
+    *_EDGES,
     *_WORDS,
     *_WIDTHS,
     *_BLOCKS,
@@ -124,6 +126,9 @@ def memory_of(
             part[field] = both / 2
     if (shared := component.number(where, "shared_bandwidth")) is not None:
         part["bandwidth_gb_s"] = _per_second(shared, word, cycle_s)
+    part |= {
+        name: cycles for name in _EDGES if component.attributes.get(name) != 0 and (cycles := component.whole(where, name))
+    }
     return part
 
 
