@@ -12,6 +12,8 @@ summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
+densities.json   of Winograd methods: the share of weights left at each position of each layer's tiles
+curve.json       of virtual pooling: layers, accuracy and costs after every round
 codes.json, codes.bin   the codes of quantized weights, packed, and how (`hwflow.compression.quantization.packed_codes`)
 model.pt, model.onnx, report.html
 checkpoints/     state of an interrupted run, no longer needed once metrics.json exists; the lock of a running one
