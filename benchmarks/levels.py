@@ -103,7 +103,7 @@ def results(part: str, data: Data, folder: Path) -> dict[str, Any]:
     levels = levels_of(part, data, folder)
     networks = [Network.from_torch(network, (1, *data.input_shape), name=f"{part} {k}") for k, network in levels.items()]
     costs = point_costs(networks, units()[:1], CostOptions(), progress=False)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "level": k,
             "accuracy": score(network, data.test, device="cpu", precision="float32").accuracy,

@@ -95,7 +95,7 @@ class Sliced(nn.Module):
                 whole.kernel_size,
                 whole.stride,
                 whole.padding,
-                bias=bias is not None,  # type: ignore[arg-type]
+                bias=bias is not None,
             )
         else:
             made = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)

@@ -165,10 +165,10 @@ def _events(found: TraceRecord) -> str:
 
 
 def _table(found: TraceRecord, run: PolicyRecord) -> list[Block]:
-    rows = []
+    rows: list[list[str | Cell]] = []
     for segment in run.segments[:_LISTED]:
         placed = [
-            f"{name}: " + ("not run" if row is None else f"level {row.level} on {row.unit} at {row.clock_mhz:g} MHz")
+            f"{name}: " + ("not run" if row is None else f"level {row.level} on {row.unit}{_clock_text(row.clock_mhz)}")
             for name, row in segment.rows.items()
         ]
         state = [f"{unit} off line" for unit in segment.offline]
@@ -180,6 +180,11 @@ def _table(found: TraceRecord, run: PolicyRecord) -> list[Block]:
         blocks.append(Text(f"The first {_LISTED} of {len(run.segments):,} segments."))
     headings: Sequence[str] = ["from frame", "limits", "units and bandwidth", f"what the {run.policy} runs", "broken"]
     return [*blocks, Table("Segments", headings, rows, left=frozenset({1, 2, 3, 4}), folded=True)]
+
+
+def _clock_text(clock_mhz: float) -> str:
+    """Measured rows have no clock of their own."""
+    return f" at {clock_mhz:g} MHz" if clock_mhz else ""
 
 
 def _limits_text(segment: SegmentRecord, networks: Sequence[str]) -> str:
