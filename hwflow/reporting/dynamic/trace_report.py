@@ -173,8 +173,10 @@ def _table(found: TraceRecord, run: PolicyRecord) -> list[Block]:
         ]
         state = [f"{unit} off line" for unit in segment.offline]
         state += [f"{100 * segment.dram_share:g} % of the DRAM's bandwidth"] if segment.dram_share < 1 else []
-        cells = [Cell(f"{segment.start:,}", segment.start), _limits_text(segment, found.networks), ", ".join(state) or "-"]
-        rows.append([*cells, "; ".join(placed), Cell(", ".join(segment.broken) or "-", mark="bad" if segment.broken else "")])
+        broken = Cell(", ".join(segment.broken) or "-", mark="bad" if segment.broken else "")
+        head = Cell(f"{segment.start:,}", segment.start)
+        told = _limits_text(segment, found.networks), ", ".join(state) or "-", "; ".join(placed)
+        rows.append([head, *told, broken])
     blocks: list[Block] = []
     if len(run.segments) > _LISTED:
         blocks.append(Text(f"The first {_LISTED} of {len(run.segments):,} segments."))
