@@ -192,9 +192,9 @@ def energies() -> str:
     levels = list(dict.fromkeys(level for costs in found.values() for level in costs))
     heads = [*(f"{level} (µJ)" for level in levels), "latency at mid (ms)", "DRAM (kB)"]
     lines = [f"| format | PEs | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
-    for name, costs in found.items():
-        values = [(costs[level].energy_pj or 0) * 1e-6 if level in costs else None for level in levels]
-        mid = costs["mid"]
+    for name, answers in found.items():
+        values = [(answers[level].energy_pj or 0) * 1e-6 if level in answers else None for level in levels]
+        mid = answers["mid"]
         cells = ["" if value is None else f"{value:.1f}" for value in values]
         lines.append(f"| {name} | {' | '.join(cells)} | {(mid.latency_s or 0) * 1e3:.2f} | {(mid.dram_bytes or 0) / 1e3:.0f} |")
     return "\n".join(lines)

@@ -121,7 +121,7 @@ class PpaJob:
 
 def _outdated(model: PpaModel) -> list[str]:
     """That the level, which has changed since, would answer other numbers now."""
-    now = {"mid": Mid(), "fine": Fine()}[model.level].version
+    now = (Mid() if model.level == "mid" else Fine()).version
     return [] if now == model.level_version else [f"fitted to {model.level_version}, and level {model.level} is {now} now"]
 
 

@@ -122,7 +122,8 @@ def train_policy(
             if not module_given(given[name]):
                 _train(name, module, loaded, asked, place, bar)
             subjects.append(_subject(name, module, loaded, chips, asked, cache, bar, tell))
-        examples, fits = [], {}
+        examples: list[Any] = []
+        fits: dict[str, Any] = {}
         for number, subject in enumerate(subjects):
             problems = subject.problems(asked.budgets)
             if not problems:
@@ -178,7 +179,7 @@ def _train(name: str, module: nn.Module, data: Data, asked: PolicyOptions, place
     """Fill a network with weights that the folder keeps."""
     file = place / "networks" / f"{_file(name)}.pt"
     if not file.exists():
-        changes = {} if asked.epochs is None else {"epochs": asked.epochs}
+        changes: dict[str, Any] = {} if asked.epochs is None else {"epochs": asked.epochs}
         recipe = replace(default_recipe(data, module), device="cpu", precision="float32", seed=asked.seed, **changes)
         train(name, data, recipe=recipe, output=file, progress=headed(bar, f"training {name}") or False)
     load_weights(file, module)
