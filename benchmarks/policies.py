@@ -51,7 +51,9 @@ from hwflow.progress import bar, lines
 
 IMAGES = 4000
 CHIPS = ("eyeriss", "shidiannao_like", "tpu_like")
-OPTIONS = PolicyOptions(budgets=(0.2, 0.3, 0.4, 0.6, 0.8), plans=80, samples=400, epochs=8, round_to=4, streams=True)
+OPTIONS = PolicyOptions(
+    budgets=(0.2, 0.3, 0.4, 0.6, 0.8), plans=80, episodes=1600, samples=400, epochs=8, round_to=4, streams=True
+)
 NETWORKS = tuple(f"benchmarks.policies:{name}" for name in ("resnet8", "resnet14", "resnet26", "plain8", "separable9"))
 
 
