@@ -121,6 +121,15 @@ def test_a_method_of_shifts_runs_on_the_chip_that_it_asks_for(asked: list[str], 
     assert json.loads(Path("shifts/config.json").read_text())["accelerator"] == "eyeriss (pe_type=lightpe1)"
 
 
+def test_widths_alone_need_no_budget(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """On a chip whose own words are one power of two, filters of two cost more than the uncompressed network."""
+    given = [*asked, "-a", "eyeriss", "--pe-type", "lightpe1", "--method", "flightnn", "--mean-k", "2", "-o", "free"]
+    code, out, err = run([*given, "--budget", "none"], capsys)
+    assert code == 0, err
+    assert "powers of two a filter: 2 on average, at most 2 were asked for" in out
+    assert json.loads(Path("free/config.json").read_text())["settings"]["budgets"] == []
+
+
 def test_options_of_quantization_reach_the_run(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     given = [*asked, "--method", "agent+int", "--weight-bits", "4", "--scheme", "affine", "--post-training", "-o", "both"]
     code, out, err = run([*given, "--budget", "0.4", "--episodes", "2", "--samples", "16"], capsys)
