@@ -140,7 +140,7 @@ def run(case: Case, seed: int, data: Data, folder: Path, store: Store, file: Pat
     )
     start = time.process_time()
     result = hwflow.prune(module, data, chip, settings=settings, store=store, progress=False)
-    record = {
+    record: Record = {
         "case": case.name,
         "kind": case.kind,
         "method": case.method,
@@ -246,7 +246,7 @@ def _together(by: dict[str, list[Record]]) -> str:
 
 
 def _energy(runs: Sequence[Record]) -> float:
-    return statistics.mean(r["energy_uj"]["mid"] for r in runs)
+    return float(statistics.mean(r["energy_uj"]["mid"] for r in runs))
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -43,7 +43,8 @@ def _half(layer: Layer) -> Execution:
 
 def layers_of(names: Sequence[str]) -> list[Layer]:
     """Every different layer of these networks that Winograd's product can run, named by its network."""
-    way, found = Winograd(4), {}
+    way = Winograd(4)
+    found: dict[object, Layer] = {}
     for name in names:
         for layer in hwflow.zoo(name):
             if not way.why_not(layer):

@@ -134,14 +134,13 @@ def on_chip(layers: Iterable[Layer], content: dict[str, Any]) -> list[OnChip]:
 def edge_times(c: OnChip) -> list[float]:
     """Milliseconds: latency of hwflow's and of the chip's mapping with first fill and last drain, and of the chip's where the
     array also waits for each of the later loads of filters into its PEs. All three are hwflow's own estimates."""
-    chip, cycles = Accelerator.load("eyeriss"), []
+    chip = Accelerator.load("eyeriss")
+    cycles: list[float] = []
     for cost in (c.found, c.theirs):
         edges = edges_of(cost.layer, chip, mapping_of(cost))
         cycles.append((cost.cycles or 0) + edges.cycles)
     spad = next(level for level in mapping_of(c.theirs).levels if level.level == "weight_spad")
-    tile = math.prod(
-        loop.bound for loop in spad.temporal
-    )  # of filters alone: all its loops are over dimensions that these have
+    tile = math.prod(loop.bound for loop in spad.temporal)  # of filters alone, which have all dimensions of its loops
     loads = c.theirs.accesses["weight_spad"]["weights"]["fills"] / tile
     cycles.append(cycles[-1] + (loads - 1) * edges.fill["weight_spad"])
     return [1e3 * n * chip.cycle_s for n in cycles]

@@ -1,13 +1,14 @@
 """ResNet-20 in four groups against separately trained networks and a slimmable one: accuracy, memory, energy and time.
 
     python -m benchmarks.levels FOLDER          # trains what is missing, one part after the other; prints what is there
+    python -m benchmarks.levels FOLDER --part slimmable
     python -m benchmarks.levels FOLDER --show   # prints only
 
 Fashion-MNIST at 14 x 14 pixels (`benchmarks.reduced`), a part of its training images. Trainings that were killed go on.
 
     grouped     four groups, each trained for E epochs with those before frozen (`hwflow.dynamic.train_levels`)
-    separate    for each level k a network with k groups, trained as a whole for k E epochs
-    slimmable   one dense network whose levels are trained together for 4 E epochs
+    separate    for each level k a network with k groups, trained as a whole for E epochs
+    slimmable   one dense network whose levels are trained together for E epochs
 """
 
 from __future__ import annotations
@@ -82,11 +83,11 @@ def levels_of(part: str, data: Data, folder: Path) -> dict[int, nn.Module]:
             network.set_level(k)
             for g, group in enumerate(network.groups):
                 group.requires_grad_(g < k)
-            trained(network, folder / f"separate-{k}.pt", data, k * EPOCHS)
+            trained(network, folder / f"separate-{k}-{EPOCHS}.pt", data, EPOCHS)
             found[k] = network.at_level(k)
         return found
     slim = SlimmableNetwork(model, shape, GROUPS)
-    trained(slim, folder / "slimmable.pt", data, GROUPS * EPOCHS, slimmable=True)
+    trained(slim, folder / f"slimmable-{EPOCHS}.pt", data, EPOCHS, slimmable=True)
     return {k: slim.plain(k) for k in range(1, GROUPS + 1)}
 
 
@@ -102,7 +103,7 @@ def results(part: str, data: Data, folder: Path) -> dict[str, Any]:
     levels = levels_of(part, data, folder)
     networks = [Network.from_torch(network, (1, *data.input_shape), name=f"{part} {k}") for k, network in levels.items()]
     costs = point_costs(networks, units()[:1], CostOptions(), progress=False)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "level": k,
             "accuracy": score(network, data.test, device="cpu", precision="float32").accuracy,
@@ -147,7 +148,7 @@ def show(folder: Path) -> None:
             print(f"{part}: not trained yet")
             continue
         found = json.loads(file.read_text(encoding="utf-8"))
-        head = f"{found['images']:,} images, {found['epochs']} epochs a group"
+        head = f"{found['images']:,} images, every weight trained for {found['epochs']} epochs"
         print(f"{part}: {head}; stored {found['stored'] * 2e-3:,.1f} kB at 16 bit")
         for row in found["levels"]:
             nominal, name = next(p for p in row["points"] if p["clock_mhz"] == 200), f"{part} {row['level']}"
@@ -185,16 +186,18 @@ def main() -> None:
     """Train what is missing, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     if not asked.show:
         data = reduced_data(IMAGES)
         with limited(1):
-            for part in PARTS:
+            for part in asked.part or PARTS:
                 results(part, data, asked.folder)
                 print(f"{part} done", flush=True)
-        measurements(data, asked.folder)
+        if not asked.part:
+            measurements(data, asked.folder)
     show(asked.folder)
 
 

@@ -1,7 +1,7 @@
 """How fast plans are measured, and how alike faster measurements rank them: ResNet-20 on Fashion-MNIST of 14 x 14 pixels.
 
     python -m benchmarks.measurements [--plans 50] [--share 0.5] [--streams] [--images 8000] [--epochs 8] [--seed 0]
-                                      [--folder runs/criteria]
+                                      [--folder runs/criteria] [--samples 500,300]
 
 Plans are random walks within a share of the energy at coarse. Every plan is measured in all ways before the next one, so that
 other work on the machine slows all of them alike. The first way is that of version 0.1: a copy of the network, statistics
@@ -39,6 +39,7 @@ WAYS: dict[str, tuple[ProxySettings, bool]] = {
     "statistics of the batch, 800 samples": (replace(QUICK, samples=800), True),
     "statistics of the batch, 500 samples": (QUICK, True),
     "the same, drawn at random": (QUICK, False),
+    "statistics of the batch, 350 samples": (replace(QUICK, samples=350), True),
     "statistics of the batch, 300 samples": (replace(QUICK, samples=300), True),
     "statistics of 250 training images, 500 samples": (replace(QUICK, statistics="training", batches=1), True),
 }
@@ -54,6 +55,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--samples", default="", help="only the ways with these numbers of samples, chosen to be representative"
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/criteria"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -75,7 +79,10 @@ def main() -> None:
         return score(small, pool, device="cpu", precision="float32").accuracy
 
     ways: dict[str, Callable[[Mapping[str, int]], float]] = {BEFORE: before}
+    only = {int(count) for count in options.samples.split(",") if count}
     for name, (settings, chosen) in WAYS.items():
+        if only and not (chosen and settings.statistics == "batch" and settings.samples in only and not settings.first):
+            continue
         count = settings.samples
         held = (
             representative(module, pool, count, task="classification", recipe=recipe) if chosen else pool.subset(range(count))

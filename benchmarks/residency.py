@@ -22,7 +22,7 @@ NETWORKS = ("resnet20", "resnet56", "resnet18", "resnet50", "mobilenet_v2", "vit
 CHIPS = ("eyeriss", "tpu_like", "simba")
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]  # torch is not followed
     """A block of a vision transformer of the small size (Touvron et al., arXiv:2012.12877: 384 wide, 6 heads)."""
 
     def __init__(self, width: int = 384, heads: int = 6) -> None:
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         return x + self.narrow(nn.functional.gelu(self.wide(self.after(x))))
 
 
-class Vit(nn.Module):
+class Vit(nn.Module):  # type: ignore[misc]
     """Twelve such blocks on 197 tokens."""
 
     def __init__(self) -> None:

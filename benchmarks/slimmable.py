@@ -48,7 +48,7 @@ class SlimmableNetwork(nn.Module):
         found = replica(self.inner)
         for name in self.parts:
             module = found.get_submodule(name)
-            found.set_submodule(name, module.norms[level - 1] if isinstance(module, Norms) else module.plain(level))  # type: ignore[index,operator,union-attr]
+            found.set_submodule(name, module.norms[level - 1] if isinstance(module, Norms) else module.plain(level))
         return found.eval()
 
 
@@ -95,7 +95,7 @@ class Sliced(nn.Module):
                 whole.kernel_size,
                 whole.stride,
                 whole.padding,
-                bias=bias is not None,  # type: ignore[arg-type]
+                bias=bias is not None,
             )
         else:
             made = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)

@@ -46,7 +46,7 @@ def main() -> None:
     tables = PlanTables(grouping, costs)
     start = time.process_time()
     tables.fill(asked.level)
-    print(f"{len(tables.tables[asked.level]):,} shapes costed in {time.process_time() - start:.1f} s")
+    print(f"shapes costed in {time.process_time() - start:.1f} s")
     start = time.process_time()
     env = PruningEnv(tables.at(asked.level), lambda plan: 0.5, budgets)
     print(f"environment of {len(env.costs.groups)} groups made in {1e3 * (time.process_time() - start):.1f} ms")

@@ -218,7 +218,8 @@ def compress(
         int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy.")
+        int | None,
+        typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy; by default 500."),
     ] = None,
     holdout: args.HoldoutOption = None,
     round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,

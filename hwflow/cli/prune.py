@@ -141,7 +141,8 @@ def prune(
         ),
     ] = "none",
     samples: Annotated[
-        int | None, typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy.")
+        int | None,
+        typer.Option("--samples", metavar="N", help="Held-out samples on which the search measures accuracy; by default 500."),
     ] = None,
     race: Annotated[
         int | None,

@@ -57,11 +57,10 @@ def default_knobs(base: Accelerator) -> dict[str, Knob]:
             names = ("size_words",) if part.size_words is not None else ("size_kib",)
         for name in names:
             if (value := getattr(part, name)) is not None:
-                step = _step(f"{part.name}.{name}")
-                ends = (
-                    (low * value, high * value) if step is None else (_rounded(low * value, step), _rounded(high * value, step))
-                )
-                found.append(Knob(f"{part.name}.{name}", *ends, step))
+                field, least, most = f"{part.name}.{name}", low * value, high * value
+                if (step := _step(field)) is not None:
+                    least, most = _rounded(least, step), _rounded(most, step)
+                found.append(Knob(field, least, most, step))
     return {knob.field: knob for knob in found if knob.low < knob.high}
 
 

@@ -22,7 +22,6 @@ from hwflow.optional import needed
 from hwflow.ppa.variables import field_of
 
 PARQUET, CSV = "characterised.parquet", "characterised.csv"
-_SHAPE = ("N", "G", "C", "M", "P", "Q", "R", "S")
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def write_tables(records: Records) -> None:
 def _rows(
     record: Record, drawn: Sequence[Any], fields: Sequence[str], layers: Sequence[Layer], base: Accelerator
 ) -> list[dict[str, Any]]:
-    values = dict(zip(fields, drawn[1:], strict=True))
+    values: dict[str, Any] = dict(zip(fields, drawn[1:], strict=True))
     clock = values.get("clock_mhz", base.clock_mhz) * 1e6
     bandwidth = values.get(f"{base.dram.name}.bandwidth_gb_s") or field_of(base, f"{base.dram.name}.bandwidth_gb_s") or 0.0
     rows = []
@@ -135,7 +134,7 @@ def _rows(
                 "pe_type": drawn[0],
                 **values,
                 "layer": layer.name,
-                **{dim: layer.dims[dim] for dim in _SHAPE},
+                **{str(dim): size for dim, size in layer.dims.items()},
                 "strides": "x".join(map(str, layer.strides)),
                 "macs": layer.macs,
                 "energy_pj": energy if pj else None,
@@ -148,7 +147,7 @@ def _rows(
                 "dram_bytes": row.dram_bytes,
                 "bound_by": row.bound_by,
                 "area_um2": record.area_um2,
-                **{f"energy_{part}": value for part, value in row.energies.items()},
+                **{f"energy_{part}": amount for part, amount in row.energies.items()},
                 "energy_source": record.source,
             }
         )

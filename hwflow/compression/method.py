@@ -112,9 +112,11 @@ class Task:
         """
         return self._fit(model, hooks, recipe or self.recipe, "tuning.pt", "fine-tuning")
 
-    def train(self, model: nn.Module, heading: str, *, hooks: Sequence[TrainingHook] = (), recipe: Recipe) -> History:
-        """The same before the network is compressed; `heading` is shown meanwhile."""
-        return self._fit(model, hooks, recipe, "preparation.pt", heading)
+    def train(
+        self, model: nn.Module, heading: str, *, hooks: Sequence[TrainingHook] = (), recipe: Recipe, part: int = 0
+    ) -> History:
+        """The same before the network is compressed; `heading` is shown meanwhile. Several trainings have numbers, `part`."""
+        return self._fit(model, hooks, recipe, f"preparation{part or ''}.pt", heading)
 
     def _fit(self, model: nn.Module, hooks: Sequence[TrainingHook], recipe: Recipe, checkpoint: str, heading: str) -> History:
         train, held = self.data.hold_out()

@@ -266,7 +266,7 @@ class PlanCosts:
         layers = [self._grouping.layer_for(row, widths) for row, widths in asked]
         if self._fill is not None:
             self._fill(layers)
-        found = []
+        found: list[tuple[float, ...]] = []
         for layer in layers:
             cost = self._price(layer)
             # A tensor that several rows read is one tensor at every width, so the same row counts it.

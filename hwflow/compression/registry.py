@@ -17,6 +17,7 @@ from hwflow.compression.quantization.binary import BinaryNetwork
 from hwflow.compression.quantization.flightnn import FlightNN
 from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
+from hwflow.compression.virtual_pooling import VirtualPooling
 from hwflow.compression.winograd.winograd_pruning import VARIANTS, WinogradPruning
 from hwflow.errors import InputError, not_found
 
@@ -31,6 +32,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     **{name: partial(Quantization, name) for name in FORMATS},
     "flightnn": FlightNN,
     "bnn": BinaryNetwork,
+    "vip": VirtualPooling,
     **{name: partial(WinogradPruning, name) for name in VARIANTS},
     **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }
@@ -38,6 +40,7 @@ METHODS: dict[str, Callable[[], Method]] = {
 
 QUANTIZING = (*FORMATS, "flightnn", "bnn")
 """Those that can follow one that prunes channels: `channels+int8`."""
+_PRUNING = (ChannelPruning, OneShot, GradualPruning, TorchPruningGuest)
 
 
 def method_named(name: str) -> Method:
@@ -53,7 +56,8 @@ def method_named(name: str) -> Method:
     first, *others = (METHODS[one]() for one in names)
     if not others:
         return first
-    if len(others) > 1 or isinstance(first, (Quantization, MixedPrecision)) or not isinstance(others[0], Quantization):
+    prunes = isinstance(first, _PRUNING) and not isinstance(first, MixedPrecision)
+    if len(others) > 1 or not prunes or not isinstance(others[0], Quantization):
         raise InputError(
             f"the method {name!r} is no method that prunes channels and one that quantizes, in this order; behind the + "
             f"can be {', '.join(QUANTIZING)}."

@@ -28,7 +28,7 @@ class RowValues:
         self,
         dependence: Sequence[tuple[int, ...]],
         columns: int,
-        learn: Callable[[Sequence[tuple[int, Widths]]], Sequence[Sequence[float]]],
+        learn: Callable[[Sequence[tuple[int, Widths]]], Sequence[Sequence[float] | Floats]],
     ) -> None:
         self.dependence = tuple(dependence)
         self._learn = learn

@@ -20,7 +20,7 @@ from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, RecordedRows, Task
-from hwflow.compression.quantization.folding import fold
+from hwflow.compression.quantization.folded_normalization import fold
 from hwflow.compression.registry import method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.settings import Settings, changed, settings_of

@@ -202,7 +202,7 @@ class Settings:
         data: dict[str, Any] = {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
         del data["jobs"]  # changes nothing but the time
         for name in _SINCE_0_1:
-            if data[name] == Settings.__dataclass_fields__[name].default:
+            if getattr(self, name) == Settings.__dataclass_fields__[name].default:
                 del data[name]
         if not self.proxy.first:
             del data["proxy"]["first"]
@@ -251,13 +251,13 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     """
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
-    kinds = {"gradual": GradualSettings, "winograd": WinogradSettings, "quantization": QuantizationSettings}
+    kinds: dict[str, Any] = {"gradual": GradualSettings, "winograd": WinogradSettings, "quantization": QuantizationSettings}
     nested: dict[str, dict[str, Any]] = {
         field: {n: v for n, v in changes.items() if n in kind.__dataclass_fields__} for field, kind in kinds.items()
     }
     for name in changes:
         if not any(name in found for found in (own, recipe, _APART, *nested.values())):
-            fields_of = (Settings, Recipe, *kinds.values())
+            fields_of: tuple[Any, ...] = (Settings, Recipe, *kinds.values())
             raise not_found("setting of prune", name, {*_APART, *(f for kind in fields_of for f in kind.__dataclass_fields__)})
     if "decide" in changes:
         method = deciding(changes["decide"])

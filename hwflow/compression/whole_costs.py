@@ -81,7 +81,7 @@ class WholePlanCosts(PlanCosts):
     def totals_of(self, plans: Sequence[Widths]) -> Floats:
         """See `PlanCosts.totals_of`."""
         found, known = self._usual(plans)
-        for place in np.flatnonzero(~known):
+        for place in np.flatnonzero(~known).tolist():
             found[place, :_SUMS] = self._whole(plans[place])[0]
         return found
 

@@ -19,7 +19,7 @@ from hwflow.cost.residency import hull, pace
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory
 from hwflow.hardware.stored_bits import stored_bits
-from hwflow.layers import DIMS, TENSORS, Layer, Tensor
+from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import Mapping
 
 _DOUBLE = 2.0  # `Memory.buffering` from which on a tile can come while another one is in use
@@ -41,7 +41,8 @@ def edges_of(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Edges:
     """Those of a layer as a mapping runs it, on the chip that serves it. Ragged loops are taken at full passes."""
     memories = {memory.name: memory for memory in accelerator.memories}
     tiles, unions = _elements(layer, mapping)
-    fill, drain = {}, {}
+    fill: dict[str, int] = {}
+    drain: dict[str, int] = {}
     for name, memory in memories.items():
         if memory.buffering >= _DOUBLE:
             continue
@@ -59,10 +60,10 @@ _Unions = dict[tuple[str, Tensor], tuple[str, int]]
 def _elements(layer: Layer, mapping: Mapping) -> tuple[_Elements, _Unions]:
     """Of each memory and tensor: elements of the tile in one instance; the memory outside, and elements that all instances
     below one of its instances hold together."""
-    extents = dict.fromkeys(DIMS, 1)
+    extents: dict[Dim, int] = dict.fromkeys(DIMS, 1)
     tiles: _Elements = {}
     unions: _Unions = {}
-    open_: dict[Tensor, tuple[str, dict[str, int]]] = {}  # the last memory inside that keeps a tensor, and its tile's extents
+    open_: dict[Tensor, tuple[str, dict[Dim, int]]] = {}  # the last memory inside that keeps a tensor, and its tile's extents
     for mapped in reversed(mapping.levels):
         for loop in mapped.spatial:
             for _, spread in open_.values():

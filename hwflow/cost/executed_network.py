@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hwflow.cost.execution import Execution, MatrixProduct, VirtualPooling
@@ -127,7 +127,8 @@ def executed(network: Network, executions: Mapping[str, Execution]) -> Network:
             continue
         steps = execution.steps(layer)
         chain: list[tuple[str, int]] = []
-        for step in steps if steps is not None else (*execution.rows(layer), *execution.other(layer)):
+        parts: Sequence[Layer | OtherOp] = (*execution.rows(layer), *execution.other(layer)) if steps is None else steps
+        for step in parts:
             if isinstance(step, Layer):
                 chain.append(("layers", len(rows)))
                 rows.append(step.with_(execution=execution.name or type(execution).__name__))

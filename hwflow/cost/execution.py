@@ -135,4 +135,19 @@ class VirtualPooling(Execution):
         return (*self.rows(layer), *self.other(layer))
 
 
-__all__ = ["Execution", "MatrixProduct", "VirtualPooling", "matrix_product", "other_kind"]
+@dataclass(frozen=True)
+class Imported(Execution):
+    """Names a row that the importer makes of a module which runs so already: its operators are the network's own."""
+
+    name: str
+
+    def rows(self, layer: Layer) -> tuple[Layer, ...]:
+        """The row as it is."""
+        return (layer,)
+
+    def steps(self, layer: Layer) -> tuple[Layer | OtherOp, ...]:
+        """The row alone."""
+        return (layer,)
+
+
+__all__ = ["Execution", "Imported", "MatrixProduct", "VirtualPooling", "matrix_product", "other_kind"]

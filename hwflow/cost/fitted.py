@@ -95,8 +95,8 @@ class PpaJob:
         model, layer, accelerator = self.model, self.layer, self.chip.accelerator
         values, pe_type = model.values_of(accelerator, layer), model.type_of(accelerator)
         if not self.extrapolate:
-            model.check_range(values, layer)
-        beyond = model.beyond(values, layer)
+            model.check_range(values.tolist(), layer)
+        beyond = model.beyond(values.tolist(), layer)
         found = model.predict(pe_type, values[None], (layer,))
         energies = {part: float(energy[0, 0]) for part, energy in found.energy.items()}
         cycles = whole_cycles(float(found.cycles[0, 0]))

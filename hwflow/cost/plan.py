@@ -68,11 +68,11 @@ def plan_for(
     for layer in map(accelerator.typed, network):
         if layer.bits not in sized:
             sized[layer.bits] = accelerator.serving(layer)
-    for bits in word_widths:
-        if bits not in sized:
-            sized[bits] = accelerator.with_bits(bits)
+    for widths in word_widths:
+        if widths not in sized:
+            sized[widths] = accelerator.with_bits(widths)
     tables = energy_sources.energy_tables(list(sized.values()), options.energy, engine=options.engine, store=store)
-    chips = {}
+    chips: dict[Bits | None, Chip] = {}
     for bits, chip in sized.items():
         constraints = constrain(chip, options.dataflow)
         chips[bits] = Chip(chip, constraints, tables[chip.fingerprint])

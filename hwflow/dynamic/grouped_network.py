@@ -117,7 +117,7 @@ class SideBySide(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to logits."""
         found: Tensor = self.networks[0](images)
-        for network in self.networks[1:]:  # type: ignore[attr-defined]
+        for network in self.networks[1:]:
             found = found + network(images)
         return found
 

@@ -299,9 +299,10 @@ def load_levels(folder: str | Path, model: nn.Module | None = None, *, allow_imp
             raise InputError(f"{place} was made from a module of your own, {origin.network}: give it as `model=`.")
         named_in = NamedIn(place / CONFIG, allow_import)
         model = load_module(origin.network, num_classes=origin.classes, in_channels=origin.input_shape[0], named_in=named_in)
-    network = grouped(model, (1, *origin.input_shape), origin.groups)
+    network: GroupedNetwork = grouped(model, (1, *origin.input_shape), origin.groups)
     load_weights(place / WEIGHTS, network)
-    return network.eval()
+    network.eval()
+    return network
 
 
 __all__ = ["Level", "Levels", "default_level_recipe", "load_levels", "network_at", "train_levels"]

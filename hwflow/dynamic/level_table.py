@@ -256,21 +256,27 @@ def _row(content: Any, where: str, network: str) -> Row:
 
 
 def _stages(content: Any, latency: float, where: str) -> tuple[tuple[float, float], ...]:
-    stages = []
-    for stage in content if isinstance(content, list) else [None]:
-        pair = stage if isinstance(stage, list) and len(stage) == 2 else [None, None]
-        if not all(is_number(value) and math.isfinite(value) and value >= 0 for value in pair) or pair[1] > pair[0] * (
-            1 + _SLACK
-        ):
-            raise InputError(
-                f"{where} is {shown(content)}; it must be a list of pairs: latency, and DRAM transfer time of at most that, in "
-                f"seconds. {_AGAIN}"
-            )
-        stages.append((float(pair[0]), float(pair[1])))
-    total = sum(one for one, _ in stages)
-    if stages and abs(total - latency) > _SLACK * latency:
+    stages = tuple(map(_stage, content)) if isinstance(content, list) else (None,)
+    known = tuple(stage for stage in stages if stage is not None)
+    if len(known) < len(stages):
+        raise InputError(
+            f"{where} is {shown(content)}; it must be a list of pairs: latency, and DRAM transfer time of at most that, in "
+            f"seconds. {_AGAIN}"
+        )
+    total = sum(one for one, _ in known)
+    if known and abs(total - latency) > _SLACK * latency:
         raise InputError(f"{where} take {total:g} s together, but latency_s is {latency:g}. {_AGAIN}")
-    return tuple(stages)
+    return known
+
+
+def _stage(content: Any) -> tuple[float, float] | None:
+    """A stage, or None where it is none."""
+    if not isinstance(content, list) or len(content) != 2:
+        return None
+    latency, transfer = content
+    if not is_number(latency) or not is_number(transfer) or not math.isfinite(latency):
+        return None
+    return (float(latency), float(transfer)) if 0 <= transfer <= latency * (1 + _SLACK) else None
 
 
 def units_of(rows: Iterable[Row]) -> tuple[str, ...]:

@@ -169,7 +169,7 @@ def _best(
 ) -> Placement:
     """The best rows for these networks beside the fixed ones."""
     search = _Search(fixed, networks, options, limits, weights)
-    assert search.best is not None
+    assert search.rows is not None
     return Placement(search.rows, search.best)
 
 
@@ -204,35 +204,44 @@ class _Search:
         self.weights = [weights[name] for name in networks]
         self.options = [options[name] for name in networks]
         self.latencies = [limits.latency_of(name) for name in networks]
-        self.least = [0.0] * (len(networks) + 1)  # of the networks from i on, the loss that they have at least
-        for i in reversed(range(len(networks))):
-            self.least[i] = self.least[i + 1] - self.weights[i] * max((row.accuracy for row in self.options[i]), default=0.0)
+        self.least = [(0.0, 0.0, 0.0, 0.0)]  # of the networks from i on: excess of latencies, loss, energy, power, at least
+        for weight, limit, rows in zip(self.weights[::-1], self.latencies[::-1], self.options[::-1], strict=True):
+            broken, loss, energy, power = self.least[0]
+            if rows:
+                broken += min(excess(row.latency_s, limit) for row in rows)
+                loss -= weight * rows[0].accuracy
+                energy += min(row.energy_j or 0.0 for row in rows)
+                power += min((row.energy_j or 0.0) / row.latency_s for row in rows)
+            self.least.insert(0, (broken, loss, energy, power))
         self.chosen: list[Row | None] = []
         self.taken = {row.unit for row in fixed.values() if row is not None}
-        self.best: Rank | None = None
-        self.rows: tuple[Row | None, ...] = ()
+        self.best: Rank = _ALL_KEPT  # first look for placements that run all and keep all limits, which are better than others
+        self.rows: tuple[Row | None, ...] | None = None
         missing, broken, loss, energy, power, latency = _sums(
             list(fixed.values()), list(fixed), limits, [weights[name] for name in fixed]
         )
         self.descend(0, missing, broken, loss, energy, power, latency)
+        if self.rows is None:
+            self.best = (math.inf,) * 5
+            self.descend(0, missing, broken, loss, energy, power, latency)
 
     def descend(self, i: int, missing: float, broken: float, loss: float, energy: float, power: float, latency: float) -> None:
         """Place the networks from i on; the sums are those of what is placed, `broken` that of the limits on latency."""
-        best = self.best
-        bound = missing, broken + self._excess(energy, power), loss + self.least[i] - _ROUNDING
-        if best is not None and bound > best[:3]:
+        more = self.least[i]
+        violation = broken + more[0] + self._excess(energy + more[2], power + more[3]) - _ROUNDING
+        if (missing, violation, loss + more[1] - _ROUNDING) > self.best[:3]:
             return
         if i == len(self.options):
-            found = missing, bound[1], loss, energy, latency
-            if best is None or found < best:
+            found = missing, broken + self._excess(energy, power), loss, energy, latency
+            if found < self.best:
                 self.best, self.rows = found, tuple(self.chosen)
             return
-        weight, limit = self.weights[i], self.latencies[i]
+        weight, limit, after = self.weights[i], self.latencies[i], self.least[i + 1][1] - _ROUNDING
         for row in self.options[i]:
             if row.unit in self.taken:
                 continue
             lost = loss - weight * row.accuracy
-            if self.best is not None and (missing, broken, lost + self.least[i + 1] - _ROUNDING) > self.best[:3]:
+            if (missing, broken, lost + after) > self.best[:3]:
                 break  # what follows is less accurate
             joule = row.energy_j or 0.0
             self.chosen.append(row)
@@ -256,7 +265,8 @@ class _Search:
         return excess(energy, self.limits.energy_j) + excess(power, self.limits.power_w)
 
 
-_ROUNDING = 1e-12  # of sums of accuracies in another order
+_ROUNDING = 1e-12  # of sums in another order
+_ALL_KEPT: Rank = (0.0, 0.0, math.inf, math.inf, math.inf)
 
 
 def _lower(one: float | None, other: float | None) -> float | None:

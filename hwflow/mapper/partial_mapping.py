@@ -93,7 +93,7 @@ def keep_best(facts: LayerFacts, state: Partial, k: int, width: int, *, energy_o
     tiles, prices = facts.tiles, facts.prices
     if tiles.sound and tiles.slides:  # bounds on the words of a window say nothing of which mapping moves more of them
         return fitting(state, np.arange(state.size), tiles.lattice.origin[state.place], width)
-    memory = [state.place, state.waits[prices.begun[k]]]
+    memory: list[npt.NDArray[Any]] = [state.place, state.waits[prices.begun[k]]]
     amounts = state.words
     if tiles.sound:
         amounts, cast = _unsettled(facts, state, k, slice(0, 1) if energy_only else slice(None))

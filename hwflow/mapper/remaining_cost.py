@@ -14,7 +14,7 @@ from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS
 from hwflow.mapper.layer_facts import LayerFacts
 from hwflow.mapper.partial_mapping import Partial
-from hwflow.mapper.sharing import handed, sharing
+from hwflow.mapper.shared_words import handed, sharing
 from hwflow.mapper.tile_lattice import least_of_multiples
 
 
@@ -37,7 +37,7 @@ class RemainingCost:
         objective: energy, latency or edp.
         growth: the largest factor by which the fan-outs above a level can increase parallelism around a tile, [level][tile].
         later: for each level a lower bound on the cost of the transfers that begin there or above, [resource, tile].
-        sharing, handed: for each level what the fan-outs above it can spare, as `hwflow.mapper.sharing` has them.
+        sharing, handed: for each level what the fan-outs above it can spare, as `hwflow.mapper.shared_words` has them.
     """
 
     facts: LayerFacts

@@ -170,7 +170,7 @@ def _misfits(index: int, spec: _Layer) -> Iterator[str]:
 
 
 def _layer(spec: _Layer) -> Layer:
-    sizes = {name: getattr(spec, name) or 1 for name in ("N", "G", "C", "M", "P", "Q", "R", "S")}
+    sizes: dict[str, Any] = {name: getattr(spec, name) or 1 for name in ("N", "G", "C", "M", "P", "Q", "R", "S")}
     return Layer(
         name=spec.name,
         type=spec.type,

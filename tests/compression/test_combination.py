@@ -119,6 +119,7 @@ def test_a_run_that_is_killed_while_it_quantizes_ends_as_another(data: Data, tmp
         ("l1+sfp", r"behind the \+ can be int, int8, int4, lightnn1, lightnn2, flightnn, bnn"),
         ("l1+int8+int4", "in this order"),
         ("mixed+int8", "in this order"),
+        ("winograd+int8", "in this order"),
         ("l1+int9", r"unknown method 'int9'.*Did you mean"),
     ],
 )

@@ -365,7 +365,7 @@ def test_a_folder_without_the_new_fields_is_continued(run: Runs) -> None:
     """Folders of version 0.1 name neither method nor searcher; at their defaults neither is written."""
     _, folder = run.finished("channels")
     settings = json.loads((folder / "config.json").read_text())["settings"]
-    assert not {"method", "searcher"} & settings.keys()
+    assert not {"method", "searcher", "word_bits", "edge_bits"} & settings.keys()
     run("channels", folder, searcher="ddpg", resume=True)
     with pytest.raises(InputError, match=r"holds another run.*settings\.method"):
         run("uniform", folder, resume=True)

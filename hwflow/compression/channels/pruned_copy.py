@@ -72,7 +72,7 @@ class PrunedCopy:
 
     def _positions(self, name: str, axis: int, widths: tuple[int, ...]) -> torch.Tensor | None:
         """Those that stay of a tensor's axis; None where all do."""
-        tensor, gone = self._tensors[name], set()
+        tensor, gone = self._tensors[name], set[int]()
         for (number, positions), width in zip(self._axes[name][axis], widths, strict=True):
             group = self._grouping.groups[number]
             each = len(positions) // group.units

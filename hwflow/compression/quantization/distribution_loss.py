@@ -137,7 +137,7 @@ class LatentWeights(TrainingHook):
         """Clip them."""
         with torch.no_grad():
             for weight in self._weights:
-                weight.clamp_(-1, 1)  # type: ignore[operator]
+                weight.clamp_(-1, 1)
 
 
 __all__ = ["Distances", "DistributionLoss", "LatentWeights", "distances"]

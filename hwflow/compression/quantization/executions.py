@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from hwflow.cost.execution import Execution
 from hwflow.layers import Bits, Layer
-from hwflow.network import OtherOp
 
 
 @dataclass(frozen=True)
-class ShiftPasses:
+class ShiftPasses(Execution):
     """An execution on PEs that shift once a cycle: a filter of k powers of two runs as k filters of one each.
 
     They add to the same sum, and its result is written once. A row has no outputs that several of its filters share, so outputs
@@ -25,6 +25,8 @@ class ShiftPasses:
     terms: int
     filters: int
 
+    name = "shifts"
+
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
         """The layer with as many filters as there are powers of two, of 4 bits a weight."""
         passes = max(1, math.ceil(self.terms * layer.M / self.filters))
@@ -32,13 +34,9 @@ class ShiftPasses:
         narrow = next(width for width in (1, 2, 4, 8) if width >= 8 or width * passes >= bits.outputs * layer.M)
         return (layer.with_(M=passes, bits=bits._replace(weights=4, outputs=min(narrow, bits.outputs))),)
 
-    def other(self, layer: Layer) -> tuple[OtherOp, ...]:
-        """Nothing."""
-        return ()
-
 
 @dataclass(frozen=True)
-class BitPlanes:
+class BitPlanes(Execution):
     """An execution on XNOR PEs: a product of integers of b_w and b_a bits is b_w b_a products of their bits.
 
     sum_i sum_j 2^(i + j) w_i x_j; each plane of inputs is an image of the batch, each plane of weights a set of filters. The
@@ -49,6 +47,8 @@ class BitPlanes:
     weights: int
     inputs: int
 
+    name = "bit planes"
+
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
         """The layer for all pairs of planes, with operands of one bit."""
         outputs = layer.bits.outputs if layer.bits else 1
@@ -56,10 +56,6 @@ class BitPlanes:
         narrow = next(width for width in (1, 2, 4, 8) if width >= 8 or width * pairs >= outputs)
         bits = Bits(1, 1, min(narrow, outputs))
         return (layer.with_(N=layer.N * self.inputs, M=layer.M * self.weights, bits=bits),)
-
-    def other(self, layer: Layer) -> tuple[OtherOp, ...]:
-        """Nothing."""
-        return ()
 
 
 def word_of(bits: int) -> int:

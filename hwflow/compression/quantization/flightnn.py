@@ -64,7 +64,7 @@ class FlightNN(Quantization):
         return super()._rows(task, network, {n: _ONE if n in single else code for n, code in codes.items()}, terms)
 
     def _trained_codes(self, model: nn.Module, codes: Mapping[str, Code]) -> dict[str, WeightCode]:
-        return {name: FlexibleTerms(len(model.get_submodule(name).weight)) for name in self._flexible(codes)}  # type: ignore[arg-type]
+        return {name: FlexibleTerms(len(model.get_submodule(name).weight)) for name in self._flexible(codes)}
 
     def _hooks(self, task: Task, model: nn.Module, network: Network, codes: Mapping[str, Code]) -> list[TrainingHook]:
         names = self._flexible(codes)
@@ -96,7 +96,7 @@ class FlightNN(Quantization):
         ]
         return {
             "powers of two a filter": f"{mean:.3g} on average, at most {task.settings.quantization.mean_k:g} were asked for",
-            "filters by powers of two": f"{'; '.join(each)}. codes.json has each filter's.",
+            "filters by powers of two": f"{'; '.join(each)}. codes.json has those of each filter.",
         }
 
     def costed(self, network: Network, plan: Mapping[str, int]) -> Network:

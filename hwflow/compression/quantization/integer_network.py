@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwflow.compression.quantization.folding import fold
+from hwflow.compression.quantization.folded_normalization import fold
 from hwflow.compression.quantization.integer_reference import signs
 from hwflow.compression.quantization.quantized_layers import SIGNS, QuantizedConv2d, QuantizedLinear, quantized
 from hwflow.errors import InputError
@@ -59,7 +59,7 @@ class _Integers:
         return (found if self.bias is None else found + self.bias.double().reshape(shape)).float()
 
 
-class _IntegerConv2d(_Integers, QuantizedConv2d):  # type: ignore[misc]
+class _IntegerConv2d(_Integers, QuantizedConv2d):
     def forward(self, values: Tensor) -> Tensor:
         inputs, weights = self.operands(values)
         filler = 1.0 if self.scale.levels == SIGNS.levels else 0.0
@@ -67,7 +67,7 @@ class _IntegerConv2d(_Integers, QuantizedConv2d):  # type: ignore[misc]
         return self.scaled(functional.conv2d(padded, weights, None, self.stride, 0, self.dilation, self.groups), 1)
 
 
-class _IntegerLinear(_Integers, QuantizedLinear):  # type: ignore[misc]
+class _IntegerLinear(_Integers, QuantizedLinear):
     def forward(self, values: Tensor) -> Tensor:
         inputs, weights = self.operands(values)
         return self.scaled(inputs @ weights.T, -1)

@@ -84,6 +84,11 @@ class Sensitivities:
     halved: float | None
     accuracies: Mapping[str, Mapping[int, float]]
 
+    @property
+    def measured(self) -> int:
+        """Plans that were."""
+        return 1 + (self.halved is not None) + sum(map(len, self.accuracies.values()))
+
     def losses(self, mixed: MixedGrouping, scores: Scores) -> Losses:
         """The fall of the accuracy's log-odds by decision and option.
 
@@ -106,7 +111,7 @@ class Sensitivities:
         return found
 
     def _fall(self, accuracy: float) -> float:
-        return max(0.0, log_odds(self.whole) - log_odds(accuracy))
+        return max(0.0, float(log_odds(self.whole) - log_odds(accuracy)))
 
 
 _LEAST = 0.01  # of the fall for half of the channels, so that channels are never free

@@ -156,8 +156,6 @@ class MixedActivations(Activations):
     found by setting one decision after the other to more than all the rest.
     """
 
-    sums = None  # products of channels and bits are none
-
     def __init__(self, mixed: MixedGrouping, whole: Sequence[Bits], words: Sequence[int]) -> None:
         super().__init__(mixed, whole)
         graph = mixed.network.graph
@@ -185,6 +183,11 @@ class MixedActivations(Activations):
         self._held = np.zeros((len(graph.live), len(fixed)), dtype=np.int64)
         for operation, held in enumerate(graph.live):
             self._held[operation, list(held)] = 1
+
+    @property
+    def sums(self) -> None:
+        """None: products of channels and bits are no sums."""
+        return
 
     def peaks(self, plans: Sequence[Widths]) -> Floats:
         """See `Activations.peaks`."""

@@ -44,7 +44,7 @@ class MixedPrecision(ChannelPruning):
     refits = False
     follows_allocation = False
     source = "bits per layer after HAQ, Wang et al., CVPR 2019, arXiv:1811.08886"
-    needs = "operands of all these widths"
+    needs = "operands of the widths that are chosen"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -76,41 +76,39 @@ class MixedPrecision(ChannelPruning):
         mixed = self._mixed
         fit_on, _ = task.data.hold_out()
         scales = self._scales(task, task.model)
-        splits = Splits(
-            *(
-                MixedProxy(
-                    task.model,
-                    self._grouping,
-                    fit_on,
-                    part,
-                    task.settings.proxy,
-                    task.recipe,
-                    task.data.task,
-                    task.store,
-                    task.settings.criterion,
-                    mixed=mixed,
-                    scales=scales,
-                )
-                for part in held_parts(task)
+        measured, chosen, reported = (
+            MixedProxy(
+                task.model,
+                self._grouping,
+                fit_on,
+                part,
+                task.settings.proxy,
+                task.recipe,
+                task.data.task,
+                task.store,
+                task.settings.criterion,
+                mixed=mixed,
+                scales=scales,
             )
+            for part in held_parts(task)
         )
+        splits = Splits(measured, chosen, reported)
         comparison, evaluated = None, 0
         plan = self._given
         if plan is None:
             tell_of_training(task)
-            known = sensitivities(mixed, splits.search, lambda done, of: task.tell("sensitivity of single layers", done, of))
+            known = sensitivities(mixed, measured, lambda done, of: task.tell("sensitivity of single layers", done, of))
             task.folder.write(SENSITIVITIES, asdict(known))
-            evaluated = splits.search.measured
+            evaluated = known.measured
             scores = self._scores(task) if self._grouping.groups else {}
             comparison = self._search(task, splits, losses=known.losses(mixed, scores))
             plan = comparison.plan
         decisions = mixed.bits.decisions
-        task.folder.write(
-            PLAN, plan_data(mixed.network, self._grouping, decisions, plan)
-        )  # before the fine-tuning, which can take hours
-        small = splits.search.cut(plan)
+        written = plan_data(mixed.network, self._grouping, decisions, plan)
+        task.folder.write(PLAN, written)  # before the fine-tuning, which can take hours
+        small = measured.cut(plan)
         if self._grouping.groups:
-            splits.search.reestimate(small)
+            measured.reestimate(small)
         quantize_all(small, mixed, plan, self._scales(task, small))
         tuning = task.fine_tune(small)
         store_codes(small)

@@ -5,7 +5,7 @@ Here are integers and powers of two; `flightnn` and `binary` have the others.
 Scales of activations are measured on training samples, then the network is fine-tuned with coded weights (straight-through
 estimator). Normalization stays apart, in floating point, until the network is exported: folding it first would change which
 powers of two are near, and folded into steps and biases afterwards it leaves the codes as they are
-(`hwflow.compression.quantization.folding`). Biases keep their width: they are no operands of the products.
+(`hwflow.compression.quantization.folded_normalization`). Biases keep their width: they are no operands of the products.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ class Quantization(Method):
         whole = {name: bits_of(network.layers[places[0]], task.costs.accelerator) for name, places in rows.items()}
         terms = self._terms(hooks)
         decisions = [
-            Decision(name, (plan[name], 2 * len(model.get_submodule(name).weight)), rows[name])  # type: ignore[arg-type]
+            Decision(name, (plan[name], 2 * len(model.get_submodule(name).weight)), rows[name])
             if name in terms
             else Decision(name, _options(plan[name], whole[name].weights), rows[name])
             for name in codes

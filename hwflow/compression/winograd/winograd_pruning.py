@@ -19,10 +19,10 @@ from hwflow.compression.search.plan_space import unknown_metric
 from hwflow.compression.winograd.winograd_conv import WinogradConv2d, why_not
 from hwflow.compression.winograd.zeros import Importance, SpatialZeros, TransformedZeros
 from hwflow.cost.executed_network import run_as
-from hwflow.cost.execution import Execution
+from hwflow.cost.execution import Execution, Imported
 from hwflow.errors import InputError
-from hwflow.layers import DIRECT, Layer
-from hwflow.network import Network, OtherOp
+from hwflow.layers import DIRECT
+from hwflow.network import Network
 from hwflow.network.replica import replica
 
 _FIRST_LAYER = 0.2  # of the first layer's transformed weights at most, as the authors of spatial-Winograd pruning have it
@@ -67,26 +67,6 @@ VARIANTS: dict[str, Variant] = {
     ),
 }
 """By name of the method; one line adds another one."""
-
-
-@dataclass(frozen=True)
-class _Imported(Execution):
-    """Names a row that the importer makes of a Winograd layer already."""
-
-    m: int
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """That of the execution."""
-        return f"winograd{self.m}"
-
-    def rows(self, layer: Layer) -> tuple[Layer, ...]:
-        """The row as it is."""
-        return (layer,)
-
-    def steps(self, layer: Layer) -> tuple[Layer | OtherOp, ...]:
-        """The row alone: its transforms are operators of the network."""
-        return (layer,)
 
 
 class WinogradPruning(Method):
@@ -215,7 +195,7 @@ def transform(model: nn.Module, names: Sequence[str], m: int) -> None:
     """Make convolutions of a network Winograd layers, in place."""
     for name in names:
         parent, _, child = name.rpartition(".")
-        made = WinogradConv2d.of(model.get_submodule(name), m)  # type: ignore[arg-type]
+        made = WinogradConv2d.of(model.get_submodule(name), m)
         setattr(model.get_submodule(parent), child, made)
 
 
@@ -227,7 +207,7 @@ def _objection(name: str, modules: Mapping[str, nn.Module], exclude: Sequence[st
 
 def _executions(network: Network, tiles: Mapping[str, int]) -> dict[str, Execution]:
     named = ((layer.name, layer.name.partition("#")[0]) for layer in network)
-    return {row: _Imported(tiles[module]) for row, module in named if module in tiles}
+    return {row: Imported(f"winograd{tiles[module]}") for row, module in named if module in tiles}
 
 
 def _decision(module: str, m: int) -> str:
@@ -241,7 +221,7 @@ def _named(decision: str) -> tuple[str, int]:
 
 
 def _count(model: nn.Module, name: str) -> tuple[int, int]:
-    weight: torch.Tensor = model.get_submodule(name).weight  # type: ignore[assignment]
+    weight: torch.Tensor = model.get_submodule(name).weight
     return weight.numel(), int(torch.count_nonzero(weight))
 
 
@@ -252,7 +232,7 @@ def _density(model: nn.Module, name: str) -> float:
 
 def _by_position(model: nn.Module, name: str) -> list[float]:
     """The share of weights that are not zero at each position of the tile, row by row."""
-    weight: torch.Tensor = model.get_submodule(name).weight  # type: ignore[assignment]
+    weight: torch.Tensor = model.get_submodule(name).weight
     return [round(float(share), 6) for share in (weight != 0).double().mean(dim=(1, 2))]
 
 

@@ -33,7 +33,7 @@ _IMPORTANCES: dict[Importance, Callable[[int], Tensor]] = {
     "magnitude": lambda m: torch.ones((m + 2) ** 2),
 }
 _RISE = 0.5  # of the steps: then what is zero no longer changes
-_EVERY = 10  # steps between two choices, while the share rises
+_EVERY = 10  # steps between two choices while the share rises, where nothing returns
 
 
 class _Zeros(TrainingHook):
@@ -45,7 +45,7 @@ class _Zeros(TrainingHook):
     def start(self, model: nn.Module, steps: int) -> None:
         """Find the weights, and make the first of them zero."""
         self._steps = steps
-        self._weights: dict[str, Tensor] = {name: model.get_submodule(name).weight for name in self.shares}  # type: ignore[misc]
+        self._weights: dict[str, Tensor] = {name: model.get_submodule(name).weight for name in self.shares}
         self._masks: dict[str, Tensor] = {}
         self._choose(-1)
         self._apply()
@@ -131,7 +131,8 @@ class TransformedZeros(_Zeros):
         return round(_RISE * self._steps)
 
     def _choose(self, step: int) -> None:
-        if step > self._last or (step != self._last and (step + 1) % _EVERY):
+        due = self.returning or (step + 1) % _EVERY == 0
+        if step > self._last or (step != self._last and not due):
             return
         rising = 1 - (1 - min(1.0, (step + 1) / max(self._last, 1))) ** 3
         importance = _IMPORTANCES[self.importance](self.m)

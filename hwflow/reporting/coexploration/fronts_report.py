@@ -22,9 +22,9 @@ from hwflow.reporting.page.blocks import (
     Section,
     Table,
     Text,
+    axis,
     label,
     percent_cell,
-    wide_axis,
 )
 from hwflow.reporting.page.palette import several
 from hwflow.reporting.page.traces import LEGEND, line, marks
@@ -34,6 +34,8 @@ MOST_DRAWN = 1500
 """Designs of one network in a figure, besides those on a front."""
 _MOST_ROWS = 500
 _SPEED = "performance per area (inferences/s/mm²)"
+_WIDE = 4
+"""Factor between the largest and the smallest value from which on an axis is logarithmic."""
 _REFERENCE = "int16"
 """What other PE types are compared with, as QUIDAM does."""
 
@@ -104,26 +106,35 @@ def _scatter(
     titles: tuple[str, str],
     colours: Mapping[str, str],
 ) -> Figure:
-    """Designs in the colour of their PE type; those on the front are larger, and a line joins them."""
+    """Designs in the colour of their PE type; those on the front once more, joined by a line."""
     x, y = values
     step = max(1, -(-len(rows) // MOST_DRAWN))
-    best = {id(row) for row in front}
-    data = [line([x(row) for row in front], [y(row) for row in front], {"color": "@muted", "width": 1}, name="front")]
-    for pe_type, colour in colours.items():
-        own = [row for i, row in enumerate(rows) if row["pe_type"] == pe_type and (i % step == 0 or id(row) in best)]
-        if not own:
-            continue
-        sizes = [9 if id(row) in best else 4 for row in own]
-        marker = {"color": colour, "size": sizes, "opacity": 0.8, "line": {"color": "@panel", "width": 0.5}}
-        data.append(
-            marks(pe_type, [x(row) for row in own], [y(row) for row in own], [_told(found, row) for row in own], marker)
+    drawn = [
+        (pe_type, colour, 5, [row for row in rows[::step] if row["pe_type"] == pe_type]) for pe_type, colour in colours.items()
+    ]
+    data = [
+        line(
+            [x(row) for row in front],
+            [y(row) for row in front],
+            {"color": "@muted", "width": 1, "shape": "vh" if "performance" in titles[0] else "hv"},
+            name="front",
         )
+    ]
+    for name, colour, size, those in [*drawn, ("on the front", "@ink", 8, front)]:
+        if those:
+            marker = {"color": colour, "size": size, "opacity": 0.8, "line": {"color": "@panel", "width": 0.5}}
+            hints = [_told(found, row) for row in those]
+            data.append(marks(name, [x(row) for row in those], [y(row) for row in those], hints, marker))
     layout = {
-        "xaxis": wide_axis(titles[0], map(x, rows)),
-        "yaxis": wide_axis(titles[1], map(y, rows)),
+        "xaxis": _axis(titles[0], [x(row) for row in rows]),
+        "yaxis": _axis(titles[1], [y(row) for row in rows]),
         "legend": LEGEND,
     }
     return Figure(title, data, layout, height=460)
+
+
+def _axis(title: str, values: Sequence[float]) -> dict[str, Any]:
+    return axis(title, type="log") if max(values) > _WIDE * min(values) else axis(title)
 
 
 def _told(found: Designs, row: Row) -> str:

@@ -165,7 +165,7 @@ def _events(found: TraceRecord) -> str:
 
 
 def _table(found: TraceRecord, run: PolicyRecord) -> list[Block]:
-    rows = []
+    rows: list[list[str | Cell]] = []
     for segment in run.segments[:_LISTED]:
         placed = [
             f"{name}: " + ("not run" if row is None else f"level {row.level} on {row.unit} at {row.clock_mhz:g} MHz")
@@ -173,7 +173,11 @@ def _table(found: TraceRecord, run: PolicyRecord) -> list[Block]:
         ]
         state = [f"{unit} off line" for unit in segment.offline]
         state += [f"{100 * segment.dram_share:g} % of the DRAM's bandwidth"] if segment.dram_share < 1 else []
-        cells = [Cell(f"{segment.start:,}", segment.start), _limits_text(segment, found.networks), ", ".join(state) or "-"]
+        cells: list[str | Cell] = [
+            Cell(f"{segment.start:,}", segment.start),
+            _limits_text(segment, found.networks),
+            ", ".join(state) or "-",
+        ]
         rows.append([*cells, "; ".join(placed), Cell(", ".join(segment.broken) or "-", mark="bad" if segment.broken else "")])
     blocks: list[Block] = []
     if len(run.segments) > _LISTED:

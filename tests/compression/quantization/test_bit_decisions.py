@@ -167,6 +167,7 @@ def test_each_decision_is_measured_once_and_fewer_bits_never_lose_less() -> None
 
     known = sensitivities(found, accuracy, lambda done, total: None)  # type: ignore[arg-type]
     assert len(asked) == sum(len(one.options) - 1 for one in found.bits.decisions) + 2
+    assert known.measured == len(asked)
     losses = known.losses(found, {})
     assert list(losses["a.weight_bits"]) == sorted(losses["a.weight_bits"], reverse=True)
     assert losses["a.weight_bits"][1] == losses["a.weight_bits"][2] > losses["a.weight_bits"][3] == 0.0

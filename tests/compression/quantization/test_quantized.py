@@ -163,7 +163,8 @@ def test_exported_layers_quantize_by_operators_of_onnx(tmp_path: Path) -> None:
         pytest.skip("this version of PyTorch has no symbolic ONNX operators")
     model = network().eval()
     for place, name in enumerate(list(quantizable(model))):
-        quantize(model, name, Code("powers", 1), Scale(0.02, 128 if place == 0 else 0))
+        bits = 4 if place == 1 else 8
+        quantize(model, name, Code("powers", 1), Scale(0.02, 128 if place == 0 else 0), bits)
     store_codes(model)
     export_onnx(model, (1, 8, 8), tmp_path / "model.onnx")
     content = onnx.load(tmp_path / "model.onnx")
@@ -173,6 +174,29 @@ def test_exported_layers_quantize_by_operators_of_onnx(tmp_path: Path) -> None:
     found = onnx.reference.ReferenceEvaluator(content).run(None, {"images": images.numpy()})[0]
     with torch.no_grad():
         assert np.abs(found - model(images).numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("scale", [Scale(0.1, 0), Scale(0.1, 128)])
+def test_inputs_of_fewer_bits_keep_their_range(scale: Scale, bits: int) -> None:
+    few = scale.at(bits)
+    assert few.step * (2**bits - 1 - few.zero) == pytest.approx(scale.step * (255 - scale.zero))
+    model = nn.Sequential(nn.Linear(1, 1, bias=False))
+    quantize(model, "0", None, few, bits)
+    nn.init.ones_(model[0].weight)  # type: ignore[arg-type]
+    with torch.no_grad():
+        found = model(torch.linspace(-60, 60, 5001)[:, None])
+    assert len(found.unique()) == 2**bits
+    assert float(found.max()) == pytest.approx(scale.step * (255 - scale.zero), rel=1e-5)
+
+
+def test_inputs_of_no_bits_stay_as_they_are() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    images = torch.randn(4, 3)
+    with torch.no_grad():
+        expected = model(images)
+        quantize(model, "0", None, None, None)
+        assert torch.equal(model(images), expected)
 
 
 def test_gradients_pass_through_the_codes() -> None:

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from hwflow.arrays import Floats
+from hwflow.arrays import Bools, Floats
 from hwflow.layers import TENSORS
 from hwflow.mapper.layer_facts import LayerFacts
 
@@ -68,5 +68,6 @@ def _shared(facts: LayerFacts, m: int) -> Floats:
 def _most(ways: Floats) -> Floats:
     """Those of the ways, [way, amount], that no other one matches in every amount."""
     ways = np.unique(ways, axis=0)
-    beaten = (ways[None] >= ways[:, None]).all(axis=2) & (ways[None] > ways[:, None]).any(axis=2)
+    more: Bools = np.asarray((ways[None] > ways[:, None]).any(axis=2))
+    beaten = np.asarray((ways[None] >= ways[:, None]).all(axis=2)) & more
     return np.asarray(ways[~beaten.any(axis=1)])

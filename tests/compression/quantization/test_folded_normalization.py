@@ -13,7 +13,7 @@ from torch import nn
 
 import hwflow
 from hwflow.compression.fine_tuning import export_onnx
-from hwflow.compression.quantization.folding import fold, folded
+from hwflow.compression.quantization.folded_normalization import fold, folded
 from hwflow.compression.quantization.integer_network import integer_network
 from hwflow.compression.quantization.integer_reference import Window, integer_conv
 from hwflow.compression.quantization.integers import Scale

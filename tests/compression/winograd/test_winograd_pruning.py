@@ -1,0 +1,156 @@
+"""Methods that prune transformed weights: which layers, how many zeros, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import hwflow
+from hwflow.compression.budget import Budget
+from hwflow.compression.settings import Settings
+from hwflow.compression.winograd.winograd_conv import WinogradConv2d, transformed_weights
+from hwflow.compression.winograd.winograd_options import WinogradSettings
+from hwflow.compression.winograd.winograd_pruning import VARIANTS, transform
+from hwflow.compression.winograd.zeros import SpatialZeros, TransformedZeros
+from hwflow.datasets import Data, from_datasets
+from hwflow.errors import InputError
+from hwflow.training import Recipe
+
+TUNING = Recipe(epochs=2, batch_size=16, learning_rate=0.02, precision="float32", device="cpu")
+SETTINGS = Settings(levels=("coarse",), budgets=(Budget("macs", 0.5),), tuning=TUNING)
+
+
+@pytest.fixture(autouse=True)
+def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the time of a run of so small a network."""
+    monkeypatch.setattr("hwflow.compression.run.export_onnx", lambda model, shape, path: None)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    samples = torch.utils.data.TensorDataset(images, (images.mean((1, 2, 3)) > 0).long())
+    return from_datasets("halves", samples, samples, classes=2)
+
+
+@pytest.mark.parametrize("method", VARIANTS)
+def test_a_share_of_the_transformed_weights_is_zero(method: str, data: Data, tmp_path: Path) -> None:
+    found = hwflow.compress(network(), data, method=method, settings=SETTINGS, output=tmp_path, store=False, sparsity=0.65)
+    densities = json.loads((tmp_path / "densities.json").read_text())
+    assert list(densities) == ["0", "2"]
+    for name, share in (("0", 0.2), ("2", 0.65)):  # of the first layer no more
+        layer = found.model.get_submodule(name)
+        assert isinstance(layer, WinogradConv2d)
+        zeros = float((layer.weight == 0).double().mean())
+        assert share - 1e-3 <= zeros <= share + 0.05
+        assert 1 - sum(densities[name]) / 36 == pytest.approx(zeros, abs=1e-5)
+    before, after = found.costs["coarse"]
+    assert [row.layer.execution for row in after.rows] == ["winograd4", "winograd4", "direct", "direct"]
+    assert after.rows[1].layer.macs == 36 * 4 * 8 * 8
+    assert [row.layer.macs for row in before.rows[2:]] == [row.layer.macs for row in after.rows[2:]]
+    assert found.summary["Winograd layers"].startswith("2 of 4, tiles of 4 x 4 outputs")
+
+
+def test_masked_positions_are_exactly_zero_after_the_spatial_stage() -> None:
+    model = network()
+    hook = SpatialZeros({"2": 0.5}, m=4)
+    hook.start(model, 9)
+    shares = []
+    for step in range(9):
+        with torch.no_grad():
+            model[2].weight += 0.01 * torch.randn_like(model[2].weight)  # type: ignore[index]
+        hook.after_step(step)
+        zero = transformed_weights(model[2].weight, 4) == 0  # type: ignore[index]
+        shares.append(float(zero.double().mean()))
+    assert shares == sorted(shares)
+    assert len({round(share, 3) for share in shares}) == 3  # stages
+    assert shares[-1] == pytest.approx(0.5, abs=0.01)
+    kept = model[2].weight.detach().clone()  # type: ignore[index]
+    transform(model, ["2"], 4)
+    assert torch.equal(model[2].weight == 0, transformed_weights(kept, 4) == 0)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("returning", [False, True])
+def test_zeros_rise_and_then_stay(returning: bool) -> None:
+    model = network()
+    transform(model, ["2"], 2)
+    hook = TransformedZeros({"2": 0.6}, 2, "outputs", "spatial", first={"2": 0.1}, returning=returning)
+    weight = model[2].weight  # type: ignore[index]
+    hook.start(model, 80)
+    shares, came_back = [float((weight == 0).double().mean())], False
+    for step in range(80):
+        zero = weight == 0
+        weight.grad = torch.randn_like(weight)
+        hook.before_step(step)
+        with torch.no_grad():
+            weight -= 0.05 * weight.grad
+        hook.after_step(step)
+        came_back |= bool(((weight != 0) & zero).any())
+        shares.append(float((weight == 0).double().mean()))
+    assert shares[0] == pytest.approx(0.1, abs=0.01)
+    assert shares[41:] == pytest.approx([0.6] * 40, abs=0.01)
+    assert came_back == returning
+    again = TransformedZeros({"2": 0.6}, 2, "outputs", "spatial", first={"2": 0.1}, returning=returning)
+    other = network()
+    transform(other, ["2"], 2)
+    again.start(other, 80)
+    again.load_state_dict(hook.state_dict())
+    assert torch.equal(again._masks["2"], hook._masks["2"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"budgets": (Budget("macs", 0.01),)},
+            "the budget macs=0.01 cannot be reached: dense winograd4 products take 0.[0-9]+ of the",
+        ),
+        ({"budgets": (Budget("latency", 0.5),)}, "latency"),
+        ({"tuning": replace(TUNING, patience=2)}, "patience is 2, but winograd changes which weights are zero while it trains"),
+        ({"tuning": replace(TUNING, epochs=1)}, "winograd trains in two stages and has 1 epoch; give it at least 2"),
+        ({"execution": "auto"}, "execution is 'auto', but winograd runs layers as Winograd products itself; leave it out"),
+        (
+            {"exclude": ("0", "2")},
+            "no layer of Sequential can be a Winograd layer.*: 0: it is excluded; 2: it is excluded; 4: its",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_training(changes: dict[str, object], text: str, data: Data) -> None:
+    with pytest.raises(InputError, match=text):
+        hwflow.compress(network(), data, method="winograd", settings=replace(SETTINGS, **changes), store=False)  # type: ignore[arg-type]
+
+
+def test_channels_are_pruned_of_a_network_that_runs_as_winograd_products(data: Data) -> None:
+    """Widths are chosen by what products of that width cost, and so is the network before."""
+    asked = replace(SETTINGS, execution="winograd4", round_to=2, budgets=(Budget("energy", 0.8),))
+    before, after = hwflow.compress(network(), data, method="l1", settings=asked, store=False).costs["coarse"]
+    for cost in (before, after):
+        assert [row.layer.execution for row in cost.rows] == ["winograd4", "winograd4", "direct", "direct"]
+    assert after.energy_normalized <= 0.8 * before.energy_normalized  # type: ignore[operator]
+    assert after.rows[1].layer.G == 36
+    with pytest.raises(InputError, match="execution is a mapping of layers, which change while a network is compressed"):
+        Settings(execution={"0": "winograd4"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"tile": 3}, "m is 3; Winograd tiles give 2 x 2 or 4 x 4 outputs"),
+        ({"sparsity": 1}, "sparsity is 1; it must be a share of the weights, above 0 and below 1"),
+        ({"gradient": "exact"}, "unknown gradient of transformed weights 'exact'.*spatial"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, object], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        WinogradSettings(**options)  # type: ignore[arg-type]
