@@ -86,8 +86,8 @@ def test_equal_to_trying_every_choice(block: Network, chip: str, objective: Obje
     assert objective_of(found, objective) == pytest.approx(best, rel=1e-9)
     by_dram = hwflow.estimate(block, accelerator, objective=objective, operators=operators)  # type: ignore[arg-type]
     assert best < objective_of(by_dram, objective)
-    sums = by_dram.energy_pj, by_dram.cycles
-    assert (found.occupancy.dram_energy, found.occupancy.dram_cycles) == pytest.approx(sums, rel=1e-9)
+    expected = by_dram.energy_pj, by_dram.cycles
+    assert (found.occupancy.dram_energy, found.occupancy.dram_cycles) == pytest.approx(expected, rel=1e-9)
 
 
 def _searched(options: CostOptions) -> Searched:
