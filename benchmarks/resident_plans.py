@@ -4,7 +4,7 @@
     python -m benchmarks.resident_plans --planned
 
 Each run prunes to a share of the unpruned network's latency under one rule, and its plan is costed under both. With --planned,
-nothing is measured: plans are those that lose the least importance (LAMP), by the exact planner.
+nothing is searched: plans are uniform ones and those that lose the least importance (LAMP), by the exact planner.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import nn
 
 import hwflow
 from benchmarks.reduced import reduced_data, trained
+from hwflow.compression.accuracy import Proxy, ProxySettings
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.criteria import scores
 from hwflow.compression.channels.discovery import find_groups
@@ -51,7 +52,10 @@ def costed(grouping: Grouping, plan: Mapping[str, int], settings: Settings) -> l
 def planned(module: nn.Module, data: Data, share: float) -> None:
     """Print the plans of least importance lost under each rule, and what they cost under both."""
     grouping = find_groups(module, (1, *data.input_shape), round_to=4, name="resnet20")
-    importance = scores(module, grouping, "lamp", data.hold_out()[0], seed=0)
+    fit_on, held = data.hold_out()
+    importance = scores(module, grouping, "lamp", fit_on, seed=0)
+    recipe = replace(default_tuning(data, module), device="cpu", precision="float32").resolved()
+    accuracy = Proxy(module, grouping, fit_on, held, ProxySettings(), recipe, data.task, None)
     rows = []
     for rule in RULES:
         settings = Settings(budgets=(Budget("latency", share),), round_to=4, activations=rule)
@@ -60,8 +64,15 @@ def planned(module: nn.Module, data: Data, share: float) -> None:
         found = Planner(env).plan(importance_losses(grouping.groups, importance))
         for name, plan in (("uniform", uniform_plan(env)), (f"exact, gap {100 * found.gap:.1f} %", found.choice)):
             costs = costed(grouping, plan, settings)
-            rows.append([rule, name, *costs, " ".join(map(str, plan.values()))])
-    headings = ["activations", "plan", *(f"latency with {rule}" for rule in RULES), "MACs", "channels kept"]
+            rows.append([rule, name, *costs, f"{100 * accuracy(plan):.1f}", " ".join(map(str, plan.values()))])
+    headings = [
+        "activations",
+        "plan",
+        *(f"latency with {rule}" for rule in RULES),
+        "MACs",
+        "held out, before tuning (%)",
+        "channels kept",
+    ]
     print("| " + " | ".join(headings) + " |", "|---" * len(headings) + "|", sep="\n")
     print(*("| " + " | ".join(row) + " |" for row in rows), "", sep="\n")
 

@@ -299,10 +299,11 @@ def searched(run: Run) -> Searched:
 
 
 def judged(rows: Sequence[Placed], backend: CostBackend, run: Run) -> list[LayerCost | HwflowError]:
-    """What a backend says of layers as they run: of the mappings that were found, where it judges these."""
-    if backend.judges(run.options) != MAPPER:
+    """What a backend says of layers as they run: of the mappings that were found, where it judges these, else of its own."""
+    if backend.name == MAPPER:
         return [row.cost for row in rows]
-    before = {(i, row.layer.key): row.cost for i, row in enumerate(rows)}
+    found = {(i, row.layer.key): row.cost for i, row in enumerate(rows)}
+    before = found if backend.judges(run.options) == MAPPER else None
     told = _answers({i: _alone(row.layer, row.chip) for i, row in enumerate(rows)}, backend, run, before=before)
     return [told[i, row.layer.key] for i, row in enumerate(rows) if (i, row.layer.key) in told]
 

@@ -93,7 +93,7 @@ class NetworkTable:
     def __init__(self, plan: Plan, options: CostOptions, store: Store | bool, notify: Notify | None) -> None:
         assert plan.accelerator is not None
         self.accelerator, self.options = plan.accelerator, options
-        self.judged = backend_of(options.level).judges(options) == MAPPER
+        self.judged = options.level != MAPPER
         """Whether another level than the mapper's has the last word."""
         self._plan, self._store, self._notify, self._memo = plan, store, notify, Memo()
         self._progress: Progress | None = None

@@ -72,7 +72,7 @@ class Case:
         return hwflow.estimate(self.grouping.network_for(plan), self.chip, options=self.settings.cost_options("mid"))
 
 
-_CHIPS = {
+_CHIPS: dict[str, dict[str, float]] = {
     "eyeriss": {"global_buffer.size_kib": 1},
     "shidiannao_like": {"nb_in.size_kib": 0.5, "nb_out.size_kib": 0.5},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def chip(tmp_path: Path) -> Accelerator:
 def mapping(chip: Accelerator) -> Mapping:
     """Rows of outputs step at DRAM; the array spreads output channels; input channels and the kernel stay in a PE."""
     names = [level.name for level in chip.levels]
-    directives = [
+    directives: list[dict[str, Any]] = [
         {"target": names[0], "type": "temporal", "factors": "N=1 G=1 C=1 M=1 P=2 Q=1 R=1 S=1", "permutation": "PNGCMQRS"},
         {"target": names[1], "type": "temporal", "factors": "N=1 G=1 C=1 M=2 P=2 Q=1 R=1 S=1", "permutation": "MPNGCQRS"},
         {
@@ -79,7 +80,7 @@ def test_double_buffers_do_not_wait_and_resident_tensors_do_not_move(chip: Accel
 
 def test_it_is_asked_for_and_changes_time_only() -> None:
     network = Network("one", (LAYER,))
-    usual, later = (hwflow.estimate(network, "eyeriss", latency=latency) for latency in ("overlap", "with_fill"))  # type: ignore[arg-type]
+    usual, later = (hwflow.estimate(network, "eyeriss", latency=latency) for latency in ("overlap", "with_fill"))
     edges = later.provenance["edge_cycles"]
     assert later.cycles == (usual.cycles or 0) + sum(edges)
     assert sum(edges) > 0

@@ -12,20 +12,23 @@ from pathlib import Path
 import pytest
 
 import hwflow
-from hwflow.cost import map_in_network
+from hwflow.cost import estimator, map_in_network
 from hwflow.cost.assignment import ask_of, left, value_of
 from hwflow.cost.chip import Chip
 from hwflow.cost.estimator import carry_out
-from hwflow.cost.network_choice import Case
+from hwflow.cost.levels import Fine
+from hwflow.cost.network_choice import Case, Placed
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan, plan_for
-from hwflow.cost.variant_prices import Searched
+from hwflow.cost.variant_prices import Answer, Searched
 from hwflow.errors import HwflowError, InputError
 from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
 from hwflow.store import Store
 from hwflow.types import Objective
+
+LAYER = Layer("alone", C=4, M=4, P=4, Q=4)
 
 BLOCK = """
 name: block
@@ -83,8 +86,8 @@ def test_equal_to_trying_every_choice(block: Network, chip: str, objective: Obje
     assert objective_of(found, objective) == pytest.approx(best, rel=1e-9)
     by_dram = hwflow.estimate(block, accelerator, objective=objective, operators=operators)  # type: ignore[arg-type]
     assert best < objective_of(by_dram, objective)
-    sums = by_dram.energy_pj, by_dram.cycles
-    assert (found.occupancy.dram_energy, found.occupancy.dram_cycles) == pytest.approx(sums, rel=1e-9)
+    expected = by_dram.energy_pj, by_dram.cycles
+    assert (found.occupancy.dram_energy, found.occupancy.dram_cycles) == pytest.approx(expected, rel=1e-9)
 
 
 def _searched(options: CostOptions) -> Searched:
@@ -263,3 +266,20 @@ def test_two_runs_give_the_same(block: Network) -> None:
         return hwflow.estimate(block, "eyeriss", activations="resident", operators="all", store=False)
 
     assert run() == run()
+
+
+def test_a_mapper_of_its_own_answers_for_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At fine, timeloop-mapper with operators 'all': its rows are not those of the mapper at mid."""
+    chip = plan_for(Network("one", (LAYER,)), hwflow.Accelerator.load("eyeriss"), CostOptions(), None).chip(LAYER)
+    rows = [Placed(LAYER, chip, Answer((), hwflow.map_layer(LAYER, "eyeriss").cost))]
+    asked = list[object]()
+
+    def answers(plans: dict[int, Plan], backend: object, run: object, *, before: object = None) -> dict[object, str]:
+        asked.append(before)
+        return {(i, layer.key): "its own" for i, plan in plans.items() for layer in plan.network}
+
+    monkeypatch.setattr(estimator, "_answers", answers)
+    options = CostOptions(level="fine", mapper="timeloop", operators="all")
+    told = list[object](estimator.judged(rows, Fine(), estimator.Run(options, None, None, print)))
+    assert told == ["its own"]
+    assert asked[-1] is None
