@@ -19,16 +19,19 @@ from torch.nn import functional
 from hwflow.cost.winograd import INPUTS, KERNEL, OUTPUTS, TRANSFORMS, transforms
 
 
-@cache
 def matrices(m: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """B^T [T, T], G [T, 3] and A^T [m, T] as tensors.
+    """B^T [T, T], G [T, 3] and A^T [m, T] as tensors, made anew: under a trace or an export they would be none to keep.
 
     Raises:
         InputError: where there are none for this m.
     """
-    made = (torch.tensor([[float(v) for v in row] for row in one], dtype=torch.float64) for one in transforms(m))
-    inputs, weights, outputs = (one.to(device=device, dtype=dtype) for one in made)
+    inputs, weights, outputs = (torch.tensor(one, dtype=dtype, device=device) for one in _numbers(m))
     return inputs, weights, outputs
+
+
+@cache
+def _numbers(m: int) -> tuple[list[list[float]], ...]:
+    return tuple([[float(value) for value in row] for row in one] for one in transforms(m))
 
 
 def transformed_weights(weights: Tensor, m: int) -> Tensor:

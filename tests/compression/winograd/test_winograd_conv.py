@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from hwflow.compression.fine_tuning import export_onnx
 from hwflow.compression.winograd.winograd_conv import (
     WinogradConv2d,
     matrices,
@@ -96,6 +99,20 @@ def test_what_it_can_stand_for(why: str, module: nn.Module) -> None:
 def test_another_tile_is_refused() -> None:
     with pytest.raises(InputError, match="m is 3; Winograd tiles give 2 x 2 or 4 x 4 outputs"):
         WinogradConv2d(2, 2, 3, bias=False)
+
+
+@pytest.mark.slow
+def test_it_is_exported_as_it_computes(tmp_path: Path) -> None:
+    """And trains and runs afterwards: nothing that the export made is left in it."""
+    reference = pytest.importorskip("onnx.reference")
+    model = nn.Sequential(WinogradConv2d.of(conv(3, 4, torch.float32, padding=1), 4), nn.ReLU())
+    export_onnx(model, (3, 8, 9), tmp_path / "net.onnx")
+    images = torch.randn(3, 3, 8, 9)
+    (found,) = reference.ReferenceEvaluator(str(tmp_path / "net.onnx")).run(None, {"images": images.numpy()})
+    model(images).sum().backward()
+    with torch.inference_mode():
+        assert abs(found - model(images).numpy()).max() < 1e-4
+    model(images).sum().backward()
 
 
 @pytest.mark.parametrize("m", TRANSFORMS)
