@@ -122,7 +122,7 @@ def train_policy(
             if not module_given(given[name]):
                 _train(name, module, loaded, asked, place, bar)
             subjects.append(_subject(name, module, loaded, chips, asked, cache, bar, tell))
-        examples: list[Any] = []
+        examples: list[Example] = []
         fits: dict[str, Any] = {}
         for number, subject in enumerate(subjects):
             problems = subject.problems(asked.budgets)
