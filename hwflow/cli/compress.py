@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from hwflow.cli.console import Page
     from hwflow.compression.contest.contest import Contest
     from hwflow.compression.settings import Settings
-    from hwflow.compression.winograd.winograd_options import WinogradSettings
 
 
 def compress(
@@ -257,6 +256,7 @@ def compress(
     from hwflow.compression.quantization.options import QuantizationSettings
     from hwflow.compression.registry import method_named
     from hwflow.compression.settings import Settings
+    from hwflow.compression.winograd.winograd_options import WinogradSettings
     from hwflow.cost.backend import backend_of
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
