@@ -39,7 +39,7 @@ WAYS: dict[str, tuple[ProxySettings, bool]] = {
     "statistics of the batch, 800 samples": (replace(QUICK, samples=800), True),
     "statistics of the batch, 500 samples": (QUICK, True),
     "the same, drawn at random": (QUICK, False),
-    "statistics of the batch, 350 samples": (replace(QUICK, samples=350), True),
+    "statistics of the batch, 400 samples": (replace(QUICK, samples=400), True),
     "statistics of the batch, 300 samples": (replace(QUICK, samples=300), True),
     "statistics of 250 training images, 500 samples": (replace(QUICK, statistics="training", batches=1), True),
 }

@@ -69,19 +69,20 @@ class MeasuredBatches:
     def __init__(self, samples: Samples, size: int) -> None:
         count = max(len(samples) // size, 1)
         self._parts = [samples.subset(range(first, len(samples), count)) for first in range(count)]
-        self._kept: list[tuple[Tensor, Tensor]] | None = None
+        self._kept: list[tuple[Tensor, Tensor, int]] | None = None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self._kept is not None:
-            yield from self._kept
+        if self._kept is not None and all(images._version == version for images, _, version in self._kept):
+            yield from ((images, labels) for images, labels, _ in self._kept)
             return
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[tuple[Tensor, Tensor, int]] = []
         size = 0
         for part in self._parts:
             for images, labels in part.batches(len(part)):
-                ready = images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+                with torch.inference_mode(False), torch.no_grad():  # so that it is seen where a network changes them in place
+                    ready = images.clone(memory_format=torch.channels_last) if images.ndim == 4 else images.clone()
                 size += ready.nbytes
-                kept = [*kept, (ready, labels)] if size <= _MOST_BYTES else []
+                kept = [*kept, (ready, labels, ready._version)] if size <= _MOST_BYTES else []
                 yield ready, labels
         if size <= _MOST_BYTES:
             self._kept = kept
