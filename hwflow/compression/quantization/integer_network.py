@@ -51,26 +51,19 @@ class _Integers:
         shape = (-1, *[1] * (self.integers.dim() - 1))
         return inputs.double(), self.integers.double() - self.weight_zeros.double().reshape(shape)
 
-    def scaled(self, sums: Tensor, axis: int) -> Tensor:
-        """Sums as values; channels are on the axis."""
-        shape = [1] * sums.dim()
-        shape[axis] = -1
-        found = sums * (self.scale.step * self.weight_steps.double()).reshape(shape)
-        return (found if self.bias is None else found + self.bias.double().reshape(shape)).float()
-
 
 class _IntegerConv2d(_Integers, QuantizedConv2d):
     def forward(self, values: Tensor) -> Tensor:
         inputs, weights = self.operands(values)
         filler = 1.0 if self.scale.levels == SIGNS.levels else 0.0
         padded = functional.pad(inputs, self._reversed_padding_repeated_twice, value=filler)
-        return self.scaled(functional.conv2d(padded, weights, None, self.stride, 0, self.dilation, self.groups), 1)
+        return self.scaled(functional.conv2d(padded, weights, None, self.stride, 0, self.dilation, self.groups).float(), 1)
 
 
 class _IntegerLinear(_Integers, QuantizedLinear):
     def forward(self, values: Tensor) -> Tensor:
         inputs, weights = self.operands(values)
-        return self.scaled(inputs @ weights.T, -1)
+        return self.scaled((inputs @ weights.T).float(), -1)
 
 
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {QuantizedConv2d: _IntegerConv2d, QuantizedLinear: _IntegerLinear}

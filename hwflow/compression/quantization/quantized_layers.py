@@ -82,7 +82,8 @@ class _Quantized(nn.Module):
     weight: Tensor
     weight_steps: Tensor
     weight_zeros: Tensor
-    constants: tuple[Tensor, Tensor, Tensor] | None = None
+    bias: Tensor | None
+    constants: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     def quantized_input(self, values: Tensor) -> Tensor:
         """Inputs at their levels; gradients pass inside the range. In ONNX this is a pair of QuantizeLinear and
@@ -99,6 +100,8 @@ class _Quantized(nn.Module):
             if levels < LEVELS:  # the integers of ONNX have 8 bits
                 values = values.clamp(-zero * step, (levels - 1 - zero) * step)
             quantized = symbol("QuantizeLinear", (values, *scale), dtype=torch.uint8, shape=shape, version=_OPSET)
+            if self.exact:
+                scale = torch.tensor(1.0), scale[1]
             return cast(
                 "Tensor", symbol("DequantizeLinear", (quantized, *scale), dtype=values.dtype, shape=shape, version=_OPSET)
             )
@@ -111,11 +114,12 @@ class _Quantized(nn.Module):
         if self.code is not None:
             return self.code.of(self.weight.detach()) + (self.weight - self.weight.detach())
         if torch.compiler.is_exporting() and self.constants is not None:
+            integers, steps, zeros, _ = self.constants
             return cast(
                 "Tensor",
                 torch.onnx.ops.symbolic(
                     "DequantizeLinear",
-                    self.constants,
+                    (integers, torch.ones(len(steps)) if self.exact else steps, zeros),
                     {"axis": 0},
                     dtype=self.weight.dtype,
                     shape=self.weight.shape,
@@ -123,6 +127,20 @@ class _Quantized(nn.Module):
                 ),
             )
         return self.weight
+
+    @property
+    def exact(self) -> bool:
+        """Whether the layer is exported as a product of whole numbers, which float32 sums exactly in any order up to 2^24, and
+        then a scale and a bias: so every runtime gives the same bits."""
+        return torch.compiler.is_exporting() and self.constants is not None and self.scale.levels != REAL.levels
+
+    def scaled(self, sums: Tensor, axis: int) -> Tensor:
+        """Sums of whole numbers as values, with the bias; channels are on the axis."""
+        assert self.constants is not None
+        shape = [1] * sums.dim()
+        shape[axis] = -1
+        found = sums * self.constants[3].reshape(shape)
+        return found if self.bias is None else found + self.bias.reshape(shape)
 
     @property
     def integers(self) -> Tensor:
@@ -140,6 +158,7 @@ class _Quantized(nn.Module):
             self.integers.to(kind).cpu(),
             self.weight_steps.detach().cpu().clone(),
             self.weight_zeros.to(kind).cpu(),
+            (self.scale.step * self.weight_steps.detach().double()).float().cpu(),
         )
 
     def store(self) -> None:
@@ -166,11 +185,13 @@ class QuantizedConv2d(_Quantized, nn.Conv2d):
 
     def forward(self, values: Tensor) -> Tensor:
         """The convolution."""
-        inputs, weights = self.quantized_input(values), self.quantized_weight()
+        inputs, weights, bias = self.quantized_input(values), self.quantized_weight(), None if self.exact else self.bias
         if self.scale.levels == SIGNS.levels and any(self._reversed_padding_repeated_twice):
             padded = functional.pad(inputs, self._reversed_padding_repeated_twice, value=1.0)
-            return functional.conv2d(padded, weights, self.bias, self.stride, 0, self.dilation, self.groups)
-        return self._conv_forward(inputs, weights, self.bias)
+            found = functional.conv2d(padded, weights, bias, self.stride, 0, self.dilation, self.groups)
+        else:
+            found = self._conv_forward(inputs, weights, bias)
+        return self.scaled(found, 1) if self.exact else found
 
 
 class QuantizedLinear(_Quantized, nn.Linear):
@@ -178,7 +199,9 @@ class QuantizedLinear(_Quantized, nn.Linear):
 
     def forward(self, values: Tensor) -> Tensor:
         """The product."""
-        return functional.linear(self.quantized_input(values), self.quantized_weight(), self.bias)
+        bias = None if self.exact else self.bias
+        found = functional.linear(self.quantized_input(values), self.quantized_weight(), bias)
+        return self.scaled(found, -1) if self.exact else found
 
 
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: QuantizedConv2d, nn.Linear: QuantizedLinear}
@@ -221,6 +244,8 @@ def set_scale(module: Any, scale: Scale) -> None:
     """Give a quantized module the scale of its inputs."""
     module.input_scale.copy_(torch.tensor(scale, dtype=torch.float32))
     module.scale = _scale_of(module.input_scale)
+    if module.constants is not None:
+        module.fix_constants()
 
 
 def _scale_of(buffer: Tensor) -> Scale:
