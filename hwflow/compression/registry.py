@@ -18,7 +18,7 @@ from hwflow.compression.quantization.flightnn import FlightNN
 from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.compression.virtual_pooling import VirtualPooling
-from hwflow.compression.winograd.winograd_pruning import VARIANTS, WinogradPruning
+from hwflow.compression.winograd.pruning import VARIANTS, WinogradPruning
 from hwflow.errors import InputError, not_found
 
 METHODS: dict[str, Callable[[], Method]] = {
