@@ -5,6 +5,8 @@ network, from which every run starts. Every format runs on an eyeriss with PEs m
 compared, not shares of one chip's. Runs add a line each to a file of records, and what is recorded is not done again, so that
 the work can be spread over many calls; the most telling runs of all seeds come first. One thread.
 
+`--energies` prints what every format costs on its chip, which needs no training.
+
 The tables: accuracy and energy of every case; what the distribution loss gains a binary network, by optimizer and learning
 rate; and, for channels and bits together, the cheapest case of either alone that is as accurate.
 """
@@ -20,6 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -28,15 +31,22 @@ import hwflow
 from benchmarks.reduced import reduced_data, trained
 from hwflow.compression.budget import parse_budgets
 from hwflow.compression.fine_tuning import default_tuning
+from hwflow.compression.level_costs import LevelCosts
+from hwflow.compression.method import running
 from hwflow.compression.quantization.options import QuantizationSettings
+from hwflow.compression.quantization.quantized import Quantization
+from hwflow.compression.registry import method_named
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.network.load import load_module
+from hwflow.results import NetworkCost
 from hwflow.store import Store
 
 RECORDS = Path(__file__).parent / "results" / "bits.jsonl"
 IMAGES, JUDGED, BASE_EPOCHS, EPOCHS = 3000, 5000, 8, 3
 ROUND_TO = 4
+INPUT = (1, 1, 14, 14)
 
 Record = dict[str, Any]
 
@@ -107,7 +117,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/bits"), help="of trained networks and costs")
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--energies", action="store_true", help="train nothing: what each format costs")
     asked = parser.parse_args()
+    if asked.energies:
+        print(energies())
+        return
     if not asked.table:
         torch.set_num_threads(1)
         asked.folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +154,7 @@ def run(case: Case, seed: int, data: Data, folder: Path, store: Store, file: Pat
     )
     start = time.process_time()
     result = hwflow.prune(module, data, chip, settings=settings, store=store, progress=False)
-    record: Record = {
+    record = {
         "case": case.name,
         "kind": case.kind,
         "method": case.method,
@@ -159,7 +173,31 @@ def run(case: Case, seed: int, data: Data, folder: Path, store: Store, file: Pat
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(record) + "\n")
-    print(f"{case.name}, seed {seed}: {100 * record['accuracy']:.2f} % of {100 * record['before']:.2f} %", flush=True)
+    print(f"{case.name}, seed {seed}: {result.after.accuracy:.2%}, float {result.before.accuracy:.2%}", flush=True)
+
+
+def energies() -> str:
+    """What formats cost, in Markdown: at the widths that they have, FLightNN with its mean in every layer."""
+    module = load_module("resnet20", num_classes=10, in_channels=1)
+    network = hwflow.Network.from_torch(module, INPUT, name="resnet20")
+    found: dict[str, dict[str, NetworkCost]] = {}
+    for case in (Case("16-bit integers", "bits", "", "int16"), *BITS, replace(BINARY[0], name="binary")):
+        settings = Settings(budgets=(), method=case.method, quantization=QuantizationSettings(**case.quantization))
+        chip = Accelerator.load("eyeriss").with_({"pe_type": case.pe_type})
+        costs = LevelCosts(chip, settings, store=True, notify=None, progress=None)
+        task: Any = SimpleNamespace(model=module, name="resnet20", input_shape=INPUT, settings=settings, costs=costs)
+        method = method_named(case.method) if case.method else None
+        run = running(network, *method.rows(task, network)) if isinstance(method, Quantization) else network
+        found[f"{case.name} | {case.pe_type}"] = costs.networks(run)[0]
+    levels = list(dict.fromkeys(level for costs in found.values() for level in costs))
+    heads = [*(f"{level} (µJ)" for level in levels), "latency at mid (ms)", "DRAM (kB)"]
+    lines = [f"| format | PEs | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
+    for name, answers in found.items():
+        values = [(answers[level].energy_pj or 0) * 1e-6 if level in answers else None for level in levels]
+        mid = answers["mid"]
+        cells = ["" if value is None else f"{value:.1f}" for value in values]
+        lines.append(f"| {name} | {' | '.join(cells)} | {(mid.latency_s or 0) * 1e3:.2f} | {(mid.dram_bytes or 0) / 1e3:.0f} |")
+    return "\n".join(lines)
 
 
 def read(file: Path) -> list[Record]:
@@ -246,7 +284,7 @@ def _together(by: dict[str, list[Record]]) -> str:
 
 
 def _energy(runs: Sequence[Record]) -> float:
-    return float(statistics.mean(r["energy_uj"]["mid"] for r in runs))
+    return statistics.mean(float(r["energy_uj"]["mid"]) for r in runs)
 
 
 def _spread(values: Sequence[float]) -> str:

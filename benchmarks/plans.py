@@ -10,6 +10,9 @@ Every search adds a line to a file of records, and what is recorded is not done 
 many calls. At the end comes a table for each network, chip and budget, which `--table` prints alone: the mean and the standard
 deviation over seeds, and the difference to the best searcher, paired by seed, with its standard error. One whose difference
 is within twice its standard error is not told apart.
+
+`policy` is the agent that starts from the policy shipped with hwflow, or from that of --policy; what it plans before anything
+is measured is recorded as after 0. It is meant for few evaluations: rows of it with fewer than the table's bear their number.
 """
 
 from __future__ import annotations
@@ -37,9 +40,11 @@ from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.search.comparison import title_of
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.policy import SHIPPED, Policy
+from hwflow.compression.search.policy_searcher import PolicySearcher
 from hwflow.compression.search.refinement import shares_of
 from hwflow.compression.search.registry import SEARCHERS, WITHOUT_EVALUATIONS, searcher_named
-from hwflow.compression.search.search import VERSION, best_of, explore
+from hwflow.compression.search.search import VERSION, Episode, best_of, explore
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data
 from hwflow.hardware.accelerator import Accelerator
@@ -49,6 +54,7 @@ from hwflow.training.recipe import Recipe
 RECORDS = Path(__file__).parent / "results" / "plans.jsonl"
 IMAGES, EPOCHS, JUDGED = 8000, 8, 3000
 PROXY = ProxySettings(samples=800)
+POLICY = "policy"
 MILESTONES = (10, 25, 50, 100, 200)
 ROUND_TO = 4  # steps of 8 leave a layer of 16 channels two widths
 
@@ -112,13 +118,16 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="*", default=["energy=0.25"], help="each as --budget of 'hwflow prune'")
     parser.add_argument("--streams", action="store_true", help="prune residual streams, too")
     parser.add_argument("--searchers", default="all", help="names, or all")
+    parser.add_argument("--policy", default=SHIPPED, help="a file or folder of 'hwflow train-policy'")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--evaluations", type=int, default=50)
     parser.add_argument("--folder", type=Path, default=Path("runs/plans"), help="of trained networks and measured plans")
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--table", action="store_true", help="run nothing")
     asked = parser.parse_args()
-    names = list(SEARCHERS) if asked.searchers == "all" else [searcher_named(name) for name in asked.searchers.split(",")]
+    known = [*SEARCHERS, POLICY]
+    names = known if asked.searchers == "all" else [_named(name) for name in asked.searchers.split(",")]
+    policy = Policy.load(asked.policy) if POLICY in names and not asked.table else None
     setups = [
         Setup(network, chip, budget, asked.streams)
         for network, chip, budget in itertools.product(asked.networks.split(","), asked.chips.split(","), asked.budgets)
@@ -129,7 +138,7 @@ def main() -> None:
         asked.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(Store(asked.folder / "plans.sqlite")) as store:
             for setup in setups:
-                run(setup, names, range(asked.seeds), asked.evaluations, data, asked.folder, store, asked.records)
+                run(setup, names, range(asked.seeds), asked.evaluations, data, asked.folder, store, asked.records, policy)
     for setup in setups:
         print(table(setup, read(asked.records), asked.evaluations))
 
@@ -143,6 +152,7 @@ def run(
     folder: Path,
     store: Store,
     file: Path,
+    policy: Policy | None = None,
 ) -> None:
     """Do what is not recorded; every searcher with the first seed before the next one, so that early tables are fair."""
     done = {(r["searcher"], r["seed"]) for r in read(file) if setup.holds(r) and r["evaluations"] == evaluations}
@@ -156,18 +166,32 @@ def run(
         add(file, setup, title, 0, evaluations, {0: full}, bed, 0.0)
     for seed, name in missing:
         start = time.perf_counter()
-        plans = best_plans(bed.env, name, seed, evaluations)
-        add(file, setup, title_of(name), seed, evaluations, plans, bed, time.perf_counter() - start)
+        plans = best_plans(bed.env, name, seed, evaluations, policy)
+        add(file, setup, title_of(name), seed, evaluations, plans, bed, time.perf_counter() - start, policy)
 
 
-def best_plans(env: PruningEnv, name: str, seed: int, evaluations: int) -> dict[int, dict[str, int]]:
+def best_plans(
+    env: PruningEnv, name: str, seed: int, evaluations: int, policy: Policy | None = None
+) -> dict[int, dict[str, int]]:
     """The best plan of a search by its own measurements, by how many there were."""
     settings = Settings(episodes=evaluations).learner
+    if name == POLICY:
+        assert policy is not None
+        episodes = explore(env, PolicySearcher(env, settings, seed, policy), evaluations)
+        return {0: episodes[0].plan, **_by_count(episodes)}
     searcher = SEARCHERS[name](env, settings, seed)
     if name in WITHOUT_EVALUATIONS:
         return {0: searcher.ask(env)}
-    episodes = explore(env, searcher, evaluations)
-    return {count: best_of(episodes[:count]).plan for count in {*MILESTONES, evaluations} if count <= evaluations}
+    return _by_count(explore(env, searcher, evaluations))
+
+
+def _by_count(episodes: tuple[Episode, ...]) -> dict[int, dict[str, int]]:
+    counts = {*MILESTONES, len(episodes)}
+    return {count: best_of(episodes[:count]).plan for count in counts if count <= len(episodes)}
+
+
+def _named(name: str) -> str:
+    return POLICY if name == POLICY else searcher_named(name)
 
 
 def add(
@@ -179,6 +203,7 @@ def add(
     plans: dict[int, dict[str, int]],
     bed: Bed,
     seconds: float,
+    policy: Policy | None = None,
 ) -> None:
     """Judge the best plans of a search, and record them."""
     last = plans[max(plans)]
@@ -194,6 +219,7 @@ def add(
         "seconds": round(seconds, 1),
         "version": VERSION,
         "date": datetime.date.today().isoformat(),
+        **({"policy": policy.digest[:8]} if policy is not None and title == POLICY else {}),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as handle:
@@ -212,8 +238,9 @@ def table(setup: Setup, records: Sequence[Record], evaluations: int) -> str:
     """What is known of one setup, the best searcher first, in Markdown."""
     found: dict[str, dict[int, Record]] = {}
     for record in records:
-        if setup.holds(record) and record["evaluations"] == evaluations:
-            found.setdefault(record["searcher"], {})[record["seed"]] = record
+        count, name = record["evaluations"], record["searcher"]
+        if setup.holds(record) and (count == evaluations or (name == POLICY and count < evaluations)):
+            found.setdefault(name if count == evaluations else f"{name} ({count})", {})[record["seed"]] = record
     means = {name: statistics.mean(_final(r) for r in of_seed.values()) for name, of_seed in found.items()}
     order = sorted((name for name in found if name != "unpruned"), key=lambda name: -means[name])
     if not order:

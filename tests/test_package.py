@@ -353,5 +353,5 @@ def test_readme_and_pages_show_every_command() -> None:
     from hwflow.cli import app
 
     texts = [path.read_text(encoding="utf-8") for path in (README, *PAGES.rglob("*.md"))]
-    used = {name for text in texts for name in re.findall(r"(?:^ {4}|^\$ |`|&& )hwflow ([a-z]+)\b", text, re.MULTILINE)}
+    used = {name for text in texts for name in re.findall(r"(?:^ {4}|^\$ |`|&& )hwflow ([a-z][a-z-]+)\b", text, re.MULTILINE)}
     assert used == set(getattr(get_command(app), "commands"))  # noqa: B009  (typer's type does not tell)

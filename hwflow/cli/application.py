@@ -35,6 +35,7 @@ from hwflow.cli.report import report
 from hwflow.cli.show import show
 from hwflow.cli.sweep import sweep
 from hwflow.cli.train import train
+from hwflow.cli.train_policy import train_policy
 from hwflow.errors import HwflowError
 from hwflow.version import __version__
 
@@ -73,6 +74,7 @@ app.command("map")(show_mapping)
 app.command("render")(render)
 app.command("train")(train)
 app.command("prune")(prune)
+app.command("train-policy")(train_policy)
 app.command("compress")(compress)
 app.command("points")(points)
 app.command("levels")(levels)

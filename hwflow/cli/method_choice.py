@@ -24,6 +24,7 @@ _USED: dict[str, tuple[Sequence[str], str]] = {
 
 def chosen_methods(method: str | None, decide: str | None) -> list[str]:
     """The methods of `--method`, or the one of `--decide`."""
+    from hwflow.compression.registry import method_name
     from hwflow.compression.settings import deciding
 
     if (method is None) == (decide is None):
@@ -33,7 +34,7 @@ def chosen_methods(method: str | None, decide: str | None) -> list[str]:
         raise InputError(f"{both} --decide bits,channels searches both, --method int8 is a method ('hwflow list methods').")
     if decide is not None:
         return [deciding(args.listed("--decide", decide))]
-    return [_channels(name) for name in args.listed("--method", method or "")]
+    return [method_name(name) for name in args.listed("--method", method or "")]
 
 
 def refuse_unused(methods: Sequence[str], options: Mapping[str, object]) -> None:
@@ -45,11 +46,6 @@ def refuse_unused(methods: Sequence[str], options: Mapping[str, object]) -> None
             raise InputError(
                 f"{name} {value} changes nothing with --method {','.join(methods)}, only where {where}. Leave it out."
             )
-
-
-def _channels(name: str) -> str:
-    """A method's name, with `agent` for what it stands for."""
-    return "+".join("channels" if part == "agent" else part for part in name.split("+"))
 
 
 __all__ = ["chosen_methods", "refuse_unused"]

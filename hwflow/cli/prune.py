@@ -101,6 +101,14 @@ def prune(
             help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent (DDPG).",
         ),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE|shipped",
+            help="A kept policy that the agent starts from ('hwflow train-policy'); with --episodes 0 it plans alone.",
+        ),
+    ] = None,
     baselines: Annotated[
         str | None,
         typer.Option(
@@ -181,7 +189,7 @@ def prune(
     from hwflow.cli.console import InterruptError, deliver, progress, remark, say
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.fine_tuning import default_tuning
-    from hwflow.compression.registry import method_named
+    from hwflow.compression.registry import method_name
     from hwflow.compression.settings import Settings
     from hwflow.cost.backend import backend_of
     from hwflow.datasets import load_data
@@ -189,6 +197,7 @@ def prune(
     from hwflow.training.recipe import default_recipe
     from hwflow.training.threads import limited, thread_count
 
+    method = method_name(method)  # an unknown one shows before the data are read
     _refuse_unused(
         method=method,
         metric=metric,
@@ -198,6 +207,7 @@ def prune(
         keep=keep,
         plan=plan,
         searcher=searcher,
+        policy=policy,
         baselines=baselines,
         episodes=episodes,
         samples=samples,
@@ -230,6 +240,7 @@ def prune(
         jobs=args.cores(jobs, mapper),
         method=method,
         searcher=searcher or "ddpg",
+        policy=policy,
         baselines=baselines or "quick",  # type: ignore[arg-type]
         episodes=300 if episodes is None else episodes,
         seeds=seeds_of(seed),
@@ -243,7 +254,6 @@ def prune(
         reconstruct=reconstruct,  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
-    method_named(method)  # an unknown one shows before the data are read
     chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
@@ -283,6 +293,7 @@ def _refuse_unused(
     keep: int | None,
     plan: str | None,
     searcher: str | None,
+    policy: str | None,
     baselines: str | None,
     episodes: int | None,
     samples: int | None,
@@ -293,7 +304,7 @@ def _refuse_unused(
         raise InputError(f"--metric {metric} changes nothing beside --budget {budget}, which names its metrics; leave it out.")
     if level is not None and levels is not None:
         raise InputError(f"--level {level} changes nothing beside --levels {levels}, which names all levels; leave it out.")
-    compared = {"--search": searcher, "--baselines": baselines, "--race": race, "--keep": keep}
+    compared = {"--search": searcher, "--policy": policy, "--baselines": baselines, "--race": race, "--keep": keep}
     given = [f"{option} {value}" for option, value in compared.items() if value is not None]
     if method not in SEARCHING and given:
         raise InputError(f"{', '.join(given)} changes nothing beside --method {method}, which compares no plans. Leave it out.")
@@ -301,6 +312,7 @@ def _refuse_unused(
         return
     searched: dict[str, int | str | None] = {
         "--search": searcher,
+        "--policy": policy,
         "--baselines": baselines,
         "--episodes": episodes,
         "--samples": samples,

@@ -41,7 +41,7 @@ class Combination(Method):
         self.about = f"{first.about}; then {second.about}"
         self.source = "; ".join(filter(None, (first.source, second.source)))
         self.needs = second.needs
-        self.refits = first.refits
+        self.refits, self.ranks = first.refits, first.ranks
         self.allocation = getattr(first, "allocation", None)
         self.follows_allocation = first.follows_allocation and not isinstance(first, ChannelPruning)
 

@@ -12,6 +12,8 @@ summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals
 costs.json       before and after: every row at every level
+densities.json   of Winograd methods: the share of weights left at each position of each layer's tiles
+curve.json       of virtual pooling: layers, accuracy and costs after every round
 codes.json, codes.bin   the codes of quantized weights, packed, and how (`hwflow.compression.quantization.packed_codes`)
 model.pt, model.onnx, report.html
 checkpoints/     state of an interrupted run, no longer needed once metrics.json exists; the lock of a running one
@@ -33,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.decision import Choice, Decision
+from hwflow.compression.search.policy import Policy
 from hwflow.errors import HwflowError, InputError, shown
 from hwflow.files import parse_json, read_text, write_text
 from hwflow.layers import Bits
@@ -153,6 +156,14 @@ def prolonged(folder: Path, settings: Mapping[str, Any]) -> int | None:
     return first or (known if settings["episodes"] > known else None)
 
 
+def records_dataflow(folder: Path, name: str = CONFIG) -> bool:
+    """Whether a run's `config.json` says which dataflow it maps with; those of earlier versions do not, and a change of the
+    accelerator's own is not noticed in them. A folder without that file has no run yet, so a new one records it."""
+    file = folder / name
+    content = read_json(file) if file.exists() else None
+    return not isinstance(content, dict) or "dataflow" in content
+
+
 def as_begun(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's `config.json` with the episodes that its search was begun with, as its checkpoints know it."""
     settings = dict(config["settings"])
@@ -196,10 +207,11 @@ class Log:
                 self._handle.close()
 
 
-def plan_to_data(grouping: Grouping, plan: Mapping[str, int]) -> dict[str, Any]:
-    """`plan.json`."""
+def plan_to_data(grouping: Grouping, plan: Mapping[str, int], policy: Policy | None = None) -> dict[str, Any]:
+    """`plan.json`; `policy` is the kept one that the search started from."""
     rows = [{"name": g.name, "channels": g.channels, "kept": plan[g.name], "producers": g.producers} for g in grouping.groups]
-    return {"network": grouping.network.name, "groups": rows, "left_out": dict(grouping.left_out)}
+    own = {} if policy is None else {"policy": {"name": policy.name, "digest": policy.digest}}
+    return {"network": grouping.network.name, "groups": rows, "left_out": dict(grouping.left_out), **own}
 
 
 def choice_to_data(network: Network, decisions: Sequence[Decision], choice: Choice) -> dict[str, Any]:
@@ -222,6 +234,7 @@ def plan_data(
     decisions: Sequence[Decision],
     choice: Choice,
     bits: Mapping[str, Bits] | None = None,
+    policy: Policy | None = None,
 ) -> dict[str, Any]:
     """`plan.json` of any method.
 
@@ -230,8 +243,9 @@ def plan_data(
         grouping: where channels are decided.
         decisions: what else is.
         bits: word widths of rows of the compressed network, where they are not the chip's own.
+        policy: the kept one that the search started from.
     """
-    groups = plan_to_data(grouping, choice) if grouping is not None and grouping.groups else {}
+    groups = plan_to_data(grouping, choice, policy) if grouping is not None and grouping.groups else {}
     others = choice_to_data(network, decisions, choice) if decisions or not groups else {}
     widths = {"bits": {name: list(own) for name, own in bits.items()}} if bits else {}
     return {**groups, **others, **widths}

@@ -27,6 +27,7 @@ from hwflow.compression.decision import Choice, Decision
 from hwflow.compression.folder import Folder, as_begun
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.search.comparison import PlanComparison
+from hwflow.compression.search.policy import Policy
 from hwflow.compression.settings import Settings
 from hwflow.cost.executed_network import executed
 from hwflow.cost.execution import Execution
@@ -150,6 +151,7 @@ class Compressed:
         summary: what else a reader of the report should know, by heading.
         trained: images that were trained on before the fine-tuning, each counted as often as it was.
         evaluated: plans whose accuracy was measured, besides those of `comparison`.
+        policy: the kept policy that the search started from.
     """
 
     model: nn.Module
@@ -164,6 +166,7 @@ class Compressed:
     summary: Mapping[str, str] = field(default_factory=dict)
     trained: int = 0
     evaluated: int = 0
+    policy: Policy | None = None
 
     def network(self, input_shape: tuple[int, ...], name: str) -> Network:
         """What is costed: the rows of the model, with their word widths and as they run.

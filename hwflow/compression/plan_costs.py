@@ -16,6 +16,7 @@ from hwflow.compression.channels.groups import Step, Widths
 from hwflow.compression.decision import Variable
 from hwflow.compression.row_values import RowValues
 from hwflow.cost.cost_grid import Entry
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Bits, Layer
 from hwflow.metrics import ADDITIVE
 from hwflow.network import Network
@@ -140,6 +141,7 @@ class PlanCosts:
         price: of a row of a pruned network: a `CostTable`'s look-up.
         activations: what the activations of plans need; None where nobody asks.
         fill: told of all rows that are about to be priced, so that they are costed at once: `CostTable.fill`.
+        accelerator: the chip whose costs they are, for searchers that look at it; None where there is none.
     """
 
     def __init__(
@@ -149,7 +151,9 @@ class PlanCosts:
         activations: ActivationMemory | None = None,
         *,
         fill: Callable[[Iterable[Layer]], None] | None = None,
+        accelerator: Accelerator | None = None,
     ) -> None:
+        self.accelerator = accelerator
         self.groups: tuple[Variable, ...] = tuple(grouping.groups)
         self.full: Widths = tuple(group.channels for group in self.groups)
         self._grouping, self._price, self._fill = grouping, price, fill

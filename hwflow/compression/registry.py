@@ -18,7 +18,7 @@ from hwflow.compression.quantization.flightnn import FlightNN
 from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.compression.virtual_pooling import VirtualPooling
-from hwflow.compression.winograd.winograd_pruning import VARIANTS, WinogradPruning
+from hwflow.compression.winograd.winograd_method import VARIANTS, WinogradPruning
 from hwflow.errors import InputError, not_found
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -42,6 +42,22 @@ QUANTIZING = (*FORMATS, "flightnn", "bnn")
 """Those that can follow one that prunes channels: `channels+int8`."""
 _PRUNING = (ChannelPruning, OneShot, GradualPruning, TorchPruningGuest)
 
+ALIASES = {"agent": "channels"}
+"""Other names that users know methods by."""
+
+
+def method_name(name: str) -> str:
+    """The names in `METHODS` for what a user asks for, one, or two with a + between them.
+
+    Raises:
+        InputError: where there is no such method, listing those that there are.
+    """
+    found = [ALIASES.get(part, part) for part in name.split("+")]
+    for part in found:
+        if part not in METHODS:
+            raise not_found("method", part, (*ALIASES, *METHODS))
+    return "+".join(found)
+
 
 def method_named(name: str) -> Method:
     """A new instance of a method, or of two: one that prunes channels, and one that quantizes, with a + between their names.
@@ -49,11 +65,7 @@ def method_named(name: str) -> Method:
     Raises:
         InputError: for an unknown name, listing those that there are, and for two that do not go together.
     """
-    names = name.split("+")
-    for one in names:
-        if one not in METHODS:
-            raise not_found("method", one, METHODS)
-    first, *others = (METHODS[one]() for one in names)
+    first, *others = (METHODS[one]() for one in method_name(name).split("+"))
     if not others:
         return first
     prunes = isinstance(first, _PRUNING) and not isinstance(first, MixedPrecision)
@@ -65,4 +77,4 @@ def method_named(name: str) -> Method:
     return Combination(first, others[0])
 
 
-__all__ = ["METHODS", "QUANTIZING", "method_named"]
+__all__ = ["ALIASES", "METHODS", "QUANTIZING", "method_name", "method_named"]

@@ -17,12 +17,13 @@ from torch import nn
 from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged
+from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged, records_dataflow
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, RecordedRows, Task
 from hwflow.compression.quantization.folded_normalization import fold
-from hwflow.compression.registry import method_named
+from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
+from hwflow.compression.search.policy import Policy
 from hwflow.compression.settings import Settings, changed, settings_of
 from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.inputs import accelerator_of
@@ -34,6 +35,7 @@ from hwflow.datasets.samples import Samples
 from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
 from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import dataflow_identity
 from hwflow.network import Network
 from hwflow.network.from_torch import record_rows
 from hwflow.network.load import load_module
@@ -118,6 +120,7 @@ def prune(
     loaded = loaded if holdout is None else with_holdout(loaded, holdout)
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
+    asked = replace(asked, method=method_name(asked.method))
     method = _method(asked, plan)
     chip = _chip(accelerator, asked)
     with (
@@ -129,6 +132,8 @@ def prune(
         if resume and plan is None and (first := prolonged(place, asked.to_data())):
             asked = replace(asked, begun_with=first)
         config = _config(model, loaded, chip, asked, plan, weights, training)
+        if resume and not records_dataflow(place):
+            del config["dataflow"]
         if holdout is not None:
             config["holdout"] = holdout if isinstance(holdout, str) else "samples"
         with folder.opened(config, resume=resume):
@@ -163,7 +168,17 @@ def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Met
         raise not_found("objective", asked.objective, get_args(Objective))
     method = method_named(asked.method)
     if plan is not None and not method.takes_plan:
-        raise InputError(f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}.")
+        raise InputError(
+            f"the method {asked.method} takes no plan, it chooses one itself: leave out the plan {plan}, or take a "
+            "method that applies one, such as channels or l1."
+        )
+    if asked.policy is not None and asked.method != method_name("agent"):
+        raise InputError(
+            f"the policy {asked.policy} is what the agent's search starts from, and the method {asked.method} has none: "
+            "leave it out, or take the method channels."
+        )
+    if asked.policy is not None and plan is not None:
+        raise InputError(f"the policy {asked.policy} changes nothing beside a plan that is given: leave out one of the two.")
     if asked.reconstruct != "none" and not method.refits:
         raise InputError(
             f"reconstruct is {asked.reconstruct!r}, and the method {asked.method} refits no layer; leave it out, or take the "
@@ -270,7 +285,7 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
 def _write(task: Task, found: Compressed, network: Network, result: PruneResult, seconds: float) -> None:
     """Write the results; `metrics.json` is the last file before the report, and marks the run as complete."""
     folder, comparison = task.folder, found.comparison
-    folder.write(PLAN, plan_data(network, found.grouping, found.decisions or (), found.plan, found.bits))
+    folder.write(PLAN, plan_data(network, found.grouping, found.decisions or (), found.plan, found.bits, found.policy))
     if comparison is not None:
         names = ("candidates", "refined", "finalists")
         folder.write("comparison.json", {name: getattr(comparison, name) for name in names})
@@ -339,6 +354,7 @@ def _config(
 ) -> dict[str, Any]:
     """`config.json`: the inputs and settings of a run; equal ones give equal results."""
     module = isinstance(model, nn.Module)
+    maps = any(backend_of(level).maps for level in settings.levels)
     return {
         "network": _name(model),
         "module": module,
@@ -351,8 +367,10 @@ def _config(
         "task": data.task,
         "accelerator": None if accelerator is None else accelerator.label,
         "accelerator_identity": None if accelerator is None else accelerator.fingerprint,
+        "dataflow": dataflow_identity(accelerator, settings.dataflow) if maps else None,
         "plan": dict(plan) if isinstance(plan, Mapping) else None if plan is None else str(plan),
         "settings": settings.to_data(),
+        **({} if settings.policy is None else {"policy_identity": Policy.load(settings.policy).digest}),
         "versions": {"hwflow": __version__, "torch": torch.__version__},
     }
 

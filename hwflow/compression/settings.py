@@ -27,7 +27,7 @@ Baselines = Literal["none", "quick", "all"]
 
 _SINCE_0_1 = (
     *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
-    *("word_bits", "edge_bits", "ppa_model", "extrapolate", "execution", "activations", "operators"),
+    *("word_bits", "edge_bits", "ppa_model", "extrapolate", "execution", "activations", "operators", "policy"),
 )
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
@@ -122,6 +122,9 @@ class Settings:
 
     winograd: WinogradSettings = field(default_factory=WinogradSettings)
     """Of methods that prune transformed weights of Winograd layers."""
+    policy: str | None = None
+    """A kept policy that the agent starts from instead of learning anew: a file or folder of `hwflow train-policy`, or
+    `shipped`. The episodes then refine its plan; with 0 its plan is taken as it is."""
 
     activations: Activations = "dram"
     """`resident` lets tensors between layers stay on the chip where that pays, at levels that map layers; budgets are shares of
@@ -136,8 +139,9 @@ class Settings:
             raise InputError(f"levels is {', '.join(self.levels) or 'empty'}; name each level once, the search's first.")
         for level in self.levels:
             backend_of(level)
-        for name, most in (("keep", _MOST), ("episodes", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
+        for name, most in (("keep", _MOST), ("effort", MOST_EFFORT), ("jobs", MOST_JOBS)):
             check_whole(name, getattr(self, name), most)
+        check_whole("episodes", self.episodes, _MOST, 1 if self.policy is None else 0)
         if self.begun_with is not None:
             check_whole("begun_with", self.begun_with, self.episodes)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -145,6 +149,11 @@ class Settings:
         for seed in self.seeds:
             check_whole("a seed", seed, 2**63 - 1, 0)
         object.__setattr__(self, "searcher", searcher_named(self.searcher))
+        if self.policy is not None and self.searcher != "ddpg":
+            raise InputError(
+                f"a policy is what the agent starts from, and the searcher is {self.searcher!r}: leave out the policy "
+                f"{self.policy}, or take the agent (--search agent)."
+            )
         if self.baselines not in get_args(Baselines):
             raise not_found("set of baselines", self.baselines, get_args(Baselines))
         if self.metric not in METRICS:

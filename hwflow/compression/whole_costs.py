@@ -67,7 +67,7 @@ class WholePlanCosts(PlanCosts):
             )
         bits = [bits_of(layer, table.accelerator) for layer in network]
         bits = [bits_of(layer, table.accelerator) for layer in network]
-        super().__init__(grouping, _no_price, Activations(grouping, bits))
+        super().__init__(grouping, _no_price, Activations(grouping, bits), accelerator=table.accelerator)
         self._table, self._network = table, network
         self._exact: dict[Widths, tuple[Floats, frozenset[int]]] = {}
         self._progress: Progress | None = None

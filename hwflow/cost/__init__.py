@@ -169,8 +169,13 @@ def map_layer(
 def executed_layer(
     network: Network, layer: Layer, accelerator: AcceleratorLike, *, options: CostOptions, notify: Notify | None = None
 ) -> Layer:
-    """What a layer of a network runs as: the row that `estimate` has for it with these options."""
-    names = wanted(network, options.execution)
+    """What a layer of a network runs as: the row that `estimate` has for it with these options.
+
+    Raises:
+        InputError: where the layer itself cannot run as is asked of all, too.
+    """
+    asked = options.execution
+    names = wanted(network, {layer.name: asked} if isinstance(asked, str) else asked)
     alone = Network(layer.name, (layer,))
     cost = estimate(alone, accelerator, options=replace(options, execution=names.get(layer.name, DIRECT)), notify=notify)
     return cost.rows[0].layer

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwflow.cost.chip import Chip
+from hwflow.cost.levels import Fine, Mid
 from hwflow.cost.options import CostOptions
 from hwflow.errors import InputError
 from hwflow.layers import Layer
@@ -114,8 +115,14 @@ class PpaJob:
             bound_by=accelerator.dram.name if stalls else COMPUTE,
             utilization=layer.macs / (cycles * accelerator.mac_units),
             dram_bytes=float(found.dram_bytes[0, 0]),
-            note=f"extrapolated: {', '.join(beyond)}" if beyond else "",
+            note="; ".join([*([f"extrapolated: {', '.join(beyond)}"] if beyond else []), *_outdated(model)]),
         )
+
+
+def _outdated(model: PpaModel) -> list[str]:
+    """That the level, which has changed since, would answer other numbers now."""
+    now = (Mid() if model.level == "mid" else Fine()).version
+    return [] if now == model.level_version else [f"fitted to {model.level_version}, and level {model.level} is {now} now"]
 
 
 __all__ = ["Ppa", "PpaJob"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,23 @@ def _read(path: Path) -> Dataflow:
 def dataflows() -> dict[str, Path]:
     """The dataflows that ship with hwflow: name to file."""
     return {p.stem: p for p in sorted(folder("mappings").glob("*.yaml"))}
+
+
+def dataflow_identity(accelerator: Accelerator | None, dataflow: str | None = None) -> str | None:
+    """What a run records of the dataflow that it maps with: its name, and of one's own file a hash of its rules.
+
+    An accelerator's fingerprint leaves its dataflow out, since costs are stored under the constraints that follow from it.
+
+    Args:
+        dataflow: that was asked for instead of the accelerator's own.
+    """
+    if accelerator is None or accelerator.own_constraints is not None:  # of which the fingerprint tells
+        return None
+    name = dataflow or accelerator.dataflow
+    if name in dataflows():
+        return name
+    rules = load_dataflow(name).model_dump(mode="json")["rules"]
+    return f"{name} {hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 def constrain(accelerator: Accelerator, dataflow: Dataflow | str | None = None) -> tuple[LevelConstraint, ...]:

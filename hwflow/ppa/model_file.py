@@ -76,7 +76,7 @@ class _Content(Strict):
     format: Literal[1]
     remark: str
     checksum: str
-    level: str
+    level: Literal["mid", "fine"]
     level_version: str
     energies: str
     energy_unit: EnergyUnit

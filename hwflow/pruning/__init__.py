@@ -26,6 +26,8 @@ from hwflow.compression.channels.surgery import prune_model, rank_channels  # no
 from hwflow.compression.contest.contest import Contest, compress, compress_many  # noqa: E402
 from hwflow.compression.method import Compressed, Decision, Execution, Method, Task  # noqa: E402
 from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
+from hwflow.compression.policies.options import PolicyOptions  # noqa: E402
+from hwflow.compression.policies.policy_run import train_policy  # noqa: E402
 from hwflow.compression.quantization.integer_network import integer_network  # noqa: E402
 from hwflow.compression.quantization.options import QuantizationSettings  # noqa: E402
 from hwflow.compression.quantization.packed_codes import read_codes  # noqa: E402
@@ -34,6 +36,7 @@ from hwflow.compression.result import PruneResult, load_compressed, load_pruned 
 from hwflow.compression.run import prune  # noqa: E402
 from hwflow.compression.search.ddpg import Hyperparameters  # noqa: E402
 from hwflow.compression.search.environment import PruningEnv  # noqa: E402
+from hwflow.compression.search.policy import Policy  # noqa: E402
 from hwflow.compression.settings import Settings  # noqa: E402
 
 __all__ = [
@@ -52,6 +55,8 @@ __all__ = [
     "Hyperparameters",
     "Method",
     "PlanCosts",
+    "Policy",
+    "PolicyOptions",
     "ProxySettings",
     "PruneResult",
     "PruningEnv",
@@ -70,4 +75,5 @@ __all__ = [
     "read_codes",
     "rebuild",
     "reconstruct",
+    "train_policy",
 ]

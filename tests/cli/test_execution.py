@@ -60,6 +60,8 @@ def test_executions_side_by_side_and_in_a_mapping(hw: Run, net: str) -> None:
     assert "eyeriss/mid/row_stationary/auto" in out
     out = hw("map", net, "--layer", "stem", "-a", "eyeriss", "--execution", "winograd4", "--quick")[1]
     assert out.startswith("stem, run as winograd4 (conv 108>288 4x1 g36) on eyeriss")
+    _, _, err = hw("map", net, "--layer", "down", "-a", "eyeriss", "--execution", "winograd4")
+    assert "layer 'down' cannot run as winograd4: its stride is 2 x 2" in " ".join(err.split())
 
 
 def test_a_report_names_executions(hw: Run, net: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hwflow.cli.prune import pruned_page
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.pruning import parts
+from hwflow.compression.registry import method_named
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data, load_data
@@ -623,3 +624,46 @@ def test_a_resumed_run_takes_nothing_but_data_from_its_folder(small: Small, digi
     (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "network": "os:abort", "module": False}))
     with pytest.raises(InputError, match=r"holds another run.*network was os:abort, now is Small"):
         run(small, digits, tmp_path / "run", plan={"inner": 16}, resume=True)
+
+
+def test_a_resumed_run_notices_another_dataflow_of_the_chip(small: Small, digits: Data, tmp_path: Path) -> None:
+    """A fingerprint leaves the dataflow out; folders of earlier versions, which do not record it, still go on."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise Stop
+
+    content = {**hwflow.Accelerator.load("eyeriss").model_dump(exclude_none=True), "name": "mine"}
+    settings = replace(SETTINGS, levels=("mid",))
+
+    def begin(dataflow: str, *, resume: bool) -> None:
+        chip = hwflow.Accelerator.from_dict({**content, "dataflow": dataflow})
+        hwflow.prune(small, digits, chip, settings=settings, output=tmp_path / "run", resume=resume, progress=stop, store=False)
+
+    with pytest.raises(Stop):
+        begin("row_stationary", resume=False)
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match="cannot be continued by this one: dataflow was row_stationary, now is flexible"):
+        begin("flexible", resume=True)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    del config["dataflow"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Stop):
+        begin("row_stationary", resume=True)
+
+
+@pytest.mark.parametrize("method", ["exact", "legr", "global"])
+def test_a_method_that_allocates_takes_no_plan(method: str, small: Small, digits: Data) -> None:
+    with pytest.raises(InputError, match=f"the method {method} takes no plan, .*: leave out the plan uniform, or take"):
+        hwflow.prune(small, digits, settings=SETTINGS, method=method, plan="uniform")
+
+
+def test_the_agent_is_the_method_channels_everywhere(small: Small, digits: Data) -> None:
+    assert type(method_named("agent")) is type(method_named("channels"))
+    given: dict[str, Any] = {"settings": replace(SETTINGS, tuning=replace(TUNING, epochs=1)), "plan": "uniform", "store": False}
+    one, other = (hwflow.prune(small, digits, method=name, **given) for name in ("agent", "channels"))
+    assert one.plan == other.plan
+    with pytest.raises(InputError, match=r"unknown method 'agnt'\. Did you mean 'agent'"):
+        method_named("agnt")

@@ -15,9 +15,11 @@ from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.policy_searcher import PolicySearcher
 from hwflow.compression.search.registry import SCORED, SEARCHERS
 from hwflow.compression.search.search import Episode, best_of, explore
 from hwflow.compression.search.searcher import Measured, Searcher
+from tests.compression.policies.toy_policies import untrained
 from tests.compression.toys import MixedChain, by_bits, chain_costs, nearness
 
 SETTINGS = Hyperparameters(warmup=4, hidden=8, updates=1, imagined=4)
@@ -50,7 +52,12 @@ class Halving:
         self.turn = state["turn"]
 
 
-ALL: dict[str, Callable[[PruningEnv, Hyperparameters, int], Searcher]] = {**SEARCHERS, "toy": Halving}
+def kept(problem: PruningEnv, settings: Hyperparameters, seed: int) -> Searcher:
+    """The agent that starts from a policy."""
+    return PolicySearcher(problem, settings, seed, untrained(problem))
+
+
+ALL: dict[str, Callable[[PruningEnv, Hyperparameters, int], Searcher]] = {**SEARCHERS, "policy": kept, "toy": Halving}
 
 
 def problem(budgets: tuple[Budget, ...] = BUDGETS[0], measured: list[Mapping[str, int]] | None = None) -> PruningEnv:

@@ -88,6 +88,12 @@ def test_options_that_do_not_fit_are_refused(given: dict[str, Any], told: str, f
         hwflow.estimate(NET, "eyeriss", store=False, **asked)
 
 
+def test_a_row_says_where_the_level_has_changed_since(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwflow.cost.mid.VERSION", "mid-next")
+    level_version = read_model(file).level_version
+    assert estimated(ppa_model=file).rows[0].note == f"fitted to {level_version}, and level mid is mid-next now"
+
+
 def test_a_changed_file_is_read_again(file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model.json"
     copy.write_bytes(file.read_bytes())

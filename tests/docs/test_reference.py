@@ -62,7 +62,19 @@ def test_the_reference_needs_no_pytorch() -> None:
 
 
 def test_every_option_of_every_command_is_in_the_reference(pages: dict[str, str]) -> None:
-    for command in ("estimate", "compare", "map", "render", "train", "prune", "report", "list", "cache info", "doctor"):
+    for command in (
+        "estimate",
+        "compare",
+        "map",
+        "render",
+        "train",
+        "prune",
+        "train-policy",
+        "report",
+        "list",
+        "cache info",
+        "doctor",
+    ):
         assert f"## hwflow {command}\n" in pages["command-line.md"]
     assert "`--budget SHARE`" in pages["command-line.md"]
     assert "`--accelerator, -a ACC`" in pages["command-line.md"]

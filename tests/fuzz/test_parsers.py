@@ -306,6 +306,32 @@ def test_plans(seed: int, tmp_path: Path) -> None:
     assert survives(plan_from_file, tmp_path / "plan.json", broken)
 
 
+@pytest.fixture(scope="module")
+def ppa_model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A fitted model, as plain data."""
+    pytest.importorskip("scipy", reason="comes with the extra sweep")
+    from tests.ppa import synthetic
+
+    file = tmp_path_factory.mktemp("ppa") / "model.json"
+    synthetic.model(file, layers=synthetic.LAYERS[:2], chips=20)
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+@fuzzed
+@given(seed=SEEDS)
+def test_fitted_models(seed: int, ppa_model: dict[str, Any], tmp_path: Path) -> None:
+    """Damaged behind its checksum's back, or with a checksum that fits what it holds."""
+    from hwflow.ppa.model_file import _checksum, read_model
+
+    broken = damaged(ppa_model, seed)
+    if seed % 3 and isinstance(broken, dict):
+        broken = json.loads(json.dumps(broken, default=str, skipkeys=True))
+        broken["checksum"] = _checksum(broken)
+    content = json.dumps(broken, default=str, skipkeys=True).encode()
+    assert survives(read_model, tmp_path / "model.json", content if seed % 5 else garbled(content, seed))
+
+
 SWEPT = """
 networks: [net.yaml]
 accelerators: [{base: eyeriss, set: {pe_array.rows: [4, 12], global_buffer.size_kib: [16, 0.001]}}]

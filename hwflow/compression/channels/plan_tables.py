@@ -66,6 +66,7 @@ class PlanTables:
             table.__getitem__,
             self._activations(self._level_costs.bits(self.sizing.network)),
             fill=lambda layers: table.fill(layers, progress=False),
+            accelerator=self._level_costs.accelerator,
         )
 
     def _whole(self, level: LevelName) -> WholePlanCosts | None:

@@ -130,6 +130,8 @@ class OneShot(Method):
 class AllocatedOneShot(OneShot):
     """`OneShot` with the plan of one allocation, whose name it has."""
 
+    takes_plan = False
+
     def __init__(self, allocation: str) -> None:
         self.name = self.allocation = allocation
         self.about, self.source = _ALLOCATED.get(allocation, (f"l1 with the channels that {allocation} allocates", ""))

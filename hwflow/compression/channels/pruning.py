@@ -22,6 +22,7 @@ from hwflow.compression.plan_costs import Sizing
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
 from hwflow.compression.search.environment import Losses, PruningEnv, Scores
+from hwflow.compression.search.policy import Policy
 from hwflow.compression.search.search import Episode
 from hwflow.datasets.samples import Samples
 from hwflow.errors import InputError
@@ -45,6 +46,7 @@ class ChannelPruning(Method):
         self._sizing: Sizing = self._grouping
         self._tables = PlanTables(self._grouping, task.costs)
         self._given = self._given_plan(task)
+        self._policy = None if task.settings.policy is None else Policy.load(task.settings.policy)
 
     def compress(self, task: Task) -> Compressed:
         """The network pruned to the plan, fine-tuned."""
@@ -72,7 +74,7 @@ class ChannelPruning(Method):
         comparison = self._search(task, splits, scores=self._scores(task)) if self._given is None else None
         plan = self._given if comparison is None else comparison.plan
         assert plan is not None
-        task.folder.write(PLAN, plan_to_data(grouping, plan))  # before the fine-tuning, which can take hours
+        task.folder.write(PLAN, plan_to_data(grouping, plan, self._policy))  # before the fine-tuning, which can take hours
         small = splits.search.pruned(plan)
         refitted = _refit(task, splits.held_out, small, plan)
         return Compressed(
@@ -81,6 +83,7 @@ class ChannelPruning(Method):
             grouping=grouping,
             tuning=task.fine_tune(small),
             comparison=comparison,
+            policy=self._policy,
             seconds={f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()},
             summary=refitted | outcomes(task, comparison),
         )
@@ -124,6 +127,7 @@ class ChannelPruning(Method):
                 splits,
                 scores=scores,
                 losses=losses,
+                policy=self._policy,
                 folder=task.folder.checkpoints,
                 identity=task.identity,
                 on_episode=told,

@@ -24,18 +24,20 @@ from torch import nn
 from hwflow.compression.budget import Budget, amount_of, parse_budgets
 from hwflow.compression.contest.entries import REFERENCE, SEARCH, Entry, entries
 from hwflow.compression.fine_tuning import default_tuning
-from hwflow.compression.folder import read_json, write_json
+from hwflow.compression.folder import read_json, records_dataflow, write_json
 from hwflow.compression.method import Method
-from hwflow.compression.registry import method_named
+from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.run import check, prune
 from hwflow.compression.settings import Settings, changed
+from hwflow.cost.backend import backend_of
 from hwflow.cost.inputs import accelerator_of
 from hwflow.datasets import Data, load_data
 from hwflow.datasets.holdout import with_holdout
 from hwflow.datasets.samples import Samples
 from hwflow.errors import HwflowError, InputError, MissingDependency
 from hwflow.files import open_input, write_bytes, write_text
+from hwflow.hardware.dataflow import dataflow_identity
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
 from hwflow.progress import Shown, shown
@@ -59,8 +61,6 @@ Notify = Callable[[str], None]
 
 _FORMAT = 1
 _LOCK = ".lock"
-AGENT = "agent"
-"""Another name for the method `channels`."""
 _EXTENDED = ("methods", "seeds", "budgets")  # what a contest that goes on may have more of
 _METRICS = ("energy_pj", "energy_normalized", "latency_s", "macs", "params", "dram_bytes")
 
@@ -111,7 +111,7 @@ def compress(
         InputError: as `hwflow.prune`; for an allocation for another network, for schedules with too few epochs, and for an
             allocation beside a method that chooses widths itself.
     """
-    name = _method(method)
+    name = method_name(method)
     made = method_named(name)
     if name == SEARCH or getattr(made, "allocation", None) or not made.follows_allocation:
         if allocate != "uniform":
@@ -172,7 +172,7 @@ def compress_many(
     asked = changed(asked, changes, lambda: default_tuning(loaded, module))
     asked = replace(asked, tuning=asked.tuning or default_tuning(loaded, module))
     wanted = [parse_budgets(str(b), asked.metric) for b in budgets]
-    runs = entries([_method(name) for name in methods], allocate, tuple(seeds), wanted)
+    runs = entries([method_name(name) for name in methods], allocate, tuple(seeds), wanted)
     chip = None if accelerator is None else accelerator_of(accelerator)
     place = Path(output)
     config = {
@@ -184,6 +184,7 @@ def compress_many(
         "data_identity": loaded.identity,
         "accelerator": None if chip is None else chip.label,
         "accelerator_identity": None if chip is None else chip.fingerprint,
+        "dataflow": dataflow_identity(chip, asked.dataflow) if any(backend_of(name).maps for name in asked.levels) else None,
         "level": asked.levels[-1],
         "methods": list(dict.fromkeys(run.name for run in runs)),
         "reference": REFERENCE,
@@ -194,6 +195,8 @@ def compress_many(
         "settings": asked.to_data(),
         "versions": {"hwflow": __version__, "torch": torch.__version__},
     }
+    if resume and not records_dataflow(place, CONTEST):
+        del config["dataflow"]
     with _opened(place, config, resume=resume), shown(progress, f"contest of {len(runs)} runs") as bar:
         done = {run: place / run.folder for run in runs if (place / run.folder / "metrics.json").exists()}
         first = {(r.name, r.budget): r for r in reversed(runs) if r not in done}
@@ -362,13 +365,9 @@ def _made(name: str, data: Data) -> nn.Module:
     return load_module(name, num_classes=data.classes, in_channels=data.input_shape[0])
 
 
-def _method(name: str) -> str:
-    return SEARCH if name == AGENT else name
-
-
 def _bytes(path: str | Path) -> str:
     with open_input(path, "the weights", "weights") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-__all__ = ["AGENT", "Contest", "compress", "compress_many"]
+__all__ = ["Contest", "compress", "compress_many"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hwflow.compression.budget import Budget, check_budgets
-from hwflow.compression.registry import method_named
+from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.settings import Settings
 from hwflow.errors import InputError
 from hwflow.training.recipe import Recipe
@@ -64,8 +64,7 @@ def entries(
     Raises:
         InputError: for an unknown method, or anything that is named twice.
     """
-    for name in methods:
-        method_named(name)
+    methods = [method_name(name) for name in methods]
     for what, given in (("method", methods), ("seed", seeds), ("budget", [",".join(map(str, b)) for b in budgets])):
         if not given:
             raise InputError(f"a contest needs at least one {what}.")

@@ -24,6 +24,7 @@ class ShiftPasses(Execution):
 
     terms: int
     filters: int
+    name = "shift passes"
 
     name = "shifts"
 
@@ -46,6 +47,7 @@ class BitPlanes(Execution):
 
     weights: int
     inputs: int
+    name = "bit planes"
 
     name = "bit planes"
 

@@ -11,7 +11,7 @@ from torch import nn
 from hwflow.compression.accuracy import Proxy
 from hwflow.compression.decision import Decision
 from hwflow.compression.quantization.integers import Scale
-from hwflow.compression.quantization.mixed_grouping import MixedGrouping
+from hwflow.compression.quantization.mixed_decisions import MixedGrouping
 from hwflow.compression.quantization.quantized_layers import quantize
 from hwflow.compression.search.environment import Losses, Scores
 from hwflow.compression.search.projection import nearest

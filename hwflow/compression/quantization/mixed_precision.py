@@ -21,7 +21,7 @@ from hwflow.compression.method import Compressed, Task
 from hwflow.compression.quantization.bit_decisions import CODED, bit_decisions
 from hwflow.compression.quantization.integers import Scale
 from hwflow.compression.quantization.mixed_accuracy import MixedProxy, quantize_all, sensitivities
-from hwflow.compression.quantization.mixed_grouping import MixedGrouping
+from hwflow.compression.quantization.mixed_decisions import MixedGrouping
 from hwflow.compression.quantization.quantized_layers import input_scales, quantize, store_codes
 from hwflow.compression.search.comparison import Splits
 from hwflow.compression.search.registry import SCORED

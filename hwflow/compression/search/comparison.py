@@ -16,10 +16,12 @@ from hwflow.compression.budget import Budget
 from hwflow.compression.plan_costs import PlanCosts
 from hwflow.compression.search.environment import Losses, PruningEnv, Scores
 from hwflow.compression.search.plan_space import unconfirmed
+from hwflow.compression.search.policy import Policy
+from hwflow.compression.search.policy_searcher import PolicySearcher
 from hwflow.compression.search.refinement import Finalist, Found, Ranked, finalists, refined, shares_of, top
 from hwflow.compression.search.registry import BETWEEN_GROUPS, SCORED, SEARCHERS, WITHOUT_EVALUATIONS
 from hwflow.compression.search.search import Episode, best_of, explore
-from hwflow.compression.search.searcher import Conclusive, Outcome
+from hwflow.compression.search.searcher import Conclusive, Outcome, Searcher
 from hwflow.compression.settings import Settings
 from hwflow.errors import HwflowError, InputError
 from hwflow.results import LevelName
@@ -99,6 +101,8 @@ def searches_of(settings: Settings) -> tuple[str, ...]:
     With all baselines: every other searcher, and the same search with MACs in place of the budgets' metrics.
     """
     own = title_of(settings.searcher)
+    if settings.episodes == 0:  # only with a policy, whose plan needs no measurement
+        return ()
     if settings.baselines != "all":
         return (own,)
     others = (title_of(name) for name in SEARCHERS if name != settings.searcher and name not in WITHOUT_EVALUATIONS)
@@ -113,6 +117,7 @@ def compare(
     *,
     scores: Scores | None = None,
     losses: Losses | None = None,
+    policy: Policy | None = None,
     folder: Path | None = None,
     identity: str = "",
     on_episode: OnEpisode | None = None,
@@ -128,6 +133,7 @@ def compare(
         scores: importance of the groups' units, for searchers that use it; those that cannot do without are left out of the
             baselines where it is None, and so are those that compare groups where there is one.
         losses: of the groups' widths, for searchers that plan, instead of what follows from the scores.
+        policy: that the agent starts from; None for one that learns anew.
         folder: for the searches' checkpoints.
         identity: see `hwflow.compression.search.search.explore`.
 
@@ -141,10 +147,15 @@ def compare(
 
     outcomes: dict[str, Outcome] = {}
 
+    def made(by: str, walked: PruningEnv, seed: int) -> Searcher:
+        if policy is not None and _searcher(by) == settings.searcher:
+            return PolicySearcher(walked, settings.learner, seed, policy)
+        return SEARCHERS[_searcher(by)](walked, settings.learner, seed)
+
     def run(by: str, walked: PruningEnv, seed: int) -> tuple[Episode, ...]:
         path = folder / f"{by.replace(' ', '-').lower()}-{seed}.pt" if folder else None
         told = (lambda episode: on_episode(by, seed, episode)) if on_episode else None
-        searcher = SEARCHERS[_searcher(by)](walked, settings.learner, seed)
+        searcher = made(by, walked, seed)
         done = explore(walked, searcher, settings.episodes, checkpoint=path, identity=f"{by} {identity}", on_episode=told)
         if isinstance(searcher, Conclusive):
             outcomes[f"{by}, seed {seed}"] = searcher.outcome()
@@ -161,7 +172,12 @@ def compare(
         walked = _macs_environment(env, settings) if by.endswith(_ON_MACS) else env
         if walked is not None:
             tried[by] = {seed: run(by, walked, seed) for seed in settings.seeds}
-    found = [Found(by, None, plan, env.worth(plan, proxy(plan))) for by, plan in _unmeasured(settings, env)]
+    unmeasured = _unmeasured(settings, env)
+    if policy is not None and settings.episodes == 0:
+        by, searcher = title_of(settings.searcher), PolicySearcher(env, settings.learner, 0, policy)
+        unmeasured.append((by, searcher.ask(env)))
+        outcomes[by] = searcher.outcome()
+    found = [Found(by, None, plan, env.worth(plan, proxy(plan))) for by, plan in unmeasured]
     clock.lap("searches")
     candidates = [candidate("unpruned", None, costs.plan(costs.full), 0)]
     candidates += [candidate(one.by, None, one.plan, 1) for one in found]

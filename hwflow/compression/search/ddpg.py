@@ -14,6 +14,7 @@ which of several plans is measured.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ class Hyperparameters:
     target_rate: float = 0.01
     batch_size: int = 64
     replay_episodes: int = 100
-    updates: int = 4
+    updates: float = 4
     noise: float = 0.5
     noise_decay: float = 0.95
     least_noise: float = 0.12
@@ -178,7 +179,7 @@ class Agent:
             memory = {name: torch.cat([episode[name] for episode in self._memory]) for name in self._memory[0]}
             spread = float(memory["reward"].std(correction=0)) or 1.0
             memory["reward"] = (memory["reward"] - self._baseline) / spread
-            for _ in range(len(steps) * self.settings.updates):
+            for _ in range(max(round(len(steps) * self.settings.updates), 1)):
                 self._update(memory)
 
     def _update(self, memory: dict[str, Tensor]) -> None:
@@ -201,6 +202,22 @@ class Agent:
         with torch.no_grad():
             for target, source in ((self._actor_target, self._actor), (self._critic_target, self._critic)):
                 torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), self.settings.target_rate)
+
+    @property
+    def networks(self) -> dict[str, dict[str, Tensor]]:
+        """Copies of the weights of `actor` and `critic`."""
+        parts = {"actor": self._actor, "critic": self._critic}
+        return {part: {name: value.clone() for name, value in network.state_dict().items()} for part, network in parts.items()}
+
+    def start_from(self, networks: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take the weights of another agent's `networks`.
+
+        Raises:
+            RuntimeError: where their sizes are not this agent's.
+        """
+        for part in ("actor", "critic"):
+            for target in ("", "_target"):
+                getattr(self, f"_{part}{target}").load_state_dict(networks[part])
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,13 @@ from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.searcher import Choice, Measured
 
 
+class Walk(NamedTuple):
+    """A plan, and how the agent came to it."""
+
+    steps: list[Step]
+    plan: Choice
+
+
 class DdpgSearcher:
     """After the warm-up it proposes the plan with the highest upper confidence bound of the reward, of several."""
 
@@ -35,7 +42,7 @@ class DdpgSearcher:
     def ask(self, problem: PruningEnv) -> Choice:
         """The plan that the accuracy model ranks first."""
         agent = self._agent
-        walks = [_walk(problem, agent) for _ in range(agent.settings.imagined if agent.warm else 1)]
+        walks = [self.walk(problem) for _ in range(agent.settings.imagined if agent.warm else 1)]
         tried = {tuple(one.choice.values()) for one in self._measured}
         walks = [walk for walk in walks if tuple(walk.plan.values()) not in tried] or walks[:1]
         if len(walks) > 1 and self._measured:
@@ -46,6 +53,17 @@ class DdpgSearcher:
             walks = [walks[max(range(len(walks)), key=lambda i: (worths[i], bounds[i]))]]
         self._steps, plan = walks[0]
         return plan
+
+    def walk(self, problem: PruningEnv) -> Walk:
+        """One walk that explores; nothing is measured."""
+        agent = self._agent
+        agent.begin()
+        observation, _ = problem.reset()
+        for _ in problem.costs.groups:
+            problem.wish(agent.act(observation))
+            observation = problem.observe()
+        plan = problem.project(problem.wishes)
+        return Walk(steps_to(problem, plan), plan)
 
     def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
         """Learn from the walk that led to the plan."""
@@ -60,24 +78,6 @@ class DdpgSearcher:
         """The agent and what it has measured."""
         self._agent.restore(state)
         self._measured = list(measured)
-
-
-class _Walk(NamedTuple):
-    """A plan, and how the agent came to it."""
-
-    steps: list[Step]
-    plan: Choice
-
-
-def _walk(env: PruningEnv, agent: Agent) -> _Walk:
-    """One walk of the agent; nothing is measured."""
-    agent.begin()
-    observation, _ = env.reset()
-    for _ in env.costs.groups:
-        env.wish(agent.act(observation))
-        observation = env.observe()
-    plan = env.project(env.wishes)
-    return _Walk(steps_to(env, plan), plan)
 
 
 def steps_to(env: PruningEnv, plan: Choice) -> list[Step]:
@@ -95,4 +95,4 @@ def steps_to(env: PruningEnv, plan: Choice) -> list[Step]:
     return steps
 
 
-__all__ = ["DdpgSearcher", "steps_to"]
+__all__ = ["DdpgSearcher", "Walk", "steps_to"]

@@ -168,22 +168,25 @@ def _table(found: TraceRecord, run: PolicyRecord) -> list[Block]:
     rows: list[list[str | Cell]] = []
     for segment in run.segments[:_LISTED]:
         placed = [
-            f"{name}: " + ("not run" if row is None else f"level {row.level} on {row.unit} at {row.clock_mhz:g} MHz")
+            f"{name}: " + ("not run" if row is None else f"level {row.level} on {row.unit}{_clock_text(row.clock_mhz)}")
             for name, row in segment.rows.items()
         ]
         state = [f"{unit} off line" for unit in segment.offline]
         state += [f"{100 * segment.dram_share:g} % of the DRAM's bandwidth"] if segment.dram_share < 1 else []
-        cells: list[str | Cell] = [
-            Cell(f"{segment.start:,}", segment.start),
-            _limits_text(segment, found.networks),
-            ", ".join(state) or "-",
-        ]
-        rows.append([*cells, "; ".join(placed), Cell(", ".join(segment.broken) or "-", mark="bad" if segment.broken else "")])
+        broken = Cell(", ".join(segment.broken) or "-", mark="bad" if segment.broken else "")
+        head = Cell(f"{segment.start:,}", segment.start)
+        told = _limits_text(segment, found.networks), ", ".join(state) or "-", "; ".join(placed)
+        rows.append([head, *told, broken])
     blocks: list[Block] = []
     if len(run.segments) > _LISTED:
         blocks.append(Text(f"The first {_LISTED} of {len(run.segments):,} segments."))
     headings: Sequence[str] = ["from frame", "limits", "units and bandwidth", f"what the {run.policy} runs", "broken"]
     return [*blocks, Table("Segments", headings, rows, left=frozenset({1, 2, 3, 4}), folded=True)]
+
+
+def _clock_text(clock_mhz: float) -> str:
+    """Measured rows have no clock of their own."""
+    return f" at {clock_mhz:g} MHz" if clock_mhz else ""
 
 
 def _limits_text(segment: SegmentRecord, networks: Sequence[str]) -> str:

@@ -54,7 +54,8 @@ def read_run(folder: Path) -> Run:
     if config.settings.method != "channels":  # which always searches; others may
         searched = searched and (folder / "comparison.json").exists()
     curve = not searched and config.settings.method != "channels" and (folder / "log.jsonl").exists()
-    logged = searched and (config.settings.method == "channels" or (folder / "log.jsonl").exists())
+    tried = config.settings.method == "channels" and config.settings.episodes > 0
+    logged = searched and (tried or (folder / "log.jsonl").exists())
     summary = folder / "summary.json"
     run = Run(
         config=config,

@@ -29,7 +29,9 @@ def page(run: Run) -> Page:
     """The whole report."""
     sections = [Section("Before and after", [_totals(run), *_mappings(run)])]
     if run.comparison:
-        sections += [Section("Comparison", comparison(run, run.comparison)), Section("Search", search(run))]
+        sections.append(Section("Comparison", comparison(run, run.comparison)))
+    if run.episodes:
+        sections.append(Section("Search", search(run)))
     if isinstance(run.plan, Plan):
         sections.append(Section("Channels kept", channels(run.plan)))
         if run.plan.decisions:
@@ -102,7 +104,10 @@ def _remarks(run: Run) -> Iterator[str]:
             best = run.comparison.finalists[0]
             seed = "" if best.seed is None else f", seed {best.seed}"
             applied = f" Of all searches and baselines, the plan of {best.by}{seed} was applied."
-        yield f"Plans were searched at {settings.levels[0]}, {counted(settings.episodes, 'episode')}{each}{further}.{applied}"
+        sought = f"Plans were searched at {settings.levels[0]}, {counted(settings.episodes, 'episode')}{each}{further}."
+        if settings.episodes == 0:
+            sought = f"No plan was searched: those of a kept policy and of baselines were compared{further}."
+        yield sought + applied
     elif run.config.plan is None:
         yield f"The method {settings.method} chose what is removed; the run recorded no search."
     else:

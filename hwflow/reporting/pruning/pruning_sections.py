@@ -68,7 +68,8 @@ def search(run: Run) -> list[Block]:
         shown = Choice("Show", {score: [curve], "reward": [learning_curve(episodes, "reward", "reward", "")]})
     first = run.config.settings.seeds[0]
     agents = [e for e in episodes if (e.by, e.seed) == ("agent", first)]
-    drawn = f"The agent draws its first {counted(sum(e.noise is None for e in agents), 'plan')} at random. " if agents else ""
+    random = sum(e.noise is None for e in agents)
+    drawn = f"The agent draws its first {counted(random, 'plan')} at random. " if random else ""
     return [
         Text(
             f"{drawn}{capital(score)} is that of the pruned network on the held-out samples for searches, before fine-tuning."

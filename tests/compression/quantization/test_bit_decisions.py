@@ -14,7 +14,7 @@ from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.quantization.bit_decisions import BitDecisions, bit_decisions
 from hwflow.compression.quantization.mixed_accuracy import Sensitivities, sensitivities
-from hwflow.compression.quantization.mixed_grouping import MixedGrouping
+from hwflow.compression.quantization.mixed_decisions import MixedGrouping
 from hwflow.compression.quantization.quantized_layers import Code
 from hwflow.cost.coarse import bits_of
 from hwflow.errors import InputError

@@ -235,7 +235,7 @@ def test_no_prediction_on_fashion_mnist_differs(tmp_path: Path) -> None:
         data = load_data("fashion-mnist")
     except InputError as error:
         pytest.skip(str(error))
-    data = replace(data, train=data.train.subset(range(3000)))
+    data = replace(data, train=data.train.subset(range(2000)))
     recipe = Recipe(epochs=2, learning_rate=0.1, precision="float32", device="cpu")
     train("resnet20", data, recipe=recipe, output=tmp_path / "resnet20.pt", progress=False)
     tuning = replace(recipe, epochs=1, learning_rate=0.02)

@@ -14,8 +14,8 @@ import hwflow
 from hwflow.compression.budget import Budget
 from hwflow.compression.settings import Settings
 from hwflow.compression.winograd.winograd_conv import WinogradConv2d, transformed_weights
+from hwflow.compression.winograd.winograd_method import VARIANTS, transform
 from hwflow.compression.winograd.winograd_options import WinogradSettings
-from hwflow.compression.winograd.winograd_pruning import VARIANTS, transform
 from hwflow.compression.winograd.zeros import SpatialZeros, TransformedZeros
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError

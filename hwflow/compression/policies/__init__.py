@@ -1,0 +1,1 @@
+"""Training of policies that are kept: over several networks, accelerators and budgets."""
