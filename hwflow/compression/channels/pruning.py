@@ -39,6 +39,7 @@ class ChannelPruning(Method):
     source = "after AMC, He et al., ECCV 2018, arXiv:1802.03494"
     takes_plan = True
     refits = True
+    _policy: Policy | None = None
 
     def prepare(self, task: Task) -> None:
         """Find the groups, and refuse budgets that no plan reaches and plans that do not fit."""
