@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
@@ -21,7 +20,6 @@ from torch import nn
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.pruned_copy import PrunedCopy
 from hwflow.compression.channels.reconstruction import Refit, reconstruct
-from hwflow.compression.channels.stage_memory import StageMemory, proven
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.compression.measured_samples import MeasuredBatches, evenly
 from hwflow.datasets.data import Task
@@ -30,14 +28,13 @@ from hwflow.errors import InputError, check_whole, is_number, not_found
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.loop import fit
-from hwflow.training.recipe import Recipe, autocast
+from hwflow.training.recipe import Recipe
 from hwflow.training.score import channels_last, placed, reestimate_batchnorm, score, score_batches
 
 Statistics = Literal["batch", "training"]
 
 _ERRORS = 3.0  # standard errors by which a plan must be worse than the reference to lose the race; ours
 
-_FEW = 4  # images on which a memory of stages is proven
 
 VERSION = "accuracy-2"
 """Raised whenever the same plan would be given another accuracy."""
@@ -127,7 +124,6 @@ class Proxy:
                 "right have the bounds by which a race is decided. Leave it 0."
             )
         self._copy: PrunedCopy | None = None
-        self._memory: StageMemory | None = None
         self._first = self.held.subset(evenly(len(self.held), self.settings.first or len(self.held)))
         self._batches = {id(part): MeasuredBatches(part, self.settings.batch_size) for part in (self.held, self._first)}
         if self.settings.statistics == "batch" and len(self.held) < 2:
@@ -198,8 +194,7 @@ class Proxy:
         start = time.perf_counter()
         self.measured += model is None
         model = self._ready(plan) if model is None else model
-        with self._memory.remembering(self.grouping.widths_of(plan), str(len(held))) if self._memory else nullcontext():
-            found = self._score(model, held)
+        found = self._score(model, held)
         self.seconds += time.perf_counter() - start
         if self.store:
             self.store.put("accuracy", key, found)
@@ -240,16 +235,7 @@ class Proxy:
         """The network pruned to a plan, until the next one is made: one copy is cut again and again."""
         if self._copy is None:
             self._copy = PrunedCopy(self.model, self.grouping, self._ranking)
-            if not self.reconstructed and not self.settings.epochs and self.settings.statistics == "batch":
-                self._memory = self._proven(self._copy)
         return self._copy.cut(plan)
-
-    def _proven(self, copy: PrunedCopy) -> StageMemory | None:
-        """What remembers the stages of plans' networks, whose weights follow from their widths."""
-        recipe, few = self.recipe, self.held.subset(range(min(_FEW, len(self.held))))
-        images, _ = next(few.batches(_FEW, device=recipe.device))
-        with autocast(recipe.device, recipe.precision):
-            return proven(copy, self.grouping, images, recipe.device)
 
     def reestimate(self, model: nn.Module) -> None:
         """Statistics of the normalisation anew, in place, as before a measurement."""
