@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from hwflow.cli import arguments as args
 from hwflow.errors import InputError
-from hwflow.metrics import BUDGETS, BY_FIELD, BY_NAME, MAPPED, Metric
-
-if TYPE_CHECKING:
-    from hwflow.cli.console import Page, Table
-    from hwflow.compression.result import PruneResult
-    from hwflow.compression.search.comparison import PlanComparison
-    from hwflow.compression.settings import Settings
-    from hwflow.results import NetworkCost
+from hwflow.metrics import BUDGETS, MAPPED
 
 SEARCHING = ("bits", "channels", "mixed")
 """The methods that search plans, the values of `hwflow.compression.settings.DECIDES`."""
@@ -279,6 +271,8 @@ def prune(
         raise InterruptError(
             f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
         ) from None
+    from hwflow.cli.pruning_page import pruned_page
+
     deliver(pruned_page(result, settings))
     remark(f"wrote {output}")
 
@@ -325,6 +319,9 @@ def _refuse_unused(
         raise InputError(f"{', '.join(given)} changes nothing beside --plan {plan}: no plan is searched. Leave it out.")
 
 
+_DIGITS = 18  # of a seed, which is below 2^63
+
+
 def seeds_of(text: str) -> tuple[int, ...]:
     """The value of --seed."""
     parts = args.listed("--seed", text)
@@ -337,86 +334,3 @@ def _budgets(text: str, metric: str) -> Any:
     from hwflow.compression.budget import parse_budgets
 
     return () if text.strip().lower() == "none" else parse_budgets(text, metric)
-
-
-def _found_by(settings: Settings) -> str:
-    if settings.method not in SEARCHING:
-        return f"method {settings.method}"
-    what = {"bits": " for bits", "channels": "", "mixed": " for channels and bits"}[settings.method]
-    return f"search{what} at {settings.levels[0]}"
-
-
-def pruned_page(result: PruneResult, settings: Settings) -> Page:
-    """What a finished run shows."""
-    from hwflow.cli.console import Page, Table, counted, number
-    from hwflow.cost.backend import backend_of
-
-    tables = []
-    if result.contest is not None:
-        tables.append(_comparison(result.contest, {budget.metric for budget in settings.budgets}))
-    rows = []
-    costed = [
-        (level, result.objective if backend_of(level).maps else "-", before, after)
-        for level, (before, after) in result.costs.items()
-    ]
-    costed += [("mid", objective, before, after) for objective, (before, after) in result.remapped.items()]
-    more = [m for b in settings.budgets if (m := BY_NAME[b.metric]).heading and m not in _METRICS]
-    for level, objective, before, after in costed:
-        for metric in (*_METRICS, *more):
-            old, new = (_scaled(cost, metric) for cost in (before, after))
-            share = None if not old or new is None else 100 * new / old
-            if old is not None:
-                rows.append([level, objective, metric.heading, number(old, 3), number(new, 3), number(share, 1)])
-    headings = ["level", "mapped for", "metric", "before", "after", "left (%)"]
-    tables.append(Table(headings, rows, left=frozenset({0, 1, 2})))
-    tuned = counted(len(result.tuning.epochs), "epoch")
-    lines = [
-        f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
-        f"fine-tuning for {tuned}, on {result.after.samples:,} images used for nothing else."
-    ]
-    lines += [f"{line}." for line in result.plan_lines()]
-    lines += [f"{heading}: {text}." for heading, text in result.summary.items()]
-    lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
-    if result.contest is not None:
-        seconds, applied = result.contest.seconds, result.contest.applied
-        lines.append(
-            f"Applied: the plan of {applied.by}{'' if applied.seed is None else f', seed {applied.seed}'}, the best of "
-            f"{counted(len(result.contest.finalists), 'plan')} on images that no search saw; "
-            f"{number(100 * applied.judged, 2)} % on the held-out split, by which nothing was chosen."
-        )
-        lines.append("Time: " + ", ".join(f"{name} {number(s, 1)} s" for name, s in seconds.items()) + ".")
-    budget = ", ".join(map(str, settings.budgets)) or f"none, weighing {settings.metric}"
-    chip = next((before.accelerator for before, _ in result.costs.values() if before.accelerator), None)
-    where = f" on {chip}" if chip else ", no accelerator"
-    mapped = f", mappings for {result.objective}" if any(backend_of(name).maps for name in settings.levels) else ""
-    title = f"{result.grouping.network.name}{where}, budget {budget}, {_found_by(settings)}{mapped}{settings.rules}"
-    return Page(title, tables, lines)
-
-
-_DIGITS = 18  # of a seed, which is below 2^63
-_METRICS = tuple(BY_FIELD[field] for field in ("energy_pj", "energy_normalized", "latency_s", "macs", "params"))
-
-
-def _scaled(cost: NetworkCost, metric: Metric) -> float | None:
-    value = getattr(cost, metric.field)
-    return None if value is None else value * metric.factor
-
-
-def _comparison(contest: PlanComparison, asked: Collection[str]) -> Table:
-    from hwflow.cli.console import Table, number
-
-    shown = [name for name in BUDGETS if BY_NAME[name].compared or name in asked]
-    names = [name for name in shown if name in contest.candidates[0].shares]
-    rows = [
-        [
-            c.by if c.seed is None else f"{c.by}, seed {c.seed}",
-            number(100 * c.searched, 2),
-            number(100 * c.judged, 2),
-            *(number(100 * c.shares[name], 1) for name in names),
-            "yes" if c.keeps_budget else "no",
-            str(c.evaluations),
-        ]
-        for c in contest.candidates
-    ]
-    headings = ["plan", "search split (%)", "held-out split (%)", *(f"{name} (%)" for name in names), "in budget", "tried"]
-    return Table(headings, rows, left=frozenset({0}))

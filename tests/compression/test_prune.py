@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import hwflow
 from hwflow import cli
-from hwflow.cli.prune import pruned_page
+from hwflow.cli.pruning_page import pruned_page
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.pruning import parts
