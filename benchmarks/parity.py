@@ -148,10 +148,14 @@ def deviation(kind: str, ours: float, theirs: float) -> float:
 
 def to_record(case: Case, numbers: Numbers) -> dict[str, Any]:
     """A case and Timeloop's numbers as plain data, complete in itself: presets may change, it does not."""
-    # who else reads a layer's weights costs it nothing
-    layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__ and k != "shared"}
+    # who else reads a layer's weights costs it nothing, nor does the name of how it runs
+    layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__ and k not in ("shared", "execution")}
     parts = {name: {k: v for k, v in vars(p).items() if v} for name, p in case.table.parts.items()}
     chip = case.accelerator.model_dump(mode="json", exclude_none=True, exclude={"sources", "description"})
+    for part in chip["hierarchy"]:
+        for edge in ("network_fill_latency", "network_drain_latency"):
+            if part.get(edge) == 0:
+                del part[edge]
     chip["hierarchy"][-1] = case.accelerator.mac.model_dump(exclude_defaults=True)
     return {
         "layer": layer,
