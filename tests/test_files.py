@@ -281,6 +281,11 @@ _OPENED_ELSEWHERE = {
     "reporting/sweeps/sweep_folder.py": "pyarrow, after `checked`",
     "sweeping/result_tables.py": "pandas, after `checked`",
     "sweeping/ray_session.py": "logs and /proc entries of Ray processes that a killed sweep left",
+    "coexploration/records.py": "records.jsonl, checked and then opened to append",
+    "reporting/coexploration/designs.py": "pyarrow, after `checked`",
+    "dynamic/level_table.py": "its own table, of limited size; embedded in devices without the readers",
+    "dynamic/manager.py": "its own state, of limited size; the same",
+    "dynamic/measurement.py": "/proc/cpuinfo",
     "scratch.py": "the lock of a folder of hwflow's own",
 }
 

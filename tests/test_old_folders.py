@@ -69,12 +69,12 @@ def test_a_sweep_is_not_continued_but_repeated_with_equal_results(old: Path, tmp
 
 
 def test_a_pruning_run_is_not_continued_and_left_as_it_is(old: Path) -> None:
-    """Its search made other plans of an agent's actions; with another version of PyTorch its trainings differ, too."""
+    """Its plans were measured otherwise; with another version of PyTorch its trainings differ, too."""
     pytest.importorskip("sklearn")
     run, versions = old / "prune", json.loads((old / "prune" / "config.json").read_text())["versions"]
     before = contents(run)
     same = versions["torch"] == torch.__version__
-    said = "a version of hwflow that makes other plans of an agent's actions" if same else r"versions\.torch was"
+    said = r"settings\.proxy\.statistics was not there, now is batch" if same else r"versions\.torch was"
     for changes, message in (({}, said), ({"keep": 2}, r"settings\.keep was 8, now is 2")):
         told: list[str] = []
         options: dict[str, Any] = {"settings": SETTINGS, "store": False, "resume": True, "notify": told.append, **changes}
