@@ -121,6 +121,10 @@ SHIPPED = [
 ]
 SHIPPED += TOGETHER
 ALL = ["channels", *TOYS, *SHIPPED]
+LONG = ("mixed", "l1+flightnn", "winograd-native", "vip")
+"""Take seconds a run, and differ little from others here."""
+REPEATED = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in ALL]
+"""For what runs a method several times."""
 EXECUTED = ("winograd", "vip")
 """Run layers otherwise; on so small a network that does not save energy."""
 BUDGETED = ["channels", "uniform", "l1", "mixed"]
@@ -233,7 +237,7 @@ def test_a_choice_is_an_option_of_every_decision(method: str, run: Runs) -> None
     assert all(one["chosen"] in one["options"] for one in content.get("decisions", ()))
 
 
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", REPEATED)
 def test_equal_seeds_give_equal_bytes(method: str, run: Runs, tmp_path: Path) -> None:
     """Of a module as of a file of weights; the module that is given is not changed."""
     _, first = run.finished(method)
@@ -254,7 +258,7 @@ class Stop(Exception):
     """The process is killed."""
 
 
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", REPEATED)
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(method: str, run: Runs, tmp_path: Path) -> None:
     def kill(done: int, total: int, text: str) -> None:
         if text.startswith("fine-tuning") and done > total // 2:
