@@ -365,7 +365,7 @@ def records(swept_folder: Path) -> Parser:
     file = swept_folder / "swept.yaml"
     asked = load_description(file)
     space, cases = space_of(asked, swept_folder), cases_of(asked, file)
-    networks, header = {case.title: case.rows for case in cases}, sweep_run._header(space, cases)
+    networks, header = {case.title: case.rows for case in cases}, sweep_run._header(space, cases, asked)
 
     def read(path: Path) -> object:
         checker = Checker(networks, space.values, space.parts())
