@@ -445,6 +445,8 @@ def test_reports_need_no_torch(run: Path) -> None:
 
 
 def test_numbers_have_few_digits_and_units() -> None:
+    assert number(1e308 * 10) == "inf"
+    assert quantities([1e308 * 10, 2.0], "J")[0].startswith("inf")
     assert [number(v) for v in (None, 0, 1234567, 12.3456, 0.0012345)] == ["-", "0", "1,234,567", "12.35", "0.001234"]
     assert quantity(2.993e-05, "J").replace("\u00a0", " ") == "29.93 µJ"
     assert quantity(999, "") == "999.0"

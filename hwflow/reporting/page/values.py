@@ -19,13 +19,15 @@ def number(value: float | None, digits: int = _DIGITS) -> str:
         return "-"
     if not value:
         return "0"
+    if not math.isfinite(value):  # a sum of numbers that a damaged file holds can be
+        return f"{value:g}"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{places}f}"
 
 
 def prefix(values: Sequence[float | None]) -> tuple[float, str]:
     """The divisor and the prefix with which the largest of these is between 1 and 1000."""
-    largest = max((abs(v) for v in values if v), default=1.0)
+    largest = max((abs(v) for v in values if v and math.isfinite(v)), default=1.0)
     power = 3 * math.floor(math.log10(largest) / 3)
     power = min(max(power, min(_PREFIXES)), max(_PREFIXES))
     return 10.0**power, _PREFIXES[power]
