@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from hwflow.cli.console import Page, Table, counted, number
-from hwflow.cli.prune import SEARCHING
 from hwflow.compression.result import PruneResult
 from hwflow.compression.search.comparison import PlanComparison
-from hwflow.compression.settings import Settings
+from hwflow.compression.settings import DECIDES, Settings
 from hwflow.cost.backend import backend_of
 from hwflow.metrics import BUDGETS, BY_FIELD, BY_NAME, Metric
 from hwflow.results import NetworkCost
 
 
 def _found_by(settings: Settings) -> str:
-    if settings.method not in SEARCHING:
+    if settings.method not in DECIDES.values():
         return f"method {settings.method}"
     what = {"bits": " for bits", "channels": "", "mixed": " for channels and bits"}[settings.method]
     return f"search{what} at {settings.levels[0]}"
