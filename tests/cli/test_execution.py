@@ -65,6 +65,7 @@ def test_executions_side_by_side_and_in_a_mapping(hw: Run, net: str) -> None:
 
 
 def test_a_report_names_executions(hw: Run, net: str, tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
     page = tmp_path / "page.html"
     assert hw("estimate", net, "-a", "eyeriss", "--execution", "winograd4", "--html", str(page))[0] == 0
     text = page.read_text()

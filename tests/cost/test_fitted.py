@@ -14,6 +14,8 @@ from hwflow.ppa.model_file import read_model
 from tests.ppa import synthetic
 from tests.ppa.synthetic import CONV, LAYERS
 
+pytest.importorskip("scipy")  # of the extra `sweep`, which draws the characterised chips
+
 NET = Network("net", LAYERS)
 WIDE = Network("wide", (CONV.with_(C=33),))
 
