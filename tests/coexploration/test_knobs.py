@@ -51,7 +51,10 @@ def test_the_defaults_are_arrays_memories_and_bandwidth() -> None:
 def test_every_preset_has_defaults_that_make_chips(name: str) -> None:
     base = Accelerator.load(name)
     for place in (0.0, 0.5, 1.0):
-        base.with_({knob.field: knob.value(place) for knob in default_knobs(base).values()})
+        values = {knob.field: knob.value(place) for knob in default_knobs(base).values()}
+        chip = base.with_(values)
+        assert values
+        assert set(chip.differences(base)) <= set(values)
 
 
 @pytest.mark.parametrize("pe_type", PE_TYPES)
