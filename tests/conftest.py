@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -19,6 +20,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # No deadlines: a shared machine is slow at times, and that is no defect. Derandomised: a red run is red again.
 settings.register_profile("hwflow", deadline=None, derandomize=True, database=None)
 settings.load_profile("hwflow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `timeloop` are skipped where its programs are not on PATH, so that none can forget to ask."""
+    missing = [name for name in ("timeloop-model", "timeloop-mapper", "accelergy") if shutil.which(name) is None]
+    if missing:
+        for item in items:
+            if item.get_closest_marker("timeloop"):
+                item.add_marker(pytest.mark.skip(reason=f"{' and '.join(missing)} not on PATH"))
 
 
 @pytest.fixture(scope="session")

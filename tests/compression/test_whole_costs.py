@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import hwflow
-from hwflow.cli.prune import pruned_page
+from hwflow.cli.pruning_page import pruned_page
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.groups import Grouping, Widths

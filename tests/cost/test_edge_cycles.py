@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +106,6 @@ def test_latencies_of_networks_add_to_every_layer() -> None:
 
 
 @pytest.mark.timeloop
-@pytest.mark.skipif(shutil.which("timeloop-model", path=os.environ.get("PATH")) is None, reason="Timeloop is not on PATH")
 @pytest.mark.parametrize("name", ["eyeriss", "simba", "tpu_like", "shidiannao_like"])
 def test_timeloop_adds_the_same(name: str) -> None:
     chip, network = Accelerator.load(name), Network("one", (LAYER,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -226,7 +225,6 @@ def test_where_fine_cannot_answer_mid_chooses_for_the_whole_network(block: Netwo
 
 @pytest.mark.timeloop
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="no Timeloop on PATH")
 def test_timeloop_confirms_what_stays(block: Network) -> None:
     for name, sizes in {"eyeriss": {"global_buffer.size_kib": 4}, "shidiannao_like": {}}.items():
         chip = hwflow.Accelerator.load(name).with_(sizes)

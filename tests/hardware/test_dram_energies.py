@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import get_args
 
 import pytest
@@ -127,7 +126,6 @@ def test_accelergy_is_not_asked_for_what_it_does_not_know() -> None:
 
 
 @pytest.mark.timeloop
-@pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="timeloop-model is not on PATH")
 def test_timeloop_is_given_the_same_table() -> None:
     mid, fine = (hwflow.estimate(NET, chip("LPDDR5"), level=level, store=False) for level in ("mid", "fine"))
     assert fine.rows[0].level == "fine"

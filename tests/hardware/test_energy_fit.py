@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -380,7 +379,6 @@ def test_recording_without_accelergy_is_an_error_not_a_failure_of_parts(
 
 
 @pytest.mark.timeloop
-@pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="timeloop-model is not on PATH")
 def test_fine_charges_the_same_energies_as_mid_for_a_variant() -> None:
     mid, fine = (hwflow.estimate(NET, LARGER, level=level, store=False) for level in ("mid", "fine"))  # type: ignore[arg-type]
     assert {row.level for row in fine.rows} == {"fine"}
@@ -391,7 +389,6 @@ def test_fine_charges_the_same_energies_as_mid_for_a_variant() -> None:
 
 
 @pytest.mark.timeloop
-@pytest.mark.skipif(shutil.which("accelergy") is None, reason="accelergy is not on PATH")
 def test_accelergy_says_of_parts_of_the_grid_what_the_grid_says(grid: list[Row]) -> None:
     from hwflow.timeloop.accelergy import characterise_parts
     from hwflow.timeloop.engine import Native

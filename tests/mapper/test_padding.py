@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -387,7 +386,6 @@ def test_residuals_are_seen_wherever_a_mapping_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeloop
-@pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="timeloop-model is not on PATH")
 @pytest.mark.parametrize(
     "layer",
     [

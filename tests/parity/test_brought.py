@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import os
 import random
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -46,7 +45,6 @@ LAYERS = (
     Layer("linear", C=64, M=60, N=4, type="linear"),
 )
 RAGGED = (Layer("odd", C=19, M=37, P=13, Q=11, R=3, S=3), Layer("classes", C=100, M=10, type="linear"))
-needs_timeloop = pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="no Timeloop on PATH")
 
 
 @cache
@@ -99,7 +97,6 @@ def test_the_recorded_numbers_of_timeloop_are_met() -> None:
 
 @pytest.mark.timeloop
 @pytest.mark.slow
-@needs_timeloop
 @pytest.mark.parametrize("name", [*OFFICIAL, *OWN])
 def test_timeloop_gives_the_same_numbers_now(name: str) -> None:
     engine = find_engine("native")
@@ -108,7 +105,6 @@ def test_timeloop_gives_the_same_numbers_now(name: str) -> None:
 
 
 @pytest.mark.timeloop
-@needs_timeloop
 @pytest.mark.parametrize("mapper", ["hwflow", "timeloop"])
 def test_what_render_writes_gives_by_hand_what_estimate_says(mapper: Any, tmp_path: Path) -> None:
     accelerator, layer = chip("two_forms_nodes"), Layer("small", C=4, M=6, P=8, R=3)

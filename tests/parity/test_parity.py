@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,6 @@ from hwflow.timeloop.engine import find_engine
 
 RECORDED = Path(__file__).parents[1] / "data" / "parity.json.gz"
 RESIDENT = RECORDED.with_name("parity_resident.json.gz")
-needs_timeloop = pytest.mark.skipif(
-    shutil.which("timeloop-model", path=os.environ.get("PATH")) is None, reason="no Timeloop on PATH"
-)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +74,6 @@ def test_recorded_numbers_of_mappings_whose_tensors_bypass_dram_are_met() -> Non
 
 @pytest.mark.timeloop
 @pytest.mark.slow
-@needs_timeloop
 def test_timeloop_gives_the_same_numbers_for_tensors_that_bypass_dram() -> None:
     report, records, _ = parity.run(find_engine("native"), resident=True)
     assert not report.wrong, "\n".join(report.lines())
@@ -88,7 +82,6 @@ def test_timeloop_gives_the_same_numbers_for_tensors_that_bypass_dram() -> None:
 
 @pytest.mark.timeloop
 @pytest.mark.slow
-@needs_timeloop
 def test_timeloop_gives_the_same_numbers_now() -> None:
     report, records, _ = parity.run(find_engine("native"))
     assert not report.wrong, "\n".join(report.lines())

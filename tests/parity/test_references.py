@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -24,10 +22,6 @@ CLEARLY = {
     "energy": {"alexnet": 0.96, "resnet18": 0.9, "resnet20": 0.91, "mobilenet_v2": 0.93},
 }
 """What part of theirs a network's sum is at most. In AlexNet linear layers weigh most, which leave a search little to find."""
-
-needs_timeloop = pytest.mark.skipif(
-    shutil.which("timeloop-model", path=os.environ.get("PATH")) is None, reason="no Timeloop on PATH"
-)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +97,6 @@ def test_timeloop_mapper_finds_nothing_better_on_the_other_presets(recorded: lis
 
 
 @pytest.mark.timeloop
-@needs_timeloop
 def test_timeloop_model_is_of_the_same_opinion(recorded: list[Reference]) -> None:
     engine = find_engine("native")
     groups = [of(recorded, accelerator, objective) for accelerator in (WHOLE, *OTHERS) for objective in OBJECTIVES]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from tools.sliced_words import sliced
 from tools.width_cases import LAYERS, cases, energies, judged, numbers
 
 RECORD = Path(__file__).parents[1] / "data" / "widths.json.gz"
-needs_timeloop = pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="timeloop-model is not on PATH")
 
 
 def verdict_of(case: Case, *, with_links: bool = False) -> Verdict:
@@ -60,14 +58,12 @@ def test_recorded_numbers_of_timeloop_are_met() -> None:
 
 @pytest.mark.timeloop
 @pytest.mark.slow
-@needs_timeloop
 def test_a_hundred_mappings_cost_what_timeloop_counts_of_slices() -> None:
     for case, files in cases(100, seed=1):
         assert_met(case, numbers(case, judged(files)))
 
 
 @pytest.mark.timeloop
-@needs_timeloop
 def test_the_counts_of_words_repriced_are_what_timeloop_counts_of_slices() -> None:
     for case, files in cases(4, seed=2):
         native = judged(files)
@@ -78,7 +74,6 @@ def test_the_counts_of_words_repriced_are_what_timeloop_counts_of_slices() -> No
 
 
 @pytest.mark.timeloop
-@needs_timeloop
 @pytest.mark.parametrize("name", ["eyeriss", "simba", "tpu_like", "shidiannao_like"])
 def test_fine_and_mid_say_the_same_with_partial_sums_and_ragged_loops(name: str) -> None:
     rng = random.Random(5)
@@ -109,7 +104,6 @@ def shared_buffer() -> tuple[Accelerator, Mapping]:
 
 
 @pytest.mark.timeloop
-@needs_timeloop
 @pytest.mark.parametrize(("weights", "fits"), [(16, False), (8, False), (2, True)])
 def test_room_is_by_bits_for_timeloop_too(weights: int, fits: bool) -> None:
     described, mapping = shared_buffer()

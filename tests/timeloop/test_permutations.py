@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -116,7 +114,6 @@ def test_only_loops_of_bound_one_get_a_place() -> None:
 
 
 @pytest.mark.timeloop
-@pytest.mark.skipif(shutil.which("timeloop-mapper", path=os.environ["PATH"]) is None, reason="no Timeloop on PATH")
 @pytest.mark.parametrize("layer", [STEM, LINEAR], ids=lambda layer: layer.name)
 def test_timeloop_searches_the_published_simba(layer: Layer, tmp_path: Path) -> None:
     accelerator = chip("simba_like.yaml")

@@ -26,7 +26,6 @@ from tools.record_energies import record
 
 pytestmark = [
     pytest.mark.timeloop,
-    pytest.mark.skipif(shutil.which("timeloop-mapper") is None, reason="timeloop-mapper is not on PATH"),
 ]
 
 QUICK = SearchSettings(victory_condition=5)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -56,7 +54,6 @@ def test_without_timeloop_its_absence_is_the_error(
 
 
 @pytest.mark.timeloop
-@pytest.mark.skipif(shutil.which("timeloop-mapper", path=os.environ["PATH"]) is None, reason="no Timeloop on PATH")
 def test_that_command_answers(sparse: TimeloopAccelerator) -> None:
     cost = hwflow.estimate(NET, sparse, level="fine", mapper="timeloop", energy="normalized", store=False)
     assert {row.level for row in cost.rows} == {"fine"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 import hwflow
@@ -13,7 +11,6 @@ from hwflow.network import Network
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeloop,
-    pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="timeloop-model is not on PATH"),
 ]
 
 

@@ -5,7 +5,6 @@ Each table names the file of Timeloop (NVlabs/timeloop, 4cf6d4c of 2025-03-31) t
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from hwflow.timeloop.stats import Stats, read_stats
 
 LAYER = Layer("conv", C=16, M=32, P=8, Q=8, R=3, S=3)
 SAME = ("hierarchy", "places", "limits", "clusters", "unit", "technology_nm", "clock_mhz", "unpriced", "refusals")
-needs_timeloop = pytest.mark.skipif(shutil.which("timeloop-model") is None, reason="timeloop-model is not on PATH")
 
 DESIGN = """
 architecture:
@@ -148,7 +146,6 @@ def test_attributes_in_every_spelling_are_one_chip(case: str, tmp_path: Path) ->
 
 
 @pytest.mark.timeloop
-@needs_timeloop
 @pytest.mark.parametrize("case", ATTRIBUTES)
 def test_timeloop_itself_reads_them_alike(case: str, tmp_path: Path) -> None:
     old, new = ATTRIBUTES[case]
@@ -271,7 +268,6 @@ def test_constraints_are_read_in_every_form(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeloop
-@needs_timeloop
 @pytest.mark.parametrize("place", ["architecture_constraints", *PLACES[3:]])
 def test_timeloop_itself_finds_them_there(place: str, tmp_path: Path) -> None:
     """Its mapper finds a mapping that keeps no weights in the buffer and has only R and S in the registers."""
