@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwflow.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from hwflow.certificate.check import verify
     from hwflow.cost import (
         Comparison,
         CostOptions,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ImportFailed,
         InputError,
         MissingDependency,
+        NotCertified,
         NotMappable,
         ToolError,
         ToolMissing,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "hwflow.hardware.accelerator": ("Accelerator",),
+    "hwflow.certificate.check": ("verify",),
     "hwflow.cost": (
         "Comparison",
         "CostOptions",
@@ -71,6 +74,7 @@ _HOME = {
         "ImportFailed",
         "InputError",
         "MissingDependency",
+        "NotCertified",
         "NotMappable",
         "ToolError",
         "ToolMissing",
@@ -117,6 +121,7 @@ __all__ = [
     "MissingDependency",
     "Network",
     "NetworkCost",
+    "NotCertified",
     "NotMappable",
     "PruneResult",
     "Recipe",
@@ -141,6 +146,7 @@ __all__ = [
     "prune",
     "sweep",
     "train",
+    "verify",
     "zoo",
 ]
 
