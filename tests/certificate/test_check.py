@@ -138,7 +138,7 @@ def mutations(content: Content, rng: random.Random) -> Iterator[Content]:
         elif isinstance(old, int):
             place[name] = old + rng.choice([-1, 1, old])
         elif isinstance(old, float):
-            place[name] = old * rng.choice([0.5, 0.999, 1.001, 2]) + rng.choice([0, 1e-3])
+            place[name] = old * rng.choice([0.5, 0.999, 1.001, 2]) + 1e-3
         else:
             del place[name]
         if mutated != content:
