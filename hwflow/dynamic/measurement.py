@@ -101,6 +101,16 @@ def measured_rows(
     return LevelTable(name, "measured", tuple(rows), about)
 
 
+def check_threads(counts: Sequence[int]) -> None:
+    """Refuse numbers of threads that cannot be measured with.
+
+    Raises:
+        InputError: naming one.
+    """
+    for count in counts:
+        check_whole("threads of a measurement", count, 1024)
+
+
 def machine() -> str:
     """The processor's name, or its architecture where the system does not tell."""
     try:
@@ -111,4 +121,4 @@ def machine() -> str:
     return named[0] if named else platform.machine()
 
 
-__all__ = ["FRAMES", "Timing", "machine", "measured_rows", "time_in_turns"]
+__all__ = ["FRAMES", "Timing", "check_threads", "machine", "measured_rows", "time_in_turns"]
