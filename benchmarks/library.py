@@ -1,12 +1,12 @@
-"""A library of six sub-networks of an elastic ResNet-20 on two chips, against networks that the exact planner prunes one by one.
+"""A library of six sub-networks of an elastic ResNet-20 on two chips, against networks pruned one by one by the exact planner.
 
     python -m benchmarks.library FOLDER          # goes on where it was; prints what is there
     python -m benchmarks.library FOLDER --show   # prints only
 
 Fashion-MNIST at 14 x 14 pixels (`benchmarks.reduced`), a part of its training images. Both begin with one network, trained
-for E epochs. The library's further training takes E epochs of all sub-networks (`hwflow.dynamic.build_library`). For each member
-the exact planner prunes the same network to the member's share of the latency on the first chip, and fine-tunes it; all of
-them for so many epochs that they take about as many multiply-accumulates of training as the library, rounded up.
+for E epochs. The library's further training takes E epochs of all sub-networks (`hwflow.dynamic.build_library`). For each
+member the exact planner prunes the same network to the member's share of the latency on the first chip, and fine-tunes it;
+all of them for so many epochs that they take about as many multiply-accumulates of training as the library, rounded up.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ ALLOWED = {
     },
     "compression": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
     "pruning": {"compression"},
-    "dynamic": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
+    "dynamic": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost", "compression"},
     "sweeping": {
         "layers",
         "hardware",

@@ -170,8 +170,9 @@ def build_library(
         with folder.opened(config, resume=resume, free=("members",)):
             for samples in (loaded.train, loaded.test):
                 samples.check()
+            priced = _Priced(space, units, used, asked, cache or False, tell)  # before the training: a budget may be too small
             network = _network(module, space, loaded, taught, used, folder, bar, trained=trained, elastic=tried is None)
-            run = _Run(network, name, loaded, units, used, taught, asked, folder, cache or False, bar, tell)
+            run = _Run(network, name, loaded, priced, used, taught, asked, folder, cache or False, bar, tell)
             if tried is None:
                 search(
                     space,
@@ -227,6 +228,26 @@ def _network(
     return network.eval()
 
 
+class _Priced:
+    """Costs of sub-networks on the units, and whether they keep the budgets."""
+
+    def __init__(
+        self,
+        space: ElasticSpace,
+        units: Sequence[Unit],
+        settings: LibrarySettings,
+        options: CostOptions,
+        store: Store | bool,
+        notify: Notify,
+    ) -> None:
+        def priced(metric: str) -> ChoiceCosts:
+            return ChoiceCosts(space, units, metric, options, store=store, notify=notify)
+
+        self.costs = priced(settings.metric)
+        budgets = settings.budgets
+        self.allowed: Allowed = limits_of(space, budgets, [priced(budget.metric) for budget in budgets])
+
+
 class _Run:
     """What follows from a trained network: measurements, members, files."""
 
@@ -235,7 +256,7 @@ class _Run:
         network: ElasticNetwork,
         name: str,
         data: Data,
-        units: Sequence[Unit],
+        priced: _Priced,
         settings: LibrarySettings,
         recipe: Recipe,
         options: CostOptions,
@@ -244,16 +265,9 @@ class _Run:
         progress: Progress | None,
         notify: Notify,
     ) -> None:
-        self.network, self.name, self.data, self.units, self.settings = network, name, data, tuple(units), settings
+        self.network, self.name, self.data, self.settings = network, name, data, settings
+        self.units, self.costs, self.allowed = priced.costs.units, priced.costs, priced.allowed
         self.options, self.folder, self.store, self.progress, self.notify = options, folder, store, progress, notify
-
-        def priced(metric: str) -> ChoiceCosts:
-            return ChoiceCosts(network.space, units, metric, options, store=store, notify=notify)
-
-        self.costs = priced(settings.metric)
-        self.allowed: Allowed = limits_of(
-            network.space, self.costs, settings.budgets, [priced(budget.metric) for budget in settings.budgets]
-        )
         train, held = data.hold_out()
         file = folder.path / ARCHIVE
         count = min(settings.statistics, len(train))

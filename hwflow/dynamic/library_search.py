@@ -210,10 +210,14 @@ def _read(file: Path) -> dict[tuple[int, ...], float]:
     return found
 
 
-def limits_of(space: ElasticSpace, costs: ChoiceCosts, budgets: Sequence[Budget], others: Sequence[ChoiceCosts]) -> Allowed:
-    """What keeps the budgets on every unit."""
+def limits_of(space: ElasticSpace, budgets: Sequence[Budget], costs: Sequence[ChoiceCosts]) -> Allowed:
+    """What keeps the budgets on every unit, from the costs in each budget's metric.
+
+    Raises:
+        InputError: where nothing does.
+    """
     whole = space.canonical(space.whole)
-    parts = [(one, [budget.share * cost for cost in one(whole)]) for one, budget in zip(others, budgets, strict=True)]
+    parts = [(one, [budget.share * cost for cost in one(whole)]) for one, budget in zip(costs, budgets, strict=True)]
 
     def allowed(choice: Choice) -> bool:
         return all(cost <= most * (1 + SLACK) for one, limits in parts for cost, most in zip(one(choice), limits, strict=True))
