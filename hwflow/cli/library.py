@@ -190,9 +190,8 @@ def _page(network: str, metric: str, found: Library) -> Page:
     tables = [Table(headings, rows, left=frozenset()), *cost_tables(found.table, found.measured)]
     kept = found.kept
     share = number(100 * kept.volume / kept.all_volume if kept.all_volume else 100.0, 2)
-    how = (
-        "no other choice keeps more" if kept.proven else f"no other keeps more than {number(kept.bound / kept.volume, 4)} times"
-    )
+    more = "" if kept.proven else f" than {number(kept.bound / kept.volume, 4)} times as much"
+    how = f"no other choice keeps more{more}"
     lines = [
         f"{counted(len(found.archive), 'sub-network')} measured. The members keep {share} % of the front's hypervolume; {how}.",
         dropped_line(found.table),

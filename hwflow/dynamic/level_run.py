@@ -225,7 +225,9 @@ def _finish(
     if measure:
         plain = {level.number: network.at_level(level.number) for level in levels}
         accuracies = {level.number: (level.held_accuracy, level.params * FLOAT_BYTES) for level in levels}
-        measured = measured_rows(name, plain, accuracies, data.input_shape, measure, headed(progress, "measuring"))
+        measured = measured_rows(
+            name, plain, accuracies, data.input_shape, measure, notify=notify, progress=headed(progress, "measuring")
+        )
         write_text(folder.path / MEASURED, measured.to_json())
     about_weights = {"network": name, "classes": data.classes, "groups": len(levels), "data_identity": data.identity}
     save_weights(folder.path / WEIGHTS, network.eval(), about_weights)

@@ -327,7 +327,7 @@ class _Run:
             plain = {member.number: module for member, module in zip(members, modules, strict=True)}
             known = {member.number: (member.held_accuracy, member.params * FLOAT_BYTES) for member in members}
             told = headed(self.progress, "measuring")
-            measured = measured_rows(self.name, plain, known, self.data.input_shape, measure, told)
+            measured = measured_rows(self.name, plain, known, self.data.input_shape, measure, notify=self.notify, progress=told)
             write_text(place / MEASURED, measured.to_json())
         statistics = {member.number: statistics_of(module) for member, module in zip(members, modules, strict=True)}
         save_statistics(place / STATISTICS, statistics)

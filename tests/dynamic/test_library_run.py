@@ -20,6 +20,7 @@ from hwflow.dynamic import (
     Limits,
     Manager,
     build_library,
+    library_folder,
     library_run,
     load_library,
     load_units,

@@ -75,6 +75,7 @@ class AboutRecord(Record):
     units: dict[str, dict[str, str]] = Field(default_factory=dict)
     machine: str = ""
     torch: str = ""
+    onnxruntime: str = ""
     timings: dict[str, dict[str, TimingRecord]] = Field(default_factory=dict)
 
 

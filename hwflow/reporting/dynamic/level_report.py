@@ -149,6 +149,7 @@ def _measured(found: LevelRun, measured: TableRecord) -> list[Block]:
     frames = {timing.frames for levels in measured.about.timings.values() for timing in levels.values()}
     counts = " or ".join(map(str, sorted(frames)))
     how = f"One frame at a time, {counts} frames of each level in turns, by PyTorch {measured.about.torch}"
+    how += f" and onnxruntime {measured.about.onnxruntime}" if measured.about.onnxruntime else ""
     return [Text(f"{how} on {measured.about.machine}."), Table("Measured latency", headings, rows, left=frozenset({0}))]
 
 
