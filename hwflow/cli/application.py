@@ -26,6 +26,7 @@ from hwflow.cli.estimate import estimate
 from hwflow.cli.levels import levels
 from hwflow.cli.library import library
 from hwflow.cli.list import listing
+from hwflow.cli.live import live
 from hwflow.cli.manage import manage
 from hwflow.cli.map import show_mapping
 from hwflow.cli.points import points
@@ -81,6 +82,7 @@ app.command("points")(points)
 app.command("levels")(levels)
 app.command("library")(library)
 app.command("manage")(manage)
+app.command("live")(live)
 app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)
