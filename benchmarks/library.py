@@ -27,7 +27,7 @@ from hwflow.compression.settings import Settings
 from hwflow.datasets import Data
 from hwflow.dynamic import build_library, load_units
 from hwflow.dynamic.choice_evolution import EvolutionSettings
-from hwflow.dynamic.library_settings import LibrarySettings
+from hwflow.dynamic.library_options import LibrarySettings
 from hwflow.dynamic.operating_points import Unit
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator

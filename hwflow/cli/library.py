@@ -99,8 +99,8 @@ def library(
     from hwflow.cost.options import CostOptions
     from hwflow.datasets import load_data
     from hwflow.dynamic.choice_evolution import EvolutionSettings
+    from hwflow.dynamic.library_options import LibrarySettings
     from hwflow.dynamic.library_run import build_library, default_library_recipe
-    from hwflow.dynamic.library_settings import LibrarySettings
     from hwflow.network.load import load_module
     from hwflow.training.threads import limited, thread_count
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hwflow.dynamic.level_run import Levels, load_levels, train_levels
     from hwflow.dynamic.level_table import LevelTable, Row, read_table
     from hwflow.dynamic.library_folder import load_library
+    from hwflow.dynamic.library_options import LibrarySettings
     from hwflow.dynamic.library_run import Library, build_library
-    from hwflow.dynamic.library_settings import LibrarySettings
     from hwflow.dynamic.manager import Decision, Manager
     from hwflow.dynamic.operating_points import load_units
     from hwflow.dynamic.placement import Limits
@@ -37,7 +37,7 @@ _HOME = {
     "Row": "level_table",
     "read_table": "level_table",
     "Library": "library_run",
-    "LibrarySettings": "library_settings",
+    "LibrarySettings": "library_options",
     "build_library": "library_run",
     "load_library": "library_folder",
     "Decision": "manager",

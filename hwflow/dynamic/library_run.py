@@ -36,8 +36,8 @@ from hwflow.dynamic.library_folder import (
     save_statistics,
     statistics_of,
 )
+from hwflow.dynamic.library_options import LibrarySettings
 from hwflow.dynamic.library_search import Allowed, ChoiceCosts, Found, Judge, limits_of, plans_of, search
-from hwflow.dynamic.library_settings import LibrarySettings
 from hwflow.dynamic.measurement import check_threads, measured_rows
 from hwflow.dynamic.modelled_rows import FLOAT_BYTES, modelled_table
 from hwflow.dynamic.operating_points import Unit
