@@ -93,9 +93,9 @@ def _best_chain(points: Sequence[Point], reference: Point, count: int) -> list[i
         inside = all(x < r for x, r in zip(points[i], reference, strict=True))
         if inside and (not front or points[i][1] < points[front[-1]][1]):
             front.append(i)
-    best = [(_box(points[i], reference), (i,)) for i in front]  # of the choices that end with a point
+    best: list[tuple[float, tuple[int, ...]]] = [(_box(points[i], reference), (i,)) for i in front]  # by their last point
     for _ in range(min(count, len(front)) - 1):
-        longer = []
+        longer: list[tuple[float, tuple[int, ...]]] = []
         for place, i in enumerate(front):
             ends = [
                 (volume + _box(points[i], (reference[0], points[chain[-1]][1])), (*chain, i)) for volume, chain in best[:place]
