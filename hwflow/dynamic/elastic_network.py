@@ -21,7 +21,7 @@ from hwflow.compression.channels.grouped_tensors import tensors_of
 from hwflow.compression.channels.groups import Slot
 from hwflow.compression.channels.surgery import rank_channels, shrunk
 from hwflow.compression.decision import Choice
-from hwflow.datasets.samples import derived
+from hwflow.datasets.samples import Samples, derived
 from hwflow.dynamic.elastic_space import ElasticSpace
 from hwflow.errors import check_whole
 from hwflow.network.replica import replica
@@ -108,13 +108,15 @@ class ElasticNetwork(nn.Module):
         return made.train(self.training)
 
 
-def sorted_network(model: nn.Module, space: ElasticSpace, criterion: str = "l1") -> nn.Module:
+def sorted_network(
+    model: nn.Module, space: ElasticSpace, criterion: str = "l1", samples: Samples | None = None, *, seed: int = 0
+) -> nn.Module:
     """A copy that computes the same, with the channels of each group in the order of their importance.
 
     Args:
-        criterion: as of `hwflow.compression.channels.criteria`, of those that need no samples.
+        criterion, samples, seed: as of `hwflow.compression.channels.criteria.scores`.
     """
-    order = rank_channels(model, space.grouping, criterion)
+    order = rank_channels(model, space.grouping, criterion, samples, seed=seed)
     copy = replica(model)
     tensors = tensors_of(copy)
     moves: dict[str, list[tuple[int, Tensor]]] = {}

@@ -37,7 +37,7 @@ from hwflow.dynamic.library_folder import (
     statistics_of,
 )
 from hwflow.dynamic.library_options import LibrarySettings
-from hwflow.dynamic.library_search import Allowed, ChoiceCosts, Found, Judge, limits_of, plans_of, search
+from hwflow.dynamic.library_search import Allowed, ChoiceCosts, Found, Judge, criterion_of, limits_of, plans_of, search
 from hwflow.dynamic.measurement import check_threads, measured_rows
 from hwflow.dynamic.modelled_rows import FLOAT_BYTES, modelled_table
 from hwflow.dynamic.operating_points import Unit
@@ -143,12 +143,14 @@ def build_library(
         names = dict.fromkeys(group for plan, _ in tried for group in plan)
         widths = {group: [plan[group] for plan, _ in tried if group in plan] for group in names}
         space = space_with(module, shape, widths, name=name)
-    trained = weights is not None or (plans is not None)
+    trained = weights is not None or plans is not None
+    criterion = "l1" if plans is None else criterion_of(Path(plans))
     config = {
         "network": name,
         "module": isinstance(model, nn.Module),
         "begun_with": digest(module),
         "trained": trained,
+        "criterion": criterion,
         "plans": None if tried is None else [[list(plan.items()), accuracy] for plan, accuracy in tried],
         "data": loaded.name,
         "data_identity": loaded.identity,
@@ -171,7 +173,11 @@ def build_library(
             for samples in (loaded.train, loaded.test):
                 samples.check()
             priced = _Priced(space, units, used, asked, cache or False, tell)  # before the training: a budget may be too small
-            network = _network(module, space, loaded, taught, used, folder, bar, trained=trained, elastic=tried is None)
+            if not trained:
+                _train_whole(module, loaded, taught, folder, bar)
+            network = _network(module, space, criterion, loaded, taught)
+            if tried is None:
+                _train_all(network, loaded, taught, used.drawn, folder, bar)
             run = _Run(network, name, loaded, priced, used, taught, asked, folder, cache or False, bar, tell)
             if tried is None:
                 search(
@@ -180,6 +186,7 @@ def build_library(
                     run.costs,
                     run.allowed,
                     steps=used.steps,
+                    most=min([1.0, *(budget.share for budget in used.budgets if budget.metric == used.metric)]),
                     settings=used.evolution,
                     seed=taught.seed,
                     progress=headed(bar, "searching"),
@@ -201,31 +208,29 @@ def default_library_recipe(data: Data) -> Recipe:
     return replace(recipe, epochs=-(-recipe.epochs // 2))
 
 
-def _network(
-    module: nn.Module,
-    space: ElasticSpace,
-    data: Data,
-    recipe: Recipe,
-    settings: LibrarySettings,
-    folder: LevelFolder,
-    progress: Progress | None,
-    *,
-    trained: bool,
-    elastic: bool,
-) -> ElasticNetwork:
-    """The elastic network, trained; a finished training is taken from its checkpoint."""
-    train, held = data.hold_out()
-    if not trained:
-        told = headed(progress, "training the whole network")
-        fit(module, train, held, recipe, task=data.task, checkpoint=folder.checkpoints / "whole.pt", progress=told)
-    network = ElasticNetwork(sorted_network(module, space), space, (1, *data.input_shape))
-    if elastic:
-        told = headed(progress, "training all sub-networks")
-        file = folder.checkpoints / "elastic.pt"
-        hooks = [Sandwich(settings.drawn, recipe.seed)]
-        fit(network, train, held, recipe, task=data.task, hooks=hooks, checkpoint=file, progress=told)
+def _train_whole(module: nn.Module, data: Data, recipe: Recipe, folder: LevelFolder, progress: Progress | None) -> None:
+    """Train the network as a whole; where that is done, it is taken from its checkpoint."""
+    told = headed(progress, "training the whole network")
+    fit(module, *data.hold_out(), recipe, task=data.task, checkpoint=folder.checkpoints / "whole.pt", progress=told)
+
+
+def _network(module: nn.Module, space: ElasticSpace, criterion: str, data: Data, recipe: Recipe) -> ElasticNetwork:
+    """The elastic network of a trained one."""
+    train, _ = data.hold_out()
+    in_order = sorted_network(module, space, criterion, train, seed=derived("criterion", recipe.seed))
+    network = ElasticNetwork(in_order, space, (1, *data.input_shape))
     record_training(network, data.identity)
     return network.eval()
+
+
+def _train_all(
+    network: ElasticNetwork, data: Data, recipe: Recipe, drawn: int, folder: LevelFolder, progress: Progress | None
+) -> None:
+    """Train all sub-networks; where that is done, they are taken from the checkpoint."""
+    told, file = headed(progress, "training all sub-networks"), folder.checkpoints / "elastic.pt"
+    hooks = [Sandwich(drawn, recipe.seed)]
+    fit(network, *data.hold_out(), recipe, task=data.task, hooks=hooks, checkpoint=file, progress=told)
+    network.eval()
 
 
 class _Priced:

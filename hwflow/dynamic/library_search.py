@@ -24,7 +24,7 @@ from hwflow.dynamic.elastic_space import ElasticSpace
 from hwflow.dynamic.operating_points import Unit
 from hwflow.dynamic.point_costs import on_processor
 from hwflow.errors import HwflowError, InputError
-from hwflow.files import parse_json
+from hwflow.files import parse_json, write_text
 from hwflow.layers import Layer
 from hwflow.metrics import SLACK
 from hwflow.network import Network
@@ -179,7 +179,7 @@ class Judge:
         """Write the file anew, with what this run asked for: an interrupted one may have left more, or a torn line."""
         if self._file is not None:
             lines = [_line(choice, self._asked[tuple(choice.values())]) for choice in self.order]
-            self._file.write_text("".join(lines), encoding="utf-8")
+            write_text(self._file, "".join(lines))
 
     def _write(self, choice: Choice, accuracy: float) -> None:
         if self._file is None:
@@ -206,7 +206,7 @@ def _read(file: Path) -> dict[tuple[int, ...], float]:
             found[tuple(content["choice"].values())] = float(content["accuracy"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged: {error}. Remove it to measure anew.") from None
-    file.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+    write_text(file, text[: text.rfind("\n") + 1])
     return found
 
 
@@ -237,12 +237,13 @@ def search(
     allowed: Allowed,
     *,
     steps: int,
+    most: float,
     settings: EvolutionSettings,
     seed: int,
     progress: Progress | None,
 ) -> None:
     """Evolutions under `steps` limits, each of which holds on every unit: shares of the whole network's costs, in a geometric
-    series between those of the smallest and the whole one. Each begins with the best that the ones before found. The judge
+    series from that of the smallest one to `most`. Each begins with the best that the ones before found. The judge
     keeps what they measured. The series is ours."""
     whole, smallest = (space.canonical(choice) for choice in (space.whole, space.smallest))
     full = costs(whole)
@@ -251,7 +252,7 @@ def search(
     if allowed(whole):
         judge(whole)
     for step in range(1, steps + 1):
-        share = least * (1 / least) ** (step / steps)
+        share = least * (max(most, least) / least) ** (step / steps)
         limits = [share * cost for cost in full]
 
         def within(choice: Choice, limits: Sequence[float] = limits) -> bool:
@@ -307,4 +308,14 @@ def plans_of(folder: Path) -> list[tuple[Choice, float]]:
     return list(found.values())
 
 
-__all__ = ["Allowed", "ChoiceCosts", "Costs", "Found", "Judge", "limits_of", "plans_of", "search"]
+def criterion_of(folder: Path) -> str:
+    """By which criterion a search of channels chose those that stay, as its folder's `config.json` has it; l1 by default."""
+    try:
+        content = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "l1"
+    settings = content.get("settings") if isinstance(content, dict) else None
+    return str(settings.get("criterion", "l1")) if isinstance(settings, dict) else "l1"
+
+
+__all__ = ["Allowed", "ChoiceCosts", "Costs", "Found", "Judge", "criterion_of", "limits_of", "plans_of", "search"]

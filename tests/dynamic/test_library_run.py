@@ -176,13 +176,18 @@ def test_equal_runs_give_equal_bytes_killed_or_not(
         build(data, output=tmp_path / "run", measure=(1,), resume=True, settings=replace(SETTINGS, members=90))
 
 
-def test_a_library_of_the_plans_of_a_search(data: Data, tmp_path: Path) -> None:
+def test_a_library_of_the_plans_of_a_search(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plans = [({"4.conv1": width}, accuracy) for width, accuracy in ((4, 0.3), (8, 0.5), (12, 0.4), (16, 0.6), (8, 0.1))]
     lines = [json.dumps({"by": "exact", "plan": plan, "accuracy": accuracy}) for plan, accuracy in plans]
     (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"plan"']))
+    (tmp_path / "config.json").write_text('{"settings": {"criterion": "l2"}}')
+    ordered: list[str] = []
+    own = library_run.sorted_network
+    monkeypatch.setattr(library_run, "sorted_network", lambda *given, **more: ordered.append(given[2]) or own(*given, **more))
     budget = LibrarySettings(members=1, statistics=50, budgets=(Budget("latency", 0.99),))
     found = build(data, plans=tmp_path, settings=budget)
     assert [one.choice["4.conv1"] for one in found.archive] == [4, 8]  # 12 is worse than 8, 16 beyond the budget
+    assert ordered == ["l2"]
     with pytest.raises(InputError, match=r"log\.jsonl cannot be read: .* Plans are taken from the folder of a search"):
         build(data, plans=tmp_path / "none")
     (tmp_path / "log.jsonl").write_text('{"accuracy": 1}\n{"accuracy": 1}\n')
