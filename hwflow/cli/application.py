@@ -24,7 +24,9 @@ from hwflow.cli.compress import compress
 from hwflow.cli.doctor import examine
 from hwflow.cli.estimate import estimate
 from hwflow.cli.levels import levels
+from hwflow.cli.library import library
 from hwflow.cli.list import listing
+from hwflow.cli.live import live
 from hwflow.cli.manage import manage
 from hwflow.cli.map import show_mapping
 from hwflow.cli.points import points
@@ -78,7 +80,9 @@ app.command("train-policy")(train_policy)
 app.command("compress")(compress)
 app.command("points")(points)
 app.command("levels")(levels)
+app.command("library")(library)
 app.command("manage")(manage)
+app.command("live")(live)
 app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)
