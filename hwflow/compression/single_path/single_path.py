@@ -165,7 +165,8 @@ class SinglePath(Method):
             return None
         if task.plan == "uniform":
             raise InputError(
-                "the plan uniform keeps a share of channels; singlepath takes what is chosen of each block, a file."
+                "the plan uniform keeps a share of channels, and singlepath chooses kernels, expansions and blocks: give a "
+                "plan.json of singlepath, or no plan."
             )
         wanted = task.plan if isinstance(task.plan, Mapping) else plan_from_file(task.plan)  # type: ignore[arg-type]
         return self._blocks.rows.widths_of(wanted)

@@ -109,7 +109,7 @@ def test_thresholds_find_the_optimum_of_a_separable_toy(seed: int) -> None:
         itertools.product((0, 1), repeat=6), key=lambda plan: float(np.dot(1 - np.array(plan), worth)) + price([plan])[0]
     )
     thresholds = torch.zeros(6, requires_grad=True)
-    optimizer = torch.optim.SGD([thresholds], lr=5.0)
+    optimizer = torch.optim.SGD([thresholds], lr=50.0)
     for _ in range(150):
         gates = step(1 - thresholds)
         loss = ((1 - gates) * torch.tensor(worth)).sum() + corner_cost(gates, variables, price)
