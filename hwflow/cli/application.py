@@ -34,6 +34,7 @@ from hwflow.cli.ppa import ppa
 from hwflow.cli.prune import prune
 from hwflow.cli.render import render
 from hwflow.cli.report import report
+from hwflow.cli.search import search
 from hwflow.cli.show import show
 from hwflow.cli.sweep import sweep
 from hwflow.cli.train import train
@@ -78,6 +79,7 @@ app.command("train")(train)
 app.command("prune")(prune)
 app.command("train-policy")(train_policy)
 app.command("compress")(compress)
+app.command("search")(search)
 app.command("points")(points)
 app.command("levels")(levels)
 app.command("library")(library)
