@@ -74,6 +74,7 @@ class WinogradPruning(Method):
 
     follows_allocation = False
     needs = "zero weights skipped"
+    zeroes = True
 
     def __init__(self, name: str) -> None:
         self.name, self._variant = name, VARIANTS[name]
