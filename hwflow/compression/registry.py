@@ -17,6 +17,7 @@ from hwflow.compression.quantization.binary import BinaryNetwork
 from hwflow.compression.quantization.flightnn import FlightNN
 from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
+from hwflow.compression.sparse_weights import SparseWeights
 from hwflow.compression.virtual_pooling import VirtualPooling
 from hwflow.compression.winograd.winograd_method import VARIANTS, WinogradPruning
 from hwflow.errors import InputError, not_found
@@ -33,6 +34,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "flightnn": FlightNN,
     "bnn": BinaryNetwork,
     "vip": VirtualPooling,
+    "sparse": SparseWeights,
     **{name: partial(WinogradPruning, name) for name in VARIANTS},
     **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }

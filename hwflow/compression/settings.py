@@ -221,6 +221,8 @@ class Settings:
             del data["quantization"]
         if self.winograd == WinogradSettings():
             del data["winograd"]
+        elif self.winograd.thresholds == WinogradSettings.thresholds:
+            del data["winograd"]["thresholds"]
         return data
 
 

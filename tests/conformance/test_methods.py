@@ -121,7 +121,7 @@ SHIPPED = [
 ]
 SHIPPED += TOGETHER
 ALL = ["channels", *TOYS, *SHIPPED]
-LONG = ("mixed", "l1+flightnn", "winograd-native", "vip")
+LONG = ("mixed", "l1+flightnn", "winograd-native", "vip", "sparse")
 """Take seconds a run, and differ little from others here."""
 REPEATED = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in ALL]
 """For what runs a method several times."""
@@ -145,6 +145,8 @@ def settings_for(method: str) -> Settings:
         return SETTINGS
     tuning = replace(TUNING, epochs=8, batch_size=8, distillation=0.0, warmup_epochs=0.5)
     asked = replace(SETTINGS, tuning=tuning, gradual=GradualSettings(interval=1))
+    if method == "sparse":  # changes no cost
+        return replace(asked, budgets=(Budget("macs", 1.0),))
     return replace(asked, budgets=(Budget("macs", 0.7),)) if method.startswith(EXECUTED) else asked
 
 
