@@ -224,6 +224,8 @@ class Settings:
             del data["quantization"]
         if self.winograd == WinogradSettings():
             del data["winograd"]
+        elif self.winograd.thresholds == WinogradSettings.thresholds:
+            del data["winograd"]["thresholds"]
         if self.single_path == SinglePathSettings():
             del data["single_path"]
         return data
