@@ -39,6 +39,7 @@ from hwflow.cli.show import show
 from hwflow.cli.sweep import sweep
 from hwflow.cli.train import train
 from hwflow.cli.train_policy import train_policy
+from hwflow.cli.verify import verify
 from hwflow.errors import HwflowError
 from hwflow.version import __version__
 
@@ -74,6 +75,7 @@ app = typer.Typer(
 app.command("estimate")(estimate)
 app.command("compare")(compare)
 app.command("map")(show_mapping)
+app.command("verify")(verify)
 app.command("render")(render)
 app.command("train")(train)
 app.command("prune")(prune)
