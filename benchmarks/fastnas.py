@@ -1,7 +1,7 @@
 """NVIDIA ModelOpt's FastNAS as a guest of the contest: `python -m benchmarks.contest --methods fastnas ...`.
 
 FastNAS measures how much accuracy each layer loses at each width, and takes the smallest widths whose losses stay below one
-threshold, bisected until a share of the FLOPs is kept. Here that share is lowered, in hundredths, until the energy fits.
+threshold, bisected until a share of the FLOPs is kept. Here that share is bisected, to a hundredth, until the energy fits.
 It needs `nvidia-modelopt` and, as its version 0.47 reads fields that later ones lack, `torchprofile==0.0.4`; both are installed
 by hand. Where torchvision cannot be imported because its operators are missing, ModelOpt cannot either.
 """
@@ -49,7 +49,7 @@ class FastNas(Method):
         self._problem = PruningEnv(self._allocated.costs, lambda _: 0.0, task.budgets, metric=asked.metric)
 
     def compress(self, task: Any) -> Compressed:
-        """The first network within the budget, from above, fine-tuned for all epochs."""
+        """The largest network within the budget, by bisection, fine-tuned for all epochs."""
         train, held = task.data.hold_out()
         held, batches, measured = held.subset(range(min(_SAMPLES, len(held)))), list(train.batches(_BATCH)), 0
 
@@ -59,13 +59,18 @@ class FastNas(Method):
             return score(model, held, task=task.data.task).accuracy
 
         with TemporaryDirectory() as folder:  # its table of sensitivities is measured once
-            for percent in range(95, 0, -1):
-                small = self._cut(task, batches, accuracy, percent, Path(folder) / "sensitivities.pt")
-                plan = {one.name: small.get_submodule(one.producers[0]).out_channels for one in self._allocated.grouping.groups}
-                if self._problem.affordable(plan):
-                    break
-            else:
-                raise RuntimeError(f"FastNAS does not reach {', '.join(map(str, task.budgets))}")
+            file, found, low, high = Path(folder) / "sensitivities.pt", None, 0, 100
+            while high - low > 1:
+                percent = (low + high) // 2
+                small = self._cut(task, batches, accuracy, percent, file)
+                if small is not None and self._problem.affordable(plan := self._plan(small)):
+                    found, low = (small, plan), percent
+                else:
+                    high = percent if small is not None else high
+                    low = low if small is not None else percent
+        if found is None:
+            raise RuntimeError(f"FastNAS does not reach {', '.join(map(str, task.budgets))}.")
+        small, plan = found
         tuning = task.fine_tune(small)
         return Compressed(small, plan, grouping=self._allocated.grouping, tuning=tuning, evaluated=measured)
 
@@ -73,7 +78,12 @@ class FastNas(Method):
         """The uncompressed network cut to the plan."""
         return rebuild(model, input_shape, plan)
 
-    def _cut(self, task: Any, batches: Any, accuracy: Any, percent: int, checkpoint: Path) -> nn.Module:
+    def _plan(self, small: nn.Module) -> dict[str, int]:
+        groups = self._allocated.grouping.groups
+        return {group.name: int(small.get_submodule(group.producers[0]).out_channels) for group in groups}
+
+    def _cut(self, task: Any, batches: Any, accuracy: Any, percent: int, checkpoint: Path) -> nn.Module | None:
+        """None where so few FLOPs cannot be reached."""
         step = task.settings.round_to
         rules = {
             "nn.Conv2d": {"*": {"channel_divisor": step, "channels_ratio": _WIDTHS}},
@@ -82,11 +92,16 @@ class FastNas(Method):
         config = {"data_loader": batches, "score_func": accuracy, "checkpoint": str(checkpoint), "verbose": False}
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            found, _ = self._prune(
-                replica(task.model),
-                mode=[("fastnas", rules)],
-                constraints={"flops": f"{percent}%"},
-                dummy_input=torch.zeros(task.input_shape),
-                config=config,
-            )
+            try:
+                found, _ = self._prune(
+                    replica(task.model),
+                    mode=[("fastnas", rules)],
+                    constraints={"flops": f"{percent}%"},
+                    dummy_input=torch.zeros(task.input_shape),
+                    config=config,
+                )
+            except ValueError as error:
+                if "constraints can be satisfied" not in str(error):
+                    raise
+                return None
         return replica(found)
