@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwflow.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from hwflow.certificate.check import verify
     from hwflow.cost import (
         Comparison,
         CostOptions,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ImportFailed,
         InputError,
         MissingDependency,
+        NotCertified,
         NotMappable,
         ToolError,
         ToolMissing,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "hwflow.hardware.accelerator": ("Accelerator",),
+    "hwflow.certificate.check": ("verify",),
     "hwflow.cost": (
         "Comparison",
         "CostOptions",
@@ -81,6 +84,7 @@ _HOME = {
         "ImportFailed",
         "InputError",
         "MissingDependency",
+        "NotCertified",
         "NotMappable",
         "ToolError",
         "ToolMissing",
@@ -128,6 +132,7 @@ __all__ = [
     "MissingDependency",
     "Network",
     "NetworkCost",
+    "NotCertified",
     "NotMappable",
     "PruneResult",
     "Recipe",
@@ -153,6 +158,7 @@ __all__ = [
     "search_network",
     "sweep",
     "train",
+    "verify",
     "zoo",
 ]
 

@@ -19,6 +19,7 @@ from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
 from hwflow.compression.single_path.channel_thresholds import ChannelThresholds
 from hwflow.compression.single_path.single_path import SinglePath
+from hwflow.compression.sparse_weights import SparseWeights
 from hwflow.compression.virtual_pooling import VirtualPooling
 from hwflow.compression.winograd.winograd_method import VARIANTS, WinogradPruning
 from hwflow.errors import InputError, not_found
@@ -37,6 +38,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "bnn": BinaryNetwork,
     "vip": VirtualPooling,
     "singlepath": SinglePath,
+    "sparse": SparseWeights,
     **{name: partial(WinogradPruning, name) for name in VARIANTS},
     **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }

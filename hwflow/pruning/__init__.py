@@ -24,6 +24,8 @@ from hwflow.compression.channels.planned import Allocated  # noqa: E402
 from hwflow.compression.channels.reconstruction import reconstruct  # noqa: E402
 from hwflow.compression.channels.surgery import prune_model, rank_channels  # noqa: E402
 from hwflow.compression.contest.contest import Contest, compress, compress_many  # noqa: E402
+from hwflow.compression.kernels.layer_choice import Executed, LayerExecution, execute  # noqa: E402
+from hwflow.compression.kernels.measured_times import MeasuredTimes  # noqa: E402
 from hwflow.compression.method import Compressed, Decision, Execution, Method, Task  # noqa: E402
 from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
 from hwflow.compression.policies.options import PolicyOptions  # noqa: E402
@@ -50,11 +52,14 @@ __all__ = [
     "Contest",
     "Criterion",
     "Decision",
+    "Executed",
     "Execution",
     "GradualSettings",
     "Group",
     "Grouping",
     "Hyperparameters",
+    "LayerExecution",
+    "MeasuredTimes",
     "Method",
     "PlanCosts",
     "Policy",
@@ -68,6 +73,7 @@ __all__ = [
     "Task",
     "compress",
     "compress_many",
+    "execute",
     "find_groups",
     "integer_network",
     "load_compressed",

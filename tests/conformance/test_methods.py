@@ -123,7 +123,7 @@ SHIPPED = [
 ]
 SHIPPED += TOGETHER
 ALL = ["channels", *TOYS, *SHIPPED]
-LONG = ("mixed", "l1+flightnn", "winograd-native", "vip", "singlepath")
+LONG = ("mixed", "l1+flightnn", "winograd-native", "vip", "sparse", "singlepath")
 """Take seconds a run, and differ little from others here."""
 REPEATED = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in ALL]
 """For what runs a method several times."""
@@ -149,6 +149,8 @@ def settings_for(method: str) -> Settings:
         return replace(SETTINGS, single_path=SinglePathSettings(search_epochs=2))
     tuning = replace(TUNING, epochs=8, batch_size=8, distillation=0.0, warmup_epochs=0.5)
     asked = replace(SETTINGS, tuning=tuning, gradual=GradualSettings(interval=1))
+    if method == "sparse":  # changes no cost
+        return replace(asked, budgets=(Budget("macs", 1.0),))
     return replace(asked, budgets=(Budget("macs", 0.7),)) if method.startswith(EXECUTED) else asked
 
 

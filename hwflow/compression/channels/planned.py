@@ -21,7 +21,7 @@ from hwflow.compression.decision import Choice
 from hwflow.compression.fine_tuning import fresh_weights, scratch_recipe
 from hwflow.compression.folder import PLAN, plan_to_data
 from hwflow.compression.method import Compressed, Method, Task
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.plan_space import PlanSpace, unconfirmed
 from hwflow.errors import HwflowError
@@ -42,7 +42,7 @@ class Allocated:
     def __init__(self, task: Task, how: str | None = None) -> None:
         self.grouping: Grouping = grouping_of(task)
         self._tables = PlanTables(self.grouping, task.costs)
-        self.costs: PlanCosts = self._tables.at(task.settings.levels[-1])
+        self.costs: PlanTotals = self._tables.at(task.settings.levels[-1])
         self._how: str | Mapping[str, int] = task.settings.allocate if how is None else how
         if task.plan is not None:
             self._how = task.plan if isinstance(task.plan, Mapping) else str(task.plan)

@@ -125,6 +125,8 @@ def _remarks(run: Run) -> Iterator[str]:
         rules.append("tensors between layers may stay on the chip (activations resident)")
     if settings.operators == "all":
         rules.append("operators that are no layers have a price, too (operators all)")
+    if settings.latency == "with_fill":
+        rules.append("the first fill and the last drain of every layer take time (latency with_fill)")
     if rules:
         yield f"In all costs of networks that are mapped, the unpruned one's and those of plans, {listed(rules)}."
     for level in run.levels:

@@ -134,6 +134,7 @@ class SettingsRecord(Record):
     seeds: tuple[int, ...]
     activations: str = "dram"
     operators: str = "mac"
+    latency: str = "overlap"
 
 
 class Config(Record):
