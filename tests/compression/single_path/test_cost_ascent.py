@@ -45,11 +45,11 @@ def prices(costs: PlanCosts, metric: str = "energy") -> object:
 @pytest.mark.parametrize("level", ["coarse", "mid"])
 def test_costs_at_all_corners_of_a_block_are_those_of_the_chosen_networks(level: str) -> None:
     """The table's entries, and an estimate of the traced network, for every metric."""
-    model = network()
+    model = network(1)
     blocks, rows, _ = searched(model)
     costs = costs_of(rows, level)
     for bits in itertools.product((1.0, 0.0), repeat=3):
-        gates = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, *bits])
+        gates = torch.tensor(bits)
         widths = widths_of(rows.groups, gates.tolist())
         small = chosen(model, blocks, costs.plan(widths))
         chip = None if level == "coarse" else "eyeriss"
