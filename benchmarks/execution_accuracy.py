@@ -131,7 +131,9 @@ def made(run: Run, data: Data) -> dict[str, Any]:
     network = NETWORKS[run.network]
     if run.part == "winograd":
         found = compressed(run, data, network, "", method=run.method, sparsity=run.target)
-        return {"before": found.before.accuracy, "after": found.after.accuracy, "zeros": found.summary["Zeros"]}
+        assert found.measured is not None
+        cpu = found.measured.to_data()
+        return {"before": found.before.accuracy, "after": found.after.accuracy, "zeros": found.summary["Zeros"], "cpu": cpu}
     if run.part == "vip":
         found = compressed(run, data, network, "", method="vip", epochs=2 * ROUNDS[run.network], holdout=JUDGED)
         curve = json.loads((run.folder / "curve.json").read_text(encoding="utf-8"))
