@@ -244,6 +244,7 @@ def compress(
     effort: args.EffortOption = 1,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    latency: args.LatencyOption = "overlap",
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -333,6 +334,7 @@ def compress(
         effort=effort,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        latency=latency,  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper),
         episodes=300 if episodes is None else episodes,
         seeds=seeds[:1],

@@ -40,6 +40,7 @@ def show_mapping(
     proof: args.ProofOption = "off",
     gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
+    latency: args.LatencyOption = "overlap",
     execution: args.ExecutionOption = None,
     form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
     output: Annotated[
@@ -51,6 +52,15 @@ def show_mapping(
             help="Also write the mapping for timeloop-model; or write the answer to FILE.json, .md or .txt.",
         ),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            metavar="FILE.json",
+            help="Also write a certificate that no mapping with perfect factors is better than a bound, for 'hwflow verify'; "
+            "needs --perfect.",
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Do not cost neighbouring channel counts.")] = False,
 ) -> None:
     """Show the best mapping of one layer at mid: loop nest, bottleneck, accesses per level, and neighbouring widths."""
@@ -58,7 +68,9 @@ def show_mapping(
     from hwflow.cli.console import interruptible, progress, remark, say
     from hwflow.cli.mapping_page import map_object, map_page
     from hwflow.cli.output import Answer, form_of
-    from hwflow.cost.utilization import shares
+    from hwflow.cost.edge_cycles import edges_in
+    from hwflow.cost.utilization import Share, shares
+    from hwflow.errors import InputError
     from hwflow.hardware.dataflow import constrain
 
     mapping = output is not None and output.suffix.lower() in (".yaml", ".yml")
@@ -76,12 +88,16 @@ def show_mapping(
         ragged=not perfect,
         proof=proof,  # type: ignore[arg-type]
         gap=gap,
+        latency=latency,  # type: ignore[arg-type]
     )
     how = args.execution_of(execution)
     whole = replace(options, activations=activations, execution=how)  # type: ignore[arg-type]
 
-    def ask(one: Layer) -> MapResult:
-        return cost.map_layer(one, chip, options=options, notify=told.append)
+    if certificate is not None and whole.whole_network:
+        raise InputError("--certificate: it covers a layer by itself; leave --activations out.")
+
+    def ask(one: Layer, certificate: Path | None = None) -> MapResult:
+        return cost.map_layer(one, chip, options=options, certificate=certificate, notify=told.append)
 
     told: list[str] = []
     with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:
@@ -90,19 +106,25 @@ def show_mapping(
         if whole.whole_network:  # as the layer runs in the network; other widths would have another network around them
             found, beside = cost.map_in_network(net, found_layer, chip, options=whole, notify=told.append), []
         else:
-            found = ask(found_layer)
+            found = ask(found_layer, certificate)
             beside = [] if quick else _neighbours(found_layer, ask, bar or None)
     for text in dict.fromkeys(told):
         say(text)
     bound_by, cycles = found.cost.bound_by or "", found.cost.cycles or 0
-    parts = shares(found_layer, chip, constrain(chip, dataflow), found.mapping, cycles, bound_by)
+    edges = edges_in(found.cost, chip.serving(chip.typed(found_layer))) if latency == "with_fill" else None
+    within = cycles - edges.cycles if edges else cycles
+    parts = shares(found_layer, chip, constrain(chip, dataflow), found.mapping, within, bound_by)
+    if edges:
+        parts = (*parts, Share("cycles between edges", "", within, cycles, "the rest fill first tiles and drain last ones"))
     flow = dataflow or chip.dataflow
-    texts: Texts = {"json": lambda: map_object(found, chip.label, objective, flow, parts, beside)}
-    Answer(lambda: map_page(found, chip.label, objective, flow, parts, beside), texts).give(shape, answered)
+    texts: Texts = {"json": lambda: map_object(found, chip.label, objective, flow, parts, beside, edges)}
+    Answer(lambda: map_page(found, chip.label, objective, flow, parts, beside, edges), texts).give(shape, answered)
     if mapping:
         assert output is not None
         found.mapping.to_timeloop(output)
         remark(f"wrote {output}")
+    if certificate is not None:
+        remark(f"wrote {certificate}: check it with 'hwflow verify {certificate}'")
 
 
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:

@@ -9,16 +9,14 @@ from typing import Any
 from hwflow.cost import coarse
 from hwflow.cost.assignment import value_of
 from hwflow.cost.backend import CostBackend
-from hwflow.cost.edge_cycles import edges_of
+from hwflow.cost.edge_cycles import delayed, edge_cycles
 from hwflow.cost.executed_network import EXECUTIONS, REST, Asked
 from hwflow.cost.network_choice import Chosen
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
-from hwflow.errors import InputError
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
 from hwflow.hardware.stored_bits import widened
 from hwflow.layers import DIRECT
-from hwflow.mapping import Mapping as LayerMapping
 from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
 
@@ -47,8 +45,8 @@ def assemble(
     rows = [replace(answer, layer=layer, note=note) for answer, layer, note in zip(answers, network, notes, strict=True)]
     edges: list[int] = []
     if options.latency == "with_fill" and backend.maps:
-        edges = [_edge_cycles(plan, row) for row in rows]
-        rows = [_later(plan, row, cycles) for row, cycles in zip(rows, edges, strict=True)]
+        edges = [edge_cycles(row, plan.chip(row.layer).accelerator) for row in rows]
+        rows = [delayed(row, plan.chip(row.layer).accelerator, more) for row, more in zip(rows, edges, strict=True)]
     batches = {layer.N for layer in network}
     return NetworkCost(
         network=network.name,
@@ -69,25 +67,6 @@ def assemble(
         operators=chosen.operators if chosen else (),
         occupancy=chosen.occupancy if chosen and options.activations == "resident" else None,
     )
-
-
-def _edge_cycles(plan: Plan, row: LayerCost) -> int:
-    """Cycles before a layer's arithmetic begins and after it ends."""
-    chip = plan.chip(row.layer).accelerator
-    if row.mapping is None:
-        raise InputError(
-            f"latency is 'with_fill', and the mapping of layer {row.layer.name} is not known: what timeloop-mapper finds among "
-            "ragged loops cannot be read back. Use mapper 'hwflow', or leave latency out."
-        )
-    mapping = LayerMapping.from_directives([dict(entry) for entry in row.mapping], chip)
-    return edges_of(plan.layer(row.layer), chip, mapping).cycles
-
-
-def _later(plan: Plan, row: LayerCost, more: int) -> LayerCost:
-    """A layer's cost with so many more cycles, in which nothing is computed or moved beside."""
-    chip, cycles = plan.chip(row.layer).accelerator, (row.cycles or 0) + more
-    busy = row.layer.macs / (cycles * chip.mac_units)
-    return replace(row, cycles=cycles, latency_s=cycles * chip.cycle_s, utilization=busy)
 
 
 def _other_traffic_bytes(plan: Plan) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwflow.cost.assembly import assemble
 from hwflow.cost.backend import CostBackend, Job, backend_of
 from hwflow.cost.chip import Chip
+from hwflow.cost.edge_cycles import delayed, edge_cycles
 from hwflow.cost.executed_network import AUTO, run_as, wanted
 from hwflow.cost.execution_choice import cheapest
 from hwflow.cost.levels import MAPPER, mapping_of
@@ -72,7 +73,7 @@ def best_mapping(
     notify: Callable[[str], None],
     resident: Sequence[Tensor] = (),
 ) -> MapResult:
-    """mid's best mapping of one layer, whose `resident` tensors stay on the chip.
+    """mid's best mapping of one layer, whose `resident` tensors stay on the chip; time at its edges where that is asked for.
 
     Raises:
         InputError: where no memory of the chip can hold them.
@@ -86,8 +87,11 @@ def best_mapping(
             raise InputError(f"resident is {', '.join(resident)}, and nothing can stay: {why}.")
         kept = tuple(tensor for tensor in TENSORS if tensor in resident)
         plan = replace(plan, chips={bits: replace(chip, resident=kept) for bits, chip in plan.chips.items()})
-    found = _mappings({0: plan}, Run(options, store, None, notify))[0, layer.key]
-    return map_result(replace(found, layer=layer), plan.chip(layer))
+    found = replace(_mappings({0: plan}, Run(options, store, None, notify))[0, layer.key], layer=layer)
+    chip = plan.chip(layer)
+    if options.latency == "with_fill":
+        found = delayed(found, chip.accelerator, edge_cycles(found, chip.accelerator))
+    return map_result(found, chip)
 
 
 def map_result(cost: LayerCost, chip: Chip) -> MapResult:

@@ -12,6 +12,7 @@ from functools import cached_property
 from hwflow.cost import coarse, residency
 from hwflow.cost.assignment import Ask, Assignment, Price, Problem, ask_of, left, solve
 from hwflow.cost.chip import Chip
+from hwflow.cost.edge_cycles import delayed
 from hwflow.cost.operators import Share, check_priced, fusions, operations_of, operator_cost
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
@@ -34,9 +35,13 @@ class Placed:
 
     @property
     def cost(self) -> LayerCost:
-        """Of the layer."""
+        """Of the layer, but for the time at its edges."""
         assert self.answer.cost is not None
         return self.answer.cost
+
+    def later(self, cost: LayerCost) -> LayerCost:
+        """A cost of the layer with this mapping, with the time at its edges where that is asked for."""
+        return delayed(cost, self.chip.accelerator, self.answer.edges) if self.answer.edges else cost
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ from hwflow.compression.search.ddpg import Hyperparameters  # noqa: E402
 from hwflow.compression.search.environment import PruningEnv  # noqa: E402
 from hwflow.compression.search.policy import Policy  # noqa: E402
 from hwflow.compression.settings import Settings  # noqa: E402
+from hwflow.compression.single_path.network_search import search_network  # noqa: E402
+from hwflow.compression.single_path.options import SinglePathSettings  # noqa: E402
 
 __all__ = [
     "CRITERIA",
@@ -67,6 +69,7 @@ __all__ = [
     "PruningEnv",
     "QuantizationSettings",
     "Settings",
+    "SinglePathSettings",
     "Task",
     "compress",
     "compress_many",
@@ -81,5 +84,6 @@ __all__ = [
     "read_codes",
     "rebuild",
     "reconstruct",
+    "search_network",
     "train_policy",
 ]

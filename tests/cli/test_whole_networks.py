@@ -50,6 +50,21 @@ def test_a_network_as_a_whole_in_the_terminal(hw: Run, block: str) -> None:
     assert "\ndram [weights]\n" in mapped
 
 
+def test_the_time_at_a_layers_edges_by_memory(hw: Run, block: str) -> None:
+    asked = ("map", block, "--layer", "b", "-a", "eyeriss", "--quick", "--objective", "latency")
+    usual, later = (json.loads(hw(*asked, *more, "--format", "json")[1]) for more in ((), ("--latency", "with_fill")))
+    edges = later["edge_cycles"]
+    assert set(edges["fill"]) >= {"global_buffer", "weight_spad"}
+    more = sum(edges["fill"].values()) + sum(edges["drain"].values())
+    assert later["layer"]["cycles"] == usual["layer"]["cycles"] + more
+    assert (later["mapping"], "edge_cycles" in usual) == (usual["mapping"], False)
+    assert later["where_mac_cycles_go"][-1]["used"] == usual["layer"]["cycles"]
+    page = hw(*asked, "--latency", "with_fill")[1]
+    assert f"Cycles at the layer's edges, by hwflow's own estimate: {more:,} (fill global_buffer " in page
+    assert "the mapping was chosen without the cycles at the edges" in page
+    assert hw(*asked, "--latency", "with_fill", "--activations", "resident")[0] == 0
+
+
 def test_what_changes_nothing_is_refused(hw: Run, block: str) -> None:
     code, _, err = hw("estimate", block, "--operators", "all")
     assert (code, "operators (--operators) is 'all', which changes nothing at level coarse" in " ".join(err.split())) == (
