@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwflow.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from hwflow.certificate.check import verify
     from hwflow.cost import (
         Comparison,
         CostOptions,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ImportFailed,
         InputError,
         MissingDependency,
+        NotCertified,
         NotMappable,
         ToolError,
         ToolMissing,
@@ -42,7 +44,17 @@ if TYPE_CHECKING:
     from hwflow.layers import Bits, Layer
     from hwflow.mapping import Mapping
     from hwflow.network import Network, zoo
-    from hwflow.pruning import Budget, Contest, PruneResult, compress, compress_many, load_compressed, load_pruned, prune
+    from hwflow.pruning import (
+        Budget,
+        Contest,
+        PruneResult,
+        compress,
+        compress_many,
+        load_compressed,
+        load_pruned,
+        prune,
+        search_network,
+    )
     from hwflow.results import LayerCost, NetworkCost
     from hwflow.store import Store
     from hwflow.sweeping import sweep
@@ -51,6 +63,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "hwflow.hardware.accelerator": ("Accelerator",),
+    "hwflow.certificate.check": ("verify",),
     "hwflow.cost": (
         "Comparison",
         "CostOptions",
@@ -71,6 +84,7 @@ _HOME = {
         "ImportFailed",
         "InputError",
         "MissingDependency",
+        "NotCertified",
         "NotMappable",
         "ToolError",
         "ToolMissing",
@@ -87,6 +101,7 @@ _HOME = {
         "load_compressed",
         "load_pruned",
         "prune",
+        "search_network",
     ),
     "hwflow.results": ("LayerCost", "NetworkCost"),
     "hwflow.store": ("Store",),
@@ -117,6 +132,7 @@ __all__ = [
     "MissingDependency",
     "Network",
     "NetworkCost",
+    "NotCertified",
     "NotMappable",
     "PruneResult",
     "Recipe",
@@ -139,8 +155,10 @@ __all__ = [
     "load_weights",
     "map_layer",
     "prune",
+    "search_network",
     "sweep",
     "train",
+    "verify",
     "zoo",
 ]
 

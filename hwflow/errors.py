@@ -35,6 +35,18 @@ class NotMappable(HwflowError):
     """No mapping of a layer fits the accelerator under the dataflow's constraints."""
 
 
+class NotCertified(HwflowError):
+    """Something that a certificate claims does not hold.
+
+    Attributes:
+        claim: the field of the certificate.
+    """
+
+    def __init__(self, claim: str, why: str) -> None:
+        super().__init__(f"the certificate does not hold: {claim}: {why}.")
+        self.claim = claim
+
+
 class ToolError(HwflowError):
     """An external tool (Timeloop, Accelergy, a container engine) is missing, failed, hung or wrote rubbish."""
 

@@ -45,6 +45,7 @@ ALLOWED = {
     "results": {"layers", "occupancy"},
     "loopnest": {"layers", "hardware", "mapping"},
     "mapper": {"layers", "hardware", "loopnest"},
+    "certificate": {"layers", "hardware", "mapping", "loopnest"},  # nothing of the search, whose results it checks
     "timeloop": {"layers", "hardware", "mapping"},
     "network": {"layers", "timeloop"},  # the latter to read problem files
     "store": set(),
@@ -54,11 +55,14 @@ ALLOWED = {
     "ppa": {"layers", "hardware"},
     "cost": {
         *{"layers", "hardware", "mapping", "occupancy", "results", "loopnest", "mapper", "timeloop", "network", "store"},
-        "ppa",
+        *{"ppa", "certificate"},
     },
     "compression": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
     "pruning": {"compression"},
-    "dynamic": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
+    "dynamic": {
+        *{"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
+        "compression",  # elastic networks are cut as pruned ones are
+    },
     "sweeping": {
         "layers",
         "hardware",

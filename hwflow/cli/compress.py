@@ -132,12 +132,24 @@ def compress(
     ] = None,
     sparsity: Annotated[
         float | None,
-        typer.Option("--sparsity", metavar="SHARE", help="winograd...: transformed weights that become zero; by default 0.7."),
+        typer.Option(
+            "--sparsity",
+            metavar="SHARE",
+            help="winograd...: transformed weights that become zero, sparse: weights; by default 0.7.",
+        ),
     ] = None,
     gradient: Annotated[
         str | None,
         typer.Option(
             "--gradient", metavar="spatial|scaled|plain", help="winograd...: how these are trained; by default spatial."
+        ),
+    ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            "--thresholds",
+            metavar="position|gradient",
+            help="winograd-native: one for each position of a tile (the default), or also by each weight's gradient.",
         ),
     ] = None,
     scale_start: Annotated[
@@ -304,7 +316,7 @@ def compress(
         "mean_k": mean_k,
         "distribution_loss": distribution_loss,
     }
-    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient}
+    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient, "thresholds": thresholds}
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(

@@ -52,6 +52,15 @@ def show_mapping(
             help="Also write the mapping for timeloop-model; or write the answer to FILE.json, .md or .txt.",
         ),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            metavar="FILE.json",
+            help="Also write a certificate that no mapping with perfect factors is better than a bound, for 'hwflow verify'; "
+            "needs --perfect.",
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Do not cost neighbouring channel counts.")] = False,
 ) -> None:
     """Show the best mapping of one layer at mid: loop nest, bottleneck, accesses per level, and neighbouring widths."""
@@ -61,6 +70,7 @@ def show_mapping(
     from hwflow.cli.output import Answer, form_of
     from hwflow.cost.edge_cycles import edges_in
     from hwflow.cost.utilization import Share, shares
+    from hwflow.errors import InputError
     from hwflow.hardware.dataflow import constrain
 
     mapping = output is not None and output.suffix.lower() in (".yaml", ".yml")
@@ -83,8 +93,11 @@ def show_mapping(
     how = args.execution_of(execution)
     whole = replace(options, activations=activations, execution=how)  # type: ignore[arg-type]
 
-    def ask(one: Layer) -> MapResult:
-        return cost.map_layer(one, chip, options=options, notify=told.append)
+    if certificate is not None and whole.whole_network:
+        raise InputError("--certificate: it covers a layer by itself; leave --activations out.")
+
+    def ask(one: Layer, certificate: Path | None = None) -> MapResult:
+        return cost.map_layer(one, chip, options=options, certificate=certificate, notify=told.append)
 
     told: list[str] = []
     with interruptible(), progress(f"{found_layer.name} on {chip.label}") as bar:
@@ -93,7 +106,7 @@ def show_mapping(
         if whole.whole_network:  # as the layer runs in the network; other widths would have another network around them
             found, beside = cost.map_in_network(net, found_layer, chip, options=whole, notify=told.append), []
         else:
-            found = ask(found_layer)
+            found = ask(found_layer, certificate)
             beside = [] if quick else _neighbours(found_layer, ask, bar or None)
     for text in dict.fromkeys(told):
         say(text)
@@ -110,6 +123,8 @@ def show_mapping(
         assert output is not None
         found.mapping.to_timeloop(output)
         remark(f"wrote {output}")
+    if certificate is not None:
+        remark(f"wrote {certificate}: check it with 'hwflow verify {certificate}'")
 
 
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:

@@ -46,8 +46,8 @@ class Sizing(Protocol):
     def tensor_steps(self) -> tuple[Step, ...]:
         """How the numbers of words of the data flow's tensors follow from the groups, a tensor being a row."""
 
-    def layer_for(self, row: int, widths: Widths) -> Layer:
-        """One row of the compressed network."""
+    def layer_for(self, row: int, widths: Widths) -> Layer | None:
+        """One row of the compressed network; None where it has none in its place."""
 
     def network_for(self, plan: Mapping[str, int]) -> Network:
         """All of it."""
@@ -309,9 +309,12 @@ class PlanCosts(PlanTotals):
         """The metrics of rows of plans."""
         layers = [self._grouping.layer_for(row, widths) for row, widths in asked]
         if self._fill is not None:
-            self._fill(layers)
+            self._fill([layer for layer in layers if layer is not None])
         found: list[tuple[float, ...]] = []
         for layer in layers:
+            if layer is None:
+                found.append((0.0,) * (len(ADDITIVE) + 2))
+                continue
             cost = self._price(layer)
             # A tensor that several rows read is one tensor at every width, so the same row counts it.
             params = 0 if layer.shared else cost.params

@@ -13,6 +13,7 @@ from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
+from hwflow.compression.single_path.options import SinglePathSettings
 from hwflow.compression.winograd.winograd_options import WinogradSettings
 from hwflow.cost.backend import backend_of, check_used, used_at
 from hwflow.cost.executed_network import checked
@@ -136,6 +137,8 @@ class Settings:
     """`all` also prices what is no layer; the same."""
     latency: Latency = "overlap"
     """`with_fill` adds the time at the edges of layers (`hwflow.cost.edge_cycles`), at levels that map them; the same."""
+    single_path: SinglePathSettings = field(default_factory=SinglePathSettings)
+    """Of methods that decide by trained thresholds."""
 
     def __post_init__(self) -> None:
         if not isinstance(checked(self.execution), str):
@@ -227,6 +230,10 @@ class Settings:
             del data["quantization"]
         if self.winograd == WinogradSettings():
             del data["winograd"]
+        elif self.winograd.thresholds == WinogradSettings.thresholds:
+            del data["winograd"]["thresholds"]
+        if self.single_path == SinglePathSettings():
+            del data["single_path"]
         return data
 
 
@@ -255,8 +262,8 @@ def deciding(names: str | Iterable[str]) -> str:
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), of the Winograd methods' (`sparsity`),
-    `samples` of the proxy, or what is decided (`decide="bits,channels"`).
+    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), of the Winograd methods' (`sparsity`), of
+    those that train thresholds (`search_epochs`), `samples` of the proxy, or what is decided (`decide="bits,channels"`).
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -267,6 +274,7 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
     kinds: dict[str, Any] = {"gradual": GradualSettings, "winograd": WinogradSettings, "quantization": QuantizationSettings}
+    kinds["single_path"] = SinglePathSettings
     nested: dict[str, dict[str, Any]] = {
         field: {n: v for n, v in changes.items() if n in kind.__dataclass_fields__} for field, kind in kinds.items()
     }

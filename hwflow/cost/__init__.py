@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from hwflow.cost import energy_sources
 from hwflow.cost.assembly import repeated
 from hwflow.cost.backend import check_used
+from hwflow.cost.certified import check_certified, write_certificate
 from hwflow.cost.comparison import Comparison, compare
 from hwflow.cost.cost_grid import CostTable, cost_table
 from hwflow.cost.estimator import best_mapping, evaluate, map_result
@@ -143,6 +145,7 @@ def map_layer(
     *,
     options: CostOptions | None = None,
     resident: Sequence[Tensor] = (),
+    certificate: str | Path | None = None,
     store: Store | bool = True,
     notify: Notify | None = None,
     **given: Unpack[CostArguments],
@@ -152,11 +155,13 @@ def map_layer(
     Args:
         resident: those of its tensors that stay on the chip, so that they bypass DRAM; they have all of the memory. What stays
             in a network, `estimate(network, activations="resident")` chooses.
+        certificate: a file to write, with which others can check a bound on all mappings with perfect factors
+            (`hwflow.verify`). Needs `ragged=False`; the bound is within `gap` of the mapping's value where its form allows.
         options, given: as in `estimate`. With `ragged=False`, loops that don't divide their dimension are not looked at; what
             is proven holds for what was looked at.
 
     Raises:
-        InputError: where the dataflow does not fit the accelerator.
+        InputError: where the dataflow does not fit the accelerator, or a certificate cannot be written.
         NotMappable: where no mapping fits.
     """
     asked = options_of(options, given)
@@ -169,8 +174,14 @@ def map_layer(
         "For a layer as it runs in its network, take its row of hwflow.estimate, or hwflow map; `resident` names what stays of "
         "one layer.",
     )
+    if certificate is not None:
+        check_certified(asked, resident)
     with opened(store, notify) as (cache, tell):
-        return best_mapping(layer, accelerator_of(accelerator), asked, cache, tell, resident)
+        chip = accelerator_of(accelerator)
+        found = best_mapping(layer, chip, asked, cache, tell, resident)
+        if certificate is not None:
+            write_certificate(certificate, found, plan_for(Network(layer.name, (layer,)), chip, asked, cache), asked)
+        return found
 
 
 def executed_layer(

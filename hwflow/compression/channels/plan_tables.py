@@ -117,7 +117,8 @@ class PlanTables:
                 for g, width in zip(on, widths, strict=True):
                     chosen[g] = width
                 layer = grouping.layer_for(row, tuple(chosen))
-                shapes.setdefault(layer.key, layer)
+                if layer is not None:
+                    shapes.setdefault(layer.key, layer)
                 if len(shapes) > most:
                     return list(shapes.values())
         return list(shapes.values())

@@ -1,0 +1,204 @@
+"""The file of a certificate: the question, the mapping with its cost, and the leaves of the proof."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from hwflow.certificate.space import Space
+from hwflow.errors import InputError
+from hwflow.files import parse_json, read_text
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import Dataflow, constrain, dataflows, load_dataflow
+from hwflow.hardware.energy_table import EnergyTable
+from hwflow.hardware.part_energy import PartEnergy
+from hwflow.hardware.storage_level import LevelConstraint
+from hwflow.layers import DIMS, Layer
+from hwflow.types import EnergyUnit, LayerType, Objective
+from hwflow.validation import Strict, explain
+
+FORM = 1
+"""Of the file; what another form says, this version of hwflow does not know."""
+
+
+class LayerShape(Strict):
+    """A layer as its loops: all that its cost depends on."""
+
+    type: LayerType
+    dims: dict[str, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+
+
+class Energies(Strict):
+    """Energies of each part of the chip per action, in `unit`."""
+
+    unit: EnergyUnit
+    source: str
+    parts: dict[str, dict[str, float]]
+
+
+class Question(Strict):
+    """What is minimised: everything from which the space of mappings and their costs follow."""
+
+    layer: LayerShape
+    accelerator: dict[str, Any]
+    dataflow: str | dict[str, Any]
+    energies: Energies
+    objective: Objective
+    factors: Literal["perfect"]
+
+
+class LeafEntry(Strict):
+    """The bound of all mappings with some spatial loops.
+
+    `spread`: their bounds by level and dimension. `tiles`, `rates` and `mixed` say how the bound is found; see the page
+    "Certificates". A rate is a level and what it does: "reads", "writes" or "both".
+    """
+
+    spread: dict[str, dict[str, int]]
+    tiles: bool
+    rates: list[tuple[str, Literal["reads", "writes", "both"]]]
+    mixed: list[tuple[str, Literal["reads", "writes", "both"], float]]
+    bound: float
+
+
+class Others(Strict):
+    """The spatial mappings without a leaf of their own: how many, and the least of their simple bounds."""
+
+    number: int
+    bound: float
+
+
+class Document(Strict):
+    """A certificate. `about` is for people, and nothing in it is claimed; `gap` is 1 - bound / value."""
+
+    form: int
+    about: dict[str, str]
+    question: Question
+    digest: str
+    mapping: list[dict[str, Any]]
+    value: float
+    bound: float
+    gap: float
+    others: Others
+    leaves: list[LeafEntry]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Document:
+        """Raises `InputError` where the file is no certificate: names the field, its value and what is allowed."""
+        try:
+            content = parse_json(read_text(path, "certificate"))
+        except ValueError as error:
+            raise InputError(f"certificate {path}: {error}") from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: Any, where: str = "certificate") -> Document:
+        """The same from parsed JSON."""
+        if not isinstance(content, dict):
+            raise InputError(f"{where}: a certificate is a mapping of fields, not {type(content).__name__}.")
+        if content.get("form") != FORM:
+            raise InputError(
+                f"{where}: form is {content.get('form')!r}; this version of hwflow reads certificates of form {FORM}, which "
+                "hwflow map --certificate writes."
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(explain(error, content, where, set(cls.model_fields))) from None
+
+    def hashed(self) -> str:
+        """A hash of the question and the mapping, which shows a change by accident."""
+        content = self.model_dump(mode="json", include={"question", "mapping"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def text(self) -> str:
+        """The file."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question, with the objects that it describes."""
+
+    layer: Layer
+    accelerator: Accelerator
+    table: EnergyTable
+    rules: tuple[LevelConstraint, ...]
+    objective: Objective
+
+    @classmethod
+    def of(cls, question: Question) -> Problem:
+        """Raises `InputError` where a part of the description is not valid."""
+        shape = question.layer
+        if sorted(shape.dims) != sorted(DIMS):
+            raise InputError(
+                f"certificate: layer.dims has {', '.join(shape.dims) or 'nothing'}; it must have {', '.join(DIMS)}."
+            )
+        layer = Layer("certified", **shape.dims, type=shape.type, strides=shape.strides, dilations=shape.dilations)
+        accelerator = Accelerator.from_dict(question.accelerator, "certificate: accelerator")
+        try:
+            parts = {name: PartEnergy(**actions) for name, actions in question.energies.parts.items()}
+        except TypeError:
+            raise InputError(f"certificate: energies.parts names an action that is none of {', '.join(ACTIONS)}.") from None
+        missing = [p.name for p in (*accelerator.memories, accelerator.mac) if p.name not in parts]
+        if missing:
+            raise InputError(f"certificate: energies.parts has no entry for {', '.join(missing)}.")
+        table = EnergyTable(question.energies.unit, question.energies.source, parts)
+        return cls(layer, accelerator, table, constrain(accelerator, _dataflow(question.dataflow)), question.objective)
+
+    @cached_property
+    def space(self) -> Space:
+        """The mappings, from the layer, the accelerator and the dataflow."""
+        return Space.of(self.layer, self.accelerator, self.table, self.rules)
+
+
+ACTIONS = ("read", "write", "update", "compute", "leak")
+
+
+def question_of(
+    layer: Layer, accelerator: Accelerator, dataflow: str | None, table: EnergyTable, objective: Objective
+) -> Question:
+    """The question that a search answers.
+
+    Raises:
+        InputError: where a certificate cannot describe the chip.
+    """
+    if accelerator.own_constraints is not None:
+        raise InputError(
+            f"a certificate does not cover {accelerator.label}, which is described by Timeloop's files; hwflow map --proof "
+            "proves without one."
+        )
+    name = dataflow or accelerator.dataflow
+    flow: str | dict[str, Any] = name if name in dataflows() else load_dataflow(name).model_dump(mode="json")
+    parts = [p.name for p in (*accelerator.memories, accelerator.mac)]
+    return Question(
+        layer=LayerShape(type=layer.type, dims=dict(layer.dims), strides=layer.strides, dilations=layer.dilations),
+        accelerator=accelerator.model_dump(mode="json", exclude_none=True),
+        dataflow=flow,
+        energies=Energies(
+            unit=table.unit,
+            source=table.source,
+            parts={name: {action: getattr(table.parts[name], action) for action in ACTIONS} for name in parts},
+        ),
+        objective=objective,
+        factors="perfect",
+    )
+
+
+def _dataflow(given: str | dict[str, Any]) -> Dataflow | str:
+    if isinstance(given, str):
+        if given not in dataflows():
+            raise InputError(f"certificate: dataflow is {given!r}; shipped are {', '.join(dataflows())}.")
+        return given
+    try:
+        return Dataflow.model_validate(given)
+    except ValidationError as error:
+        raise InputError(explain(error, given, "certificate: dataflow", set(Dataflow.model_fields))) from None

@@ -1,0 +1,128 @@
+"""A certificate for a mapping: for each choice of spatial loops the cheapest bound that is large enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hwflow.certificate.bounds import Bounds, Way
+from hwflow.certificate.check import WAYS, cost_of, least_bound
+from hwflow.certificate.document import FORM, Document, LeafEntry, Others, Problem, question_of
+from hwflow.certificate.recursion import Rate
+from hwflow.certificate.space import Space, Spread
+from hwflow.errors import InputError
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.energy_table import EnergyTable
+from hwflow.layers import DIMS, Layer
+from hwflow.loopnest.nest import Nest
+from hwflow.mapping import Mapping
+from hwflow.types import Objective
+
+_WEIGHTS = (1.0, 0.5, 0.75, 0.25, 0.9, 0.1)  # of one bandwidth in a sum of cycles, tried in this order
+_NAMES = {number: name for name, number in WAYS.items()}
+
+
+def certificate(
+    layer: Layer,
+    accelerator: Accelerator,
+    dataflow: str | None,
+    table: EnergyTable,
+    mapping: Mapping,
+    objective: Objective,
+    *,
+    gap: float = 0.0,
+) -> Document:
+    """A certificate that a mapping is within the share `gap` of the best, or of the larger gap that its bounds reach.
+
+    Raises:
+        InputError: where the mapping has imperfect factors, or certificates do not cover the layer or the chip.
+    """
+    if mapping.ragged:
+        raise InputError(
+            f"a certificate speaks of mappings with perfect factors, and that of {layer.name!r} has imperfect ones: "
+            "search with --perfect (ragged=False)."
+        )
+    question = question_of(layer, accelerator, dataflow, table, objective)
+    problem = Problem.of(question)
+    if problem.accelerator.fingerprint != accelerator.fingerprint:
+        raise InputError(f"a certificate cannot describe {accelerator.label}: its fields do not make the same chip again.")
+    bounds = Bounds(problem.space, objective)
+    directives = mapping.directives()
+    value = cost_of(problem, directives)
+    enough = value * (1 - gap) * (1 - 1e-10)
+    rates = _by_use(problem, mapping, bounds)
+    leaves = []
+    for spread, simple in zip(bounds.spreads, bounds.simple.tolist(), strict=True):
+        if simple < enough:
+            leaves.append((spread, *_leaf(bounds, spread, simple, enough, rates)))
+    bound, rest, number = least_bound(bounds, [(spread, bound) for spread, bound, _ in leaves])
+    bound = min(bound, value)
+    document = Document(
+        form=FORM,
+        about={
+            "layer": str(layer),
+            "accelerator": accelerator.label,
+            "claim": f"{objective} of no mapping is below {bound:.9g}",
+        },
+        question=question,
+        digest="",
+        mapping=directives,
+        value=value,
+        bound=bound,
+        gap=1 - bound / value,
+        others=Others(number=number, bound=rest),
+        leaves=[_entry(bounds.space, *leaf) for leaf in leaves],
+    )
+    return document.model_copy(update={"digest": document.hashed()})
+
+
+def _by_use(problem: Problem, mapping: Mapping, bounds: Bounds) -> list[Rate]:
+    """The bandwidths, those first of which the mapping uses most."""
+    nest = Nest(problem.layer, problem.accelerator, problem.table)
+    used = nest.evaluate(nest.batch_of(mapping)).level_cycles[:, 0]
+    return sorted(bounds.rates, key=lambda rate: -float(used[rate.level]))
+
+
+def _leaf(bounds: Bounds, spread: Spread, simple: float, enough: float, rates: Sequence[Rate]) -> tuple[float, Way]:
+    """The first way that gives a bound of at least `enough`, or else the best, with its bound."""
+    best, chosen = simple, Way(False)
+    for way in _ways(bounds, spread, rates):
+        bound = max(bounds.leaf(spread, way), simple)
+        if bound > best or chosen is None:
+            best, chosen = bound, way
+        if best >= enough:
+            break
+    return best, chosen
+
+
+def _ways(bounds: Bounds, spread: Spread, rates: Sequence[Rate]) -> Iterator[Way]:
+    tiles = bounds.objective != "latency"
+    if tiles:
+        yield Way(False)
+        yield Way(True)
+    if bounds.objective == "energy":
+        return
+    single = {}
+    for rate in rates:
+        single[rate] = bounds.leaf(spread, Way(tiles, (rate,)))
+        yield Way(tiles, (rate,))
+    slowest = max(rates, key=lambda rate: single[rate])
+    for rate in sorted(rates, key=lambda rate: -single[rate])[:3]:
+        for weight in _WEIGHTS:
+            yield Way(tiles, (slowest,), ((rate, weight),))
+
+
+def _entry(space: Space, spread: Spread, bound: float, way: Way) -> LeafEntry:
+    def named(rate: Rate) -> tuple[str, str]:
+        return space.levels[rate.level].name, _NAMES[rate.way]
+
+    return LeafEntry(
+        spread={
+            level.name: {DIMS[d]: n for d, n in enumerate(factors) if n > 1}
+            for level, factors in zip(space.levels, spread, strict=True)
+            if max(factors) > 1
+        },
+        tiles=way.tiles,
+        rates=[named(rate) for rate in way.rates],
+        mixed=[(*named(rate), weight) for rate, weight in way.mixed],
+        bound=bound,
+    )

@@ -1,0 +1,235 @@
+"""Words that every mapping with given spatial loops moves at least: the formulas, over all temporal tiles of a level at once.
+
+Formulas and the reasons why they hold are on the page "Certificates" of the documentation; names are those of the page.
+
+Arrays have one axis for each prime of each dimension that temporal loops have left to split; the index along it is the exponent
+with which the tile has that prime. Behind these come as many axes for the exponents of a run's end, where an array has them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwflow.certificate.space import INPUTS, OUTPUTS, Space, Spread, Transfer
+from hwflow.layers import DIMS
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+Pair = tuple[tuple[int, int], tuple[int, int]]
+
+
+class Fans:
+    """Quantities that depend on spatial loops alone; `spread` is [level, dimension], or has more axes in front."""
+
+    def __init__(self, space: Space, spread: npt.NDArray[np.int64]) -> None:
+        self.space, self.spread = space, spread
+        fans = spread.prod(axis=-1, dtype=np.float64)
+        self.instances = [fans[..., k + 1 :].prod(axis=-1) for k in range(len(space.levels))]
+        self.cycles = math.prod(space.sizes) / fans.prod(axis=-1)
+
+    def fan(self, transfer: Transfer) -> Floats:
+        """How many different words the instances below one of the upper level ask for at a time, for one of each."""
+        words = np.ones(self.spread.shape[:-2])
+        for m in range(transfer.low + 1, transfer.high + 1):
+            for axis in self.space.axes[transfer.tensor]:
+                factors = [self.spread[..., m, d] for d, _ in axis]
+                words = words * (sum(factors, start=np.zeros(())) - len(factors) + 1 if factors else 1.0)
+        return words
+
+    def parts(self, k: int) -> Floats:
+        """Outputs that one instance of level k is responsible for."""
+        words = self.space.words(OUTPUTS, [float(n) for n in self.space.sizes])
+        outputs = sorted(self.space.relevant[OUTPUTS])
+        return np.asarray(words / self.spread[..., k + 1 :, outputs].prod(axis=(-2, -1), dtype=np.float64))
+
+
+class Words:
+    """The words of one layer on one chip under one choice of spatial loops; without one, those outside all fan-outs.
+
+    There a tile is taken with the factors that fan-outs inside it add, so its words are the same for all spatial loops.
+    """
+
+    def __init__(self, space: Space, given: Spread | None) -> None:
+        self.space = space
+        self.spread = spread = ((1,) * len(space.sizes),) * len(space.levels) if given is None else given
+        self.fans = Fans(space, np.array(spread))
+        whole = [math.prod(column) for column in zip(*spread, strict=True)]
+        self.left = [n // f for n, f in zip(space.sizes, whole, strict=True)]
+        self.axes = [(d, prime, power(self.left[d], prime)) for d, n in enumerate(space.sizes) for prime in primes(n)]
+        self.open = [reach if given else reach | space.spread_dims for reach in space.reach[:-1]]
+        self.inside = np.multiply.accumulate(np.array(spread), axis=0).tolist()
+        self.cycles = float(math.prod(self.left))
+        self._tiles: dict[int, list[Floats]] = {}
+
+    # Tiles and runs --------------------------------------------------------------------------------------------------
+
+    def tile(self, k: int) -> list[Floats]:
+        """The temporal factors of the tiles of level k, by dimension; of the whole layer's where k is the number of levels."""
+        if k not in self._tiles:
+            result = [np.ones((1,) * len(self.axes)) for _ in DIMS]
+            for a, (d, prime, power) in enumerate(self.axes):
+                if k == len(self.space.levels) or d in self.open[k]:
+                    side = [1] * len(self.axes)
+                    side[a] = power + 1
+                    result[d] = result[d] * (float(prime) ** np.arange(power + 1)).reshape(side)
+            self._tiles[k] = result
+        return self._tiles[k]
+
+    def shape_of(self, k: int) -> tuple[int, ...]:
+        """The shape of an array over all tiles of level k."""
+        return tuple(power + 1 if d in self.open[k] else 1 for d, _, power in self.axes)
+
+    def extents(self, k: int) -> list[Floats]:
+        """The extents of the tiles of level k, by dimension."""
+        return [tile * self.inside[k][d] for d, tile in enumerate(self.tile(k))]
+
+    def axes_of(self, dims: frozenset[int]) -> list[int]:
+        """The axes of some dimensions."""
+        return [a for a, (d, _, _) in enumerate(self.axes) if d in dims]
+
+    def run_axes(self, tensor: int) -> list[int]:
+        """The axes that runs of a tensor have: those of its idle dimensions."""
+        return self.axes_of(self.space.idle[tensor])
+
+    def fits(self, k: int) -> Bools:
+        """Which tiles fit level k."""
+        level = self.space.levels[k]
+        if not math.isfinite(level.words):
+            return np.ones((1,) * len(self.axes), dtype=np.bool_)
+        extents = self.extents(k)
+        return np.asarray(sum((self.space.words(t, extents) for t in level.keeps), np.zeros(())) <= level.words)
+
+    def ends(self, array: npt.NDArray[Any], tensor: int) -> npt.NDArray[Any]:
+        """An array over tiles as one over the tiles in which runs of a tensor end, with its idle axes at the back."""
+        idle = self.run_axes(tensor)
+        back = np.moveaxis(array, idle, range(array.ndim - len(idle), array.ndim))
+        return np.expand_dims(back, tuple(idle))
+
+    def tiles(self, array: npt.NDArray[Any], tensor: int) -> npt.NDArray[Any]:
+        """An array over tiles, with axes of length 1 for the ends of runs."""
+        return array.reshape(array.shape + (1,) * len(self.run_axes(tensor)))
+
+    def growth(self, dims: Collection[int], tensor: int, k: int, whole: bool) -> Floats:
+        """By how much a run of a tensor makes the tiles of level k grow in some of its idle dimensions; below 1: no run."""
+        inner = math.prod((self.tile(k)[d] for d in dims), start=np.ones((1,) * len(self.axes)))
+        if whole:
+            return np.asarray(math.prod(self.left[d] for d in dims) / inner)
+        outer = math.prod((self.tile(len(self.space.levels))[d] for d in dims), start=np.ones((1,) * len(self.axes)))
+        return np.asarray(self.ends(outer, tensor) / self.tiles(inner, tensor))
+
+    # Words -----------------------------------------------------------------------------------------------------------
+
+    def delivered(self, transfer: Transfer) -> Floats:
+        """Words that an instance of the lower level is sent if every step of a loop outside its tile sends the whole tile."""
+        k = transfer.low
+        if k < 0:
+            return np.full((1,) * len(self.axes), self.cycles)
+        inside = math.prod(self.tile(k), start=np.ones((1,) * len(self.axes)))
+        return np.asarray(self.space.words(transfer.tensor, self.extents(k)) * (self.cycles / inside))
+
+    def shares(self, transfer: Transfer, tensor: int, *, whole: bool) -> tuple[Floats | float, Floats | float]:
+        """For inputs with sliding windows, the least share of a tile that a step sends on average, if a run of `tensor` is
+        directly outside the tile: without, and with what neighbours hand to one another. Otherwise 1 and 1.
+
+        Args:
+            whole: for runs that have all idle factors that are left, as arrays over tiles.
+        """
+        k, idle = transfer.low, self.space.idle[tensor]
+        if transfer.tensor != INPUTS or k < 0:
+            return 1.0, 1.0
+        extents, left = self.extents(k), [n / inner for n, inner in zip(self.left, self.tile(k), strict=True)]
+
+        def over(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return array if whole else self.tiles(np.broadcast_to(array, self.shape_of(k)), tensor)
+
+        runs = self.growth(idle, tensor, k, whole) > 1
+        sent: Floats | float = 1.0
+        asked: Floats | float = 1.0
+        for pair in self.space.windows:
+            coupled = over(self._coupled(pair, extents, left))
+            hands = 1 if tensor == INPUTS else math.prod(self.spread[k + 1][d] for d, _ in pair)
+            for (d, step), (e, other) in (pair, pair[::-1]):
+                if tensor == INPUTS:  # any loop may follow the run
+                    grows = far = over(left[d])
+                elif d in idle:
+                    grows = self.growth([d], tensor, k, whole)
+                    far = np.where(_doubled(grows, self._loops(k, d) - 1), over(left[d]), grows)
+                else:
+                    continue
+                first = runs & (grows > 1)
+                side = 1 + step * (extents[d] - 1) + other * (extents[e] - 1)
+                part = over(1 - np.maximum(side - step * extents[d] * self._between(k, d), 0.0) / side)
+                rare = 1 / np.maximum(far, 1.0)
+                share = np.where(coupled, part / 2, part * (1 - rare) + rare)
+                sent = np.minimum(sent, np.where(first, share, 1.0))
+                if hands > 1:
+                    meets, often = (over(flags) for flags in self._meetings(pair, k, extents, left))
+                    fewer = np.where(coupled | often, share / hands, part * (1 - rare) / hands + rare)
+                    share = np.where(meets, fewer, share)
+                asked = np.minimum(asked, np.where(first, share, 1.0))
+        return sent, asked
+
+    def _loops(self, low: int, d: int) -> int:
+        """How many temporal loops of a dimension there can be outside a level."""
+        return sum(d in level.temporal for level in self.space.levels[low + 1 :])
+
+    def _between(self, low: int, d: int) -> int:
+        """The spatial factors of a dimension between a level and the next one outside that may have its temporal loops."""
+        factor = 1
+        for k in range(low + 1, len(self.spread)):
+            factor *= self.spread[k][d]
+            if d in self.space.levels[k].temporal:
+                break
+        return factor
+
+    def _coupled(self, pair: Pair, extents: list[Floats], left: list[Floats]) -> Bools:
+        """Around which tiles loops of both dimensions of a window can be so that one undoes or repeats the other's motion."""
+        (d, step), (e, other) = pair
+        near = (step * extents[d] <= other * self.space.sizes[e]) & (other * extents[e] <= step * self.space.sizes[d])
+        return np.asarray((left[d] > 1) & (left[e] > 1) & near)
+
+    def _meetings(self, pair: Pair, k: int, extents: list[Floats], left: list[Floats]) -> tuple[Bools, Bools]:
+        """Around which tiles of level k a loop can move an instance's tile to where its neighbour's was, and where that can be
+        loops of both dimensions together."""
+        meets: Bools = np.zeros((1,) * len(self.axes), dtype=np.bool_)
+        often = meets
+        for (d, step), (e, other) in (pair, pair[::-1]):
+            if self.spread[k + 1][d] > 1:
+                near = other * extents[e] * self._between(k, e) <= step * extents[d]
+                meets = meets | ((left[e] > 1) & (near | (left[d] > 1)))
+                often = often | ((left[e] > 1) & (left[d] > 1))
+        return meets, often
+
+
+@functools.cache
+def primes(number: int) -> list[int]:
+    """The prime factors of a number, each once."""
+    result, prime = [], 2
+    while number > 1:
+        if number % prime == 0:
+            result.append(prime)
+            while number % prime == 0:
+                number //= prime
+        prime = prime + 1 if prime * prime <= number else max(number, prime + 1)
+    return result
+
+
+@functools.cache
+def power(number: int, prime: int) -> int:
+    """How often a prime divides a number."""
+    times = 0
+    while number % prime == 0:
+        number, times = number // prime, times + 1
+    return times
+
+
+def _doubled(growth: Floats, loops: int) -> Bools:
+    """Whether at most so many loops of bound 2 can make a tile grow so."""
+    return np.asarray((np.log2(np.maximum(growth, 1.0)) % 1.0 == 0.0) & (growth <= 2.0**loops))
