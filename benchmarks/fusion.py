@@ -4,7 +4,7 @@
 
 Both search on the chip of `benchmarks.rivals.chip`, each by its own model, for the least energy. hwflow's mappings are judged
 by AccelForge's model, too; the loop trees that AccelForge finds are in the record. Convolutions are without padding, so that
-one layer's output is the next one's input.
+one layer's output is the next one's input; loops divide their dimensions, as AccelForge's do.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def network(name: str) -> Network:
 
 def ours(name: str, chip: Accelerator) -> dict[str, hwflow.NetworkCost]:
     """hwflow's answers."""
-    options: dict[str, Any] = {"objective": "energy", "energy": "recorded"}
+    options: dict[str, Any] = {"objective": "energy", "energy": "recorded", "ragged": False}
     return {way: hwflow.estimate(network(name), chip, activations=way, **options) for way in ("dram", "resident")}
 
 

@@ -22,13 +22,13 @@ from accelforge.frontend.mapper.metrics import Metrics
 from accelforge.mapper.FFM.main import map_workload_to_arch
 from accelforge.model.main import evaluate_mapping
 from accelforge.util.parallel import set_n_parallel_jobs
-from run_accelforge import PREFIX, architecture, verdict
+from run_accelforge import PREFIX, architecture, verdict  # type: ignore[import-not-found]  # of this folder
 
 
 def fusing(chip: dict[str, Any]) -> str:
     """The chip, whose outermost memory need not keep what one Einsum writes and the next reads."""
     first = chip["memories"][0]
-    text = architecture(chip)
+    text: str = architecture(chip)
     kept = json.dumps({"keep": " | ".join(first["keeps"])})
     assert text.count(kept) == 1
     return text.replace(kept, json.dumps({"keep": "~Intermediates", "may_keep": "All"}))
