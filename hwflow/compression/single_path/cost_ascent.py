@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from hwflow.arrays import Floats
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.decision import Variable
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.single_path.gates import GatedNetwork, step, widths_of
 from hwflow.compression.single_path.options import SinglePathSettings
 from hwflow.training.hooks import Batch, TrainingHook
@@ -80,7 +80,7 @@ class CostAscent(TrainingHook):
     changes_sparsity = True
 
     def __init__(
-        self, costs: PlanCosts, limits: Mapping[str, float], held: bool, asked: SinglePathSettings, epochs: int
+        self, costs: PlanTotals, limits: Mapping[str, float], held: bool, asked: SinglePathSettings, epochs: int
     ) -> None:
         self.costs, self.limits, self.held, self.asked, self.epochs = costs, dict(limits), held, asked, epochs
         self.left: list[dict[str, int]] = []

@@ -20,7 +20,7 @@ from hwflow.compression.decision import Choice
 from hwflow.compression.fine_tuning import fresh_weights, scratch_recipe
 from hwflow.compression.folder import PLAN, choice_to_data, plan_from_file
 from hwflow.compression.method import Compressed, Method, Task
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.single_path.block_rows import BlockRows
 from hwflow.compression.single_path.blocks import chosen, find_blocks, gated
@@ -62,7 +62,7 @@ class BlockSpace:
                 )
         tables = PlanTables(self.rows, task.costs, activations=lambda _: _Unknown())
         tables.fill(level)
-        self.costs: PlanCosts = tables.at(level)
+        self.costs: PlanTotals = tables.at(level)
         self.seconds = {f"tables at {name}": seconds for name, seconds in tables.seconds.items()}
         self._refuse_unreachable(task)
         self.space = PlanSpace(self.costs, task.budgets, metric=asked.metric)
