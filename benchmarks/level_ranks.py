@@ -25,7 +25,7 @@ from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.projection import project
 from hwflow.compression.settings import Settings
@@ -89,7 +89,7 @@ def main() -> None:
         there, found = told(level, plans).mean(), told(last, plans)
         above = f"{int((found > asked.share * (1 + 1e-9)).sum())} of {len(plans)}"
         print(f"| {level} | {there:.3f} | {found.min():.3f}, {found.mean():.3f}, {found.max():.3f} | {above} |", flush=True)
-    whole: dict[LevelName, PlanCosts] = costs
+    whole: dict[LevelName, PlanTotals] = costs
     print("\nseconds: " + ", ".join(f"{level} {seconds[level]:.1f}" for level in whole))
 
 

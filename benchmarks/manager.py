@@ -13,7 +13,7 @@ from hwflow.dynamic.level_table import LevelTable, Row, front
 from hwflow.dynamic.manager import Manager
 from hwflow.dynamic.placement import Limits
 
-FRAMES = 1000
+FRAMES = 5000
 
 
 def table(network: str, units: int, levels: int = 4, clocks: int = 5) -> LevelTable:

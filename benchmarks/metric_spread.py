@@ -21,7 +21,7 @@ from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.groups import Grouping, Widths
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.projection import project
 from hwflow.compression.settings import Settings
@@ -59,7 +59,7 @@ def main() -> None:
         print(f"| {chip} | {macs.min():.3f} to {macs.max():.3f} | {' | '.join(cells)} | {predicted:.3f} |", flush=True)
 
 
-def costs_of(grouping: Grouping, chip: str, metric: str) -> PlanCosts:
+def costs_of(grouping: Grouping, chip: str, metric: str) -> PlanTotals:
     """At mid, with mappings that minimise the metric."""
     settings = Settings(budgets=(Budget(metric, 0.5),), round_to=4)
     tables = PlanTables(grouping, LevelCosts(Accelerator.load(chip), settings, store=True, notify=print, progress=None))
@@ -67,13 +67,13 @@ def costs_of(grouping: Grouping, chip: str, metric: str) -> PlanCosts:
     return tables.at("mid")
 
 
-def drawn(costs: PlanCosts, share: float, count: int) -> list[Widths]:
+def drawn(costs: PlanTotals, share: float, count: int) -> list[Widths]:
     """Random plans that use up a budget of MACs."""
     space, numbers = PlanSpace(costs, (Budget("macs", share),)), np.random.default_rng(0)
     return [project(space, list(numbers.uniform(0, 1, len(costs.groups)))) for _ in range(count)]
 
 
-def shares(costs: PlanCosts, plans: Sequence[Widths], metric: str) -> Floats:
+def shares(costs: PlanTotals, plans: Sequence[Widths], metric: str) -> Floats:
     """Of the unpruned network's metric, [plan]."""
     whole = costs.metric(costs.totals(costs.full), metric)
     return np.asarray(costs.metric(costs.totals_of(plans), metric) / whole)

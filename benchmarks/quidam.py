@@ -77,6 +77,8 @@ def claims(found: dict[str, Samples], areas: dict[str, Floats], header: Record, 
     return {
         "spread of performance per area": float(every_speed.max() / every_speed.min()),
         "spread of energy": float(every_energy.max() / every_energy.min()),
+        "spread of performance per area within a type": {t: float(v.max() / v.min()) for t, v in speed.items()},
+        "spread of energy within a type": {t: float(v.max() / v.min()) for t, v in energy.items()},
         "performance per area over int16": {t: float(speed[t].max() / speed["int16"].max()) for t in found},
         "energy of int16 over it": {t: float(energy["int16"].min() / energy[t].min()) for t in found},
     }
@@ -214,10 +216,16 @@ def table(record: Record) -> str:
         [name, f"{told['designs']:,}", f"{told['spread of performance per area']:.0f}", f"{told['spread of energy']:.0f}"]
         for name, told in record["predicted"].items()
     ]
+    networks_told = [told for found in record["sources"].values() for told in found["networks"].values()]
+    within = []
+    for what in ("performance per area", "energy"):
+        values = [value for told in networks_told for value in told[f"spread of {what} within a type"].values()]
+        within.append(f"{min(values):.1f} to {max(values):.1f}")
     speed = record["speed"]
     parts = [
         f"{record['date']}, `{record['command']}`, {record['level']}, {record['sources']['aladdin']['answered']} chips:",
         markdown(headings, rows),
+        f"Spreads among the chips of one PE type: {within[0]} in inferences/s/mm², {within[1]} in energy.",
         "Held-out errors of the fitted models, each network on each PE type:",
         markdown(["arithmetic", "of", "median error (%), least to largest", "least rank correlation"], quality),
         "Spreads over more designs, as the model predicts them:",

@@ -44,7 +44,17 @@ if TYPE_CHECKING:
     from hwflow.layers import Bits, Layer
     from hwflow.mapping import Mapping
     from hwflow.network import Network, zoo
-    from hwflow.pruning import Budget, Contest, PruneResult, compress, compress_many, load_compressed, load_pruned, prune
+    from hwflow.pruning import (
+        Budget,
+        Contest,
+        PruneResult,
+        compress,
+        compress_many,
+        load_compressed,
+        load_pruned,
+        prune,
+        search_network,
+    )
     from hwflow.results import LayerCost, NetworkCost
     from hwflow.store import Store
     from hwflow.sweeping import sweep
@@ -91,6 +101,7 @@ _HOME = {
         "load_compressed",
         "load_pruned",
         "prune",
+        "search_network",
     ),
     "hwflow.results": ("LayerCost", "NetworkCost"),
     "hwflow.store": ("Store",),
@@ -144,6 +155,7 @@ __all__ = [
     "load_weights",
     "map_layer",
     "prune",
+    "search_network",
     "sweep",
     "train",
     "verify",

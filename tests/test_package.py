@@ -59,7 +59,10 @@ ALLOWED = {
     },
     "compression": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
     "pruning": {"compression"},
-    "dynamic": {"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
+    "dynamic": {
+        *{"layers", "hardware", "results", "network", "store", "reporting", "datasets", "training", "cost"},
+        "compression",  # elastic networks are cut as pruned ones are
+    },
     "sweeping": {
         "layers",
         "hardware",

@@ -24,7 +24,9 @@ from hwflow.cli.compress import compress
 from hwflow.cli.doctor import examine
 from hwflow.cli.estimate import estimate
 from hwflow.cli.levels import levels
+from hwflow.cli.library import library
 from hwflow.cli.list import listing
+from hwflow.cli.live import live
 from hwflow.cli.manage import manage
 from hwflow.cli.map import show_mapping
 from hwflow.cli.points import points
@@ -32,6 +34,7 @@ from hwflow.cli.ppa import ppa
 from hwflow.cli.prune import prune
 from hwflow.cli.render import render
 from hwflow.cli.report import report
+from hwflow.cli.search import search
 from hwflow.cli.show import show
 from hwflow.cli.sweep import sweep
 from hwflow.cli.train import train
@@ -78,9 +81,12 @@ app.command("train")(train)
 app.command("prune")(prune)
 app.command("train-policy")(train_policy)
 app.command("compress")(compress)
+app.command("search")(search)
 app.command("points")(points)
 app.command("levels")(levels)
+app.command("library")(library)
 app.command("manage")(manage)
+app.command("live")(live)
 app.command("sweep")(sweep)
 app.command("report")(report)
 app.command("list")(listing)

@@ -132,12 +132,24 @@ def compress(
     ] = None,
     sparsity: Annotated[
         float | None,
-        typer.Option("--sparsity", metavar="SHARE", help="winograd...: transformed weights that become zero; by default 0.7."),
+        typer.Option(
+            "--sparsity",
+            metavar="SHARE",
+            help="winograd...: transformed weights that become zero, sparse: weights; by default 0.7.",
+        ),
     ] = None,
     gradient: Annotated[
         str | None,
         typer.Option(
             "--gradient", metavar="spatial|scaled|plain", help="winograd...: how these are trained; by default spatial."
+        ),
+    ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            "--thresholds",
+            metavar="position|gradient",
+            help="winograd-native: one for each position of a tile (the default), or also by each weight's gradient.",
         ),
     ] = None,
     scale_start: Annotated[
@@ -232,6 +244,7 @@ def compress(
     effort: args.EffortOption = 1,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    latency: args.LatencyOption = "overlap",
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -303,7 +316,7 @@ def compress(
         "mean_k": mean_k,
         "distribution_loss": distribution_loss,
     }
-    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient}
+    transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient, "thresholds": thresholds}
     from hwflow.compression.budget import parse_budgets
 
     settings = Settings(
@@ -321,6 +334,7 @@ def compress(
         effort=effort,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        latency=latency,  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper),
         episodes=300 if episodes is None else episodes,
         seeds=seeds[:1],

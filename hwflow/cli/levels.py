@@ -15,6 +15,15 @@ from hwflow.errors import InputError
 if TYPE_CHECKING:
     from hwflow.cli.console import Page, Table
     from hwflow.dynamic.level_run import Levels
+    from hwflow.dynamic.level_table import LevelTable
+
+
+MeasureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--measure", metavar="THREADS[,THREADS]", help="Also measure each level on this CPU with these numbers of threads."
+    ),
+]
 
 
 def levels(
@@ -40,12 +49,7 @@ def levels(
         float | None, typer.Option("--learning-rate", metavar="LR", help="The highest learning rate.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")] = 0,
-    measure: Annotated[
-        str | None,
-        typer.Option(
-            "--measure", metavar="THREADS[,THREADS]", help="Also measure each level on this CPU with these numbers of threads."
-        ),
-    ] = None,
+    measure: MeasureOption = None,
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -96,7 +100,7 @@ def levels(
                 groups=groups,
                 recipe=recipe,
                 options=options,
-                measure=_thread_counts(measure),
+                measure=thread_counts(measure),
                 output=output,
                 resume=resume,
                 progress=bar,
@@ -110,7 +114,8 @@ def levels(
     remark(f"wrote {output}")
 
 
-def _thread_counts(text: str | None) -> tuple[int, ...]:
+def thread_counts(text: str | None) -> tuple[int, ...]:
+    """The numbers of `--measure`."""
     parts = args.listed("--measure", text) if text is not None else []
     if not all(part.isdecimal() and len(part) <= 4 and int(part) for part in parts):
         raise InputError(f"--measure is {text!r}; it must be a number of threads, or several with commas between them: 1,2.")
@@ -132,21 +137,35 @@ def _page(network: str, found: Levels) -> Page:
     ]
     tables = [
         Table(["level", "test accuracy (%)", "held-out accuracy (%)", "MACs (M)", "parameters"], rows, left=frozenset()),
-        _costs(found),
+        *cost_tables(found.table, found.measured),
     ]
-    if found.measured is not None:
-        timed = [[row.unit, str(row.level), number(row.latency_s * 1e3, 3)] for row in found.measured.rows]
+    return Page(f"{network} in {counted(len(found.levels), 'level')}", tables, [dropped_line(found.table)])
+
+
+def dropped_line(table: LevelTable) -> str:
+    """How many rows buy nothing."""
+    from hwflow.cli.console import counted
+
+    dropped = len(table.rows) - len(table.kept)
+    return f"{dropped} of {counted(len(table.rows), 'row')} buy nothing and are dropped from what a manager chooses."
+
+
+def cost_tables(modelled: LevelTable, measured: LevelTable | None) -> list[Table]:
+    """Every level at every operating point, and what was measured."""
+    from hwflow.cli.console import Table, number
+
+    tables = [_costs(modelled)]
+    if measured is not None:
+        timed = [[row.unit, str(row.level), number(row.latency_s * 1e3, 3)] for row in measured.rows]
         tables.append(Table(["measured on", "level", "median latency (ms)"], timed, left=frozenset({0})))
-    dropped = len(found.table.rows) - len(found.table.kept)
-    lines = [f"{dropped} of {counted(len(found.table.rows), 'row')} buy nothing and are dropped from what a manager chooses."]
-    return Page(f"{network} in {counted(len(found.levels), 'level')}", tables, lines)
+    return tables
 
 
-def _costs(found: Levels) -> Table:
+def _costs(table: LevelTable) -> Table:
     from hwflow.cli.console import Table, number
 
     rows = []
-    for row, by in zip(found.table.rows, found.table.dominators, strict=True):
+    for row, by in zip(table.rows, table.dominators, strict=True):
         energy, power = (None if value is None else value * s for value, s in ((row.energy_j, 1e6), (row.power_w, 1e3)))
         rows.append(
             [
@@ -163,3 +182,6 @@ def _costs(found: Levels) -> Table:
         )
     headings = ["unit", "level", "clock (MHz)", "voltage (V)", "latency (ms)", "energy (uJ)", "power (mW)", "weights (kB)"]
     return Table([*headings, "buys nothing against"], rows, left=frozenset({0, 8}))
+
+
+__all__ = ["MeasureOption", "cost_tables", "dropped_line", "levels", "thread_counts"]

@@ -22,7 +22,7 @@ def manage(
         list[Path],
         typer.Argument(
             metavar="DIR...",
-            help="What 'hwflow levels' wrote, one for each network; or their files table.json.",
+            help="What 'hwflow levels' or 'library' wrote, one for each network; or their files table.json.",
             show_default=False,
         ),
     ],

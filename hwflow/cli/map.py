@@ -40,6 +40,7 @@ def show_mapping(
     proof: args.ProofOption = "off",
     gap: args.GapOption = 0.001,
     activations: args.ActivationsOption = "dram",
+    latency: args.LatencyOption = "overlap",
     execution: args.ExecutionOption = None,
     form: Annotated[str | None, typer.Option("--format", metavar="table|json|markdown", help="Output format.")] = None,
     output: Annotated[
@@ -67,7 +68,8 @@ def show_mapping(
     from hwflow.cli.console import interruptible, progress, remark, say
     from hwflow.cli.mapping_page import map_object, map_page
     from hwflow.cli.output import Answer, form_of
-    from hwflow.cost.utilization import shares
+    from hwflow.cost.edge_cycles import edges_in
+    from hwflow.cost.utilization import Share, shares
     from hwflow.errors import InputError
     from hwflow.hardware.dataflow import constrain
 
@@ -86,6 +88,7 @@ def show_mapping(
         ragged=not perfect,
         proof=proof,  # type: ignore[arg-type]
         gap=gap,
+        latency=latency,  # type: ignore[arg-type]
     )
     how = args.execution_of(execution)
     whole = replace(options, activations=activations, execution=how)  # type: ignore[arg-type]
@@ -108,10 +111,14 @@ def show_mapping(
     for text in dict.fromkeys(told):
         say(text)
     bound_by, cycles = found.cost.bound_by or "", found.cost.cycles or 0
-    parts = shares(found_layer, chip, constrain(chip, dataflow), found.mapping, cycles, bound_by)
+    edges = edges_in(found.cost, chip.serving(chip.typed(found_layer))) if latency == "with_fill" else None
+    within = cycles - edges.cycles if edges else cycles
+    parts = shares(found_layer, chip, constrain(chip, dataflow), found.mapping, within, bound_by)
+    if edges:
+        parts = (*parts, Share("cycles between edges", "", within, cycles, "the rest fill first tiles and drain last ones"))
     flow = dataflow or chip.dataflow
-    texts: Texts = {"json": lambda: map_object(found, chip.label, objective, flow, parts, beside)}
-    Answer(lambda: map_page(found, chip.label, objective, flow, parts, beside), texts).give(shape, answered)
+    texts: Texts = {"json": lambda: map_object(found, chip.label, objective, flow, parts, beside, edges)}
+    Answer(lambda: map_page(found, chip.label, objective, flow, parts, beside, edges), texts).give(shape, answered)
     if mapping:
         assert output is not None
         found.mapping.to_timeloop(output)

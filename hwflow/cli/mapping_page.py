@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hwflow.cli.console import Page, Table, number
 from hwflow.cli.estimate_page import shape_text, whose_energies
+from hwflow.cost.edge_cycles import Edges
 from hwflow.cost.mid import MapResult
 from hwflow.cost.utilization import Share
 from hwflow.layers import DIRECT
@@ -31,8 +33,9 @@ def map_page(
     dataflow: str,
     shares: Sequence[Share],
     neighbours: Sequence[Neighbour],
+    edges: Edges | None = None,
 ) -> Page:
-    """The answer of `hwflow map`."""
+    """The answer of `hwflow map`; `edges` where their cycles were asked for."""
     cost = found.cost
     tables = [_counts(cost), _energies(cost), _shares(shares, cost)]
     if neighbours:
@@ -43,7 +46,8 @@ def map_page(
         f"DRAM {number(cost.dram_bytes / 1e3, 1)} kB.",
         *(f"{share.name}: {share.used:,} of {share.available:,}; {share.why}." for share in shares if share.why),
         *_oddities(neighbours, cost, objective),
-        f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective)}.",
+        *_edges(edges),
+        f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective, edges)}.",
         f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
     ]
     how = "" if cost.layer.execution == DIRECT else f", run as {cost.layer.execution}"
@@ -58,10 +62,11 @@ def map_object(
     dataflow: str,
     shares: Sequence[Share],
     neighbours: Sequence[Neighbour],
+    edges: Edges | None = None,
 ) -> str:
     """The same as one JSON object."""
     cost = found.cost
-    content = {
+    content: dict[str, Any] = {
         "accelerator": accelerator,
         "dataflow": dataflow,
         "objective": objective,
@@ -77,6 +82,8 @@ def map_object(
         ],
         "other_widths": [{"width": n.width, "cost": None if n.cost is None else n.cost.row()} for n in neighbours],
     }
+    if edges:
+        content["edge_cycles"] = {"fill": edges.fill, "drain": edges.drain}
     return json.dumps(content, indent=2) + "\n"
 
 
@@ -133,7 +140,20 @@ def _change(value: float | None, base: float | None) -> str:
     return f"{100 * ((value or 0) / (base or 1) - 1):+.1f} %"
 
 
-def _proven(found: MapResult, objective: str) -> str:
+def _edges(edges: Edges | None) -> list[str]:
+    if edges is None:
+        return []
+    parts = [
+        f"{verb} {', '.join(f'{name} {cycles:,}' for name, cycles in times.items())}"
+        for verb, times in (("fill", edges.fill), ("drain", edges.drain))
+        if times
+    ]
+    return [f"Cycles at the layer's edges, by hwflow's own estimate: {edges.cycles:,} ({'; '.join(parts) or 'none'})."]
+
+
+def _proven(found: MapResult, objective: str, edges: Edges | None) -> str:
+    if edges is not None and edges.cycles and objective != "energy":
+        return "the mapping was chosen without the cycles at the edges, and nothing is proven of it with them"
     if found.proven_optimal:
         return f"proven to have the least {objective} that the dataflow allows"
     if found.perfect_bound:

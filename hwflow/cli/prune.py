@@ -166,6 +166,7 @@ def prune(
     effort: args.EffortOption = 1,
     activations: args.ActivationsOption = "dram",
     operators: args.OperatorsOption = "mac",
+    latency: args.LatencyOption = "overlap",
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -229,6 +230,7 @@ def prune(
         effort=effort,
         activations=activations,  # type: ignore[arg-type]
         operators=operators,  # type: ignore[arg-type]
+        latency=latency,  # type: ignore[arg-type]
         jobs=args.cores(jobs, mapper),
         method=method,
         searcher=searcher or "ddpg",

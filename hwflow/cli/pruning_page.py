@@ -41,12 +41,18 @@ def pruned_page(result: PruneResult, settings: Settings) -> Page:
     headings = ["level", "mapped for", "metric", "before", "after", "left (%)"]
     tables.append(Table(headings, rows, left=frozenset({0, 1, 2})))
     tuned = counted(len(result.tuning.epochs), "epoch")
+    trained = "training from fresh weights" if settings.method in ("singlepath", "scratch") else "fine-tuning"
     lines = [
         f"Test accuracy {number(100 * result.before.accuracy, 2)} % before, {number(100 * result.after.accuracy, 2)} % after "
-        f"fine-tuning for {tuned}, on {result.after.samples:,} images used for nothing else."
+        f"{trained} for {tuned}, on {result.after.samples:,} images used for nothing else."
     ]
     lines += [f"{line}." for line in result.plan_lines()]
     lines += [f"{heading}: {text}." for heading, text in result.summary.items()]
+    if result.measured is not None:
+        lines += [f"CPU time on this machine, one image in one thread, least of several rounds: {result.measured}."]
+        for level, (before, after) in result.costs.items():
+            if before.latency_s and after.latency_s:
+                lines[-1] += f" Modelled latency on {before.accelerator} at {level}: {after.latency_s / before.latency_s:.2f}."
     lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
     if result.contest is not None:
         seconds, applied = result.contest.seconds, result.contest.applied

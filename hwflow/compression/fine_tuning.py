@@ -1,4 +1,4 @@
-"""The default recipe of fine-tuning, and the export of a compressed network to ONNX."""
+"""The recipes of fine-tuning and of training from fresh weights, and the export of a compressed network to ONNX."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from hwflow.compression.quantization.narrow_weights import narrow_weights
 from hwflow.datasets import Data
+from hwflow.datasets.samples import derived
 from hwflow.errors import HwflowError
 from hwflow.files import write_bytes
 from hwflow.network.replica import replica
@@ -34,6 +35,21 @@ def default_tuning(data: Data, model: nn.Module) -> Recipe:
         learning_rate=recipe.learning_rate / _GENTLER,
         distillation=_DISTILLED if data.task == "classification" else 0.0,
     )
+
+
+def scratch_recipe(data: Data, model: nn.Module, asked: Recipe) -> Recipe:
+    """Training from fresh weights: the recipe of `hwflow train`, with the epochs of the fine-tuning that was asked for."""
+    kept = {name: getattr(asked, name) for name in ("epochs", "batch_size", "device", "precision", "seed", "patience")}
+    return replace(default_recipe(data, model), **kept).resolved()
+
+
+def fresh_weights(model: nn.Module, seed: int) -> None:
+    """Draw all weights anew, in place."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived("weights", seed))
+        for module in model.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
 
 
 def export_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> None:

@@ -7,7 +7,8 @@ plan.json        the groups and the channels that were kept; of methods that dec
 comparison.json  the baselines and the refinement over levels, where a plan was searched
 sensitivities.json  where bits are decided: accuracies with one layer at fewer bits, all others as they are
 searches.json    what searches found out beside their plans, where they did: LeGR's ranking, the exact planner's gap
-times.json       wall-clock seconds by part; the one file that differs between equal runs, apart from the report that shows it
+times.json       wall-clock seconds by part, and where zeros can be skipped CPU time of the networks; the one file that differs
+                 between equal runs, apart from the report that shows it
 summary.json     further results of the method by heading, where it has any
 tuning.json      the fine-tuning's epochs
 metrics.json     before and after: accuracy on the test set, and each level's totals

@@ -230,6 +230,8 @@ class Method(Protocol):
     """Whether channels stay or go by `Settings.criterion`."""
     refits: bool = False
     """Whether it refits layers after surgery where `Settings.reconstruct` asks for it."""
+    zeroes: bool = False
+    """Whether it leaves zero weights that a processor can skip; then the networks are timed on this one, too."""
 
     def prepare(self, task: Task) -> None:
         """Refuse what cannot be done before a network is trained for hours, by raising InputError."""

@@ -1,11 +1,12 @@
-"""`PlanCosts`: costs of plans as sums over the rows of the compressed network.
+"""What plans cost: `PlanTotals`, of which searches ask totals, and `PlanCosts`, which are sums over the network's rows.
 
 A plan is a width for each group: channels kept, or, where bits are decided, those of a layer's operands.
-`hwflow.compression.whole_costs` has costs that are no sums over rows.
+`hwflow.compression.whole_costs` has totals that are no sums over rows.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -45,8 +46,8 @@ class Sizing(Protocol):
     def tensor_steps(self) -> tuple[Step, ...]:
         """How the numbers of words of the data flow's tensors follow from the groups, a tensor being a row."""
 
-    def layer_for(self, row: int, widths: Widths) -> Layer:
-        """One row of the compressed network."""
+    def layer_for(self, row: int, widths: Widths) -> Layer | None:
+        """One row of the compressed network; None where it has none in its place."""
 
     def network_for(self, plan: Mapping[str, int]) -> Network:
         """All of it."""
@@ -133,34 +134,49 @@ class Activations:
         return np.asarray(-(-bits // 8), dtype=np.float64)
 
 
-class PlanCosts:
-    """Costs of every plan of a network's groups at one level.
+class PlanTotals(ABC):
+    """What every plan of a network's groups costs at one level.
 
     Args:
         grouping: what is decided.
-        price: of a row of a pruned network: a `CostTable`'s look-up.
         activations: what the activations of plans need; None where nobody asks.
-        fill: told of all rows that are about to be priced, so that they are costed at once: `CostTable.fill`.
         accelerator: the chip whose costs they are, for searchers that look at it; None where there is none.
     """
 
     def __init__(
-        self,
-        grouping: Sizing,
-        price: Callable[[Layer], Entry],
-        activations: ActivationMemory | None = None,
-        *,
-        fill: Callable[[Iterable[Layer]], None] | None = None,
-        accelerator: Accelerator | None = None,
+        self, grouping: Sizing, activations: ActivationMemory | None = None, *, accelerator: Accelerator | None = None
     ) -> None:
         self.accelerator = accelerator
         self.groups: tuple[Variable, ...] = tuple(grouping.groups)
         self.full: Widths = tuple(group.channels for group in self.groups)
-        self._grouping, self._price, self._fill = grouping, price, fill
-        self._activations = activations
+        self._grouping, self._activations = grouping, activations
         depends = grouping.dependence
         self._touched = [np.array([r for r, on in enumerate(depends) if g in on]) for g in range(len(self.groups))]
-        self._values = RowValues(depends, len(ADDITIVE) + 2, self._priced)
+
+    # What follows from how costs add up ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def totals_of(self, plans: Sequence[Widths]) -> Floats:
+        """`totals` of several plans, [plan, metric]; what is not known yet of their rows is costed at once."""
+
+    @abstractmethod
+    def rows(self, widths: Widths) -> Floats:
+        """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
+
+    @abstractmethod
+    def confirmed(self, widths: Widths) -> Floats:
+        """The totals of a plan as an estimate of its network has them, in the order of `totals`."""
+
+    @abstractmethod
+    def relaxed(self) -> RowCosts:
+        """Sums over rows that are nowhere above these costs."""
+
+    @abstractmethod
+    def fixed(self, widths: Widths) -> RowCosts | None:
+        """Sums over rows that equal these costs at one plan and are nowhere below what they minimise; None where `relaxed` are
+        these costs."""
+
+    # What does not ---------------------------------------------------------------------------------------------------
 
     def plan(self, widths: Widths) -> dict[str, int]:
         """Channels kept, by group."""
@@ -171,25 +187,9 @@ class PlanCosts:
         return self._touched[group]
 
     @property
-    def dependence(self) -> tuple[tuple[int, ...], ...]:
-        """For each row the groups that its size depends on."""
-        return self._values.dependence
-
-    @property
     def activations(self) -> ActivationMemory | None:
         """What the activations of plans need."""
         return self._activations
-
-    def width_sums(self, row: int) -> tuple[Parts, ...]:
-        """The sums of widths that a row's sizes follow from, each as (group, factor on its removed units).
-
-        A layer that reads a concatenation depends on many groups, but only on the sum of their widths.
-        """
-        sizes: dict[str, list[tuple[int, int]]] = {}
-        for step in self._grouping.layer_steps:
-            if step.row == row:
-                sizes.setdefault(step.field, []).append((step.group, step.per_unit))
-        return tuple(dict.fromkeys(tuple(sorted(parts)) for parts in sizes.values()))
 
     def layers(self, widths: Widths) -> tuple[Layer, ...]:
         """The rows of the pruned network."""
@@ -199,39 +199,11 @@ class PlanCosts:
         """Sums over rows, in the order of `ADDITIVE`, then the peak of the activations in bytes."""
         return np.asarray(self.totals_of([widths])[0])
 
-    def totals_of(self, plans: Sequence[Widths]) -> Floats:
-        """`totals` of several plans, [plan, metric]; what is not known yet of their rows is costed at once."""
-        found = np.empty((len(plans), len(ADDITIVE) + 1))
-        np.add.reduce(self._values.of(plans)[:, :, : len(ADDITIVE)], axis=1, out=found[:, :-1])
-        found[:, -1] = self._activations.peaks(plans) if self._activations else np.nan
-        return found
-
-    def rows(self, widths: Widths) -> Floats:
-        """[row, metric]: those of `ADDITIVE`, then utilisation and DRAM's share of the energy."""
-        return np.asarray(self._values.of([widths])[0])
-
-    def row(self, row: int, plans: Sequence[Widths]) -> Floats:
-        """One row of `rows` in each of several plans, [plan, metric]; what is not known yet is costed at once."""
-        return self._values.row(row, plans)
-
     def within(self, plans: Sequence[Widths], metrics: Sequence[str], limits: Floats) -> list[bool]:
         """Whether each of several plans exceeds none of the limits of these metrics."""
         totals = self.totals_of(plans)
         values = np.stack([self.metric(totals, name) for name in metrics], axis=1)
         return [bool(kept.all()) for kept in values <= limits]
-
-    def confirmed(self, widths: Widths) -> Floats:
-        """The totals of a plan as an estimate of its network has them, in the order of `totals`."""
-        return self.totals(widths)
-
-    def relaxed(self) -> RowCosts:
-        """Sums over rows that are nowhere above these costs."""
-        return self
-
-    def fixed(self, widths: Widths) -> RowCosts | None:
-        """Sums over rows that equal these costs at one plan and are nowhere below what they minimise; None where `relaxed` are
-        these costs."""
-        return None
 
     def metric(self, totals: Floats, name: str) -> Any:
         """One metric from the totals of a network, or of each of several, [..., metric]."""
@@ -265,13 +237,84 @@ class PlanCosts:
         above = np.stack([self.metric(totals, name) for name in metrics], axis=1) > limits
         return [(int(n), float(s.max()), float(s.sum())) for n, s in zip(above.sum(axis=1), shares, strict=True)]
 
+
+class PlanCosts(PlanTotals):
+    """Costs of plans that are sums over rows (`RowCosts`).
+
+    Args:
+        grouping: what is decided.
+        price: of a row of a pruned network: a `CostTable`'s look-up.
+        activations: what the activations of plans need; None where nobody asks.
+        fill: told of all rows that are about to be priced, so that they are costed at once: `CostTable.fill`.
+        accelerator: the chip whose costs they are, for searchers that look at it; None where there is none.
+    """
+
+    def __init__(
+        self,
+        grouping: Sizing,
+        price: Callable[[Layer], Entry],
+        activations: ActivationMemory | None = None,
+        *,
+        fill: Callable[[Iterable[Layer]], None] | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        super().__init__(grouping, activations, accelerator=accelerator)
+        self._price, self._fill = price, fill
+        self._values = RowValues(grouping.dependence, len(ADDITIVE) + 2, self._priced)
+
+    @property
+    def dependence(self) -> tuple[tuple[int, ...], ...]:
+        """For each row the groups that its size depends on."""
+        return self._values.dependence
+
+    def width_sums(self, row: int) -> tuple[Parts, ...]:
+        """The sums of widths that a row's sizes follow from, each as (group, factor on its removed units).
+
+        A layer that reads a concatenation depends on many groups, but only on the sum of their widths.
+        """
+        sizes: dict[str, list[tuple[int, int]]] = {}
+        for step in self._grouping.layer_steps:
+            if step.row == row:
+                sizes.setdefault(step.field, []).append((step.group, step.per_unit))
+        return tuple(dict.fromkeys(tuple(sorted(parts)) for parts in sizes.values()))
+
+    def totals_of(self, plans: Sequence[Widths]) -> Floats:
+        """See `PlanTotals.totals_of`."""
+        found = np.empty((len(plans), len(ADDITIVE) + 1))
+        np.add.reduce(self._values.of(plans)[:, :, : len(ADDITIVE)], axis=1, out=found[:, :-1])
+        found[:, -1] = self._activations.peaks(plans) if self._activations else np.nan
+        return found
+
+    def rows(self, widths: Widths) -> Floats:
+        """See `PlanTotals.rows`."""
+        return np.asarray(self._values.of([widths])[0])
+
+    def row(self, row: int, plans: Sequence[Widths]) -> Floats:
+        """One row of `rows` in each of several plans, [plan, metric]; what is not known yet is costed at once."""
+        return self._values.row(row, plans)
+
+    def confirmed(self, widths: Widths) -> Floats:
+        """They are sums of estimates already."""
+        return self.totals(widths)
+
+    def relaxed(self) -> RowCosts:
+        """These costs themselves."""
+        return self
+
+    def fixed(self, widths: Widths) -> RowCosts | None:
+        """None: `relaxed` are these costs."""
+        return None
+
     def _priced(self, asked: Sequence[tuple[int, Widths]]) -> list[tuple[float, ...]]:
         """The metrics of rows of plans."""
         layers = [self._grouping.layer_for(row, widths) for row, widths in asked]
         if self._fill is not None:
-            self._fill(layers)
+            self._fill([layer for layer in layers if layer is not None])
         found: list[tuple[float, ...]] = []
         for layer in layers:
+            if layer is None:
+                found.append((0.0,) * (len(ADDITIVE) + 2))
+                continue
             cost = self._price(layer)
             # A tensor that several rows read is one tensor at every width, so the same row counts it.
             params = 0 if layer.shared else cost.params

@@ -17,6 +17,9 @@ from hwflow.compression.quantization.binary import BinaryNetwork
 from hwflow.compression.quantization.flightnn import FlightNN
 from hwflow.compression.quantization.mixed_precision import MixedPrecision
 from hwflow.compression.quantization.quantized import FORMATS, Quantization
+from hwflow.compression.single_path.channel_thresholds import ChannelThresholds
+from hwflow.compression.single_path.single_path import SinglePath
+from hwflow.compression.sparse_weights import SparseWeights
 from hwflow.compression.virtual_pooling import VirtualPooling
 from hwflow.compression.winograd.winograd_method import VARIANTS, WinogradPruning
 from hwflow.errors import InputError, not_found
@@ -28,11 +31,14 @@ METHODS: dict[str, Callable[[], Method]] = {
     "l1": OneShot,
     **{name: partial(AllocatedOneShot, name) for name in ALLOCATIONS if name != "uniform"},
     **{name: partial(GradualPruning, name) for name in PREPARATIONS},
+    "thresholds": ChannelThresholds,
     "scratch": FromScratch,
     **{name: partial(Quantization, name) for name in FORMATS},
     "flightnn": FlightNN,
     "bnn": BinaryNetwork,
     "vip": VirtualPooling,
+    "singlepath": SinglePath,
+    "sparse": SparseWeights,
     **{name: partial(WinogradPruning, name) for name in VARIANTS},
     **{name: partial(TorchPruningGuest, name) for name in get_args(Guest)},
 }

@@ -12,6 +12,8 @@ from torch import nn
 from hwflow import display
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.folder import CONFIG, bits_from_file, plan_from_file, read_origin
+from hwflow.compression.kernels.layer_choice import execute as execute_layers
+from hwflow.compression.kernels.measured_times import MeasuredTimes
 from hwflow.compression.method import RecordedRows
 from hwflow.compression.quantization.bit_decisions import ACTIVATIONS, WEIGHTS
 from hwflow.compression.registry import method_named
@@ -42,6 +44,7 @@ class PruneResult:
         objective: what the mappings of `costs` minimise.
         remapped: by another objective, the same two networks at mid with mappings that minimise that one.
         summary: what else the method reports, by heading.
+        measured: CPU time on this machine, where the method leaves zeros that a processor can skip.
     """
 
     model: nn.Module = field(repr=False)
@@ -56,6 +59,7 @@ class PruneResult:
     objective: str = "edp"
     remapped: Mapping[str, tuple[NetworkCost, NetworkCost]] = field(default_factory=dict, repr=False)
     summary: Mapping[str, str] = field(default_factory=dict, repr=False)
+    measured: MeasuredTimes | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"<PruneResult {self._summary()}>"
@@ -115,7 +119,13 @@ class PruneResult:
         return {**sides, "not_available": dict(self.not_available), "objective": self.objective, "remapped": remapped}
 
 
-def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_import: Sequence[str] = ()) -> nn.Module:
+def load_pruned(
+    folder: str | Path,
+    model: nn.Module | None = None,
+    *,
+    allow_import: Sequence[str] = (),
+    execute: str | Mapping[str, str] | None = None,
+) -> nn.Module:
     """The compressed, fine-tuned network of a finished run, in evaluation mode.
 
     `hwflow.estimate` and `Network.from_torch` cost its rows at the run's word widths, and as they run (pruned columns as matrix
@@ -125,10 +135,12 @@ def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_imp
         model: the unpruned network, where the run was given a module of one's own; its weights do not matter.
         allow_import: modules of which the folder may name a callable, `package.module:callable`, to be imported and called
             for the unpruned network. Networks of the zoo, and a `model` that is given, need none.
+        execute: how layers with zero weights run on this processor, `auto`, `sparse`, `im2col` or `dense`, as in
+            `hwflow.pruning.execute`; layers that run otherwise than dense compute no gradients. By default all run dense.
 
     Raises:
         InputError: where the folder holds no finished run, the network cannot be made anew, its callable is not allowed, or
-            the file does not fit it.
+            the file does not fit it; and as `hwflow.pruning.execute` where `execute` is given.
         ImportFailed: where the callable fails, or its network cannot be traced.
     """
     place = Path(folder)
@@ -144,6 +156,8 @@ def load_pruned(folder: str | Path, model: nn.Module | None = None, *, allow_imp
     method, plan = method_named(origin.settings.method), plan_from_file(place)
     small = method.rebuild(model, (1, *origin.input_shape), plan)
     load_weights(place / "model.pt", small)
+    if execute is not None:
+        small = execute_layers(small, (1, *origin.input_shape), execute).model
     record_rows(small, RecordedRows(method, plan, bits_from_file(place)))
     return small.eval()
 

@@ -18,6 +18,7 @@ from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged, records_dataflow
+from hwflow.compression.kernels.measured_times import measured
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, RecordedRows, Task
 from hwflow.compression.quantization.folded_normalization import fold
@@ -254,6 +255,10 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
     """Scores on the test set and costs at every level, before and after; then everything is written."""
     whole, data, recipe = task.model, task.data, task.recipe
     network, small = (n.network(task.input_shape, task.name) for n in (Compressed(whole, {}), found))
+    times = None
+    if method.zeroes:
+        task.tell("timing layers on this processor")
+        times = measured(whole, found.model, task.input_shape)
     task.tell("scoring on the test set")
     before, after = (
         score(m, data.test, task=data.task, device=recipe.device, precision=recipe.precision) for m in (whole, found.model)
@@ -276,6 +281,7 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
         task.settings.mapping_objective,
         remapped,
         dict(found.summary),
+        times,
     )
     _write(task, found, network, result, seconds)
     record_rows(found.model, RecordedRows(method, found.plan, found.bits))
@@ -290,7 +296,8 @@ def _write(task: Task, found: Compressed, network: Network, result: PruneResult,
         names = ("candidates", "refined", "finalists")
         folder.write("comparison.json", {name: getattr(comparison, name) for name in names})
     parts = {**found.seconds, **(comparison.seconds if comparison else {})}
-    folder.write("times.json", {"seconds": parts, "total": seconds, **_images(task, found)})
+    own = {} if result.measured is None else {"cpu": result.measured.to_data()}
+    folder.write("times.json", {"seconds": parts, "total": seconds, **_images(task, found), **own})
     if found.summary:
         folder.write("summary.json", dict(found.summary))
     folder.write("tuning.json", {"epochs": result.tuning.epochs, "kept": result.tuning.kept})

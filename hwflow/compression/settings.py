@@ -13,6 +13,7 @@ from hwflow.compression.channels.gradual_options import GradualSettings
 from hwflow.compression.quantization.options import QuantizationSettings
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.registry import searcher_named
+from hwflow.compression.single_path.options import SinglePathSettings
 from hwflow.compression.winograd.winograd_options import WinogradSettings
 from hwflow.cost.backend import backend_of, check_used, used_at
 from hwflow.cost.executed_network import checked
@@ -20,7 +21,7 @@ from hwflow.cost.options import CostOptions
 from hwflow.errors import MOST_EFFORT, MOST_JOBS, InputError, check_whole, not_found
 from hwflow.layers import DIRECT
 from hwflow.training.recipe import Recipe
-from hwflow.types import Activations, LevelName, Mapper, Objective, Operators
+from hwflow.types import Activations, Latency, LevelName, Mapper, Objective, Operators
 
 Reconstruct = Literal["none", "plan", "search"]
 Baselines = Literal["none", "quick", "all"]
@@ -28,9 +29,12 @@ Baselines = Literal["none", "quick", "all"]
 _SINCE_0_1 = (
     *("method", "searcher", "criterion", "begun_with", "reconstruct", "baselines", "allocate"),
     *("word_bits", "edge_bits", "ppa_model", "extrapolate", "execution", "activations", "operators", "policy"),
+    "latency",
 )
 """Fields that are left out where they are the default, as in folders of version 0.1, which can be continued."""
 
+_RULES = {"activations": get_args(Activations), "operators": get_args(Operators), "latency": get_args(Latency)}
+"""What costs are of beside the layers by way of DRAM, with what each can be, the usual first."""
 _APART = ("decide", "samples")  # what `changed` takes beside fields
 _LEAST_BITS, _MOST_BITS = 2, 8  # of codes
 _MOST = 10**6  # plans kept and episodes: a search of a thousand of them takes minutes
@@ -131,6 +135,10 @@ class Settings:
     the unpruned network under the same rule."""
     operators: Operators = "mac"
     """`all` also prices what is no layer; the same."""
+    latency: Latency = "overlap"
+    """`with_fill` adds the time at the edges of layers (`hwflow.cost.edge_cycles`), at levels that map them; the same."""
+    single_path: SinglePathSettings = field(default_factory=SinglePathSettings)
+    """Of methods that decide by trained thresholds."""
 
     def __post_init__(self) -> None:
         if not isinstance(checked(self.execution), str):
@@ -159,10 +167,11 @@ class Settings:
         if self.metric not in METRICS:
             raise not_found("metric", self.metric, METRICS)
         check_budgets(self.budgets)
-        for name, choices in (("activations", get_args(Activations)), ("operators", get_args(Operators))):
-            if getattr(self, name) not in choices:
-                raise not_found(name, getattr(self, name), choices)
-        check_used(CostOptions(activations=self.activations, operators=self.operators), self.levels)
+        rules = {name: getattr(self, name) for name in _RULES}
+        for name, choices in _RULES.items():
+            if rules[name] not in choices:
+                raise not_found(name, rules[name], choices)
+        check_used(CostOptions(**rules), self.levels)
         criterion_named(self.criterion)
         if self.proxy.first and not self.budgets:
             raise InputError(
@@ -186,15 +195,15 @@ class Settings:
         """What a level is asked for; one set of settings holds for several levels, which look at different ones of them."""
         shared: dict[str, Any] = {"effort": self.effort, "energy": self.energy, "engine": self.engine, "jobs": self.jobs}
         shared |= {"dataflow": self.dataflow, "objective": self.mapping_objective, "mapper": self.mapper}
-        shared |= {"activations": self.activations, "operators": self.operators}
+        shared |= {name: getattr(self, name) for name in _RULES}
         shared |= {"ppa_model": self.ppa_model, "extrapolate": self.extrapolate}
         return CostOptions(level=level, fallback="none", execution=self.execution, **used_at(level, **shared))
 
     @property
     def rules(self) -> str:
         """What costs are of beside the layers by way of DRAM, for a heading; empty where that is all."""
-        asked = [("activations", self.activations, "dram"), ("operators", self.operators, "mac")]
-        return "".join(f", {name} {value}" for name, value, usual in asked if value != usual)
+        asked = {name: (getattr(self, name), choices[0]) for name, choices in _RULES.items()}
+        return "".join(f", {name} {value}" for name, (value, usual) in asked.items() if value != usual)
 
     @property
     def first_episodes(self) -> int:
@@ -221,6 +230,10 @@ class Settings:
             del data["quantization"]
         if self.winograd == WinogradSettings():
             del data["winograd"]
+        elif self.winograd.thresholds == WinogradSettings.thresholds:
+            del data["winograd"]["thresholds"]
+        if self.single_path == SinglePathSettings():
+            del data["single_path"]
         return data
 
 
@@ -249,8 +262,8 @@ def deciding(names: str | Iterable[str]) -> str:
 
 def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[], Recipe]) -> Settings:
     """Settings with some fields at other values: their own, of the fine-tuning's recipe (`epochs`), of the
-    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), of the Winograd methods' (`sparsity`),
-    `samples` of the proxy, or what is decided (`decide="bits,channels"`).
+    gradual methods' settings (`ramp_steps`), of the quantizing ones' (`weight_bits`), of the Winograd methods' (`sparsity`), of
+    those that train thresholds (`search_epochs`), `samples` of the proxy, or what is decided (`decide="bits,channels"`).
 
     Args:
         tuning: gives the recipe that is changed where the settings have none.
@@ -261,6 +274,7 @@ def changed(settings: Settings, changes: Mapping[str, Any], tuning: Callable[[],
     own = {name: value for name, value in changes.items() if name in Settings.__dataclass_fields__}
     recipe = {n: v for n, v in changes.items() if n in Recipe.__dataclass_fields__ and n not in own}
     kinds: dict[str, Any] = {"gradual": GradualSettings, "winograd": WinogradSettings, "quantization": QuantizationSettings}
+    kinds["single_path"] = SinglePathSettings
     nested: dict[str, dict[str, Any]] = {
         field: {n: v for n, v in changes.items() if n in kind.__dataclass_fields__} for field, kind in kinds.items()
     }

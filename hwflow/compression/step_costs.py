@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hwflow.arrays import Floats
 from hwflow.compression.channels.groups import Grouping, Widths
-from hwflow.compression.plan_costs import Parts, PlanCosts
+from hwflow.compression.plan_costs import Parts, PlanTotals
 from hwflow.compression.row_values import RowValues
 from hwflow.cost.tensor_lives import Lives
 from hwflow.metrics import ADDITIVE
@@ -25,7 +25,7 @@ class StepCosts:
         values: [plan, operation, column], metrics in the order of `ADDITIVE` from column `first` on.
     """
 
-    def __init__(self, costs: PlanCosts, sizes: Sequence[tuple[Parts, ...]], values: RowValues, first: int) -> None:
+    def __init__(self, costs: PlanTotals, sizes: Sequence[tuple[Parts, ...]], values: RowValues, first: int) -> None:
         self.groups, self.full = costs.groups, costs.full
         self._sizes, self._values, self._first = tuple(sizes), values, first
 

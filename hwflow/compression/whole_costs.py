@@ -24,14 +24,12 @@ import numpy.typing as npt
 
 from hwflow.arrays import Floats
 from hwflow.compression.channels.groups import Grouping, Widths
-from hwflow.compression.plan_costs import Activations, PlanCosts, RowCosts
+from hwflow.compression.plan_costs import Activations, PlanTotals, RowCosts
 from hwflow.compression.row_values import RowValues
 from hwflow.compression.step_costs import StepCosts, TensorRoom, groups_of, step_sizes
 from hwflow.cost.coarse import bits_of
-from hwflow.cost.cost_grid import Entry
 from hwflow.cost.network_table import NetworkTable, StepCost
 from hwflow.errors import InputError
-from hwflow.layers import Layer
 from hwflow.metrics import ADDITIVE
 from hwflow.network import Network
 from hwflow.progress import Progress
@@ -45,7 +43,7 @@ _PLAIN = slice(2 * _SUMS, 2 * _SUMS + 2)  # columns of what an operation costs a
 _DOMINATES, _TAKEN = 2 * _SUMS + 2, 2 * _SUMS + 3
 
 
-class WholePlanCosts(PlanCosts):
+class WholePlanCosts(PlanTotals):
     """See the module.
 
     Args:
@@ -66,8 +64,7 @@ class WholePlanCosts(PlanCosts):
                 "activations do not follow from the widths in a straight line. Use 'dram' and 'mac'."
             )
         bits = [bits_of(layer, table.accelerator) for layer in network]
-        bits = [bits_of(layer, table.accelerator) for layer in network]
-        super().__init__(grouping, _no_price, Activations(grouping, bits), accelerator=table.accelerator)
+        super().__init__(grouping, Activations(grouping, bits), accelerator=table.accelerator)
         self._table, self._network = table, network
         self._exact: dict[Widths, tuple[Floats, frozenset[int]]] = {}
         self._progress: Progress | None = None
@@ -79,14 +76,14 @@ class WholePlanCosts(PlanCosts):
     # Totals ----------------------------------------------------------------------------------------------------------
 
     def totals_of(self, plans: Sequence[Widths]) -> Floats:
-        """See `PlanCosts.totals_of`."""
+        """See `PlanTotals.totals_of`."""
         found, known = self._usual(plans)
         for place in np.flatnonzero(~known).tolist():
             found[place, :_SUMS] = self._whole(plans[place])[0]
         return found
 
     def within(self, plans: Sequence[Widths], metrics: Sequence[str], limits: Floats) -> list[bool]:
-        """See `PlanCosts.within`; what a lower bound rules out is not costed."""
+        """See `PlanTotals.within`; what a lower bound rules out is not costed."""
         if self._table.judged:
             return super().within(plans, metrics, limits)
         bounds = self.bounds_of(plans)
@@ -109,7 +106,7 @@ class WholePlanCosts(PlanCosts):
         return np.append(self._whole(widths)[0], self._peaks([widths]))
 
     def rows(self, widths: Widths) -> Floats:
-        """See `PlanCosts.rows`: of the layers, with the best choice of what stays."""
+        """See `PlanTotals.rows`: of the layers, with the best choice of what stays."""
         found = self._table.whole(self._network_of(widths))
         dram = self._table.accelerator.dram.name
         table = []
@@ -119,14 +116,10 @@ class WholePlanCosts(PlanCosts):
             table.append((layer.energy, layer.latency_s, *shape, layer.dram_bytes, layer.utilization, share))
         return np.array(table, dtype=np.float64)
 
-    def row(self, row: int, plans: Sequence[Widths]) -> Floats:
-        """What a row costs depends on the others: `relaxed` and `fixed` have bounds by operation."""
-        raise NotImplementedError("rows of these costs depend on one another")
-
     # Sums that bound them --------------------------------------------------------------------------------------------
 
     def relaxed(self) -> RowCosts:
-        """See `PlanCosts.relaxed`: every operation at its least."""
+        """See `PlanTotals.relaxed`: every operation at its least."""
         if self._table.judged:
             raise InputError(
                 f"the exact planner cannot plan at {self._table.options.level} where activations is "
@@ -137,7 +130,7 @@ class WholePlanCosts(PlanCosts):
         return StepCosts(self, self._sizes, self._alone, _SUMS)
 
     def fixed(self, widths: Widths) -> RowCosts:
-        """See `PlanCosts.fixed`: with what stays in this plan."""
+        """See `PlanTotals.fixed`: with what stays in this plan."""
         stays, big = self._whole(widths)[1], 2 * self._whole(self.full)[0]
         sizes, whole = [], []
         for step, own in enumerate(self._sizes):
@@ -240,10 +233,6 @@ class WholePlanCosts(PlanCosts):
     def _peaks(self, plans: Sequence[Widths]) -> Floats:
         assert self._activations is not None
         return self._activations.peaks(plans)
-
-
-def _no_price(layer: Layer) -> Entry:
-    raise NotImplementedError("rows of these costs depend on one another")
 
 
 __all__ = ["WholePlanCosts"]

@@ -13,14 +13,17 @@ without one waits for between its first tile and its last is not counted.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import NamedTuple
 
 from hwflow.cost.residency import hull, pace
+from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory
 from hwflow.hardware.stored_bits import stored_bits
 from hwflow.layers import DIMS, TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import Mapping
+from hwflow.results import LayerCost
 
 _DOUBLE = 2.0  # `Memory.buffering` from which on a tile can come while another one is in use
 
@@ -51,6 +54,33 @@ def edges_of(layer: Layer, accelerator: Accelerator, mapping: Mapping) -> Edges:
         fill |= {name: coming} if coming else {}
         drain |= {name: going} if going else {}
     return Edges(fill, drain)
+
+
+def edge_cycles(cost: LayerCost, accelerator: Accelerator) -> int:
+    """All cycles at the edges of a layer with the mapping of its cost; see `edges_in`."""
+    return edges_in(cost, accelerator).cycles
+
+
+def edges_in(cost: LayerCost, accelerator: Accelerator) -> Edges:
+    """The edges of a layer with the mapping of its cost, on the chip that serves it.
+
+    Raises:
+        InputError: where the mapping is not known.
+    """
+    if cost.mapping is None:
+        raise InputError(
+            f"latency is 'with_fill', and the mapping of layer {cost.layer.name} is not known: what timeloop-mapper finds "
+            "among ragged loops cannot be read back. Use mapper 'hwflow', or leave latency out."
+        )
+    mapping = Mapping.from_directives([dict(entry) for entry in cost.mapping], accelerator)
+    return edges_of(accelerator.typed(cost.layer), accelerator, mapping)
+
+
+def delayed(cost: LayerCost, accelerator: Accelerator, more: int) -> LayerCost:
+    """A layer's cost with so many more cycles, in which nothing is computed or moved beside."""
+    cycles = (cost.cycles or 0) + more
+    busy = cost.layer.macs / (cycles * accelerator.mac_units)
+    return replace(cost, cycles=cycles, latency_s=cycles * accelerator.cycle_s, utilization=busy)
 
 
 _Elements = dict[tuple[str, Tensor], int]
@@ -105,4 +135,4 @@ def _words(memory: Memory, layer: Layer, tensor: Tensor, elements: int) -> int:
     return -(-elements * stored_bits(memory, layer).own[TENSORS.index(tensor)] // memory.word_bits)
 
 
-__all__ = ["Edges", "edges_of"]
+__all__ = ["Edges", "delayed", "edge_cycles", "edges_in", "edges_of"]

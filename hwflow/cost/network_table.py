@@ -16,6 +16,7 @@ from typing import NamedTuple
 from hwflow.cost.assignment import Ask, Assignment, Room, ask_of, left
 from hwflow.cost.backend import backend_of
 from hwflow.cost.chip import Chip
+from hwflow.cost.edge_cycles import delayed, edge_cycles
 from hwflow.cost.estimator import Run, judged, searched
 from hwflow.cost.levels import MAPPER
 from hwflow.cost.network_choice import Case, settled
@@ -47,7 +48,7 @@ class Alone(NamedTuple):
     Attributes:
         dram: with everything in DRAM.
         stays: with everything on the chip that can stay; None where it cannot run so.
-        least: of every metric the least of all choices.
+        least: of every metric the least of all choices, in whatever room other tensors leave.
         dominates: whether no other choice takes less energy or fewer cycles than `stays`.
         taken: what the operation and the tensors that it touches take of each memory with `stays`, in bits.
     """
@@ -118,7 +119,7 @@ class NetworkTable:
         beside = tuple(cost for ask in asks if (cost := case.beside(ask)) is not None)
         ordered = [rows[row] for row in range(len(network))]
         if not self.judged:
-            return Whole(tuple(row.cost for row in ordered), beside, found)
+            return Whole(tuple(row.later(row.cost) for row in ordered), beside, found)
         keys = [(row.layer.key, row.chip.identity) for row in ordered]
         new = {key: row for key, row in zip(keys, ordered, strict=True) if key not in self._verdicts}
         with opened(self._store, self._notify) as (cache, tell):
@@ -128,7 +129,11 @@ class NetworkTable:
             if isinstance(answer, HwflowError):
                 raise answer
             self._verdicts[key] = answer
-        return Whole(tuple(self._verdicts[key] for key in keys), beside, found)
+        told = tuple(self._verdicts[key] for key in keys)
+        if self.options.latency == "with_fill":
+            chips = [row.chip.accelerator for row in ordered]
+            told = tuple(delayed(cost, chip, edge_cycles(cost, chip)) for cost, chip in zip(told, chips, strict=True))
+        return Whole(told, beside, found)
 
     def alone(self, asked: Sequence[tuple[Network, int]], progress: Progress | None = None) -> list[Alone]:
         """Operations, by their place in their network's graph, each by itself; what is not known is searched at once."""
@@ -187,8 +192,10 @@ def _choices(case: Case, step: int) -> list[Ask]:
 
 def _alone(case: Case, asks: Sequence[Ask]) -> Alone:
     costs = [_cost(case, ask) for ask in asks]
-    dram, stays, known = costs[0], costs[-1], [cost for cost in costs if cost is not None]
+    dram, stays = costs[0], costs[-1]
     assert dram is not None
+    alone = not case.lives.problem.candidates  # else there can be less room, and less time at the edges with it
+    known = [cost for cost in (costs if alone else (_cost(case, ask, edges=False) for ask in asks)) if cost is not None]
     least = StepCost(*(min(cost[i] for cost in known) for i in range(len(dram))))
     dominates = stays is not None and (stays.energy, stays.cycles) == (least.energy, least.cycles)
     return Alone(dram, stays, least, dominates, case.homes.sizes if stays is None else _taken(case, asks[-1]))
@@ -202,12 +209,13 @@ def _taken(case: Case, ask: Ask) -> Room:
     return tuple(map(sum, zip(used, *own, strict=True)))
 
 
-def _cost(case: Case, ask: Ask) -> StepCost | None:
+def _cost(case: Case, ask: Ask, *, edges: bool = True) -> StepCost | None:
     """What an operation costs as asked, from what is known; None where it cannot run so."""
     placed, beside = case.placed(ask), case.beside(ask)
     if placed is None and case.lives.layer_of(ask.step) is not None:
         return None
-    return _summed([part for part in (placed.cost if placed else None, beside) if part is not None])
+    layer = None if placed is None else placed.later(placed.cost) if edges else placed.cost
+    return _summed([part for part in (layer, beside) if part is not None])
 
 
 def _summed(parts: Sequence[LayerCost | OperatorCost]) -> StepCost:

@@ -3,16 +3,20 @@
 A search in some room answers for every room that is smaller and still holds the mapping that it finds: what is best among more
 mappings is best among fewer. Where it answers that nothing fits, nothing fits less room. For a room that no search has answered
 yet there is a bound: of an additive objective what more room costs, and in any case what no mapping undercuts.
+
+Mappings are chosen without the time at a layer's edges (`hwflow.cost.edge_cycles`). Where that is asked for, it is part of the
+prices, and no part of the bounds: with less room it can be shorter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hwflow.cost.assignment import Price, Room, value_of
 from hwflow.cost.chip import Chip
+from hwflow.cost.edge_cycles import edge_cycles
 from hwflow.cost.options import CostOptions
 from hwflow.cost.residency import Homes, least_room, resident_chip, tiles_of
 from hwflow.errors import HwflowError, NotMappable
@@ -42,12 +46,18 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a search in some room found; `used`: what its mapping takes of the memories, `tiles`: that by tensor."""
+    """What a search in some room found.
+
+    Attributes:
+        used: what its mapping takes of the memories, `tiles`: that by tensor.
+        edges: cycles at the layer's edges, beside those of `cost`; 0 where they are not asked for.
+    """
 
     room: Room
     cost: LayerCost | None
     used: Room = ()
     tiles: tuple[Mapping[Tensor, int], ...] = ()
+    edges: int = 0
 
     def fits(self, room: Room) -> bool:
         """Whether its mapping does."""
@@ -93,7 +103,8 @@ class VariantPrices:
             return None
         energy, cycles = self.least(layer, chip, resident)
         if larger and self.options.objective != "edp":
-            above = [self._price(a) for a in (self.best(layer, resident, answer.room) for answer in larger) if a is not None]
+            more = (self.best(layer, resident, answer.room) for answer in larger)
+            above = [_overlapping(answer) for answer in more if answer is not None]
             if self.options.objective == "energy":
                 energy = max(energy, *(price.energy for price in above))
             else:
@@ -152,16 +163,23 @@ class VariantPrices:
         mapping = LayerMapping.from_directives([dict(entry) for entry in cost.mapping], chip.accelerator)
         tiles = tiles_of(layer, chip, mapping, self.homes)
         used = tuple(self.homes.rows(sum(tile.values()), m) for m, tile in enumerate(tiles))
-        return Answer(room, cost, used, tiles)
+        edges = edge_cycles(replace(cost, layer=layer), chip.accelerator) if self.options.latency == "with_fill" else 0
+        return Answer(room, cost, used, tiles, edges)
 
     def _price(self, answer: Answer) -> Price:
-        cost = answer.cost
-        assert cost is not None
-        return Price(cost.energy or 0.0, cost.cycles or 0)
+        price = _overlapping(answer)
+        return price._replace(cycles=price.cycles + answer.edges)
 
     def _value(self, answer: Answer) -> tuple[float, float]:
-        price = self._price(answer)
+        price = _overlapping(answer)  # as mappings are chosen
         return value_of(price.energy, price.cycles, self.options.objective), price.energy
+
+
+def _overlapping(answer: Answer) -> Price:
+    """What a mapping costs where all its transfers overlap with arithmetic."""
+    cost = answer.cost
+    assert cost is not None
+    return Price(cost.energy or 0.0, cost.cycles or 0)
 
 
 def _within(smaller: Room, larger: Room) -> bool:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hwflow.dynamic.grouped_network import GroupedNetwork, grouped
     from hwflow.dynamic.level_run import Levels, load_levels, train_levels
     from hwflow.dynamic.level_table import LevelTable, Row, read_table
+    from hwflow.dynamic.library_folder import load_library
+    from hwflow.dynamic.library_options import LibrarySettings
+    from hwflow.dynamic.library_run import Library, build_library
     from hwflow.dynamic.manager import Decision, Manager
     from hwflow.dynamic.operating_points import load_units
     from hwflow.dynamic.placement import Limits
@@ -33,6 +36,10 @@ _HOME = {
     "LevelTable": "level_table",
     "Row": "level_table",
     "read_table": "level_table",
+    "Library": "library_run",
+    "LibrarySettings": "library_options",
+    "build_library": "library_run",
+    "load_library": "library_folder",
     "Decision": "manager",
     "Manager": "manager",
     "load_units": "operating_points",
@@ -47,11 +54,15 @@ __all__ = [
     "GroupedNetwork",
     "LevelTable",
     "Levels",
+    "Library",
+    "LibrarySettings",
     "Limits",
     "Manager",
     "Row",
+    "build_library",
     "grouped",
     "load_levels",
+    "load_library",
     "load_trace",
     "load_units",
     "point_costs",

@@ -13,15 +13,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
 
+from hwflow.datasets import Data
 from hwflow.errors import HwflowError, InputError
 from hwflow.files import parse_json, read_text, write_text
+from hwflow.network.callables import NamedIn
+from hwflow.network.load import load_module
+from hwflow.network.replica import replica
 from hwflow.run_folder import differences, held
 from hwflow.validation import explain
 
@@ -34,9 +40,16 @@ _Size = Annotated[int, Field(ge=1, le=100_000)]
 
 @dataclass(frozen=True)
 class LevelFolder:
-    """The files of one run."""
+    """The files of one run.
+
+    Attributes:
+        kind: what it makes, for messages.
+        last: the file that is written at the end.
+    """
 
     path: Path
+    kind: str = "levels"
+    last: str = LEVELS
 
     @property
     def checkpoints(self) -> Path:
@@ -46,11 +59,14 @@ class LevelFolder:
     @property
     def finished(self) -> bool:
         """Whether the run has come to its end."""
-        return (self.path / LEVELS).exists()
+        return (self.path / self.last).exists()
 
     @contextlib.contextmanager
-    def opened(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+    def opened(self, config: Mapping[str, Any], *, resume: bool, free: Collection[str] = ()) -> Iterator[None]:
         """Begin, or go on where the same run was interrupted. Meanwhile no other run can.
+
+        Args:
+            free: fields that a continued run may change.
 
         Raises:
             InputError: where the folder holds a run and `resume` is not asked for, or another run, or something else.
@@ -60,15 +76,18 @@ class LevelFolder:
         file = self.path / CONFIG
         if file.exists():
             if not resume:
-                raise InputError(f"{self.path} holds levels already: --resume continues that run; or name another folder.")
-            if changed := differences(read_json(file), wanted):
+                raise InputError(f"{self.path} holds {self.kind} already: --resume continues that run; or name another folder.")
+            before = read_json(file)
+            if isinstance(before, dict):
+                before |= {name: wanted[name] for name in free}
+            if changed := differences(before, wanted):
                 more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
                 raise InputError(
                     f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}{more}. "
                     "Ask the same, or name another folder."
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise InputError(f"{self.path} is no folder of levels and is not empty: name another, or a new one.")
+            raise InputError(f"{self.path} is no folder of {self.kind} and is not empty: name another, or a new one.")
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -96,10 +115,15 @@ class Origin(BaseModel):
     module: bool
     classes: _Size
     input_shape: Annotated[list[_Size], Field(min_length=3, max_length=3)]
+
+
+class GroupedOrigin(Origin):
+    """The same of a network in groups."""
+
     groups: Annotated[int, Field(ge=1, le=64)]
 
 
-def read_origin(folder: Path) -> Origin:
+def read_origin(folder: Path) -> GroupedOrigin:
     """What a run's network was.
 
     Raises:
@@ -107,9 +131,44 @@ def read_origin(folder: Path) -> Origin:
     """
     content = read_json(folder / CONFIG)
     try:
-        return Origin.model_validate(content)
+        return GroupedOrigin.model_validate(content)
     except ValidationError as error:
         raise InputError(explain(error, content, f"{folder / CONFIG} is damaged")) from None
+
+
+def module_of(model: str | nn.Module, data: Data) -> nn.Module:
+    """The network that a run is given, by name for the data's channels and classes, or a copy of a module."""
+    if isinstance(model, str):
+        return load_module(model, num_classes=data.classes, in_channels=data.input_shape[0])
+    return replica(model)
+
+
+def model_again(folder: Path, origin: Origin, model: nn.Module | None, allow_import: Sequence[str]) -> nn.Module:
+    """The network that a run began with, whatever its weights.
+
+    Args:
+        model: what a user gives, who must where the run was given a module.
+        allow_import: modules of which the folder may name a callable, to be imported and called.
+
+    Raises:
+        InputError: where it cannot be made.
+    """
+    if model is not None:
+        return model
+    if origin.module:
+        raise InputError(f"{folder} was made from a module of your own, {origin.network}: give it as `model=`.")
+    named_in = NamedIn(folder / CONFIG, allow_import)
+    return load_module(origin.network, num_classes=origin.classes, in_channels=origin.input_shape[0], named_in=named_in)
+
+
+@contextlib.contextmanager
+def place_of(output: str | Path | None) -> Iterator[Path]:
+    """The folder of a run, or one that is gone afterwards."""
+    if output is not None:
+        yield Path(output)
+        return
+    with tempfile.TemporaryDirectory(prefix="hwflow-") as place:
+        yield Path(place)
 
 
 def read_json(path: Path) -> Any:
@@ -125,4 +184,16 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read: {error}.") from error
 
 
-__all__ = ["CONFIG", "LEVELS", "WEIGHTS", "LevelFolder", "Origin", "read_json", "read_origin"]
+__all__ = [
+    "CONFIG",
+    "LEVELS",
+    "WEIGHTS",
+    "GroupedOrigin",
+    "LevelFolder",
+    "Origin",
+    "model_again",
+    "module_of",
+    "place_of",
+    "read_json",
+    "read_origin",
+]

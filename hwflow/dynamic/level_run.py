@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,17 +15,14 @@ from hwflow.cost.options import CostOptions
 from hwflow.cost.session import opened
 from hwflow.datasets import Data, load_data
 from hwflow.dynamic.grouped_network import GroupedNetwork, grouped
-from hwflow.dynamic.level_folder import CONFIG, LEVELS, WEIGHTS, LevelFolder, read_origin
-from hwflow.dynamic.level_table import MEASURED, TABLE, LevelTable, Row
-from hwflow.dynamic.measurement import measured_rows
+from hwflow.dynamic.level_folder import LEVELS, WEIGHTS, LevelFolder, model_again, module_of, place_of, read_origin
+from hwflow.dynamic.level_table import MEASURED, TABLE, LevelTable
+from hwflow.dynamic.measurement import check_threads, measured_rows
+from hwflow.dynamic.modelled_rows import FLOAT_BYTES, modelled_table
 from hwflow.dynamic.operating_points import Unit
-from hwflow.dynamic.point_costs import PointCost, point_costs
-from hwflow.errors import InputError, MissingDependency, check_whole
+from hwflow.errors import InputError, MissingDependency
 from hwflow.files import write_text
 from hwflow.network import Network
-from hwflow.network.callables import NamedIn
-from hwflow.network.load import load_module
-from hwflow.network.replica import replica
 from hwflow.progress import Progress, Shown, headed, shown
 from hwflow.reporting import write_report
 from hwflow.store import Store
@@ -37,8 +32,6 @@ from hwflow.training.score import score
 from hwflow.training.weights import load_weights, record_training, save_weights
 
 Notify = Callable[[str], None]
-
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -115,10 +108,9 @@ def train_levels(
     """
     loaded = load_data(data) if isinstance(data, str) else data
     asked, name = options or CostOptions(), model if isinstance(model, str) else type(model).__name__
-    module = _module(model, loaded)
+    module = module_of(model, loaded)
     used = (recipe or default_level_recipe(loaded, module, groups)).resolved()
-    for count in measure:
-        check_whole("threads of a measurement", count, 1024)
+    check_threads(measure)
     network = grouped(module, (1, *loaded.input_shape), groups, used.seed)
     config = {
         "network": name,
@@ -134,7 +126,7 @@ def train_levels(
         "measure": list(measure),
     }
     title = f"{name} in {groups} groups on {loaded.name}"
-    with _place(output) as place, opened(store, notify) as (cache, tell), shown(progress, title) as bar:
+    with place_of(output) as place, opened(store, notify) as (cache, tell), shown(progress, title) as bar:
         folder = LevelFolder(place)
         with folder.opened(config, resume=resume):
             for samples in (loaded.train, loaded.test):
@@ -217,67 +209,30 @@ def _finish(
                 f"level {after.number} of {name} is no more accurate than level {before.number} on held-out samples "
                 f"({100 * after.held_accuracy:.2f} and {100 * before.held_accuracy:.2f} %); a manager will not choose it."
             )
-    costs = point_costs(networks, units, options, store=store, progress=headed(progress, "costing") or False, notify=notify)
-    for note in dict.fromkeys(f"{cost.unit}: {cost.note}." for level in costs for cost in level if cost.note):
-        notify(note)
-    about = {
-        "data": data.name,
-        "accuracy": "held-out samples",
-        "level": options.level,
-        "units": {u.name: dict(u.sources) for u in units},
-    }
-    rows = tuple(_row(name, level, cost, units) for level, own in zip(levels, costs, strict=True) for cost in own)
-    table, measured = LevelTable(name, "modelled", rows, about), None
+    measured = None
+    table = modelled_table(
+        name,
+        levels,
+        networks,
+        units,
+        options,
+        data.name,
+        store=store,
+        progress=headed(progress, "costing") or False,
+        notify=notify,
+    )
     write_text(folder.path / TABLE, table.to_json())
     if measure:
         plain = {level.number: network.at_level(level.number) for level in levels}
-        accuracies = {level.number: (level.held_accuracy, level.params * _FLOAT_BYTES) for level in levels}
-        measured = measured_rows(name, plain, accuracies, data.input_shape, measure, headed(progress, "measuring"))
+        accuracies = {level.number: (level.held_accuracy, level.params * FLOAT_BYTES) for level in levels}
+        measured = measured_rows(
+            name, plain, accuracies, data.input_shape, measure, notify=notify, progress=headed(progress, "measuring")
+        )
         write_text(folder.path / MEASURED, measured.to_json())
     about_weights = {"network": name, "classes": data.classes, "groups": len(levels), "data_identity": data.identity}
     save_weights(folder.path / WEIGHTS, network.eval(), about_weights)
     folder.write(LEVELS, {"network": name, "levels": [asdict(level) for level in levels]})
     return Levels(network.eval(), tuple(levels), table, measured)
-
-
-def _row(name: str, level: Level, cost: PointCost, units: Sequence[Unit]) -> Row:
-    unit = next(unit for unit in units if unit.name == cost.unit)
-    return Row(
-        network=name,
-        level=level.number,
-        unit=cost.unit,
-        clock_mhz=cost.clock_mhz,
-        voltage_v=cost.voltage_v,
-        accuracy=level.held_accuracy,
-        latency_s=cost.latency_s,
-        energy_j=cost.energy_j,
-        memory_bytes=math.ceil(level.params * _weight_bits(unit) / 8),
-        static_w=cost.static_w,
-        stages=cost.stages,
-    )
-
-
-def _weight_bits(unit: Unit) -> int:
-    """An accelerator's word in DRAM, or that of its PE type; 32 of a processor."""
-    chip = unit.accelerator
-    if chip is None:
-        return 8 * _FLOAT_BYTES
-    return chip.dram.word_bits if chip.own_bits is None else chip.own_bits[0]
-
-
-def _module(model: str | nn.Module, data: Data, named_in: NamedIn | None = None) -> nn.Module:
-    if isinstance(model, nn.Module):
-        return replica(model)
-    return load_module(model, num_classes=data.classes, in_channels=data.input_shape[0], named_in=named_in)
-
-
-@contextlib.contextmanager
-def _place(output: str | Path | None) -> Iterator[Path]:
-    if output is not None:
-        yield Path(output)
-        return
-    with tempfile.TemporaryDirectory(prefix="hwflow-") as place:
-        yield Path(place)
 
 
 def load_levels(folder: str | Path, model: nn.Module | None = None, *, allow_import: Sequence[str] = ()) -> GroupedNetwork:
@@ -294,11 +249,7 @@ def load_levels(folder: str | Path, model: nn.Module | None = None, *, allow_imp
     origin = read_origin(place)
     if not LevelFolder(place).finished:
         raise InputError(f"{place} holds levels that are not finished: it has no {LEVELS}. Continue with --resume.")
-    if model is None:
-        if origin.module:
-            raise InputError(f"{place} was made from a module of your own, {origin.network}: give it as `model=`.")
-        named_in = NamedIn(place / CONFIG, allow_import)
-        model = load_module(origin.network, num_classes=origin.classes, in_channels=origin.input_shape[0], named_in=named_in)
+    model = model_again(place, origin, model, allow_import)
     network: GroupedNetwork = grouped(model, (1, *origin.input_shape), origin.groups)
     load_weights(place / WEIGHTS, network)
     network.eval()

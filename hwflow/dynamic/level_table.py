@@ -166,7 +166,8 @@ def read_table(path: str | Path) -> LevelTable:
             text = handle.read(_BYTES + 1)
     except OSError as error:
         raise InputError(
-            f"the table {file} cannot be read: {error.strerror or error}. 'hwflow levels -o DIR' writes one."
+            f"the table {file} cannot be read: {error.strerror or error}. 'hwflow levels -o DIR' and 'hwflow library -o DIR' "
+            "write one."
         ) from error
     if len(text) > _BYTES:
         raise InputError(f"the table {file} is too large: it has more than {_BYTES:,} bytes.")
@@ -177,7 +178,7 @@ def read_table(path: str | Path) -> LevelTable:
     return _table(content, str(file))
 
 
-_AGAIN = "Write it again with 'hwflow levels'."
+_AGAIN = "Write it again with 'hwflow levels' or 'hwflow library'."
 
 
 def _table(content: Any, file: str) -> LevelTable:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from hwflow.dynamic.level_table import LevelTable, Row, check_rows, front, units_of
-from hwflow.dynamic.placement import Limits, Placement, best_placement, ordered, rank
+from hwflow.dynamic.placement import Limits, Placement, rank
+from hwflow.dynamic.placement_search import PlacementSearch
 from hwflow.errors import HwflowError, InputError, check_whole, is_number, not_found, shown
 
 _FORMAT = 1
@@ -46,7 +47,7 @@ class Decision:
 
 
 class Manager:
-    """Chooses among the rows of tables; all of its memory is taken when it is made and when units or bandwidth change.
+    """Chooses among the rows of tables; how much memory it takes at most follows from their number.
 
     Args:
         tables: one for each network; of their rows those that are worth having (`LevelTable.kept`).
@@ -132,9 +133,10 @@ class Manager:
         self._check(limits)
         current = self._current(limits)
         if current is None or not current.keeps_limits:
-            best = best_placement(self._options, limits, self.weights)
-            if current is None or best.rank < current.rank:
+            best = self._search.best(limits) if current is None else self._search.best(limits, current.rank)
+            if best is not None:
                 return self._take(best)
+            assert current is not None
             return self._stay(current, limits)
         better = None
         if self._frames:  # what would have kept the limits of the frames before, too
@@ -152,8 +154,7 @@ class Manager:
 
     def _better(self, current: Placement) -> Placement | None:
         """The best placement that keeps the window's limits with the margin, where it is better than the current one."""
-        found = best_placement(self._options, self._window.scaled(1 - self.margin), self.weights)
-        return found if found.keeps_limits and found.rank[2:] < current.rank[2:] else None
+        return self._search.better(self._window.scaled(1 - self.margin), current.rank)
 
     def _stay(self, current: Placement, limits: Limits) -> Decision:
         """The same again; also for the next frames under these limits, if nothing happens."""
@@ -185,8 +186,9 @@ class Manager:
         """The rows that can be had with the units and the bandwidth that there are."""
         usable = [row.at_share(self._share) for row in self._all if row.unit not in self._offline]
         self._rows = {row.key: row for row in usable}
-        best = ordered(front(usable))
-        self._options = {name: [row for row in best if row.network == name] for name in self.networks}
+        best = front(usable)
+        options = {name: [row for row in best if row.network == name] for name in self.networks}
+        self._search = PlacementSearch(options, self.weights)
         self._frames, self._memory = 0, None
 
     def _check(self, limits: Limits) -> None:

@@ -83,7 +83,7 @@ def point_costs(
         for unit in units:
             if unit.accelerator is None:
                 for costs, network in zip(found, networks, strict=True):
-                    costs += [_on_processor(unit, point, network) for point in unit.points]
+                    costs += [on_processor(unit, point, network) for point in unit.points]
                 continue
             nominal = [plan_for(network, unit.accelerator, options, cache) for network in networks]
             plans = [_at_point(plan, unit, point, options) for plan in nominal for point in unit.points]
@@ -177,7 +177,7 @@ def _stages(plan: Plan, cost: NetworkCost) -> tuple[tuple[float, float], ...]:
     return tuple(together.values())
 
 
-def _on_processor(unit: Unit, point: OperatingPoint, network: Network) -> PointCost:
+def on_processor(unit: Unit, point: OperatingPoint, network: Network) -> PointCost:
     assert unit.processor is not None
     assert point.voltage_v is not None
     processor = unit.processor

@@ -91,6 +91,17 @@ MOBILENET_V2 = (
 """Sandler et al. 2018 (arXiv:1801.04381), Table 2."""
 MOBILENET_V2_HEAD = 1280
 
+SMALL_MBCONV_STEM = 16
+SMALL_MBCONV = (
+    InvertedPlan(6, 16, 1, 1),
+    InvertedPlan(6, 24, 2, 2),
+    InvertedPlan(6, 32, 2, 2),
+    InvertedPlan(6, 64, 3, 1),
+)
+SMALL_MBCONV_KERNEL = 5
+SMALL_MBCONV_HEAD = 128
+"""Ours: eight inverted residuals for images of some 28 x 28 pixels, the largest network of a search."""
+
 ASPP_RATES = (12, 24, 36)
 """Chen et al. 2017 (arXiv:1706.05587) at output stride 8."""
 ASPP_WIDTH = 256

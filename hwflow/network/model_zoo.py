@@ -225,11 +225,23 @@ def _mobilenet_v2(b: Builder, x: Activation, classes: int) -> Activation:
     return b.linear("classifier.1", b.average_pool("avgpool", x), classes)
 
 
-def _inverted(b: Builder, name: str, x: Activation, plan: arch.InvertedPlan, stride: int) -> Activation:
+def _small_mbconv(b: Builder, x: Activation, classes: int) -> Activation:
+    x = _conv_norm_act(b, "features.0", x, arch.SMALL_MBCONV_STEM, 3, stride=2, act="Clip")
+    at = 1
+    for plan in arch.SMALL_MBCONV:
+        for i in range(plan.repeats):
+            stride = plan.stride if i == 0 else 1
+            x = _inverted(b, f"features.{at}", x, plan, stride, arch.SMALL_MBCONV_KERNEL)
+            at += 1
+    x = _conv_norm_act(b, f"features.{at}", x, arch.SMALL_MBCONV_HEAD, 1, act="Clip")
+    return b.linear("classifier", b.average_pool("avgpool", x), classes)
+
+
+def _inverted(b: Builder, name: str, x: Activation, plan: arch.InvertedPlan, stride: int, kernel: int = 3) -> Activation:
     hidden, y, at = x[1] * plan.expansion, x, 0
     if plan.expansion != 1:
         y, at = _conv_norm_act(b, f"{name}.conv.0", x, hidden, 1, act="Clip"), 1
-    y = _conv_norm_act(b, f"{name}.conv.{at}", y, hidden, 3, stride=stride, groups=hidden, act="Clip")
+    y = _conv_norm_act(b, f"{name}.conv.{at}", y, hidden, kernel, stride=stride, groups=hidden, act="Clip")
     y = b.conv_norm(f"{name}.conv.{at + 1}", f"{name}.conv.{at + 2}", y, plan.channels, 1)
     return b.add(name, x, y) if stride == 1 and x[1] == plan.channels else y
 
@@ -269,6 +281,9 @@ ZOO: dict[str, Entry] = {
     "alexnet": Entry("AlexNet, single tower (Krizhevsky 2014)", _IMAGENET, 1000, _alexnet),
     "mobilenet_v1": Entry("MobileNet 1.0 (Howard et al. 2017)", _IMAGENET, 1000, _mobilenet_v1),
     "mobilenet_v2": Entry("MobileNetV2 1.0 (Sandler et al. 2018)", _IMAGENET, 1000, _mobilenet_v2),
+    "small_mbconv": Entry(
+        "eight inverted residuals of 5 x 5 for small images, hwflow's own, to search in", _CIFAR, 10, _small_mbconv
+    ),
     "deeplabv3_resnet50": Entry(
         "DeepLabv3 on a dilated ResNet-50, output stride 8 (Chen et al. 2017)", (1, 3, 520, 520), 21, _deeplabv3_resnet50
     ),

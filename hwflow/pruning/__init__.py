@@ -24,6 +24,8 @@ from hwflow.compression.channels.planned import Allocated  # noqa: E402
 from hwflow.compression.channels.reconstruction import reconstruct  # noqa: E402
 from hwflow.compression.channels.surgery import prune_model, rank_channels  # noqa: E402
 from hwflow.compression.contest.contest import Contest, compress, compress_many  # noqa: E402
+from hwflow.compression.kernels.layer_choice import Executed, LayerExecution, execute  # noqa: E402
+from hwflow.compression.kernels.measured_times import MeasuredTimes  # noqa: E402
 from hwflow.compression.method import Compressed, Decision, Execution, Method, Task  # noqa: E402
 from hwflow.compression.plan_costs import PlanCosts  # noqa: E402
 from hwflow.compression.policies.options import PolicyOptions  # noqa: E402
@@ -38,6 +40,8 @@ from hwflow.compression.search.ddpg import Hyperparameters  # noqa: E402
 from hwflow.compression.search.environment import PruningEnv  # noqa: E402
 from hwflow.compression.search.policy import Policy  # noqa: E402
 from hwflow.compression.settings import Settings  # noqa: E402
+from hwflow.compression.single_path.network_search import search_network  # noqa: E402
+from hwflow.compression.single_path.options import SinglePathSettings  # noqa: E402
 
 __all__ = [
     "CRITERIA",
@@ -48,11 +52,14 @@ __all__ = [
     "Contest",
     "Criterion",
     "Decision",
+    "Executed",
     "Execution",
     "GradualSettings",
     "Group",
     "Grouping",
     "Hyperparameters",
+    "LayerExecution",
+    "MeasuredTimes",
     "Method",
     "PlanCosts",
     "Policy",
@@ -62,9 +69,11 @@ __all__ = [
     "PruningEnv",
     "QuantizationSettings",
     "Settings",
+    "SinglePathSettings",
     "Task",
     "compress",
     "compress_many",
+    "execute",
     "find_groups",
     "integer_network",
     "load_compressed",
@@ -75,5 +84,6 @@ __all__ = [
     "read_codes",
     "rebuild",
     "reconstruct",
+    "search_network",
     "train_policy",
 ]

@@ -18,8 +18,8 @@ def write_report(source: str | Path, output: str | Path | None = None, *, static
     """Write a report as one HTML file, which needs nothing else to be read; equal sources give equal bytes.
 
     Args:
-        source: the folder that `hwflow prune`, `compress`, `levels`, `sweep` or `ppa fronts` wrote with `-o`, or the file of
-            `hwflow estimate`, `compare` or `manage` with `--format json -o`.
+        source: the folder that `hwflow prune`, `compress`, `levels`, `library`, `sweep` or `ppa fronts` wrote with `-o`, or the
+            file of `hwflow estimate`, `compare` or `manage` with `--format json -o`.
         output: the file; by default `report.html` in the folder, or the file's name with `.html`.
         static: a folder for the figures as PNG and SVG files, too.
 
@@ -98,8 +98,9 @@ def _page(source: Path) -> Page:
     from hwflow.reporting.coexploration.designs import is_fronts, read_designs
     from hwflow.reporting.compression import contest_report
     from hwflow.reporting.compression.contest_records import is_contest, read_contest
-    from hwflow.reporting.dynamic import level_report
+    from hwflow.reporting.dynamic import level_report, library_report
     from hwflow.reporting.dynamic.level_records import is_levels, read_levels
+    from hwflow.reporting.dynamic.library_records import is_library, read_library
     from hwflow.reporting.pruning import pruning_report
     from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.reporting.sweeps import sweep_report
@@ -107,6 +108,8 @@ def _page(source: Path) -> Page:
 
     if is_levels(source):
         return level_report.page(read_levels(source))
+    if is_library(source):
+        return library_report.page(read_library(source))
     if is_contest(source):
         return contest_report.page(read_contest(source))
     if is_fronts(source):

@@ -182,6 +182,7 @@ class Description(_Checked):
     gap: float = DEFAULT_GAP
     activations: str = "dram"
     operators: str = "mac"
+    latency: str = "overlap"
     ppa_model: Annotated[str, Field(min_length=1)] | None = None
     extrapolate: bool = False
     execution: str | dict[str, str] = DIRECT
@@ -215,6 +216,7 @@ class Description(_Checked):
             gap=self.gap,
             activations=self.activations,  # type: ignore[arg-type]
             operators=self.operators,  # type: ignore[arg-type]
+            latency=self.latency,  # type: ignore[arg-type]
             ppa_model=self.ppa_model,
             extrapolate=self.extrapolate,
             execution=self.execution if self.execution == AUTO else DIRECT,

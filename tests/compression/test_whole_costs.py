@@ -22,7 +22,7 @@ from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.groups import Grouping, Widths
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.comparison import Splits, compare
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.planner import Planner
@@ -33,7 +33,7 @@ from hwflow.datasets import load_data
 from hwflow.errors import HwflowError, InputError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.reporting import write_report
-from hwflow.types import Activations, Objective, Operators
+from hwflow.types import Activations, Latency, Objective, Operators
 from tests.compression import nets
 from tests.compression.test_prune import SETTINGS, Small
 
@@ -63,7 +63,7 @@ class Case:
     grouping: Grouping
 
     @property
-    def costs(self) -> PlanCosts:
+    def costs(self) -> PlanTotals:
         levels = LevelCosts(self.chip, self.settings, store=True, notify=None, progress=None)
         return PlanTables(self.grouping, levels).at("mid")
 
@@ -78,8 +78,16 @@ _CHIPS: dict[str, dict[str, float]] = {
 }
 
 
-def case_of(chip: str, objective: Objective, activations: Activations, operators: Operators, *, round_to: int = 4) -> Case:
-    settings = Settings(objective=objective, activations=activations, operators=operators, energy="normalized")
+def case_of(
+    chip: str,
+    objective: Objective,
+    activations: Activations,
+    operators: Operators,
+    latency: Latency = "overlap",
+    *,
+    round_to: int = 4,
+) -> Case:
+    settings = Settings(objective=objective, activations=activations, operators=operators, latency=latency, energy="normalized")
     return Case(Accelerator.load(chip).with_(_CHIPS[chip]), settings, groups_of(round_to))
 
 
@@ -88,19 +96,19 @@ def groups_of(round_to: int) -> Grouping:
     return find_groups(Branches(), SHAPE, streams=True, round_to=round_to)
 
 
-_CASES: list[tuple[str, Objective, Activations, Operators]] = [
-    ("eyeriss", "energy", "resident", "all"),
-    ("eyeriss", "latency", "resident", "mac"),
-    ("shidiannao_like", "edp", "resident", "mac"),
-    ("eyeriss", "edp", "dram", "all"),
+_CASES: list[tuple[str, Objective, Activations, Operators, Latency]] = [
+    ("eyeriss", "energy", "resident", "all", "overlap"),
+    ("eyeriss", "latency", "resident", "mac", "with_fill"),
+    ("shidiannao_like", "edp", "resident", "mac", "overlap"),
+    ("eyeriss", "edp", "dram", "all", "with_fill"),
 ]
 
 
-@pytest.mark.parametrize(("chip", "objective", "activations", "operators"), _CASES)
+@pytest.mark.parametrize(("chip", "objective", "activations", "operators", "latency"), _CASES)
 def test_plans_cost_what_estimates_of_their_networks_say(
-    chip: str, objective: Objective, activations: Activations, operators: Operators
+    chip: str, objective: Objective, activations: Activations, operators: Operators, latency: Latency
 ) -> None:
-    case = case_of(chip, objective, activations, operators)
+    case = case_of(chip, objective, activations, operators, latency)
     costs, numbers = case.costs, random.Random(0)
     assert isinstance(costs, WholePlanCosts)
     plans = [costs.full, tuple(group.widths[0] for group in costs.groups)]
@@ -201,9 +209,10 @@ def test_a_run_keeps_budgets_of_the_unpruned_network_under_the_same_rules(tmp_pa
 
 
 def test_usual_rules_are_not_written_and_begin_no_other_run() -> None:
-    assert not {"activations", "operators"} & set(Settings().to_data())
+    assert not {"activations", "operators", "latency"} & set(Settings().to_data())
     assert Settings().rules == ""
     assert Settings(activations="resident").to_data()["activations"] == "resident"
+    assert Settings(activations="resident", latency="with_fill").rules == ", activations resident, latency with_fill"
 
 
 def test_no_plan_is_applied_that_an_estimate_finds_above_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +236,8 @@ class _Half:
 def test_bad_input_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"activations \(--activations\) is 'resident', which changes nothing at level coarse"):
         Settings(levels=("coarse",), activations="resident")
+    with pytest.raises(InputError, match=r"latency \(--latency\) is 'with_fill', which changes nothing at level coarse"):
+        Settings(levels=("coarse",), latency="with_fill")
     with pytest.raises(InputError, match=r"activations 'on' .*dram, resident|no activations 'on'|activations.*'on'"):
         Settings(activations="on")  # type: ignore[arg-type]
     case = case_of("eyeriss", "energy", "resident", "mac", round_to=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hwflow.datasets import Data, from_datasets
+from hwflow.dynamic.elastic_network import ElasticNetwork, Sandwich
+from hwflow.dynamic.elastic_space import ElasticSpace, elastic_space
 from hwflow.errors import InputError
 from hwflow.training import Distillation, Recipe, TrainingHook, fit
 from hwflow.training.hooks import identity_of
@@ -75,8 +78,19 @@ HOOKS: dict[str, Callable[[], TrainingHook]] = {
     "idle": Idle,
     "masked": Masked,
     "distillation": lambda: Distillation(network(5), weight=0.5, temperature=2.0),
+    "sandwich": lambda: Sandwich(drawn=1, seed=2),
 }
 """Every hook of the package, and toys; a new one belongs here."""
+
+
+def body(hook: TrainingHook) -> nn.Module:
+    """A network that the hook takes part in the training of."""
+    return ElasticNetwork(network(), space(), (1, 1, 8, 8)) if isinstance(hook, Sandwich) else network()
+
+
+@cache
+def space() -> ElasticSpace:
+    return elastic_space(network(), (1, 1, 8, 8))
 
 
 class Killed(Exception):
@@ -84,7 +98,7 @@ class Killed(Exception):
 
 
 def trained(hook: TrainingHook, checkpoint: Path | None = None, kill_at: int | None = None) -> dict[str, Tensor]:
-    model, source = network(), data()
+    model, source = body(hook), data()
 
     def progress(done: int, steps: int, where: str) -> None:
         if done == kill_at:
@@ -116,7 +130,7 @@ def test_its_state_is_tensors_and_plain_data(name: str) -> None:
     torch.save(hook.state_dict(), buffer)
     buffer.seek(0)
     again = HOOKS[name]()
-    again.start(network(), 12)
+    again.start(body(again), 12)
     again.load_state_dict(torch.load(buffer, weights_only=True))
     assert again.state_dict().keys() == hook.state_dict().keys()
 
@@ -125,10 +139,11 @@ def test_its_state_is_tensors_and_plain_data(name: str) -> None:
 def test_its_identity_is_that_of_an_equal_one(name: str, tmp_path: Path) -> None:
     assert dict(HOOKS[name]().identity()) == dict(HOOKS[name]().identity())
     trained(HOOKS[name](), tmp_path / "c")
+    one = HOOKS[name]()
     with pytest.raises(InputError, match=r"the checkpoint of another training: .* differs"):
-        fit(network(), *data().hold_out(), RECIPE, hooks=[HOOKS[name](), HOOKS[name]()], checkpoint=tmp_path / "c")
+        fit(body(one), *data().hold_out(), RECIPE, hooks=[one, HOOKS[name]()], checkpoint=tmp_path / "c")
     with pytest.raises(InputError, match=r"the checkpoint of another training: .* differs"):
-        fit(network(), *data().hold_out(), RECIPE, checkpoint=tmp_path / "c")
+        fit(body(one), *data().hold_out(), RECIPE, checkpoint=tmp_path / "c")
 
 
 def test_a_hook_that_does_nothing_leaves_no_trace() -> None:

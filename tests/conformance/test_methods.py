@@ -30,10 +30,12 @@ from hwflow.compression.registry import METHODS
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.settings import DECIDES, Settings
+from hwflow.compression.single_path.options import SinglePathSettings
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
 from hwflow.layers import Bits, Layer
 from hwflow.network import OtherOp
+from hwflow.network.models.mobilenet import InvertedResidual
 from hwflow.network.replica import replica
 from hwflow.training import Recipe, train
 from hwflow.training.hooks import TrainingHook
@@ -121,7 +123,7 @@ SHIPPED = [
 ]
 SHIPPED += TOGETHER
 ALL = ["channels", *TOYS, *SHIPPED]
-LONG = ("mixed", "l1+flightnn", "winograd-native", "vip")
+LONG = ("mixed", "l1+flightnn", "winograd-native", "vip", "sparse", "singlepath")
 """Take seconds a run, and differ little from others here."""
 REPEATED = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in ALL]
 """For what runs a method several times."""
@@ -143,14 +145,22 @@ def settings_for(method: str) -> Settings:
     """Regularisation that grows takes ten steps at least."""
     if method not in SHIPPED or method in SEARCHING:
         return SETTINGS
+    if method in ("singlepath", "thresholds"):
+        return replace(SETTINGS, single_path=SinglePathSettings(search_epochs=2))
     tuning = replace(TUNING, epochs=8, batch_size=8, distillation=0.0, warmup_epochs=0.5)
     asked = replace(SETTINGS, tuning=tuning, gradual=GradualSettings(interval=1))
+    if method == "sparse":  # changes no cost
+        return replace(asked, budgets=(Budget("macs", 1.0),))
     return replace(asked, budgets=(Budget("macs", 0.7),)) if method.startswith(EXECUTED) else asked
 
 
 def network(method: str = "") -> nn.Module:
-    """Two groups of channels between three convolutions; with normalization before the sign of binary networks."""
+    """Two groups of channels between three convolutions; with normalization before the sign of binary networks; inverted
+    residuals where blocks are searched."""
     torch.manual_seed(0)
+    if method == "singlepath":
+        blocks = [InvertedResidual(8, 8, 1, 6, 5), InvertedResidual(8, 8, 1, 6, 5)]
+        return nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
     if method.endswith("bnn"):
         act = nn.Sequential(nn.BatchNorm2d(32), nn.ReLU())
         layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, 1, 1), act, nn.Conv2d(32, 16, 1), nn.ReLU()]
@@ -176,7 +186,8 @@ class Runs:
     @cache  # noqa: B019
     def weights(self, method: str) -> Path:
         """Of the method's network, trained."""
-        file = self.folder / f"weights{'-bnn' if method.endswith('bnn') else ''}.pt"
+        kind = next((kind for kind in ("bnn", "singlepath") if method.endswith(kind)), "plain")
+        file = self.folder / f"weights-{kind}.pt"
         if not file.exists():
             recipe = replace(TUNING, epochs=3, distillation=0.0)
             train(network(method), self.data, recipe=recipe, output=file)

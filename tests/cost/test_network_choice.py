@@ -25,7 +25,7 @@ from hwflow.layers import Layer
 from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
 from hwflow.store import Store
-from hwflow.types import Objective
+from hwflow.types import Latency, Objective, Operators
 
 LAYER = Layer("alone", C=4, M=4, P=4, Q=4)
 
@@ -57,13 +57,20 @@ def objective_of(cost: NetworkCost, objective: Objective) -> float:
 
 
 @pytest.mark.parametrize(
-    ("chip", "objective", "operators"),
-    [("eyeriss", "energy", "mac"), ("eyeriss", "edp", "all"), ("shidiannao_like", "edp", "mac"), ("eyeriss", "latency", "all")],
+    ("chip", "objective", "operators", "latency"),
+    [
+        ("eyeriss", "energy", "mac", "overlap"),
+        ("eyeriss", "edp", "all", "overlap"),
+        ("shidiannao_like", "edp", "mac", "overlap"),
+        ("eyeriss", "latency", "all", "with_fill"),
+    ],
 )
-def test_equal_to_trying_every_choice(block: Network, chip: str, objective: Objective, operators: str) -> None:
+def test_equal_to_trying_every_choice(
+    block: Network, chip: str, objective: Objective, operators: Operators, latency: Latency
+) -> None:
     sizes = {"eyeriss": {"global_buffer.size_kib": 4}, "shidiannao_like": {"nb_in.size_kib": 2, "nb_out.size_kib": 2}}
     accelerator = hwflow.Accelerator.load(chip).with_(sizes[chip])
-    options = CostOptions(objective=objective, activations="resident", operators=operators)  # type: ignore[arg-type]
+    options = CostOptions(objective=objective, activations="resident", operators=operators, latency=latency)
     found = hwflow.estimate(block, accelerator, options=options)  # its answers are in the store
     case = Case.of(plan_for(block, accelerator, options, None), options, _searched(options))
     problem, best = case.lives.problem, float("inf")
@@ -83,7 +90,7 @@ def test_equal_to_trying_every_choice(block: Network, chip: str, objective: Obje
     assert found.occupancy.proven
     assert found.occupancy.stayed
     assert objective_of(found, objective) == pytest.approx(best, rel=1e-9)
-    by_dram = hwflow.estimate(block, accelerator, objective=objective, operators=operators)  # type: ignore[arg-type]
+    by_dram = hwflow.estimate(block, accelerator, objective=objective, operators=operators, latency=latency)
     assert best < objective_of(by_dram, objective)
     expected = by_dram.energy_pj, by_dram.cycles
     assert (found.occupancy.dram_energy, found.occupancy.dram_cycles) == pytest.approx(expected, rel=1e-9)
@@ -100,10 +107,9 @@ def _searched(options: CostOptions) -> Searched:
 
 
 def _one(plan: Plan, options: CostOptions) -> LayerCost | HwflowError:
+    alone = replace(options, activations="dram", operators="mac", latency="overlap")
     try:
-        return carry_out([plan], replace(options, activations="dram", operators="mac"), Store(), None, lambda _: None)[0].rows[
-            0
-        ]
+        return carry_out([plan], alone, Store(), None, lambda _: None)[0].rows[0]
     except HwflowError as error:
         return error
 
@@ -242,11 +248,15 @@ def test_a_layer_is_mapped_alone_or_as_it_runs_in_its_network(block: Network) ->
     assert str(alone.mapping).startswith("dram [weights]")
     inside = map_in_network(block, block["b"], "eyeriss", options=CostOptions(activations="resident"))
     assert inside.cost.resident == ("inputs", "outputs")
-    with pytest.raises(InputError, match=r"unknown resident tensor 'weights'"):
-        hwflow.map_layer(block["b"], "eyeriss", resident=("weights",))
-    with pytest.raises(InputError, match=r"activations is 'resident', and this prices each layer by itself; leave it out"):
+    with pytest.raises(InputError, match=r"unknown resident tensor 'sums'"):
+        hwflow.map_layer(block["b"], "eyeriss", resident=("sums",))  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"activations is 'resident', and this prices each layer by itself; leave it out.*`resident`"
+    ):
         hwflow.map_layer(block["b"], "eyeriss", activations="resident")
-    with pytest.raises(InputError, match=r"operators is 'all', and a table of costs prices each layer by itself"):
+    with pytest.raises(
+        InputError, match=r"operators is 'all', and a table of costs prices each layer by itself.*estimate_many"
+    ):
         hwflow.cost_table(block, "eyeriss", operators="all")
 
 

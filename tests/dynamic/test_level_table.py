@@ -67,7 +67,7 @@ def changed(index: int, **fields: Any) -> Any:
     [
         (
             changed(2, latency_s=-1),
-            "rows[2].latency_s is -1; it must be a number above 0. Write it again with 'hwflow levels'.",
+            "rows[2].latency_s is -1; it must be a number above 0. Write it again with 'hwflow levels' or 'hwflow library'.",
         ),
         (changed(0, latency_s=None), "rows[0].latency_s is None; it must be a number above 0"),
         (changed(1, accuracy=1.5), "rows[1].accuracy is 1.5; it must be a number of at least 0 and at most 1"),

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from hwflow.dynamic.level_table import LevelTable, Row, front
-from hwflow.dynamic.placement import Limits, Placement, Rank, best_placement, ordered, rank
+from hwflow.dynamic.placement import Limits, Placement, Rank, ordered, rank
+from hwflow.dynamic.placement_search import PlacementSearch, best_placement
 from hwflow.errors import InputError
 from tests.dynamic.rows import drawn, row
 
@@ -57,6 +58,28 @@ def test_it_is_the_best_of_all_where_networks_share_units() -> None:
         units = [one.unit for one in found.rows if one is not None]
         assert len(set(units)) == len(units)
         assert found.rank == pytest.approx(by_trying(options_of(tables, pruned=False), limits, weights))
+
+
+def test_better_placements_than_a_rank_are_found_where_there_are_any() -> None:
+    """Over many limits with one search, whose lists are kept: as many as there are latencies, at most."""
+    draw, kinds = random.Random(4), set()
+    for seed in range(25):
+        networks = draw.randint(1, 3)
+        tables = drawn(seed, networks, units=draw.randint(1, 3), levels=2, clocks=2)
+        names = [t.network for t in tables]
+        options, weights = options_of(tables, pruned=True), {name: draw.choice([0.5, 1.0, 3.0]) for name in names}
+        search = PlacementSearch(options, weights)
+        for _ in range(8):
+            limits = random_limits(draw, names)
+            best = by_trying(options, limits, weights)
+            for than in (best, (*best[:2], best[2] + 0.01, *best[3:]), (0.0, 0.0, best[2] - 0.01, 0.0, 0.0), (9.0,) * 5):
+                found, kept = search.best(limits, than), search.better(limits, than)
+                assert (found is None) == (best >= than)
+                assert found is None or found.rank == pytest.approx(best)
+                assert (kept is None) == (best[:2] != (0, 0) or best[2:] >= than[2:])
+                kinds.add((found is None, kept is None))
+        assert all(len(own) <= len(options[name]) + 1 for name, own in zip(names, search._lists, strict=True))
+    assert kinds == {(True, True), (False, False), (False, True)}
 
 
 def test_a_looser_limit_never_lowers_accuracy() -> None:

@@ -82,7 +82,7 @@ def value(cost: LayerCost, objective: str) -> float:
 
 
 @pytest.mark.parametrize("name", CRAMPED)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(layers, st.sampled_from(OBJECTIVES), st.sampled_from([2, 4, 8]), st.booleans(), st.data())
 def test_more_memory_or_bandwidth_never_worsens_a_proven_optimum(
     name: str, layer: Layer, objective: search.Objective, factor: int, ragged: bool, data: st.DataObject

@@ -84,7 +84,7 @@ def check(count: int, seed: int) -> int:
 
 
 def test_proofs_agree_with_every_mapping_of_small_layers() -> None:
-    assert check(25, seed=1) >= 40  # each layer twice; few have no sound scores
+    assert check(6, seed=1) >= 8  # each layer twice; few have no sound scores
 
 
 @pytest.mark.slow
@@ -92,8 +92,14 @@ def test_proofs_agree_with_every_mapping_of_many_small_layers() -> None:
     assert check(400, seed=2) >= 600
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("name", ["eyeriss", "simba", "tpu_like"])
+PUBLISHED = [
+    pytest.param(name, objective, marks=[pytest.mark.slow] if (name, objective) == ("simba", "energy") else [])
+    for name in ("eyeriss", "simba", "tpu_like")
+    for objective in OBJECTIVES
+]
+
+
+@pytest.mark.parametrize(("name", "objective"), PUBLISHED)
 def test_layers_of_published_networks_are_proven(name: str, objective: Objective) -> None:
     layers = hwflow.zoo("resnet18").layers
     for layer in (layers[1], layers[-1]):

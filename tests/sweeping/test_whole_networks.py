@@ -54,6 +54,16 @@ def test_a_point_is_what_an_estimate_says(tmp_path: Path) -> None:
     assert "tensors between layers stay on the chip where they fit" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
+def test_time_at_the_edges_of_layers_is_asked_for_in_the_file(tmp_path: Path) -> None:
+    plain = {"activations": "dram", "operators": "mac", "accelerators": ["eyeriss"]}
+    result = run(written(tmp_path, latency="with_fill", **plain), tmp_path / "out")
+    cycles = {row["level"]: row["cycles"] for row in result.frame().to_dict("records")}
+    cost = hwflow.estimate(tmp_path / "net.yaml", "eyeriss", energy="normalized", latency="with_fill")
+    assert cycles["mid"] == cost.cycles
+    assert sum(cost.provenance["edge_cycles"]) > 0
+    assert "Latency: with_fill." in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
 def test_options_that_change_nothing_or_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"sweep.yaml: activations is 'resident', which changes nothing at level coarse"):
         run(written(tmp_path, levels=["coarse"], operators="mac"), tmp_path / "out")

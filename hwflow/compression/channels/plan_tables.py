@@ -9,7 +9,7 @@ from functools import partial
 
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.level_costs import LevelCosts, RowPrices
-from hwflow.compression.plan_costs import ActivationMemory, Activations, PlanCosts, Sizing
+from hwflow.compression.plan_costs import ActivationMemory, Activations, PlanCosts, PlanTotals, Sizing
 from hwflow.compression.whole_costs import WholePlanCosts
 from hwflow.cost.backend import backend_of
 from hwflow.errors import InputError
@@ -45,9 +45,9 @@ class PlanTables:
         self._activations = activations or partial(Activations, sizing)
         self.seconds: dict[str, float] = {}
         self.tables: dict[LevelName, RowPrices] = {}
-        self._costs: dict[LevelName, PlanCosts] = {}
+        self._costs: dict[LevelName, PlanTotals] = {}
 
-    def at(self, level: LevelName) -> PlanCosts:
+    def at(self, level: LevelName) -> PlanTotals:
         """Costs of plans at a level.
 
         Raises:
@@ -117,7 +117,8 @@ class PlanTables:
                 for g, width in zip(on, widths, strict=True):
                     chosen[g] = width
                 layer = grouping.layer_for(row, tuple(chosen))
-                shapes.setdefault(layer.key, layer)
+                if layer is not None:
+                    shapes.setdefault(layer.key, layer)
                 if len(shapes) > most:
                     return list(shapes.values())
         return list(shapes.values())

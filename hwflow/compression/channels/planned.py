@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-import torch
 from torch import nn
 
 from hwflow.compression.accuracy import Proxy
@@ -20,14 +18,13 @@ from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.channels.pruning import grouping_of, held_parts
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.compression.decision import Choice
+from hwflow.compression.fine_tuning import fresh_weights, scratch_recipe
 from hwflow.compression.folder import PLAN, plan_to_data
 from hwflow.compression.method import Compressed, Method, Task
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.plan_space import PlanSpace, unconfirmed
-from hwflow.datasets.samples import derived
 from hwflow.errors import HwflowError
-from hwflow.training.recipe import default_recipe
 
 _FREE = "uniform"  # the allocation that needs no weights
 
@@ -45,7 +42,7 @@ class Allocated:
     def __init__(self, task: Task, how: str | None = None) -> None:
         self.grouping: Grouping = grouping_of(task)
         self._tables = PlanTables(self.grouping, task.costs)
-        self.costs: PlanCosts = self._tables.at(task.settings.levels[-1])
+        self.costs: PlanTotals = self._tables.at(task.settings.levels[-1])
         self._how: str | Mapping[str, int] = task.settings.allocate if how is None else how
         if task.plan is not None:
             self._how = task.plan if isinstance(task.plan, Mapping) else str(task.plan)
@@ -156,14 +153,8 @@ class FromScratch(OneShot):
         """The small network, trained with the recipe of `hwflow train` for as many epochs as the fine-tuning has."""
         grouping, plan = self._allocated.grouping, self._allocated.plan(task)
         small = prune_model(task.model, grouping, plan)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived("weights", task.seed))
-            for module in small.modules():
-                if callable(reset := getattr(module, "reset_parameters", None)):
-                    reset()
-        asked = task.recipe
-        kept = {name: getattr(asked, name) for name in ("epochs", "batch_size", "device", "precision", "seed", "patience")}
-        tuning = task.fine_tune(small, recipe=replace(default_recipe(task.data, small), **kept).resolved())
+        fresh_weights(small, task.seed)
+        tuning = task.fine_tune(small, recipe=scratch_recipe(task.data, small, task.recipe))
         return Compressed(small, plan, grouping=grouping, tuning=tuning, seconds=self._allocated.seconds)
 
 

@@ -100,6 +100,10 @@ class ChannelUnits:
         parts = [view.parameter.detach().movedim(view.axis, 0)[view.positions].reshape(self.count, -1) for view in self._views]
         return torch.cat(parts, 1)
 
+    def spread(self, per_unit: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+        """One number for each unit, [count], as a factor that broadcasts to each of the parameters; 0 beside the units."""
+        return [(view.parameter, view.spread(per_unit, 0.0)) for view in self._views]
+
     @torch.no_grad()
     def scale_(self, factor: Tensor) -> None:
         """See `Units`."""

@@ -16,7 +16,7 @@ import numpy as np
 from hwflow.arrays import Floats
 from hwflow.compression.budget import Budget
 from hwflow.compression.decision import Choice, Variable
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.environment import PruningEnv, Scores
 from hwflow.compression.search.group_features import SPAN, GroupFeatures
@@ -43,7 +43,7 @@ class Subject:
     name: str
     groups: tuple[Variable, ...]
     scores: Scores
-    costs: Mapping[tuple[str, str], PlanCosts]
+    costs: Mapping[tuple[str, str], PlanTotals]
     accuracy: Callable[[Choice], float]
 
     def problems(self, budgets: Sequence[float]) -> list[tuple[str, PruningEnv]]:

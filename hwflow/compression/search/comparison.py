@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from hwflow.compression.accuracy import Proxy
 from hwflow.compression.budget import Budget
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.environment import Losses, PruningEnv, Scores
 from hwflow.compression.search.plan_space import unconfirmed
 from hwflow.compression.search.policy import Policy
@@ -27,7 +27,7 @@ from hwflow.errors import HwflowError, InputError
 from hwflow.results import LevelName
 
 OnEpisode = Callable[[str, int, Episode], None]
-CostsAt = Callable[[LevelName], PlanCosts]
+CostsAt = Callable[[LevelName], PlanTotals]
 
 _TITLES = {"ddpg": "agent"}
 _ON_MACS = " on MACs"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hwflow.compression.budget import Budget
 from hwflow.compression.decision import Choice, Decision, Variable
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.projection import nearest, project
 from hwflow.metrics import ADDITIVE
@@ -66,7 +66,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     def __init__(
         self,
-        costs: PlanCosts,
+        costs: PlanTotals,
         accuracy: Accuracy,
         budgets: Sequence[Budget] = (),
         *,
@@ -141,7 +141,7 @@ class PruningEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return np.asarray(np.clip(np.concatenate([self._static[place], moving]), 0, 1), dtype=np.float32)
 
 
-def _features(costs: PlanCosts) -> npt.NDArray[np.float64]:
+def _features(costs: PlanTotals) -> npt.NDArray[np.float64]:
     """What does not change, [group, feature], each in [0, 1]: AMC's features of layers and the level's own metrics.
 
     What the level does not know (coarse without an accelerator has no time) counts as 0. Where not all that is decided is

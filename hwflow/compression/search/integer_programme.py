@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwflow.arrays import Floats
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.row_terms import RowTerms
 from hwflow.errors import HwflowError
 from hwflow.optional import needed
@@ -41,7 +41,7 @@ class IntegerProgramme:
         MissingDependency: where scipy is not installed.
     """
 
-    def __init__(self, terms: RowTerms, costs: PlanCosts, weights: Sequence[Floats], gap: float) -> None:
+    def __init__(self, terms: RowTerms, costs: PlanTotals, weights: Sequence[Floats], gap: float) -> None:
         self._optimize = needed("scipy.optimize", "the exact planner")
         self._sparse = needed("scipy.sparse", "the exact planner")
         self._terms, self._costs, self._weights = terms, costs, weights

@@ -10,7 +10,7 @@ from hwflow.arrays import Floats
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.decision import Decision, Variable
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.errors import InputError
 from hwflow.metrics import SLACK
 
@@ -34,7 +34,7 @@ class PlanSpace:
             metric that the level does not know.
     """
 
-    def __init__(self, costs: PlanCosts, budgets: Sequence[Budget] = (), *, metric: str = "energy") -> None:
+    def __init__(self, costs: PlanTotals, budgets: Sequence[Budget] = (), *, metric: str = "energy") -> None:
         self.costs, self.budgets = costs, tuple(budgets)
         self.metrics = tuple(b.metric for b in self.budgets) or (metric,)
         self.whole: Floats = self.values([costs.full])[0]
@@ -61,7 +61,7 @@ class PlanSpace:
         return self.costs.within(plans, self.metrics, self.limits)
 
     def confirmed(self, widths: Widths) -> bool:
-        """Whether a plan keeps all budgets by an estimate of its network; see `PlanCosts.confirmed`."""
+        """Whether a plan keeps all budgets by an estimate of its network; see `PlanTotals.confirmed`."""
         if not self.budgets:
             return True
         totals = self.costs.confirmed(widths)

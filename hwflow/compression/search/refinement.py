@@ -16,7 +16,7 @@ from hwflow.compression.accuracy import Proxy
 from hwflow.compression.budget import METRICS
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.decision import Choice
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.settings import Settings
 from hwflow.results import LevelName
@@ -78,7 +78,7 @@ def top(found: Iterable[Found], count: int) -> list[Found]:
 
 
 def refined(
-    best: Sequence[Found], level: LevelName, costs: PlanCosts, proxy: Proxy, settings: Settings
+    best: Sequence[Found], level: LevelName, costs: PlanTotals, proxy: Proxy, settings: Settings
 ) -> tuple[list[Found], list[Ranked]]:
     """Plans fitted to the budgets at a further level, the best first; of those that become equal the first stays."""
     env = PruningEnv(costs, proxy, settings.budgets, metric=settings.metric)
@@ -97,7 +97,7 @@ def refined(
 
 def finalists(
     best: Sequence[Found],
-    costs: PlanCosts,
+    costs: PlanTotals,
     proxy: Proxy,
     choice: Proxy,
     held_out: Proxy,
@@ -119,7 +119,7 @@ def finalists(
     )
 
 
-def shares_of(costs: PlanCosts, plan: Mapping[str, int]) -> dict[str, float]:
+def shares_of(costs: PlanTotals, plan: Mapping[str, int]) -> dict[str, float]:
     """A plan's metrics as shares of the unpruned network's; those that the level does not know are left out."""
     widths: Widths = tuple(plan[group.name] for group in costs.groups)
     now, whole = costs.confirmed(widths), costs.confirmed(costs.full)

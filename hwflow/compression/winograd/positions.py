@@ -87,8 +87,9 @@ def spatial_pattern(weights: Tensor, m: int, share: float) -> Tensor:
 
 def position_pattern(weights: Tensor, importance: Tensor, share: float) -> Tensor:
     """Which transformed weights [T^2, M, C] are kept so that this share, at least, is zero: those of the largest magnitudes
-    times the importance [T^2] of their position."""
-    sizes = weights.detach().abs() * importance.to(device=weights.device, dtype=weights.dtype)[:, None, None]
+    times the importance [T^2] of their position, or [T^2, M, C] their own."""
+    factors = importance.to(device=weights.device, dtype=weights.dtype)
+    sizes = weights.detach().abs() * (factors if factors.dim() == weights.dim() else factors[:, None, None])
     count = round(share * sizes.numel())
     if not count:
         return torch.ones_like(sizes, dtype=torch.bool)

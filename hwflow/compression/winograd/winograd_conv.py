@@ -8,7 +8,7 @@ as a row, the transforms as operators (`hwflow.cost.winograd`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, cast
 
@@ -47,7 +47,7 @@ def transformed_inputs(values: Tensor, m: int, padding: tuple[int, int]) -> Tens
     Tiles overlap by two elements; where the last ones reach out of the padded image, they are filled with zeros.
     """
     b, _, _ = matrices(m, values.dtype, values.device)
-    size, tall, wide = m + KERNEL - 1, *(_tiles(n + 2 * p, m) for n, p in zip(values.shape[2:], padding, strict=True))
+    size, (tall, wide) = m + KERNEL - 1, tile_counts(values.shape[2:], padding, m)
     below = tall * m + KERNEL - 1 - values.shape[2] - padding[0]
     right = wide * m + KERNEL - 1 - values.shape[3] - padding[1]
     padded = functional.pad(values, (padding[1], right, padding[0], below))
@@ -63,12 +63,14 @@ def untransformed_outputs(products: Tensor, m: int, height: int, width: int) -> 
     return tiles.flatten(2, 3).flatten(3, 4)[:, :, :height, :width].contiguous()
 
 
-def _tiles(padded: int, m: int) -> int:
-    return -(-(padded - KERNEL + 1) // m)
+def tile_counts(sizes: Sequence[int], padding: Sequence[int], m: int) -> tuple[int, int]:
+    """Rows and columns of tiles of an image of (height, width) with zeros on each side."""
+    tall, wide = (-(-(n + 2 * p - KERNEL + 1) // m) for n, p in zip(sizes, padding, strict=True))
+    return tall, wide
 
 
 def _fake_inputs(values: Tensor, padding: list[int], *, m: int) -> Tensor:
-    tall, wide = (_tiles(n + 2 * p, m) for n, p in zip(values.shape[2:], padding, strict=True))
+    tall, wide = tile_counts(values.shape[2:], padding, m)
     return values.new_empty((m + KERNEL - 1) ** 2, values.shape[1], values.shape[0], tall, wide)
 
 
@@ -179,6 +181,7 @@ __all__ = [
     "WinogradConv2d",
     "matrices",
     "sides",
+    "tile_counts",
     "transformed_inputs",
     "transformed_weights",
     "untransformed_outputs",

@@ -74,6 +74,7 @@ class WinogradPruning(Method):
 
     follows_allocation = False
     needs = "zero weights skipped"
+    zeroes = True
 
     def __init__(self, name: str) -> None:
         self.name, self._variant = name, VARIANTS[name]
@@ -86,6 +87,11 @@ class WinogradPruning(Method):
             raise InputError(
                 f"patience is {recipe.patience}, but {self.name} changes which weights are zero while it trains: an earlier "
                 "epoch is another network, not a better one. Leave patience out."
+            )
+        if asked.winograd.thresholds != "position" and not self._variant.returning:
+            raise InputError(
+                f"thresholds is {asked.winograd.thresholds!r}, and {self.name} has none for single weights: leave it out, or "
+                "take the method winograd-native."
             )
         if asked.execution != DIRECT:
             raise InputError(
@@ -132,7 +138,13 @@ class WinogradPruning(Method):
             already = {name: 1 - _density(model, name) for name in names}
             wanted = {name: max(share, already[name]) for name, share in shares.items()}
             hook = TransformedZeros(
-                wanted, asked.tile, variant.importance, asked.gradient, first=already, returning=variant.returning
+                wanted,
+                asked.tile,
+                variant.importance,
+                asked.gradient,
+                first=already,
+                returning=variant.returning,
+                thresholds=asked.thresholds,
             )
             tuning = task.fine_tune(model, hooks=[hook], recipe=later)
         return self._result(task, model, names, tuning=tuning, trained=trained)

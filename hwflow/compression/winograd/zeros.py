@@ -21,6 +21,7 @@ from hwflow.training.hooks import TrainingHook
 
 Gradient = Literal["spatial", "scaled", "plain"]
 Importance = Literal["errors", "outputs", "magnitude"]
+Thresholds = Literal["position", "gradient"]
 
 _GRADIENTS: dict[Gradient, Callable[[Tensor, int], Tensor]] = {
     "spatial": spatial_gradient,
@@ -33,6 +34,7 @@ _IMPORTANCES: dict[Importance, Callable[[int], Tensor]] = {
     "magnitude": lambda m: torch.ones((m + 2) ** 2),
 }
 _RISE = 0.5  # of the steps: then what is zero no longer changes
+_SLOPE = 0.1  # of the loss by a weight, below which a weight's threshold no longer rises
 _EVERY = 10  # steps between two choices while the share rises, where nothing returns
 
 
@@ -108,6 +110,7 @@ class TransformedZeros(_Zeros):
         m: outputs of a tile on each axis.
         importance: of positions: `errors` (F), `outputs` (norms of the rows of A (x) A), or none beside the `magnitude`.
         gradient: `spatial` as if W were trained, `scaled` by F, or the `plain` one.
+        thresholds: `position`, one for each position; `gradient`, for each weight also by the loss's derivative.
     """
 
     shares: Mapping[str, float]
@@ -116,12 +119,20 @@ class TransformedZeros(_Zeros):
     gradient: Gradient
     first: Mapping[str, float] = field(default_factory=dict)
     returning: bool = False
+    thresholds: Thresholds = "position"
+
+    def start(self, model: nn.Module, steps: int) -> None:
+        """Find the weights, of whose derivatives nothing is known yet, and make the first of them zero."""
+        self._slopes: dict[str, Tensor] = {}
+        super().start(model, steps)
 
     def before_step(self, step: int) -> None:
         """Turn the gradient into the one that is asked for."""
         for name, weight in self._weights.items():
             if weight.grad is None:
                 continue
+            if self.thresholds == "gradient":
+                self._slopes[name] = weight.grad.abs()
             weight.grad = _GRADIENTS[self.gradient](weight.grad, self.m)
             if not self.returning or step >= self._last:
                 weight.grad.mul_(self._masks[name])
@@ -139,7 +150,50 @@ class TransformedZeros(_Zeros):
         for name, share in self.shares.items():
             first = self.first.get(name, 0.0)
             now = share if step == self._last else first + (share - first) * rising
-            self._masks[name] = position_pattern(self._weights[name], importance, now)
+            self._masks[name] = position_pattern(
+                self._weights[name], gradient_importance(importance, self._slopes.get(name)), now
+            )
 
 
-__all__ = ["Gradient", "Importance", "SpatialZeros", "TransformedZeros"]
+def gradient_importance(importance: Tensor, slopes: Tensor | None) -> Tensor:
+    """Of weights [T^2, M, C], from that of their positions [T^2] and the size of the loss's derivative by each.
+
+    Thresholds by gradient are th = 1 / (|dL/dw| / th0 + 1 / (10 th0)) (Li, Park and Tang 2017, arXiv:1702.08597), which is
+    th0 / (|dL/dw| + 1 / 10); divided by a position's importance, a weight is below its threshold where its magnitude times the
+    importance times (|dL/dw| + 1 / 10) is below th0. The share of zeros decides th0. (With importances: ours.)
+    """
+    if slopes is None:
+        return importance
+    return importance.to(device=slopes.device, dtype=slopes.dtype)[:, None, None] * (slopes + _SLOPE)
+
+
+@dataclass
+class MagnitudeZeros(_Zeros):
+    """Zeroes weights of least magnitude in each layer, one by one; their share rises as that of `TransformedZeros`.
+
+    Attributes:
+        shares: of the weights that are zero at the end, by name of the module.
+    """
+
+    shares: Mapping[str, float]
+
+    def before_step(self, step: int) -> None:
+        """What is zero is not trained."""
+        for name, weight in self._weights.items():
+            if weight.grad is not None:
+                weight.grad.mul_(self._masks[name])
+
+    def _choose(self, step: int) -> None:
+        last = round(_RISE * self._steps)
+        if step > last or (step != last and (step + 1) % _EVERY):
+            return
+        rising = 1 - (1 - min(1.0, (step + 1) / max(last, 1))) ** 3
+        for name, share in self.shares.items():
+            sizes = self._weights[name].detach().abs()
+            count = round(share * (1.0 if step == last else rising) * sizes.numel())
+            self._masks[name] = (
+                sizes > sizes.flatten().kthvalue(count).values if count else torch.ones_like(sizes, dtype=torch.bool)
+            )
+
+
+__all__ = ["Gradient", "Importance", "MagnitudeZeros", "SpatialZeros", "Thresholds", "TransformedZeros", "gradient_importance"]

@@ -9,7 +9,7 @@ from torch import nn
 from hwflow.network._architectures import CIFAR_RESNETS, RESNETS
 from hwflow.network.models.cifar_resnet import CifarResNet
 from hwflow.network.models.deeplab import DeepLabV3
-from hwflow.network.models.mobilenet import MobileNetV1, MobileNetV2
+from hwflow.network.models.mobilenet import MobileNetV1, MobileNetV2, SmallMBConv
 from hwflow.network.models.plain import VGG16, AlexNet
 from hwflow.network.models.resnet import ResNet
 
@@ -22,8 +22,9 @@ BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "alexnet": AlexNet,
     "mobilenet_v1": MobileNetV1,
     "mobilenet_v2": MobileNetV2,
+    "small_mbconv": SmallMBConv,
     "deeplabv3_resnet50": DeepLabV3,
 }
 """For each name of the zoo a function of (number of classes, input channels)."""
 
-__all__ = ["BUILDERS", "VGG16", "AlexNet", "CifarResNet", "DeepLabV3", "MobileNetV1", "MobileNetV2", "ResNet"]
+__all__ = ["BUILDERS", "VGG16", "AlexNet", "CifarResNet", "DeepLabV3", "MobileNetV1", "MobileNetV2", "ResNet", "SmallMBConv"]

@@ -1,5 +1,5 @@
 # mypy: allow-subclassing-any
-"""MobileNet (Howard et al. 2017) and MobileNetV2 (Sandler et al. 2018; parameter names are torchvision's)."""
+"""MobileNet (Howard et al. 2017), MobileNetV2 (Sandler et al. 2018; parameter names are torchvision's), and a small one."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class MobileNetV1(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1 x 1 expansion (unless it is 1), 3 x 3 depthwise, 1 x 1 linear projection; a shortcut where the shape stays."""
+    """1 x 1 expansion (unless it is 1), depthwise, 1 x 1 linear projection; a shortcut where the shape stays."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, kernel: int = 3) -> None:
         super().__init__()
         hidden = inputs * expansion
         steps: list[nn.Module] = []
         if expansion != 1:
             steps.append(conv_norm_act(inputs, hidden, 1, act=nn.ReLU6))
-        steps.append(conv_norm_act(hidden, hidden, 3, stride=stride, groups=hidden, act=nn.ReLU6))
+        steps.append(conv_norm_act(hidden, hidden, kernel, stride=stride, groups=hidden, act=nn.ReLU6))
         steps += [nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
         self.conv = nn.Sequential(*steps)
         self.is_residual = stride == 1 and inputs == outputs
@@ -67,6 +67,29 @@ class MobileNetV2(nn.Module):
         self.features = nn.Sequential(*steps)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(arch.MOBILENET_V2_HEAD, num_classes))
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) to logits (N, num_classes)."""
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+class SmallMBConv(nn.Module):
+    """Inverted residuals with kernels of 5 x 5 and expansion 6, for small images: what `hwflow search` starts from."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        channels = arch.SMALL_MBCONV_STEM
+        steps: list[nn.Module] = [conv_norm_act(in_channels, channels, 3, stride=2, act=nn.ReLU6)]
+        for plan in arch.SMALL_MBCONV:
+            for i in range(plan.repeats):
+                stride = plan.stride if i == 0 else 1
+                steps.append(InvertedResidual(channels, plan.channels, stride, plan.expansion, arch.SMALL_MBCONV_KERNEL))
+                channels = plan.channels
+        steps.append(conv_norm_act(channels, arch.SMALL_MBCONV_HEAD, 1, act=nn.ReLU6))
+        self.features = nn.Sequential(*steps)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(arch.SMALL_MBCONV_HEAD, num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -75,6 +75,7 @@ class AboutRecord(Record):
     units: dict[str, dict[str, str]] = Field(default_factory=dict)
     machine: str = ""
     torch: str = ""
+    onnxruntime: str = ""
     timings: dict[str, dict[str, TimingRecord]] = Field(default_factory=dict)
 
 
@@ -123,12 +124,21 @@ def read_levels(folder: Path) -> LevelRun:
         raise InputError(
             f"{folder} holds levels that are not finished. The same 'hwflow levels' command with --resume goes on."
         )
-    config: dict[str, Any] = parsed(folder / CONFIG, text_of(folder / CONFIG), dict[str, Any])
     levels = parsed(folder / LEVELS, text_of(folder / LEVELS), LevelsRecord)
+    return with_tables(folder, levels.levels)
+
+
+def with_tables(folder: Path, levels: tuple[LevelRecord, ...]) -> LevelRun:
+    """Levels with the settings and the tables that stand beside them.
+
+    Raises:
+        InputError: where a file is missing or damaged.
+    """
+    config: dict[str, Any] = parsed(folder / CONFIG, text_of(folder / CONFIG), dict[str, Any])
     table = parsed(folder / TABLE, text_of(folder / TABLE), TableRecord)
     file = folder / MEASURED
     measured = parsed(file, text_of(file), TableRecord) if file.exists() else None
-    return LevelRun(config, levels.levels, table, measured)
+    return LevelRun(config, levels, table, measured)
 
 
-__all__ = ["LevelRecord", "LevelRun", "RowRecord", "TableRecord", "is_levels", "read_levels"]
+__all__ = ["LevelRecord", "LevelRun", "RowRecord", "TableRecord", "is_levels", "read_levels", "with_tables"]

@@ -16,30 +16,39 @@ from hwflow.reporting.page.values import counted, number, percent, quantity
 def page(found: LevelRun) -> Page:
     """The whole report."""
     network = found.table.network
+    sections = [*cost_sections(found), Section("Training", [_training(found)]), settings_section(found)]
+    lead = f"One file of weights holds {len(found.levels)} networks, {spans(found)}"
+    title = f"{network} in {counted(len(found.levels), 'level')}"
+    return Page(title, lead, [levels_table(found), front_figure(found)], sections)
+
+
+def cost_sections(found: LevelRun) -> list[Section]:
+    """Every row, and what was measured."""
     sections = [Section("Operating points", _points(found))]
     if found.measured is not None:
         sections.append(Section("Measured", _measured(found, found.measured)))
-    sections.append(Section("Training", [_training(found)]))
+    return sections
+
+
+def settings_section(found: LevelRun) -> Section:
+    """What the run was asked."""
     asked = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in found.config.items()]
-    settings = Table("All settings", ["setting", "value"], asked, left=frozenset({0, 1}), folded=True)
-    sections.append(Section("Settings", [settings]))
-    return Page(f"{network} in {counted(len(found.levels), 'level')}", _lead(found), [_levels(found), _front(found)], sections)
+    return Section("Settings", [Table("All settings", ["setting", "value"], asked, left=frozenset({0, 1}), folded=True)])
 
 
-def _lead(found: LevelRun) -> str:
+def spans(found: LevelRun) -> str:
+    """`from 70 % to 75 % on the test set. With all units and clocks ...`."""
     first, last = (percent(level.accuracy, 2) for level in (found.levels[0], found.levels[-1]))
     kept = [row for row in found.table.rows if row.dominated_by is None]
     times, energies = [row.latency_s for row in kept], [row.energy_j for row in kept if row.energy_j is not None]
-    spans = f"latencies span {number(max(times) / min(times), 3)} times"
+    spanned = f"latencies span {number(max(times) / min(times), 3)} times"
     if energies:
-        spans += f", their energies {number(max(energies) / min(energies), 3)} times"
-    return (
-        f"One file of weights holds {len(found.levels)} networks, from {first} to {last} on the test set. With all units and "
-        f"clocks their {spans}."
-    )
+        spanned += f", their energies {number(max(energies) / min(energies), 3)} times"
+    return f"from {first} to {last} on the test set. With all units and clocks their {spanned}."
 
 
-def _levels(found: LevelRun) -> Table:
+def levels_table(found: LevelRun) -> Table:
+    """Accuracy and size of each level."""
     rows: list[list[str | Cell]] = []
     for level in found.levels:
         memory = {row.unit: row.memory_bytes for row in found.table.rows if row.level == level.number}
@@ -52,7 +61,7 @@ def _levels(found: LevelRun) -> Table:
     return Table("Levels", headings, rows, left=frozenset({5}))
 
 
-def _front(found: LevelRun) -> Figure:
+def front_figure(found: LevelRun) -> Figure:
     """Accuracy against energy, or latency where no energies are known; dropped rows are faint."""
     known = all(row.energy_j is not None for row in found.table.rows)
     divisor, title = (1e-6, "energy of a frame (µJ)") if known else (1e-3, "latency (ms)")
@@ -140,6 +149,7 @@ def _measured(found: LevelRun, measured: TableRecord) -> list[Block]:
     frames = {timing.frames for levels in measured.about.timings.values() for timing in levels.values()}
     counts = " or ".join(map(str, sorted(frames)))
     how = f"One frame at a time, {counts} frames of each level in turns, by PyTorch {measured.about.torch}"
+    how += f" and onnxruntime {measured.about.onnxruntime}" if measured.about.onnxruntime else ""
     return [Text(f"{how} on {measured.about.machine}."), Table("Measured latency", headings, rows, left=frozenset({0}))]
 
 
@@ -156,4 +166,4 @@ def _training(found: LevelRun) -> Figure:
     )
 
 
-__all__ = ["page"]
+__all__ = ["cost_sections", "front_figure", "levels_table", "page", "settings_section", "spans"]

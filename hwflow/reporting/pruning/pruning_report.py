@@ -21,7 +21,7 @@ from hwflow.reporting.pruning.pruning_sections import (
 )
 from hwflow.reporting.pruning.run_records import BudgetRecord, Plan, Run
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, holds, mark, share, sides, totals_at, value_of
-from hwflow.reporting.pruning.training_section import training
+from hwflow.reporting.pruning.training_section import SEARCH, training
 from hwflow.types import LevelName
 
 
@@ -47,13 +47,15 @@ def page(run: Run) -> Page:
         sections.append(Section("Refinement over levels", refinement(run, run.comparison)))
     if run.training:
         sections.append(Section("Training", training(run)))
-    sections.append(Section("Fine-tuning", fine_tuning(run)))
+    searched = run.config.settings.method == SEARCH
+    sections.append(Section("Training from fresh weights" if searched else "Fine-tuning", fine_tuning(run)))
     if run.times:
         sections.append(Section("Time", time(run.times)))
     sections.append(Section("Where the numbers come from", provenance(run)))
     chip = f" for {run.config.accelerator}" if run.config.accelerator else ""
     top: list[Block] = [_tiles(run), *map(Text, _remarks(run))]
-    return Page(f"{run.config.network} pruned{chip}", _lead(run), top, sections)
+    done = "searched" if searched else "pruned"
+    return Page(f"{run.config.network} {done}{chip}", _lead(run), top, sections)
 
 
 def _lead(run: Run) -> str:
@@ -66,9 +68,14 @@ def _lead(run: Run) -> str:
     known = [name for name in ("energy", "latency") if share(run, level, name) is not None] or ["macs"]
     left = listed([f"{percent(share(run, level, name))} of the {NAMES[name]}" for name in known])
     before, after = run.metrics.before.accuracy, run.metrics.after.accuracy
+    how = (
+        "of the network found, trained from fresh weights"
+        if config.settings.method == SEARCH
+        else "after pruning and fine-tuning"
+    )
     return (
         f"{asked}At {level}, {left} are left; {score} on the test set of {config.data} was {percent(before, 2)} before "
-        f"and is {percent(after, 2)} after pruning and fine-tuning."
+        f"and is {percent(after, 2)} {how}."
     )
 
 
@@ -118,6 +125,8 @@ def _remarks(run: Run) -> Iterator[str]:
         rules.append("tensors between layers may stay on the chip (activations resident)")
     if settings.operators == "all":
         rules.append("operators that are no layers have a price, too (operators all)")
+    if settings.latency == "with_fill":
+        rules.append("the first fill and the last drain of every layer take time (latency with_fill)")
     if rules:
         yield f"In all costs of networks that are mapped, the unpruned one's and those of plans, {listed(rules)}."
     for level in run.levels:

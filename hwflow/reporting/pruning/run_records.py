@@ -134,6 +134,7 @@ class SettingsRecord(Record):
     seeds: tuple[int, ...]
     activations: str = "dram"
     operators: str = "mac"
+    latency: str = "overlap"
 
 
 class Config(Record):
@@ -277,10 +278,12 @@ class Epoch(Record):
 
 
 class TrainingEpoch(Epoch):
-    """A line of `log.jsonl` of a method that prunes while training: the epoch, and the costs of what is left, as shares."""
+    """A line of `log.jsonl` of a method that prunes while training: the epoch, the costs of what is left, as shares, and the
+    factors with which costs count in the loss, where they do."""
 
     stage: str
     shares: dict[str, Known] = Field(default_factory=dict)
+    strengths: dict[str, Known] = Field(default_factory=dict)
 
 
 class Tuning(Record):

@@ -21,7 +21,7 @@ from hwflow.reporting.pruning.run_records import LayerRecord, adapter
 from hwflow.results import LevelName, in_order
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
-_OPTIONS = ("energy", "objective", "mapper", "effort", "activations", "operators", "execution")
+_OPTIONS = ("energy", "objective", "mapper", "effort", "activations", "operators", "latency", "execution")
 """Of the sweep file, which `hwflow estimate` takes by the same names."""
 _PART = "energy_"
 _NO_PARTS = ("energy_pj", "energy_normalized", "energy_source")

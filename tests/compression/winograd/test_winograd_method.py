@@ -13,10 +13,11 @@ from torch import nn
 import hwflow
 from hwflow.compression.budget import Budget
 from hwflow.compression.settings import Settings
+from hwflow.compression.winograd.positions import output_norms, position_pattern
 from hwflow.compression.winograd.winograd_conv import WinogradConv2d, transformed_weights
 from hwflow.compression.winograd.winograd_method import VARIANTS, transform
 from hwflow.compression.winograd.winograd_options import WinogradSettings
-from hwflow.compression.winograd.zeros import SpatialZeros, TransformedZeros
+from hwflow.compression.winograd.zeros import SpatialZeros, TransformedZeros, gradient_importance
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
 from hwflow.training import Recipe
@@ -109,9 +110,39 @@ def test_zeros_rise_and_then_stay(returning: bool) -> None:
     assert torch.equal(again._masks["2"], hook._masks["2"])
 
 
+def test_thresholds_by_gradient_are_lower_where_the_loss_is_steep() -> None:
+    """As th = 1 / (|dL/dw| / th0 + 1 / (10 th0)) says, divided by the position's importance."""
+    torch.manual_seed(0)
+    weights, slopes, norms = torch.randn(36, 4, 5), 3 * torch.rand(36, 4, 5), output_norms(4).float()
+    kept = position_pattern(weights, gradient_importance(norms, slopes), 0.6)
+    scores = weights.abs() * norms[:, None, None]
+    th0 = float((scores * (slopes + 0.1))[~kept].max()) * 1.0001
+    assert torch.equal(scores > 1 / (slopes / th0 + 1 / (10 * th0)), kept)
+    assert torch.equal(gradient_importance(norms, None), norms)
+    model = network()
+    transform(model, ["2"], 4)
+    hook = TransformedZeros({"2": 0.5}, 4, "magnitude", "spatial", returning=True, thresholds="gradient")
+    hook.start(model, 4)
+    weight = model[2].weight  # type: ignore[index]
+    whole = 1 + torch.rand_like(weight)
+    for step in range(3):
+        weight.grad = torch.zeros_like(weight)
+        weight.grad[:, :4] = 100.0
+        hook.before_step(step)
+        with torch.no_grad():
+            weight.copy_(whole)
+        hook.after_step(step)
+    assert torch.count_nonzero(weight[:, :4]) == weight[:, :4].numel()
+    assert not torch.count_nonzero(weight[:, 4:])
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
+        (
+            {"winograd": WinogradSettings(thresholds="gradient")},
+            "thresholds is 'gradient', and winograd has none for single weights.*winograd-native",
+        ),
         (
             {"budgets": (Budget("macs", 0.01),)},
             "the budget macs=0.01 cannot be reached: dense winograd4 products take 0.[0-9]+ of the",
@@ -149,6 +180,7 @@ def test_channels_are_pruned_of_a_network_that_runs_as_winograd_products(data: D
         ({"tile": 3}, "m is 3; Winograd tiles give 2 x 2 or 4 x 4 outputs"),
         ({"sparsity": 1}, "sparsity is 1; it must be a share of the weights, above 0 and below 1"),
         ({"gradient": "exact"}, "unknown gradient of transformed weights 'exact'.*spatial"),
+        ({"thresholds": "layer"}, "unknown kind of thresholds 'layer'.*gradient, position"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, object], text: str) -> None:
