@@ -19,6 +19,8 @@ from hwflow.types import Objective
 
 WAYS = {"reads": READS, "writes": WRITES, "both": BOTH}
 _NEAR = 1e-9  # of numbers that are computed twice
+ROUNDING = 1e-12
+"""The share by which issued bounds are lowered, so that no other machine's rounding finds smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,15 @@ def verify(certificate: Document | str | Path) -> Verified:
             "digest", "it is not that of the question (layer, accelerator, dataflow, energies, objective) and the mapping"
         )
     problem = Problem.of(question)
-    value = cost_of(problem, document.mapping)
+    value, spread = cost_of(problem, document.mapping)
+    if not math.isfinite(value):
+        raise NotCertified("value", "with these energies the mapping has no finite cost")
     _same("value", document.value, value, "the mapping costs")
     bounds = Bounds(problem.space, problem.objective)
-    bound = min(_least_of(document, bounds), value)
-    _same("bound", document.bound, bound, "the least of the leaves is")
-    _same("gap", document.gap, 1 - bound / value, "1 - bound / value is", slack=_NEAR)
+    bound = min(_least_of(document, bounds, spread, value), value)  # larger by rounding alone
+    _at_most("bound", document.bound, bound, "the least of the leaves is")
+    gap = gap_of(bound, value)
+    _same("gap", document.gap, gap, "1 - bound / value is", slack=_NEAR)
     return Verified(
         problem.layer,
         problem.accelerator.label,
@@ -71,37 +76,55 @@ def verify(certificate: Document | str | Path) -> Verified:
         question.energies.source,
         value,
         bound,
-        1 - bound / value,
+        gap,
         len(bounds.spreads),
         len(document.leaves),
         document.about,
     )
 
 
-def _least_of(document: Document, bounds: Bounds) -> float:
-    """The least bound of all spatial mappings, each of which must have one."""
+def gap_of(bound: float, value: float) -> float:
+    """1 - bound / value; 0 where the mapping costs nothing."""
+    return 1 - bound / value if value else 0.0
+
+
+def contradicts(bound: float, value: float) -> bool:
+    """Whether a bound is above the cost of a mapping that it covers, by more than rounding."""
+    return bound > value * (1 + _NEAR)
+
+
+def _least_of(document: Document, bounds: Bounds, spread: Spread, value: float) -> float:
+    """The least bound of all spatial mappings, each of which must have one.
+
+    Args:
+        spread, value: the spatial loops of the certificate's mapping, and its cost, which its bound must not exceed.
+    """
     where = {spread: i for i, spread in enumerate(bounds.spreads)}
     simple, least = bounds.simple.tolist(), math.inf
     cases = [(spread_of(bounds.space, leaf, n), way_of(bounds, leaf, n)) for n, leaf in enumerate(document.leaves)]
     own = []
-    for n, (spread, _) in enumerate(cases):
-        if spread not in where:
+    for n, (one, _) in enumerate(cases):
+        if one not in where:
             raise NotCertified(
                 f"leaves[{n}].spread", "no mapping within the rules has these spatial loops, or another leaf has them, too"
             )
-        own.append(simple[where.pop(spread)])
+        own.append(simple[where.pop(one)])
     for n, found in enumerate(map(max, bounds.of(cases), own)):
-        _same(f"leaves[{n}].bound", document.leaves[n].bound, found, "the bound found in this way is")
+        _at_most(f"leaves[{n}].bound", document.leaves[n].bound, found, "the bound found in this way is")
+        if cases[n][0] == spread and contradicts(found, value):
+            raise NotCertified(f"leaves[{n}].bound", "it is above the cost of the mapping, which it covers")
         least = min(least, found)
     if document.others.number != len(where):
         raise NotCertified("others.number", f"it is {document.others.number}, and {len(where)} spatial mappings have no leaf")
     others = min((simple[i] for i in where.values()), default=math.inf)
-    _same("others.bound", document.others.bound, others if where else 0.0, "the least of their bounds is")
+    _at_most("others.bound", document.others.bound, others if where else 0.0, "the least of their bounds is")
+    if spread in where and contradicts(simple[where[spread]], value):
+        raise NotCertified("others.bound", "it is above the cost of the mapping, which it covers")
     return min(least, others)
 
 
-def cost_of(problem: Problem, directives: list[dict[str, object]]) -> float:
-    """The objective of a mapping by hwflow's exact analysis; it must be one of the space."""
+def cost_of(problem: Problem, directives: list[dict[str, object]]) -> tuple[float, Spread]:
+    """The objective and the spatial loops of a mapping by hwflow's exact analysis; it must be one of the space."""
     layer, accelerator = problem.layer, problem.accelerator
     try:
         mapping = Mapping.from_directives(directives, accelerator)
@@ -124,13 +147,15 @@ def cost_of(problem: Problem, directives: list[dict[str, object]]) -> float:
             raise NotCertified("mapping", f"at {level.level} it breaks a rule of the dataflow, or bypasses a memory")
     nest = Nest(layer, accelerator, problem.table)
     try:
-        verdict = nest.evaluate(nest.batch_of(mapping))
+        batch = nest.batch_of(mapping)
+        verdict = nest.evaluate(batch)
     except NotMappable as error:
         raise NotCertified("mapping", str(error)) from None
     if not verdict.fits[0]:
         raise NotCertified("mapping", "a tile does not fit its memory")
     energy, cycles = float(verdict.energy[0]), float(verdict.cycles[0])
-    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[problem.objective]
+    value = {"energy": energy, "latency": cycles, "edp": energy * cycles}[problem.objective]
+    return value, tuple(map(tuple, batch.spatial[:, :, 0].tolist()))
 
 
 def spread_of(space: Space, leaf: LeafEntry, n: int) -> Spread:
@@ -152,6 +177,9 @@ def way_of(bounds: Bounds, leaf: LeafEntry, n: int) -> Way:
         raise NotCertified(f"leaves[{n}].mixed", "its weights must not be negative, and not add up to more than 1")
     if leaf.tiles and bounds.objective == "latency":
         raise NotCertified(f"leaves[{n}].tiles", "no energy is counted for latency, so it must be false")
+    for field, used in (("rates", leaf.rates), ("mixed", [entry[:2] for entry in leaf.mixed])):
+        if len(set(used)) < len(used):
+            raise NotCertified(f"leaves[{n}].{field}", "it names a bandwidth twice")
     return Way(leaf.tiles, tuple(_rate(bounds, level, way, n) for level, way in leaf.rates), mixed)
 
 
@@ -165,6 +193,18 @@ def _rate(bounds: Bounds, level: str, way: str, n: int) -> Rate:
 def _same(claim: str, stated: float, found: float, how: str, slack: float = 0.0) -> None:
     if not abs(stated - found) <= _NEAR * abs(found) + slack:
         raise NotCertified(claim, f"it is {stated:.12g}, but {how} {found:.12g}")
+
+
+def lowered(bound: float) -> float | None:
+    """A bound as a certificate states it: lower by more than the rounding of another machine; None for infinity."""
+    return bound * (1 - ROUNDING) if math.isfinite(bound) else None
+
+
+def _at_most(claim: str, stated: float | None, found: float, how: str) -> None:
+    given = math.inf if stated is None else stated
+    if given != found and not found * (1 - _NEAR) <= given <= found:
+        text = "null (no mapping)" if stated is None else f"{stated:.15g}"
+        raise NotCertified(claim, f"it is {text}, but {how} {found:.15g}")
 
 
 def least_bound(bounds: Bounds, leaves: Sequence[tuple[Spread, float]]) -> tuple[float, float, int]:

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from hwflow.certificate.space import Space
 from hwflow.errors import InputError
@@ -27,13 +27,20 @@ FORM = 1
 """Of the file; what another form says, this version of hwflow does not know."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1)]
+Factor = Annotated[int, Field(gt=1)]
+
+
 class LayerShape(Strict):
     """A layer as its loops: all that its cost depends on."""
 
     type: LayerType
-    dims: dict[str, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
+    dims: dict[str, Size]
+    strides: tuple[Size, Size]
+    dilations: tuple[Size, Size]
 
 
 class Energies(Strict):
@@ -41,7 +48,7 @@ class Energies(Strict):
 
     unit: EnergyUnit
     source: str
-    parts: dict[str, dict[str, float]]
+    parts: dict[str, dict[str, Cost]]
 
 
 class Question(Strict):
@@ -59,21 +66,22 @@ class LeafEntry(Strict):
     """The bound of all mappings with some spatial loops.
 
     `spread`: their bounds by level and dimension. `tiles`, `rates` and `mixed` say how the bound is found; see the page
-    "Certificates". A rate is a level and what it does: "reads", "writes" or "both".
+    "Certificates". A rate is a level and what it does: "reads", "writes" or "both". `bound` is null where no
+    mapping has these loops.
     """
 
-    spread: dict[str, dict[str, int]]
+    spread: dict[str, dict[str, Factor]]
     tiles: bool
     rates: list[tuple[str, Literal["reads", "writes", "both"]]]
-    mixed: list[tuple[str, Literal["reads", "writes", "both"], float]]
-    bound: float
+    mixed: list[tuple[str, Literal["reads", "writes", "both"], Weight]]
+    bound: Cost | None
 
 
 class Others(Strict):
     """The spatial mappings without a leaf of their own: how many, and the least of their simple bounds."""
 
     number: int
-    bound: float
+    bound: Cost | None
 
 
 class Document(Strict):
@@ -84,9 +92,9 @@ class Document(Strict):
     question: Question
     digest: str
     mapping: list[dict[str, Any]]
-    value: float
-    bound: float
-    gap: float
+    value: Cost
+    bound: Cost
+    gap: Finite
     others: Others
     leaves: list[LeafEntry]
 
@@ -110,7 +118,7 @@ class Document(Strict):
                 "hwflow map --certificate writes."
             )
         try:
-            return cls.model_validate(content)
+            return cls.model_validate_json(json.dumps(content), strict=True)  # of JSON: lists stand for tuples
         except ValidationError as error:
             raise InputError(explain(error, content, where, set(cls.model_fields))) from None
 
@@ -121,7 +129,7 @@ class Document(Strict):
 
     def text(self) -> str:
         """The file."""
-        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+        return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -144,13 +152,19 @@ class Problem:
             )
         layer = Layer("certified", **shape.dims, type=shape.type, strides=shape.strides, dilations=shape.dilations)
         accelerator = Accelerator.from_dict(question.accelerator, "certificate: accelerator")
-        try:
-            parts = {name: PartEnergy(**actions) for name, actions in question.energies.parts.items()}
-        except TypeError:
-            raise InputError(f"certificate: energies.parts names an action that is none of {', '.join(ACTIONS)}.") from None
-        missing = [p.name for p in (*accelerator.memories, accelerator.mac) if p.name not in parts]
-        if missing:
-            raise InputError(f"certificate: energies.parts has no entry for {', '.join(missing)}.")
+        needed = [p.name for p in (*accelerator.memories, accelerator.mac)]
+        if sorted(question.energies.parts) != sorted(needed):
+            raise InputError(
+                f"certificate: energies.parts has {', '.join(question.energies.parts) or 'nothing'}; it must have "
+                f"{', '.join(needed)}."
+            )
+        for name, actions in question.energies.parts.items():
+            if sorted(actions) != sorted(ACTIONS):
+                raise InputError(
+                    f"certificate: energies.parts.{name} has {', '.join(actions) or 'nothing'}; it must have "
+                    f"{', '.join(ACTIONS)}."
+                )
+        parts = {name: PartEnergy(**actions) for name, actions in question.energies.parts.items()}
         table = EnergyTable(question.energies.unit, question.energies.source, parts)
         return cls(layer, accelerator, table, constrain(accelerator, _dataflow(question.dataflow)), question.objective)
 
@@ -199,6 +213,12 @@ def _dataflow(given: str | dict[str, Any]) -> Dataflow | str:
             raise InputError(f"certificate: dataflow is {given!r}; shipped are {', '.join(dataflows())}.")
         return given
     try:
-        return Dataflow.model_validate(given)
+        flow = Dataflow.model_validate(given)
     except ValidationError as error:
         raise InputError(explain(error, given, "certificate: dataflow", set(Dataflow.model_fields))) from None
+    if flow.name in dataflows() and flow.rules != load_dataflow(flow.name).rules:
+        raise InputError(
+            f"certificate: dataflow.name is {flow.name!r}, but its rules are not those of hwflow's dataflow of that name; a "
+            "dataflow of your own needs a name of its own."
+        )
+    return flow

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from hwflow.certificate.bounds import Bounds, Way
-from hwflow.certificate.check import WAYS, cost_of, least_bound
+from hwflow.certificate.check import ROUNDING, WAYS, contradicts, cost_of, gap_of, least_bound, lowered
 from hwflow.certificate.document import FORM, Document, LeafEntry, Others, Problem, question_of
 from hwflow.certificate.recursion import Rate
 from hwflow.certificate.space import Space, Spread
@@ -48,11 +48,15 @@ def certificate(
         raise InputError(f"a certificate cannot describe {accelerator.label}: its fields do not make the same chip again.")
     bounds = Bounds(problem.space, objective)
     directives = mapping.directives()
-    value = cost_of(problem, directives)
+    value, own = cost_of(problem, directives)
     enough = value * (1 - gap) * (1 - 1e-10)
     leaves = _leaves(bounds, enough, _by_use(problem, mapping, bounds))
     bound, rest, number = least_bound(bounds, [(spread, bound) for spread, bound, _ in leaves])
-    bound = min(bound, value)
+    of_own = dict(zip(bounds.spreads, bounds.simple.tolist(), strict=True))[own]
+    of_own = max(of_own, *(found for spread, found, _ in leaves if spread == own), 0.0)
+    if contradicts(of_own, value):
+        raise AssertionError(f"the bound of {layer}'s mapping, {of_own}, is above its cost, {value}: please report this")
+    bound = min(bound, value) * (1 - ROUNDING)
     document = Document(
         form=FORM,
         about={
@@ -65,8 +69,8 @@ def certificate(
         mapping=directives,
         value=value,
         bound=bound,
-        gap=1 - bound / value,
-        others=Others(number=number, bound=rest),
+        gap=gap_of(bound, value),
+        others=Others(number=number, bound=lowered(rest)),
         leaves=[_entry(bounds.space, *leaf) for leaf in leaves],
     )
     return document.model_copy(update={"digest": document.hashed()})
@@ -131,5 +135,5 @@ def _entry(space: Space, spread: Spread, bound: float, way: Way) -> LeafEntry:
         tiles=way.tiles,
         rates=[named(rate) for rate in way.rates],
         mixed=[(*named(rate), weight) for rate, weight in way.mixed],
-        bound=bound,
+        bound=lowered(bound),
     )

@@ -22,6 +22,13 @@ from hwflow.layers import DIMS, TENSORS, Layer
 
 WEIGHTS, INPUTS, OUTPUTS = range(len(TENSORS))
 
+MOST = 500_000
+"""Spatial mappings that a certificate can cover: more would take hours to check."""
+_TOO_MANY = (
+    f"a certificate does not cover a layer with more than {MOST} choices of spatial loops on this accelerator; restrict the "
+    "dimensions that the dataflow spreads over its fan-outs, or use hwflow map --proof, which proves without one."
+)
+
 Factors = tuple[int, ...]
 """One factor for each dimension, in the order of `DIMS`."""
 Spread = tuple[Factors, ...]
@@ -146,7 +153,10 @@ class Space:
     def spreads(self) -> list[Spread]:
         """All spatial mappings, in a fixed order."""
         choices = [_factors(self.sizes, level) for level in self.levels]
-        return list(_products(self.sizes, choices))
+        result = list(itertools.islice(_products(self.sizes, choices), MOST + 1))
+        if len(result) > MOST:
+            raise InputError(_TOO_MANY)
+        return result
 
 
 def _products(left: Factors, choices: list[list[Factors]]) -> Iterator[Spread]:
@@ -166,6 +176,8 @@ def _factors(sizes: Factors, level: Storage) -> list[Factors]:
         [f for f in range(1, min(n, level.fanout) + 1) if n % f == 0] if d in level.spatial else [1]
         for d, n in enumerate(sizes)
     ]
+    if math.prod(map(len, ways)) > MOST:
+        raise InputError(_TOO_MANY)
     return [factors for factors in itertools.product(*ways) if math.prod(factors) <= level.fanout]
 
 

@@ -32,4 +32,4 @@ def _told(found: Verified) -> str:
 
 
 def _less(gap: float) -> str:
-    return "the same" if gap < 1e-8 else f"{100 * gap:.2g} % less"
+    return "the same" if abs(gap) < 1e-8 else f"{100 * gap:.2g} % less"
