@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwflow.certificate.bounds import Bounds, Way
-from hwflow.certificate.document import Document, LeafEntry, Problem
+from hwflow.certificate.document import ACTIONS, Document, LeafEntry, Problem
 from hwflow.certificate.recursion import BOTH, READS, WRITES, Rate
 from hwflow.certificate.space import Space, Spread
 from hwflow.errors import InputError, NotCertified, NotMappable
+from hwflow.hardware.accelerator import Accelerator, presets
+from hwflow.hardware.energy_table import EnergyTable, normalized, recorded
+from hwflow.hardware.part_energy import PartEnergy
 from hwflow.layers import DIMS, Layer
 from hwflow.loopnest.nest import Nest
 from hwflow.mapping import Mapping
-from hwflow.types import Objective
+from hwflow.types import EnergyUnit, Objective
 
 WAYS = {"reads": READS, "writes": WRITES, "both": BOTH}
 _NEAR = 1e-9  # of numbers that are computed twice
@@ -29,6 +32,8 @@ class Verified:
 
     Attributes:
         gap: 1 - bound / value.
+        own_chip, own_energies: whether the accelerator is none that hwflow ships under its name, and the energies are not those
+            that hwflow has recorded or normalized for it.
         spreads: how many spatial mappings there are; `leaves`: how many have a leaf of their own.
     """
 
@@ -43,6 +48,9 @@ class Verified:
     spreads: int
     leaves: int
     about: dict[str, str]
+    unit: EnergyUnit
+    own_chip: bool
+    own_energies: bool
 
 
 def verify(certificate: Document | str | Path) -> Verified:
@@ -80,6 +88,9 @@ def verify(certificate: Document | str | Path) -> Verified:
         len(bounds.spreads),
         len(document.leaves),
         document.about,
+        problem.table.unit,
+        not _shipped(problem.accelerator),
+        problem.table.content()["parts"] not in _known_energies(problem),
     )
 
 
@@ -91,6 +102,25 @@ def gap_of(bound: float, value: float) -> float:
 def contradicts(bound: float, value: float) -> bool:
     """Whether a bound is above the cost of a mapping that it covers, by more than rounding."""
     return bound > value * (1 + _NEAR)
+
+
+def _shipped(accelerator: Accelerator) -> bool:
+    name = accelerator.name
+    return name in presets() and Accelerator.load(name).fingerprint == accelerator.fingerprint
+
+
+def _known_energies(problem: Problem) -> list[object]:
+    """What the certificate would say of the energies that hwflow itself has for the accelerator."""
+    chip, table = problem.accelerator, problem.table
+    known = normalized(chip) if table.unit == "normalized" else recorded(chip)
+    if known is None:
+        return []
+    parts = {
+        name: PartEnergy(**{action: getattr(known.parts[name], action) for action in ACTIONS})
+        for name in table.parts
+        if name in known.parts
+    }
+    return [EnergyTable(known.unit, known.source, parts).content()["parts"]]
 
 
 def _least_of(document: Document, bounds: Bounds, spread: Spread, value: float) -> float:

@@ -124,7 +124,15 @@ def show_mapping(
         found.mapping.to_timeloop(output)
         remark(f"wrote {output}")
     if certificate is not None:
-        remark(f"wrote {certificate}: check it with 'hwflow verify {certificate}'")
+        from hwflow.certificate.document import Document
+        from hwflow.cli.verify import gap_text
+
+        stated = Document.read(certificate)
+        remark(
+            f"wrote {certificate}: no mapping with perfect factors has {objective} below {stated.bound:.6g}, "
+            f"{gap_text(stated.gap)}"
+        )
+        remark(f"check it with 'hwflow verify {certificate}'")
 
 
 def _neighbours(layer: Layer, ask: Callable[[Layer], MapResult], progress: Progress | None) -> list[Neighbour]:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Certificates that 'hwflow map --certificate' wrote.")],
 ) -> None:
-    """Check certificates of mappings without the search: that they cover all mappings, every bound, the mapping's cost."""
+    """Check certificates of mappings without the search: that they cover all mappings, every bound, the mapping's cost.
+
+    The digest guards against accidents only. What is trusted is the code of the bounds, which issue and check share.
+    """
     from hwflow.certificate.check import verify as check
     from hwflow.cli.console import deliver_text
 
@@ -23,13 +26,18 @@ def verify(
 
 
 def _told(found: Verified) -> str:
-    unit = {"energy": "energy", "latency": "cycles", "edp": "energy x cycles"}[found.objective]
+    unit = {"energy": found.unit, "latency": "cycles", "edp": f"{found.unit} x cycles"}[found.objective]
+    layer = str(found.layer).replace(found.layer.name, found.about.get("layer", "a layer").partition(" (")[0], 1)
+    chip = f"a chip that calls itself {found.accelerator}" if found.own_chip else found.accelerator
+    energies = f"of its own, said to be {found.energies}" if found.own_energies else found.energies
     return (
-        f"holds. {found.layer} on {found.accelerator}, dataflow {found.dataflow}, energies {found.energies}: the mapping has "
-        f"{found.value:.6g} ({unit}), and no mapping with perfect factors is below {found.bound:.6g}, {_less(found.gap)}. "
+        f"holds. {layer} on {chip}, dataflow {found.dataflow}, energies {energies}: the mapping costs "
+        f"{found.value:.6g} {unit}, and no mapping with perfect factors costs less than {found.bound:.6g} {unit}: "
+        f"{gap_text(found.gap)}. "
         f"{found.spreads} choices of spatial loops, {found.leaves} with a leaf of their own."
     )
 
 
-def _less(gap: float) -> str:
-    return "the same" if abs(gap) < 1e-8 else f"{100 * gap:.2g} % less"
+def gap_text(gap: float) -> str:
+    """A gap in words."""
+    return "no gap" if abs(gap) < 1e-8 else f"gap {100 * gap:.2g} %"

@@ -15,6 +15,7 @@ import hwflow
 from hwflow.certificate.bounds import Bounds
 from hwflow.certificate.check import verify
 from hwflow.certificate.document import Document
+from hwflow.cli.verify import _told
 from hwflow.errors import HwflowError, InputError, NotCertified
 
 Content = dict[str, Any]
@@ -137,6 +138,21 @@ def test_too_many_spatial_mappings_are_refused(contents: list[Content], monkeypa
     monkeypatch.setattr("hwflow.certificate.space.MOST", 10)
     with pytest.raises(InputError, match="choices of spatial loops on this accelerator; restrict the dimensions"):
         verify(Document.parse(contents[0]))
+
+
+def test_names_are_compared_with_what_hwflow_ships(contents: list[Content]) -> None:
+    for content in contents:
+        found = verify(Document.parse(content))
+        assert (found.own_chip, found.own_energies) == (False, False)
+    content = copy.deepcopy(contents[0])
+    content["question"]["accelerator"]["technology_nm"] = 32  # on which neither counts nor the stated energies depend
+    content["question"]["energies"]["parts"]["mac"]["update"] = 1.0  # MAC units have no updates
+    found = verify(Document.parse(signed(content)))
+    assert (found.own_chip, found.own_energies) == (True, True)
+    assert (
+        "on a chip that calls itself eyeriss (technology_nm=32), dataflow row_stationary, energies of its own, said to be"
+        in _told(found)
+    )
 
 
 def test_costs_of_zero_have_no_gap(contents: list[Content]) -> None:
