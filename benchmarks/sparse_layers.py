@@ -1,11 +1,13 @@
 """CPU time of sparse layers against the best direct convolution, in one thread on one core.
 
-    python -m benchmarks.sparse_layers [--sparsities 0.8,0.9,0.95] [--layers 512x14,256x14] [--rounds 15]
+    python -m benchmarks.sparse_layers [--sparsities 0.8,0.9,0.95] [--layers 512x14,256x14] [--rounds 15] [--networks resnet18]
 
 Square layers of 3 x 3, one image, weights that are zero at random: a Winograd product F(4 x 4, 3 x 3) whose transformed weights
 are sparse, and im2col + CSR at the same share of zeros (of four times fewer weights). The best of NCHW and NHWC is the direct
 convolution. All are timed in turn, in CPU time, pinned to one core; the least of all rounds counts. The direct convolution's
 GMAC/s stand beside: where they are far below a core's peak, the machine was too busy, and nothing is reported.
+
+`--networks` times whole networks instead, as `hwflow compress` does: each layer runs as it is fastest.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import platform
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,8 +26,12 @@ from torch import nn
 
 from hwflow.compression.kernels.cpu_time import CpuTime, cpu_times
 from hwflow.compression.kernels.layer_kernels import PatchKernel, WinogradKernel
+from hwflow.compression.kernels.measured_times import measured
 from hwflow.compression.kernels.sparse_product import libraries
-from hwflow.compression.winograd.winograd_conv import WinogradConv2d
+from hwflow.compression.winograd.winograd_conv import WinogradConv2d, why_not
+from hwflow.compression.winograd.winograd_method import transform
+from hwflow.network.load import load_module
+from hwflow.network.replica import replica
 
 LAYERS = ((64, 56), (128, 28), (256, 14), (512, 14), (512, 7))
 """Channels and height."""
@@ -88,17 +95,42 @@ def rows(layers: list[tuple[int, int]], sparsities: list[float], rounds: int) ->
             yield f"| {head} | {1e3 * direct:.2f} ({rate:.0f}) | {' | '.join(told)} |"
 
 
+def network_rows(name: str, sparsities: list[float]) -> Iterator[str]:
+    """A network for 224 x 224 pixels with zeros at random: as Winograd layers where they can be, and as plain convolutions."""
+    yield "| network, zeros | before, ms | sparse Winograd layers | layers that run so | im2col + CSR | layers that run so |"
+    yield "|---|---|---|---|---|---|"
+    for sparsity in sparsities:
+        told = []
+        for tiles in (True, False):
+            torch.manual_seed(0)
+            model = load_module(name, num_classes=1000, in_channels=3).eval()
+            after = replica(model)
+            if tiles:
+                transform(after, [layer for layer, module in after.named_modules() if not why_not(module)], 4)
+            with torch.no_grad():
+                for module in after.modules():
+                    if isinstance(module, WinogradConv2d if tiles else nn.Conv2d):
+                        module.weight *= torch.rand_like(module.weight) >= sparsity
+            found = measured(model, after, (1, 3, 224, 224))
+            fast = sum(layer.way != "dense" for layer in found.layers)
+            told += [f"{1 / found.share:.2f}x", f"{fast} of {len(found.layers)}"]
+        yield f"| {name}, {sparsity:.0%} | {1e3 * found.networks['before'].least_s:.0f} | {' | '.join(told)} |"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sparsities", default="0.8,0.9,0.95")
     parser.add_argument("--layers", default=",".join(f"{c}x{h}" for c, h in LAYERS))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--networks", default="")
     asked = parser.parse_args()
     core, today = pin(), datetime.now(UTC).date()
     print(f"{today}, {platform.machine()}, PyTorch {torch.__version__}, {' and '.join(libraries())}, core {core}, one thread\n")
+    sparsities = [float(text) for text in asked.sparsities.split(",")]
     layers = [(int(c), int(h)) for c, _, h in (text.partition("x") for text in asked.layers.split(","))]
-    for line in rows(layers, [float(text) for text in asked.sparsities.split(",")], asked.rounds):
+    parts = [network_rows(name, sparsities) for name in filter(None, asked.networks.split(","))]
+    for line in chain(*parts or [rows(layers, sparsities, asked.rounds)]):
         print(line, flush=True)
 
 

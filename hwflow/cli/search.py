@@ -126,7 +126,7 @@ def search(
     )
     own: dict[str, Any] = {"search_epochs": search_epochs, "strength": strength}
     settings = Settings(
-        levels=(level,),  # type: ignore[arg-type]
+        levels=(level,),
         budgets=() if budget.strip().lower() == "none" else parse_budgets(budget, metric),
         metric=metric,
         objective=objective,  # type: ignore[arg-type]

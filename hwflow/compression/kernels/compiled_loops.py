@@ -54,17 +54,24 @@ def inputs(m: int, lanes: int) -> Callable[..., None]:
     operation, size = vector_code.transform(m, "inputs", lanes), m + KERNEL - 1
 
     def loops(padded: Any, tall: Any, wide: Any, out: Any) -> None:
-        images, channels = padded.shape[:2]
+        images, channels, rows, row = padded.shape
         count, room = images * tall * wide, out.shape[2]
-        tile = np.zeros((size * size, lanes), np.float32)
+        tile, words = np.zeros(size * size * lanes, np.float32), padded.reshape(padded.size)
         for c in range(channels):
+            image, y, x = 0, 0, 0
             for first in range(0, room, lanes):
                 for lane in range(min(lanes, count - first)):
-                    image, rest = divmod(first + lane, tall * wide)
-                    y, x = divmod(rest, wide)
+                    # Flat and unsigned, since numba tests every signed index of every axis for being negative.
+                    corner = np.uint64(((image * channels + c) * rows + y * m) * row + x * m)
                     for i in range(size):
                         for j in range(size):
-                            tile[i * size + j, lane] = padded[image, c, y * m + i, x * m + j]
+                            place = np.uint64((i * size + j) * lanes + lane)
+                            tile[place] = words[corner + np.uint64(i * row + j)]
+                    x += 1
+                    if x == wide:
+                        x, y = 0, y + 1
+                    if y == tall:
+                        y, image = 0, image + 1
                 operation(tile.ctypes.data, lanes, out.ctypes.data + _WORD * (c * room + first), channels * room)
 
     return njit(nogil=True)(loops)  # type: ignore[no-any-return]
@@ -79,16 +86,28 @@ def outputs(m: int, lanes: int) -> Callable[..., None]:
         channels, room = products.shape[1:]
         images, height, width = out.shape[0], out.shape[2], out.shape[3]
         count = images * tall * wide
-        tile = np.zeros((m * m, lanes), np.float32)
+        tile, words = np.zeros(m * m * lanes, np.float32), out.reshape(out.size)
         for k in range(channels):
+            image, y, x, more = 0, 0, 0, bias[k]
             for first in range(0, room, lanes):
                 operation(products.ctypes.data + _WORD * (k * room + first), channels * room, tile.ctypes.data, lanes)
                 for lane in range(min(lanes, count - first)):
-                    image, rest = divmod(first + lane, tall * wide)
-                    y, x = divmod(rest, wide)
-                    for i in range(min(m, height - y * m)):
-                        for j in range(min(m, width - x * m)):
-                            out[image, k, y * m + i, x * m + j] = tile[i * m + j, lane] + bias[k]
+                    corner = np.uint64(((image * channels + k) * height + y * m) * width + x * m)
+                    if y * m + m <= height and x * m + m <= width:
+                        for i in range(m):
+                            for j in range(m):
+                                place = np.uint64((i * m + j) * lanes + lane)
+                                words[corner + np.uint64(i * width + j)] = tile[place] + more
+                    else:
+                        for i in range(min(m, height - y * m)):
+                            for j in range(min(m, width - x * m)):
+                                place = np.uint64((i * m + j) * lanes + lane)
+                                words[corner + np.uint64(i * width + j)] = tile[place] + more
+                    x += 1
+                    if x == wide:
+                        x, y = 0, y + 1
+                    if y == tall:
+                        y, image = 0, image + 1
 
     return njit(nogil=True)(loops)  # type: ignore[no-any-return]
 

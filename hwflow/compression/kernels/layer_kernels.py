@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwflow.compression.kernels.sparse_product import Library, SparseRows, lanes_for, room_for
+from hwflow.compression.kernels.sparse_product import Library, SparseRows, lanes_for, room_for, scratch
 from hwflow.compression.winograd.winograd_conv import matrices, tile_counts, transformed_inputs, untransformed_outputs
 from hwflow.cost.winograd import KERNEL
 
@@ -60,8 +60,10 @@ class WinogradKernel:
         above, left = self._padding
         below = tall * m + KERNEL - 1 - values.shape[2] - above
         right = wide * m + KERNEL - 1 - values.shape[3] - left
-        padded = functional.pad(values, (left, right, above, below)).contiguous()
-        tiles = torch.empty((m + KERNEL - 1) ** 2, values.shape[1], room_for(count))
+        rows, row = above + values.shape[2] + below, left + values.shape[3] + right
+        padded = scratch("padded", *values.shape[:2], rows, row).zero_()
+        padded[:, :, above : above + values.shape[2], left : left + values.shape[3]] = values
+        tiles = scratch("tiles", (m + KERNEL - 1) ** 2, values.shape[1], room_for(count))
         compiled_loops.inputs(m, lanes)(padded.numpy(), tall, wide, tiles.numpy())
         products = self._rows.times(tiles, "numba")
         out = torch.empty(values.shape[0], products.shape[1], height, width)
@@ -116,7 +118,7 @@ class PatchKernel:
             joint = patches.transpose(0, 1).flatten(1)[None]
             return self._rows.times(joint, "torch")[0].unflatten(1, (len(values), count)).transpose(0, 1)
         padded = functional.pad(patches, (0, room_for(count) - count))
-        return torch.cat([self._rows.times(image[None], "numba")[:, :, :count] for image in padded])
+        return torch.cat([self._rows.times(image[None], "numba")[:, :, :count].clone() for image in padded])
 
     def _in_place(self, values: Tensor, height: int, width: int) -> Tensor:
         """[N, M, height, width], without a matrix of patches: of the padded image's rows what is beside them is left out."""
@@ -126,11 +128,15 @@ class PatchKernel:
         count = room_for(height * row)
         # Beyond the image a sum that is cropped may read so far.
         slack = max(0, count + down * row + across - rows * row)
-        padded = functional.pad(values, (left, left, above, above)).flatten(2)
-        flat = functional.pad(padded.flatten(1), (0, slack)).contiguous()
-        offsets = self._distances(rows, row)
-        found = torch.cat([self._rows.sums(image, 0, offsets, count) for image in flat])
-        return found[:, :, : height * row].unflatten(2, (height, row))[:, :, :, :width].contiguous()
+        channels, offsets = values.shape[1], self._distances(rows, row)
+        flat = scratch("padded", channels * rows * row + slack).zero_()
+        padded = flat[: channels * rows * row].reshape(channels, rows, row)
+        out = torch.empty(len(values), self._rows.shape[1], height, width)
+        for image, found in zip(values, out, strict=True):
+            padded[:, above : above + image.shape[1], left : left + image.shape[2]] = image
+            sums = self._rows.sums(flat, 0, offsets, count)[0, :, : height * row]
+            found.copy_(sums.unflatten(1, (height, row))[:, :, :width])
+        return out
 
     def _distances(self, rows: int, row: int) -> Any:
         """Of each weight: how many words its rows of the padded image, of `rows` by `row` words, are from the beginning."""

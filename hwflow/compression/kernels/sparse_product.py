@@ -6,6 +6,8 @@ is MKL's, in some wide ones with few columns.
 
 from __future__ import annotations
 
+import math
+import threading
 import warnings
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
@@ -19,6 +21,8 @@ from hwflow.optional import needed
 
 Library = Literal["numba", "torch"]
 _LANES = (4, 8, 16)
+_LINE, _WORD = 64, 4  # bytes of a cache line and of a float32
+_memory = threading.local()
 
 
 def libraries() -> tuple[Library, ...]:
@@ -51,6 +55,20 @@ def room_for(count: int) -> int:
     return -(-count // lanes) * lanes
 
 
+def scratch(name: str, *shape: int) -> Tensor:
+    """Memory of this thread for float32 that is used again and again: new pages take longer to get than to fill.
+
+    It begins with a cache line, so that no vector lies in two.
+    """
+    kept = vars(_memory)
+    size = math.prod(shape)
+    if name not in kept or len(kept[name]) < size:
+        whole = np.empty(size + _LINE // _WORD, np.float32)
+        first = -whole.ctypes.data % _LINE // _WORD
+        kept[name] = whole[first : first + size]
+    return torch.from_numpy(kept[name][:size]).reshape(shape)
+
+
 class SparseRows:
     """Matrices [G, M, C] of float32 without their zeros.
 
@@ -78,7 +96,10 @@ class SparseRows:
         return self
 
     def times(self, dense: Tensor, library: Library) -> Tensor:
-        """The products [G, M, n] with dense matrices [G, C, n]; for numba n is a multiple of its lanes (`room_for`)."""
+        """The products [G, M, n] with dense matrices [G, C, n].
+
+        For numba n is a multiple of its lanes (`room_for`), and the next product of this thread takes the same memory.
+        """
         matrices, rows, columns = self.shape
         count = dense.shape[2]
         if library == "torch":
@@ -94,10 +115,13 @@ class SparseRows:
             stride: words from the part of one matrix to the next's.
             offsets: int32, of each value.
             count: a multiple of the lanes.
+
+        Returns:
+            [matrices, M, count], in memory that the next call in this thread takes, too.
         """
         from hwflow.compression.kernels import compiled_loops
 
-        out = torch.empty(matrices, self.shape[1], count)
+        out = scratch("products", matrices, self.shape[1], count)
         compiled_loops.product(lanes_for(count))(self.pointers, offsets, self.values, dense.numpy(), stride, out.numpy())
         return out
 
@@ -121,4 +145,4 @@ class SparseRows:
         return self._joint
 
 
-__all__ = ["Library", "SparseRows", "checked_library", "lanes_for", "libraries", "room_for"]
+__all__ = ["Library", "SparseRows", "checked_library", "lanes_for", "libraries", "room_for", "scratch"]

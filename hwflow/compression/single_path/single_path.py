@@ -137,7 +137,9 @@ class SinglePath(Method):
                 learning_rate=recipe.learning_rate / _GENTLER,
                 label_smoothing=0.0,
             )
-            found = search(task, task.model, gated(blocks.blocks, blocks.rows.groups), blocks.space, recipe)
+            found = search(
+                task, task.model, gated(blocks.blocks, blocks.rows.groups), blocks.space, recipe, blocks.rows.settled
+            )
             widths = found.widths
         plan = blocks.plan(widths)
         task.folder.write(PLAN, choice_to_data(network, blocks.rows.groups, plan))  # before the training, which can take hours
