@@ -108,14 +108,14 @@ def sums(lanes: int, vectors: int) -> Callable[..., None]:
                 for chain in entry[1:]:
                     total = builder.fadd(total, builder.load(chain[j]))
                 with_.store(total, with_.plus(out, j * lanes))
-            return context_none(builder)
+            return _nothing(builder)
 
         return types.void(*(types.intp,) * 6), generate
 
     return operation  # type: ignore[no-any-return]
 
 
-def context_none(builder: Any) -> Any:
+def _nothing(builder: Any) -> Any:
     """What an operation without a result gives numba."""
     return ir.Constant(ir.IntType(8).as_pointer(), None)
 
@@ -159,7 +159,7 @@ def transform(m: int, which: str, lanes: int) -> Callable[..., None]:
             for i in range(len(matrix)):
                 for j, vector in enumerate(product([column[i] for column in columns])):
                     with_.store(vector, at(out, out_stride, i * len(matrix) + j))
-            return context_none(builder)
+            return _nothing(builder)
 
         return types.void(*(types.intp,) * 4), generate
 
