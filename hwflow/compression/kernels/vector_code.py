@@ -69,7 +69,6 @@ def sums(lanes: int, vectors: int) -> Callable[..., None]:
     counts are addresses; offsets are 32 bit and in words.
     """
 
-    @intrinsic
     def operation(context: Any, offsets: Any, values: Any, first: Any, last: Any, dense: Any, out: Any) -> Any:
         def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             offsets, values, first, last, dense, out = arguments
@@ -112,7 +111,7 @@ def sums(lanes: int, vectors: int) -> Callable[..., None]:
 
         return types.void(*(types.intp,) * 6), generate
 
-    return operation  # type: ignore[no-any-return]
+    return intrinsic(operation)  # type: ignore[no-any-return]
 
 
 def _nothing(builder: Any) -> Any:
@@ -129,7 +128,6 @@ def transform(m: int, which: str, lanes: int) -> Callable[..., None]:
     """
     matrix = [[float(value) for value in row] for row in getattr(transforms(m), which)]
 
-    @intrinsic
     def operation(context: Any, source: Any, source_stride: Any, out: Any, out_stride: Any) -> Any:
         def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, source_stride, out, out_stride = arguments
@@ -163,7 +161,7 @@ def transform(m: int, which: str, lanes: int) -> Callable[..., None]:
 
         return types.void(*(types.intp,) * 4), generate
 
-    return operation  # type: ignore[no-any-return]
+    return intrinsic(operation)  # type: ignore[no-any-return]
 
 
 __all__ = ["sums", "transform"]
