@@ -40,7 +40,7 @@ from hwflow.training import Recipe, fit, score
 from hwflow.training.threads import limited
 from hwflow.training.weights import load_weights, save_weights
 
-GROUPS, EPOCHS, IMAGES, SEED = 4, 4, 5000, 0
+GROUPS, EPOCHS, IMAGES, SEED, FRAMES = 4, 4, 5000, 0, 100
 TRACE = Path(__file__).with_name("levels_trace.yaml")
 
 
@@ -127,7 +127,7 @@ def measurements(data: Data, folder: Path) -> dict[str, Any]:
         numbered = dict(enumerate(every.values()))
         content: dict[str, Any] = {"machine": machine()}
         for threads in (1, 2):
-            timings = time_in_turns(numbered, data.input_shape, threads, frames=300)
+            timings = time_in_turns(numbered, data.input_shape, threads, frames=FRAMES)
             content[str(threads)] = {f"{part} {k}": asdict(timings[i]) for i, (part, k) in enumerate(every)}
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ from benchmarks.reduced import reduced_data, trained
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.settings import Settings
 from hwflow.compression.single_path.block_rows import BlockRows
 from hwflow.compression.single_path.blocks import find_blocks
@@ -114,7 +114,7 @@ def recipe(setup: Setup) -> Recipe:
     return Recipe(epochs=setup.epochs, batch_size=64, learning_rate=0.1, precision="float32", device="cpu")
 
 
-def space(base: torch.nn.Module, data: Data) -> tuple[PlanCosts, BlockRows]:
+def space(base: torch.nn.Module, data: Data) -> tuple[PlanTotals, BlockRows]:
     """What can be chosen, and what it costs."""
     settings = Settings(budgets=(Budget(METRIC, 1.0),))
     costs = LevelCosts(Accelerator.load(CHIP), settings, store=True, notify=print, progress=None)
@@ -122,7 +122,7 @@ def space(base: torch.nn.Module, data: Data) -> tuple[PlanCosts, BlockRows]:
     return PlanTables(rows, costs, activations=lambda _: None).at("mid"), rows  # type: ignore[arg-type,return-value]
 
 
-def drawn(costs: PlanCosts, rows: BlockRows, share: float, seed: int) -> dict[str, int]:
+def drawn(costs: PlanTotals, rows: BlockRows, share: float, seed: int) -> dict[str, int]:
     """The first of uniformly drawn choices that costs 95 to 100 % of the target."""
     random = np.random.default_rng(seed)
     whole = float(costs.metric(costs.totals(costs.full), METRIC))

@@ -122,6 +122,7 @@ _TITLES = {
     "timeloop": "Timeloop's files",
     "mapping": "Mappings",
     "cost": "Costs",
+    "certificate": "Certificates",
     "results": "Results",
     "datasets": "Data sets",
     "training": "Training",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hwflow.types import EnergyUnit
@@ -32,6 +32,18 @@ class OperatorCost:
     latency_s: float
     dram_bytes: float
     note: str = ""
+
+    def times(self, count: int) -> OperatorCost:
+        """Of so many runs."""
+        return replace(
+            self,
+            operations=self.operations * count,
+            energy=self.energy * count,
+            energy_by_part={part: energy * count for part, energy in self.energy_by_part.items()},
+            cycles=self.cycles * count,
+            latency_s=self.latency_s * count,
+            dram_bytes=self.dram_bytes * count,
+        )
 
     @property
     def energy_pj(self) -> float | None:
@@ -106,6 +118,7 @@ class Occupancy:
         proven: whether no other choice of what stays costs less, with the mappings that the search finds.
         dram_energy, dram_cycles: of the network with everything through DRAM.
         why: why there is no memory in which tensors can stay, if there is none.
+        weights: that stay over all rounds of a batch.
     """
 
     memories: Mapping[str, int]
@@ -115,6 +128,7 @@ class Occupancy:
     dram_energy: float
     dram_cycles: float
     why: str = ""
+    weights: tuple[TensorStay, ...] = ()
 
     @property
     def stayed(self) -> tuple[TensorStay, ...]:
@@ -128,7 +142,8 @@ class Occupancy:
 
     def used_bytes(self, memory: str, place: int) -> int:
         """What an operation and the tensors that stay meanwhile take of a memory."""
-        held = sum(t.size_bytes for t in self.stayed if t.first <= place <= t.last and t.place(place) == memory)
+        lying = (*self.stayed, *self.weights)
+        held = sum(t.size_bytes for t in lying if t.first <= place <= t.last and t.place(place) == memory)
         return held + self.operations[place].tile_bytes.get(memory, 0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,6 +152,7 @@ class Occupancy:
             "memories_bytes": dict(self.memories),
             "operations": [{"name": o.name, "tile_bytes": dict(o.tile_bytes)} for o in self.operations],
             "tensors": [asdict(tensor) for tensor in self.tensors],
+            "weights": [asdict(tensor) for tensor in self.weights],
             "proven_optimal": self.proven,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -56,40 +57,64 @@ class Bounds:
         """For each spatial mapping a bound from compute cycles, the MAC units' operands and what is outside all fan-outs."""
         fans = Fans(self.space, np.array(self.spreads))
         if self.objective == "latency":
-            return fans.cycles + self.space.edges
+            return np.asarray(fans.cycles + self.space.edges)
         beyond = min(float(after.costs.min()) for after in self.outside(_ENERGY))
         return self._valued((operands(fans, _ENERGY) + beyond) * _SLACK, fans, fans.cycles)
 
-    def leaf(self, spread: Spread, way: Way) -> float:
-        """A bound for one spatial mapping."""
-        words = Words(self.space, spread)
+    def of(self, leaves: Sequence[tuple[Spread, Way]]) -> list[float]:
+        """A bound for each spatial mapping, found in the way that is given beside it."""
+        groups: dict[tuple[Way, tuple[int, ...]], list[int]] = {}
+        for n, (spread, way) in enumerate(leaves):
+            used = tuple(math.prod(column) for column in zip(*spread, strict=True))
+            groups.setdefault((way, used), []).append(n)
+        result = [0.0] * len(leaves)
+        for (way, _), some in groups.items():
+            for n, bound in zip(some, self._alike([leaves[n][0] for n in some], way).tolist(), strict=True):
+                result[n] = bound
+        return result
 
-        def least(price: Price, *, tiles: bool = True) -> float:
+    def _alike(self, spreads: Sequence[Spread], way: Way) -> Floats:
+        """Bounds, all found in one way, for spatial mappings that leave the same to temporal loops, [spatial mapping]."""
+        words = Words(self.space, spreads)
+
+        def least(price: Price, *, tiles: bool = True) -> Floats:
             return inside(words, price, self.outside(price), tiles=tiles) * _SLACK
 
-        cycles = max([words.cycles, *(float(np.ceil(least(Price(rates=((rate, 1.0),))))) for rate in way.rates)])
-        energy = 0.0 if self.objective == "latency" else least(_ENERGY, tiles=way.tiles)
-        value = float(self._valued(np.asarray(energy), words.fans, cycles))
-        if not way.mixed or not math.isfinite(value):
-            return value
-        # With the energy e and the cycles c of any mapping, and lower bounds E and C of these, (e - E)(c - C) >= 0, so
-        # e c >= C e + E c - E C; for e and c in this sum stand sums over transfers, whose least is known.
-        leak, edges = self._leak(words.fans), self.space.edges
+        cycles = words.fans.cycles
+        for rate in way.rates:
+            cycles = np.maximum(cycles, np.ceil(least(Price(rates=((rate, 1.0),)))))
+        energy = np.zeros(()) if self.objective == "latency" else least(_ENERGY, tiles=way.tiles)
+        value = self._valued(energy, words.fans, cycles)
+        if way.mixed and np.isfinite(value).all():
+            return np.array(
+                [
+                    self._mixed(spread, way, *each)
+                    for spread, *each in zip(spreads, value, energy * np.ones(words.count), cycles, strict=True)
+                ]
+            )
+        return value
+
+    def _mixed(self, spread: Spread, way: Way, value: float, energy: float, cycles: float) -> float:
+        """The same for one spatial mapping, if its energy and its cycles at the bandwidths with a weight are bounded together.
+
+        With the energy e and the cycles c of any mapping, and lower bounds E and C of these, (e - E)(c - C) >= 0, so
+        e c >= C e + E c - E C; for e and c in this sum stand sums over transfers, whose least is known.
+        """
+        words, edges = Words(self.space, [spread]), self.space.edges
+        leak = float(self._leak(words.fans)[0])
         whole = energy + self.space.compute + leak * cycles
-        of_energy, of_cycles = {
-            "energy": (1.0, leak),
-            "latency": (0.0, 1.0),
-            "edp": (cycles + edges, whole + (cycles + edges) * leak),
+        of_energy, of_cycles, constant = {
+            "energy": (1.0, leak, self.space.compute),
+            "latency": (0.0, 1.0, float(edges)),
+            "edp": (
+                cycles + edges,
+                whole + (cycles + edges) * leak,
+                (cycles + edges) * self.space.compute + whole * edges - whole * (cycles + edges),
+            ),
         }[self.objective]
-        weights = tuple((rate, of_cycles * weight) for rate, weight in way.mixed)
-        rest = of_cycles * (1 - sum(weight for _, weight in way.mixed)) * words.cycles
-        mixed = least(Price(of_energy, weights)) + rest
-        constant = {
-            "energy": self.space.compute,
-            "latency": float(edges),
-            "edp": (cycles + edges) * self.space.compute + whole * edges - whole * (cycles + edges),
-        }[self.objective]
-        return max(value, mixed + constant)
+        price = Price(of_energy, tuple((rate, of_cycles * weight) for rate, weight in way.mixed))
+        rest = of_cycles * (1 - sum(weight for _, weight in way.mixed)) * float(words.fans.cycles[0])
+        return max(value, float(inside(words, price, outside(self.space, price))[0]) * _SLACK + rest + constant)
 
     def outside(self, price: Price) -> list[After]:
         """What all spatial mappings share, found once for each price."""
@@ -97,14 +122,13 @@ class Bounds:
             self._outside[price] = outside(self.space, price)
         return self._outside[price]
 
-    def _valued(self, accesses: Floats, fans: Fans, cycles: Floats | float) -> Floats:
-        """The objective for given energies of accesses and cycles."""
+    def _valued(self, accesses: Floats, fans: Fans, cycles: Floats) -> Floats:
+        """The objective for given energies of accesses and cycles; infinite where there are no mappings."""
         if self.objective == "latency":
             return np.asarray(cycles + self.space.edges)
-        if not np.all(np.isfinite(cycles)):  # there are no mappings with these spatial loops
-            return np.full(np.shape(accesses), np.inf)
-        energy = accesses + self.space.compute + self._leak(fans) * cycles
-        return np.asarray(energy if self.objective == "energy" else energy * (cycles + self.space.edges))
+        leak = self._leak(fans) * np.where(np.isfinite(cycles), cycles, 0.0)
+        energy = np.where(np.isfinite(cycles), accesses + self.space.compute + leak, np.inf)
+        return energy if self.objective == "energy" else energy * (cycles + self.space.edges)
 
     def _leak(self, fans: Fans) -> Floats:
         """Energy that the instances in use leak in a cycle."""

@@ -82,15 +82,17 @@ def _least_of(document: Document, bounds: Bounds) -> float:
     """The least bound of all spatial mappings, each of which must have one."""
     where = {spread: i for i, spread in enumerate(bounds.spreads)}
     simple, least = bounds.simple.tolist(), math.inf
-    for n, leaf in enumerate(document.leaves):
-        spread = spread_of(bounds.space, leaf, n)
+    cases = [(spread_of(bounds.space, leaf, n), way_of(bounds, leaf, n)) for n, leaf in enumerate(document.leaves)]
+    own = []
+    for n, (spread, _) in enumerate(cases):
         if spread not in where:
             raise NotCertified(
-                f"leaves[{n}].spread", "no mapping of this layer within the rules has these spatial loops, or two leaves have"
+                f"leaves[{n}].spread", "no mapping within the rules has these spatial loops, or another leaf has them, too"
             )
-        bound = max(bounds.leaf(spread, way_of(bounds, leaf, n)), simple[where.pop(spread)])
-        _same(f"leaves[{n}].bound", leaf.bound, bound, "the bound found in this way is")
-        least = min(least, bound)
+        own.append(simple[where.pop(spread)])
+    for n, found in enumerate(map(max, bounds.of(cases), own)):
+        _same(f"leaves[{n}].bound", document.leaves[n].bound, found, "the bound found in this way is")
+        least = min(least, found)
     if document.others.number != len(where):
         raise NotCertified("others.number", f"it is {document.others.number}, and {len(where)} spatial mappings have no leaf")
     others = min((simple[i] for i in where.values()), default=math.inf)

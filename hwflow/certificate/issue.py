@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from hwflow.certificate.bounds import Bounds, Way
 from hwflow.certificate.check import WAYS, cost_of, least_bound
@@ -49,11 +49,7 @@ def certificate(
     directives = mapping.directives()
     value = cost_of(problem, directives)
     enough = value * (1 - gap) * (1 - 1e-10)
-    rates = _by_use(problem, mapping, bounds)
-    leaves = []
-    for spread, simple in zip(bounds.spreads, bounds.simple.tolist(), strict=True):
-        if simple < enough:
-            leaves.append((spread, *_leaf(bounds, spread, simple, enough, rates)))
+    leaves = _leaves(bounds, enough, _by_use(problem, mapping, bounds))
     bound, rest, number = least_bound(bounds, [(spread, bound) for spread, bound, _ in leaves])
     bound = min(bound, value)
     document = Document(
@@ -82,33 +78,35 @@ def _by_use(problem: Problem, mapping: Mapping, bounds: Bounds) -> list[Rate]:
     return sorted(bounds.rates, key=lambda rate: -float(used[rate.level]))
 
 
-def _leaf(bounds: Bounds, spread: Spread, simple: float, enough: float, rates: Sequence[Rate]) -> tuple[float, Way]:
-    """The first way that gives a bound of at least `enough`, or else the best, with its bound."""
-    best, chosen = simple, Way(False)
-    for way in _ways(bounds, spread, rates):
-        bound = max(bounds.leaf(spread, way), simple)
-        if bound > best or chosen is None:
-            best, chosen = bound, way
-        if best >= enough:
-            break
-    return best, chosen
+def _leaves(bounds: Bounds, enough: float, rates: Sequence[Rate]) -> list[tuple[Spread, float, Way]]:
+    """The spatial mappings whose simple bound is below `enough`: each with the first way whose bound is not, or the best."""
+    simple = dict(zip(bounds.spreads, bounds.simple.tolist(), strict=True))
+    best = {spread: (bound, Way(False)) for spread, bound in simple.items() if bound < enough}
 
+    def improve(ways: Sequence[tuple[Spread, Way]]) -> None:
+        for (spread, way), bound in zip(ways, bounds.of(ways), strict=True):
+            if bound >= best[spread][0]:
+                best[spread] = bound, way
 
-def _ways(bounds: Bounds, spread: Spread, rates: Sequence[Rate]) -> Iterator[Way]:
-    tiles = bounds.objective != "latency"
-    if tiles:
-        yield Way(False)
-        yield Way(True)
-    if bounds.objective == "energy":
-        return
-    single = {}
-    for rate in rates:
-        single[rate] = bounds.leaf(spread, Way(tiles, (rate,)))
-        yield Way(tiles, (rate,))
-    slowest = max(rates, key=lambda rate: single[rate])
-    for rate in sorted(rates, key=lambda rate: -single[rate])[:3]:
+    def left() -> list[Spread]:
+        return [spread for spread, (bound, _) in best.items() if bound < enough]
+
+    energy = bounds.objective != "latency"
+    for way in [Way(False), Way(True)] if energy else []:
+        improve([(spread, way) for spread in left()])
+    if bounds.objective != "energy":
+        slowest: dict[Spread, tuple[float, Rate]] = {}
+        for rate in rates:
+            some = left()
+            ways = [(spread, Way(energy, (rate,))) for spread in some]
+            for (spread, way), bound in zip(ways, bounds.of(ways), strict=True):
+                slowest[spread] = max(slowest.get(spread, (0.0, rate)), (bound, rate))
+                if bound > best[spread][0]:
+                    best[spread] = bound, way
         for weight in _WEIGHTS:
-            yield Way(tiles, (slowest,), ((rate, weight),))
+            some = left()
+            improve([(s, Way(energy, (slowest[s][1],), ((slowest[s][1], weight),))) for s in some])
+    return [(spread, bound, way) for spread, (bound, way) in best.items()]
 
 
 def _entry(space: Space, spread: Spread, bound: float, way: Way) -> LeafEntry:

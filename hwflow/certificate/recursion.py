@@ -45,7 +45,7 @@ def outside(space: Space, price: Price) -> list[After]:
     """The least costs outside the outermost fan-out, around all tiles that can be below it; the same for all spatial loops."""
     words = Words(space, None)
     top = len(space.levels) - 1
-    complete = np.ones((1,) * len(words.axes), dtype=np.bool_)
+    complete = words.one > 0
     for d, tile in enumerate(words.tile(top - 1)):
         if d not in space.levels[top].temporal:
             complete = complete & (tile == words.left[d])
@@ -56,8 +56,8 @@ def outside(space: Space, price: Price) -> list[After]:
     return after
 
 
-def inside(words: Words, price: Price, after: Sequence[After], *, tiles: bool = True) -> float:
-    """The least of all mappings with these spatial loops; infinite where there are none.
+def inside(words: Words, price: Price, after: Sequence[After], *, tiles: bool = True) -> Floats:
+    """The least of all mappings with each choice of spatial loops, [choice]; infinite where there are none.
 
     Args:
         after: of `outside`.
@@ -67,7 +67,8 @@ def inside(words: Words, price: Price, after: Sequence[After], *, tiles: bool = 
     after = [_below(words, each, run) for run, each in enumerate(after)]
     for k in reversed(range(space.outermost_fan)) if tiles else ():
         after = _within(words, k, _begun(words, price, k, after))
-    return float(operands(words.fans, price)) + min(float(each.costs.min()) for each in after)
+    least = [each.costs.min(axis=tuple(range(each.costs.ndim - 1))) for each in after]
+    return np.asarray(operands(words.fans, price) + np.minimum.reduce(least))
 
 
 def operands(fans: Fans, price: Price) -> Floats:
@@ -87,7 +88,7 @@ def _below(words: Words, after: After, run: int) -> After:
         index.append(slice(own, own + (most if d in reach else 0) + 1) if has else slice(0, 1))
         if d in space.idle[run]:
             ends.append(slice(own, None))
-    return After(after.costs[tuple(index) + (() if after.whole else tuple(ends))], after.whole)
+    return After(after.costs[(*index, *(() if after.whole else ends))], after.whole)
 
 
 def _begun(words: Words, price: Price, k: int, after: Sequence[After]) -> list[After]:
@@ -119,13 +120,11 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
     space, level = words.space, words.space.levels[k]
     if not level.temporal:
         return list(here)
-    shape = words.shape_of(k)
-    ends = [tuple(range(len(shape), each.costs.ndim)) for each in here]
+    shape, axes = words.shape_of(k), range(len(words.axes))
+    ends = [tuple(range(len(axes), each.costs.ndim - 1)) for each in here]
     any_run = np.minimum.reduce([np.broadcast_to(each.costs.min(axis=e), shape) for each, e in zip(here, ends, strict=True)])
-    inner = tuple(
-        slice(None) if n > 1 or m == 1 else slice(0, 1)
-        for n, m in zip(words.shape_of(k - 1) if k else (1,) * len(shape), shape, strict=True)
-    )
+    below = words.shape_of(k - 1) if k else (1,) * len(shape)
+    inner = tuple(slice(None) if below[a] > 1 or shape[a] == 1 else slice(0, 1) for a in axes)
     result = []
     for run, each in enumerate(here):
         idle = words.run_axes(run)
@@ -135,17 +134,17 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
         # a run that ends at this level, behind a loop of a relevant dimension or at the level's end
         free = words.ends(_least_beyond(any_run, moves), run)
         bound = words.ends(_least_beyond(any_run, [a for a in moves if a not in fixed]), run) if fixed else free
-        full = tuple(words.axes[a][2] + 1 for a in idle)
-        costs = np.full(tuple(1 if part == slice(0, 1) else n for part, n in zip(inner, shape, strict=True)) + full, np.inf)
-        own = (..., *(slice(0, shape[a]) for a in idle))
+        full = (words.axes[a][2] + 1 for a in idle)
+        costs = np.full((*(1 if inner[a] == slice(0, 1) else shape[a] for a in axes), *full, words.count), np.inf)
+        own = (..., *(slice(0, shape[a]) for a in idle), slice(None))
         starts, grows = _ends_beyond(words, k, run)
         some = (*inner, *(slice(0, shape[a]) for a in idle))
-        free, bound = (x[tuple(slice(None) if x.shape[a] == 1 else inner[a] for a in range(len(shape)))] for x in (free, bound))
+        free, bound = (x[tuple(slice(None) if x.shape[a] == 1 else inner[a] for a in axes)] for x in (free, bound))
         costs[own] = np.where(starts[some], free, np.where(grows[some], bound, np.inf))
         # a run that goes on outside
         on = _least_beyond(each.costs, [a for a in idle if words.axes[a][0] in level.temporal])[inner]
         if each.whole:
-            last = (..., *(-1 for _ in idle))
+            last = (..., *(-1 for _ in idle), slice(None))
             costs[last] = np.minimum(costs[last], on)
         else:
             costs = np.minimum(costs, on)
@@ -156,12 +155,12 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
 def _ends_beyond(words: Words, k: int, run: int) -> tuple[Bools, Bools]:
     """Whether a run is empty, and whether the idle loops of level k can make it, [tile, end of the run]."""
     n, idle = len(words.axes), words.run_axes(run)
-    empty = np.ones((1,) * (n + len(idle)), dtype=np.bool_)
+    empty = np.ones((1,) * (n + len(idle) + 1), dtype=np.bool_)
     possible = empty
     for b, a in enumerate(idle):
         size = words.shape_of(k)[a]
         tile, end = np.arange(size), np.arange(size)
-        at, to = [1] * (n + len(idle)), [1] * (n + len(idle))
+        at, to = [1] * (n + len(idle) + 1), [1] * (n + len(idle) + 1)
         at[a], to[n + b] = size, size
         tile, end = tile.reshape(at), end.reshape(to)
         empty = empty & (tile == end)

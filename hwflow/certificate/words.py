@@ -3,14 +3,15 @@
 Formulas and the reasons why they hold are on the page "Certificates" of the documentation; names are those of the page.
 
 Arrays have one axis for each prime of each dimension that temporal loops have left to split; the index along it is the exponent
-with which the tile has that prime. Behind these come as many axes for the exponents of a run's end, where an array has them.
+with which the tile has that prime. Behind these come axes for the exponents of a run's end, where an array has them, and one
+for the choices of spatial loops.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,46 +27,54 @@ Pair = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Fans:
-    """Quantities that depend on spatial loops alone; `spread` is [level, dimension], or has more axes in front."""
+    """Quantities that depend on spatial loops alone, [choice]; `spread` is [choice, level, dimension]."""
 
     def __init__(self, space: Space, spread: npt.NDArray[np.int64]) -> None:
         self.space, self.spread = space, spread
         fans = spread.prod(axis=-1, dtype=np.float64)
         self.instances = [fans[..., k + 1 :].prod(axis=-1) for k in range(len(space.levels))]
         self.cycles = math.prod(space.sizes) / fans.prod(axis=-1)
+        self._fan: dict[Transfer, Floats] = {}
+        self._parts: dict[int, Floats] = {}
 
     def fan(self, transfer: Transfer) -> Floats:
         """How many different words the instances below one of the upper level ask for at a time, for one of each."""
-        words = np.ones(self.spread.shape[:-2])
-        for m in range(transfer.low + 1, transfer.high + 1):
-            for axis in self.space.axes[transfer.tensor]:
-                factors = [self.spread[..., m, d] for d, _ in axis]
-                words = words * (sum(factors, start=np.zeros(())) - len(factors) + 1 if factors else 1.0)
-        return words
+        if transfer not in self._fan:
+            words = np.ones(len(self.spread))
+            for m in range(transfer.low + 1, transfer.high + 1):
+                for axis in self.space.axes[transfer.tensor]:
+                    factors = [self.spread[:, m, d] for d, _ in axis]
+                    words = words * (sum(factors, start=np.zeros(())) - len(factors) + 1 if factors else 1.0)
+            self._fan[transfer] = words
+        return self._fan[transfer]
 
     def parts(self, k: int) -> Floats:
         """Outputs that one instance of level k is responsible for."""
-        words = self.space.words(OUTPUTS, [float(n) for n in self.space.sizes])
-        outputs = sorted(self.space.relevant[OUTPUTS])
-        return np.asarray(words / self.spread[..., k + 1 :, outputs].prod(axis=(-2, -1), dtype=np.float64))
+        if k not in self._parts:
+            words = self.space.words(OUTPUTS, [float(n) for n in self.space.sizes])
+            outputs = sorted(self.space.relevant[OUTPUTS])
+            self._parts[k] = words / self.spread[:, k + 1 :, outputs].prod(axis=(1, 2), dtype=np.float64)
+        return self._parts[k]
 
 
 class Words:
-    """The words of one layer on one chip under one choice of spatial loops; without one, those outside all fan-outs.
+    """The words of one layer on one chip under choices of spatial loops that leave the same to the temporal ones.
 
+    Without any choices, those outside all fan-outs.
     There a tile is taken with the factors that fan-outs inside it add, so its words are the same for all spatial loops.
     """
 
-    def __init__(self, space: Space, given: Spread | None) -> None:
+    def __init__(self, space: Space, given: Sequence[Spread] | None) -> None:
         self.space = space
-        self.spread = spread = ((1,) * len(space.sizes),) * len(space.levels) if given is None else given
-        self.fans = Fans(space, np.array(spread))
-        whole = [math.prod(column) for column in zip(*spread, strict=True)]
-        self.left = [n // f for n, f in zip(space.sizes, whole, strict=True)]
+        spreads = np.array(given or [((1,) * len(space.sizes),) * len(space.levels)], dtype=np.int64)
+        self.count = len(spreads)
+        self.fans = Fans(space, spreads)
+        self.spread = np.moveaxis(spreads, 0, 2)
+        self.left = [int(n) for n in np.array(space.sizes) // spreads[0].prod(axis=0)]
         self.axes = [(d, prime, power(self.left[d], prime)) for d, n in enumerate(space.sizes) for prime in primes(n)]
         self.open = [reach if given else reach | space.spread_dims for reach in space.reach[:-1]]
-        self.inside = np.multiply.accumulate(np.array(spread), axis=0).tolist()
-        self.cycles = float(math.prod(self.left))
+        self.inside = np.multiply.accumulate(self.spread, axis=0)
+        self.one = np.ones((1,) * (len(self.axes) + 1))
         self._tiles: dict[int, list[Floats]] = {}
 
     # Tiles and runs --------------------------------------------------------------------------------------------------
@@ -73,10 +82,10 @@ class Words:
     def tile(self, k: int) -> list[Floats]:
         """The temporal factors of the tiles of level k, by dimension; of the whole layer's where k is the number of levels."""
         if k not in self._tiles:
-            result = [np.ones((1,) * len(self.axes)) for _ in DIMS]
+            result = [self.one] * len(DIMS)
             for a, (d, prime, power) in enumerate(self.axes):
                 if k == len(self.space.levels) or d in self.open[k]:
-                    side = [1] * len(self.axes)
+                    side = [1] * (len(self.axes) + 1)
                     side[a] = power + 1
                     result[d] = result[d] * (float(prime) ** np.arange(power + 1)).reshape(side)
             self._tiles[k] = result
@@ -84,7 +93,7 @@ class Words:
 
     def shape_of(self, k: int) -> tuple[int, ...]:
         """The shape of an array over all tiles of level k."""
-        return tuple(power + 1 if d in self.open[k] else 1 for d, _, power in self.axes)
+        return (*(power + 1 if d in self.open[k] else 1 for d, _, power in self.axes), self.count)
 
     def extents(self, k: int) -> list[Floats]:
         """The extents of the tiles of level k, by dimension."""
@@ -102,26 +111,26 @@ class Words:
         """Which tiles fit level k."""
         level = self.space.levels[k]
         if not math.isfinite(level.words):
-            return np.ones((1,) * len(self.axes), dtype=np.bool_)
+            return self.one > 0
         extents = self.extents(k)
         return np.asarray(sum((self.space.words(t, extents) for t in level.keeps), np.zeros(())) <= level.words)
 
     def ends(self, array: npt.NDArray[Any], tensor: int) -> npt.NDArray[Any]:
         """An array over tiles as one over the tiles in which runs of a tensor end, with its idle axes at the back."""
         idle = self.run_axes(tensor)
-        back = np.moveaxis(array, idle, range(array.ndim - len(idle), array.ndim))
+        back = np.moveaxis(array, idle, range(array.ndim - 1 - len(idle), array.ndim - 1))
         return np.expand_dims(back, tuple(idle))
 
     def tiles(self, array: npt.NDArray[Any], tensor: int) -> npt.NDArray[Any]:
         """An array over tiles, with axes of length 1 for the ends of runs."""
-        return array.reshape(array.shape + (1,) * len(self.run_axes(tensor)))
+        return array.reshape((*array.shape[:-1], *(1,) * len(self.run_axes(tensor)), array.shape[-1]))
 
     def growth(self, dims: Collection[int], tensor: int, k: int, whole: bool) -> Floats:
         """By how much a run of a tensor makes the tiles of level k grow in some of its idle dimensions; below 1: no run."""
-        inner = math.prod((self.tile(k)[d] for d in dims), start=np.ones((1,) * len(self.axes)))
+        inner = math.prod((self.tile(k)[d] for d in dims), start=self.one)
         if whole:
             return np.asarray(math.prod(self.left[d] for d in dims) / inner)
-        outer = math.prod((self.tile(len(self.space.levels))[d] for d in dims), start=np.ones((1,) * len(self.axes)))
+        outer = math.prod((self.tile(len(self.space.levels))[d] for d in dims), start=self.one)
         return np.asarray(self.ends(outer, tensor) / self.tiles(inner, tensor))
 
     # Words -----------------------------------------------------------------------------------------------------------
@@ -130,9 +139,9 @@ class Words:
         """Words that an instance of the lower level is sent if every step of a loop outside its tile sends the whole tile."""
         k = transfer.low
         if k < 0:
-            return np.full((1,) * len(self.axes), self.cycles)
-        inside = math.prod(self.tile(k), start=np.ones((1,) * len(self.axes)))
-        return np.asarray(self.space.words(transfer.tensor, self.extents(k)) * (self.cycles / inside))
+            return self.fans.cycles
+        inside = math.prod(self.tile(k), start=self.one)
+        return np.asarray(self.space.words(transfer.tensor, self.extents(k)) * (self.fans.cycles / inside))
 
     def shares(self, transfer: Transfer, tensor: int, *, whole: bool) -> tuple[Floats | float, Floats | float]:
         """For inputs with sliding windows, the least share of a tile that a step sends on average, if a run of `tensor` is
@@ -154,7 +163,7 @@ class Words:
         asked: Floats | float = 1.0
         for pair in self.space.windows:
             coupled = over(self._coupled(pair, extents, left))
-            hands = 1 if tensor == INPUTS else math.prod(self.spread[k + 1][d] for d, _ in pair)
+            hands = math.prod(self.spread[k + 1][d] for d, _ in pair)
             for (d, step), (e, other) in (pair, pair[::-1]):
                 if tensor == INPUTS:  # any loop may follow the run
                     grows = far = over(left[d])
@@ -169,7 +178,7 @@ class Words:
                 rare = 1 / np.maximum(far, 1.0)
                 share = np.where(coupled, part / 2, part * (1 - rare) + rare)
                 sent = np.minimum(sent, np.where(first, share, 1.0))
-                if hands > 1:
+                if tensor != INPUTS and (hands > 1).any():
                     meets, often = (over(flags) for flags in self._meetings(pair, k, extents, left))
                     fewer = np.where(coupled | often, share / hands, part * (1 - rare) / hands + rare)
                     share = np.where(meets, fewer, share)
@@ -180,11 +189,11 @@ class Words:
         """How many temporal loops of a dimension there can be outside a level."""
         return sum(d in level.temporal for level in self.space.levels[low + 1 :])
 
-    def _between(self, low: int, d: int) -> int:
+    def _between(self, low: int, d: int) -> Floats:
         """The spatial factors of a dimension between a level and the next one outside that may have its temporal loops."""
-        factor = 1
-        for k in range(low + 1, len(self.spread)):
-            factor *= self.spread[k][d]
+        factor = np.ones(self.count)
+        for k in range(low + 1, len(self.space.levels)):
+            factor = factor * self.spread[k][d]
             if d in self.space.levels[k].temporal:
                 break
         return factor
@@ -198,13 +207,13 @@ class Words:
     def _meetings(self, pair: Pair, k: int, extents: list[Floats], left: list[Floats]) -> tuple[Bools, Bools]:
         """Around which tiles of level k a loop can move an instance's tile to where its neighbour's was, and where that can be
         loops of both dimensions together."""
-        meets: Bools = np.zeros((1,) * len(self.axes), dtype=np.bool_)
+        meets = self.one < 0
         often = meets
         for (d, step), (e, other) in (pair, pair[::-1]):
-            if self.spread[k + 1][d] > 1:
-                near = other * extents[e] * self._between(k, e) <= step * extents[d]
-                meets = meets | ((left[e] > 1) & (near | (left[d] > 1)))
-                often = often | ((left[e] > 1) & (left[d] > 1))
+            spread = (self.spread[k + 1][d] > 1) & (left[e] > 1)
+            near = other * extents[e] * self._between(k, e) <= step * extents[d]
+            meets = meets | (spread & (near | (left[d] > 1)))
+            often = often | (spread & (left[d] > 1))
         return meets, often
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from hwflow.cost import energy_sources
+from hwflow.cost.assembly import repeated
 from hwflow.cost.backend import check_used
 from hwflow.cost.certified import check_certified, write_certificate
 from hwflow.cost.comparison import Comparison, compare
@@ -151,8 +153,8 @@ def map_layer(
     """mid's search: the best mapping of one layer, its cost, whether it is proven optimal, and a lower bound.
 
     Args:
-        resident: of inputs and outputs those that stay on the chip, so that they bypass DRAM; they have all of the memory. What
-            stays in a network, `estimate(network, activations="resident")` chooses.
+        resident: those of its tensors that stay on the chip, so that they bypass DRAM; they have all of the memory. What stays
+            in a network, `estimate(network, activations="resident")` chooses.
         certificate: a file to write, with which others can check a bound on all mappings with perfect factors
             (`hwflow.verify`). Needs `ragged=False`; the bound is within `gap` of the mapping's value where its form allows.
         options, given: as in `estimate`. With `ragged=False`, loops that don't divide their dimension are not looked at; what
@@ -166,7 +168,12 @@ def map_layer(
     if asked.level != MAPPER:
         raise InputError(f"level is {asked.level!r}, and mappings of one layer are searched at {MAPPER} only; leave it out.")
     check_used(asked)
-    check_each_alone(asked, "this")
+    check_each_alone(
+        asked,
+        "this",
+        "For a layer as it runs in its network, take its row of hwflow.estimate, or hwflow map; `resident` names what stays of "
+        "one layer.",
+    )
     if certificate is not None:
         check_certified(asked, resident)
     with opened(store, notify) as (cache, tell):
@@ -195,12 +202,19 @@ def executed_layer(
 def map_in_network(
     network: Network, layer: Layer, accelerator: AcceleratorLike, *, options: CostOptions, notify: Notify | None = None
 ) -> MapResult:
-    """The mapping that a layer of a network has at mid where other layers decide on it, too (see `CostOptions.activations`)."""
+    """The mapping that a layer of a network has at mid where other layers decide on it, too (see `CostOptions.activations`).
+
+    Where the batch runs in rounds, mapping and cost are those of one.
+    """
     chip = accelerator_of(accelerator)
     cost = estimate(network, chip, options=options, notify=notify)
     row = next(row for row in cost.rows if row.layer.name == layer.name)
     with opened(True, notify) as (cache, _):
-        return map_result(row, plan_for(network, chip, options, cache).chip(layer))
+        seen = plan_for(network, chip, options, cache).chip(layer)
+    if (rounds := cost.provenance.get("rounds", 1)) > 1:  # a mapping is that of one of them
+        row = replace(row, layer=row.layer.with_(N=row.layer.N // rounds))
+        row = repeated(row, Fraction(1, rounds), seen.accelerator, options.objective)
+    return map_result(row, seen)
 
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from hwflow.cost import coarse
@@ -14,11 +15,13 @@ from hwflow.cost.executed_network import EXECUTIONS, REST, Asked
 from hwflow.cost.network_choice import Chosen
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
+from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
 from hwflow.hardware.stored_bits import widened
 from hwflow.layers import DIRECT
 from hwflow.network import Network
 from hwflow.results import LayerCost, NetworkCost
+from hwflow.types import Objective
 
 ASSUMPTION = "totals assume that every layer reads its inputs from and writes its outputs to DRAM"
 
@@ -47,6 +50,11 @@ def assemble(
     if options.latency == "with_fill" and backend.maps:
         edges = [edge_cycles(row, plan.chip(row.layer).accelerator) for row in rows]
         rows = [delayed(row, plan.chip(row.layer).accelerator, more) for row, more in zip(rows, edges, strict=True)]
+    operators = chosen.operators if chosen else ()
+    if chosen and chosen.rounds > 1:
+        edges = [more * chosen.rounds for more in edges]
+        rows = [repeated(row, chosen.rounds, plan.chip(row.layer).accelerator, options.objective) for row in rows]
+        operators = (*chosen.once, *(operator.times(chosen.rounds) for operator in operators))
     batches = {layer.N for layer in network}
     return NetworkCost(
         network=network.name,
@@ -60,12 +68,33 @@ def assemble(
         other_traffic_bytes=None if backend.maps else _other_traffic_bytes(plan),
         mac_units=accelerator.mac_units if accelerator else None,
         area_um2=_area_um2(plan),
-        peak_activation_bytes=coarse.peak_activation_bytes(network, accelerator),
+        peak_activation_bytes=coarse.peak_activation_bytes(chosen.network if chosen else network, accelerator),
         chip=accelerator,
         tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
         provenance=_provenance(plan, options, backend, rows, reason, chosen, edges),
-        operators=chosen.operators if chosen else (),
+        operators=operators,
         occupancy=chosen.occupancy if chosen and options.activations == "resident" else None,
+    )
+
+
+def repeated(row: LayerCost, rounds: int | Fraction, accelerator: Accelerator, objective: Objective) -> LayerCost:
+    """A layer's cost in all rounds of a batch, from that in one, or the other way round; the mapping is that of one."""
+    factor = rounds**2 if objective == "edp" else rounds
+    cycles = int((row.cycles or 0) * rounds)
+    return replace(
+        row,
+        energy=(row.energy or 0.0) * rounds,
+        energy_by_level={part: energy * rounds for part, energy in row.energy_by_level.items()},
+        cycles=cycles,
+        latency_s=cycles * accelerator.cycle_s,
+        utilization=row.layer.macs / (cycles * accelerator.mac_units),
+        dram_bytes=row.dram_bytes * rounds,
+        accesses={
+            level: {tensor: {kind: n * rounds for kind, n in counts.items()} for tensor, counts in tensors.items()}
+            for level, tensors in row.accesses.items()
+        },
+        bound=None if row.bound is None else row.bound * factor,
+        perfect_bound=None if row.perfect_bound is None else row.perfect_bound * factor,
     )
 
 
@@ -125,6 +154,8 @@ def _provenance(
             content |= {"proof": options.proof, "gap": options.gap, "proven": _proven(rows, options)}
     if chosen is not None:
         content |= {"activations": options.activations, "operators": options.operators}
+        if chosen.rounds > 1:
+            content["rounds"] = chosen.rounds
     if options.latency == "with_fill" and backend.maps:
         content |= {"latency": options.latency, "edge_cycles": list(edges)}
     if options.execution != DIRECT:
@@ -176,12 +207,21 @@ def _assumption(options: CostOptions, chosen: Chosen | None) -> str:
     count, stayed = len(occupancy.tensors), len(occupancy.stayed)
     if occupancy.why:
         return f"nothing can stay on the chip ({occupancy.why}): {ASSUMPTION}"
-    if not stayed:
+    if not stayed and chosen.rounds == 1:
         return f"nothing stays on the chip: {ASSUMPTION}"
     proof = "" if occupancy.proven else " (not proven to be the best choice)"
+    rounds, weights = "", "the weights"
+    if chosen.rounds > 1:
+        images = chosen.network.layers[0].N
+        rounds = f"the batch runs in {chosen.rounds} rounds of {images} image{'s' * (images > 1)} through all layers; "
+    if kept := occupancy.weights:
+        proof += f", the weights of {len(kept)} of {len(chosen.placed)} layers in {kept[0].memory}, read once"
+        weights = "all other weights"
+    apart = {tensor.memory for tensor in kept} - {tensor.memory for tensor in occupancy.stayed}
+    homes = " and ".join(memory for memory in occupancy.memories if memory not in apart)
     return (
-        f"{stayed} of {count} tensors between operations stay in {' and '.join(occupancy.memories)}{proof}; the others, the "
-        "weights, and the network's inputs and results are read from or written to DRAM by every layer"
+        f"{rounds}{stayed} of {count} tensors between operations stay in {homes}{proof}; the others, {weights}, and the "
+        "network's inputs and results are read from or written to DRAM by every layer"
     )
 
 
@@ -191,4 +231,4 @@ def _energy_provenance(plan: Plan, rows: Sequence[LayerCost]) -> dict[str, Any]:
     return {"sources": sorted({row.energy_source for row in rows}), "unit": rows[0].energy_unit, **details}
 
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "repeated"]

@@ -14,13 +14,17 @@ cycles so far, with the least of each operation to come, exceed what leaving eve
 A price may be a lower bound instead of the value. If all that the best choice consists of is exact, no other choice costs less,
 since its own price, or the bound in its place, is higher already; what is not exact is named, to be computed before the next
 call. So only few of the prices have to be computed.
+
+Where a batch runs in several rounds, weights can stay over all of them (`Problem.weights`). They take room during every
+operation, that of rounds before included, so `solve` is told how much is `reserved` for all of them together and how much they
+may take at `most`; which of them stay is chosen with the rest. See `hwflow.cost.batch_rounds`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from hwflow.types import Objective
@@ -43,11 +47,13 @@ class Price(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A price that is wanted: of an operation, if the tensors that it reads and writes stay as flagged and leave it `room`."""
+    """A price that is wanted: of an operation, if the tensors that it reads and writes stay as flagged, and its weights if they
+    are `kept`, and others leave it `room`."""
 
     step: int
     stays: tuple[bool, ...]
     room: Room
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,18 +71,28 @@ class Step:
 
 @dataclass(frozen=True)
 class Problem:
-    """The operations in their order, the tensors that may stay (alive where a step holds them), the size of each memory."""
+    """The operations in their order, the tensors that may stay (alive where a step holds them), the size of each memory.
+
+    Attributes:
+        weights: of operations whose weights may stay over all rounds, what these take of the memory `place`, in bits.
+        reserved: of that memory, for all weights that stay.
+        most: that these may take together.
+    """
 
     steps: tuple[Step, ...]
     candidates: frozenset[int]
     sizes: Room
+    weights: Mapping[int, int] = field(default_factory=dict)
+    place: int = 0
+    reserved: int = 0
+    most: int = 0
 
 
 @dataclass(frozen=True)
 class Assignment:
     """The tensors that stay, what the network costs then, and whether that is proven to be the least.
 
-    `unknown`: prices in it that are no more than bounds.
+    `unknown`: prices in it that are no more than bounds. `kept`: operations whose weights stay over all rounds.
     """
 
     stays: frozenset[int]
@@ -84,12 +100,15 @@ class Assignment:
     cycles: float
     proven: bool
     unknown: tuple[Ask, ...]
+    kept: frozenset[int] = frozenset()
 
 
 class _Way(NamedTuple):
     energy: float
     cycles: float
     chosen: frozenset[int]  # of all tensors so far
+    kept: frozenset[int] = frozenset()
+    used: int = 0  # bits of the weights that are kept
 
 
 class Prices(Protocol):
@@ -104,8 +123,12 @@ class Prices(Protocol):
         ...
 
 
-def solve(problem: Problem, prices: Prices, objective: Objective) -> Assignment:
-    """The choice that costs least; of equal ones, that with the fewest tensors on the chip."""
+def solve(problem: Problem, prices: Prices, objective: Objective, most: float = math.inf) -> Assignment:
+    """The choice that costs least; of equal ones, that with the fewest tensors on the chip.
+
+    Args:
+        most: of the objective; what costs more need not be found, and leaving everything in DRAM is then the answer.
+    """
     known: dict[Ask, Price | None] = {}
 
     def price(ask: Ask) -> Price | None:
@@ -118,7 +141,7 @@ def solve(problem: Problem, prices: Prices, objective: Objective) -> Assignment:
     least = [prices.least(s) for s in range(len(steps))]
     later = [(sum(p.energy for p in least[s:]), sum(p.cycles for p in least[s:])) for s in range(len(steps) + 1)]
     by_dram = _all_in_dram(problem, price)
-    limit = value_of(by_dram.energy, by_dram.cycles, objective)
+    limit = min(most, value_of(by_dram.energy, by_dram.cycles, objective))
     ways: dict[frozenset[int], list[_Way]] = {frozenset(): [_Way(0.0, 0.0, frozenset())]}
     seen: frozenset[int] = frozenset()
     dropped = math.inf
@@ -128,27 +151,31 @@ def solve(problem: Problem, prices: Prices, objective: Objective) -> Assignment:
         grown: dict[frozenset[int], list[_Way]] = {}
         for held, some in ways.items():
             for here in _subsets(held, begun):
-                room = left(problem, s, here)
-                cost = None if room is None else price(Ask(s, tuple(t in here for t in step.tensors), room))
-                if cost is None:
-                    continue
-                new = here - held
-                for way in some:
-                    energy, cycles = way.energy + cost.energy, way.cycles + cost.cycles
-                    if value_of(energy + later[s + 1][0], cycles + later[s + 1][1], objective) <= limit * (1 + _ROUNDING):
-                        grown.setdefault(here & after, []).append(_Way(energy, cycles, way.chosen | new))
+                for own in ((), (s,)) if s in problem.weights else ((),):
+                    room = left(problem, s, here, own)
+                    flags = tuple(t in here for t in step.tensors)
+                    cost = None if room is None else price(Ask(s, flags, room, bool(own)))
+                    if cost is None:
+                        continue
+                    new, taken = here - held, problem.weights[s] if own else 0
+                    for way in some:
+                        energy, cycles, used = way.energy + cost.energy, way.cycles + cost.cycles, way.used + taken
+                        least_value = value_of(energy + later[s + 1][0], cycles + later[s + 1][1], objective)
+                        if used <= problem.most and least_value <= limit * (1 + _ROUNDING):
+                            found = _Way(energy, cycles, way.chosen | new, way.kept.union(own), used)
+                            grown.setdefault(here & after, []).append(found)
         ways = {held: _undominated(some, objective) for held, some in grown.items()}
         if sum(map(len, ways.values())) > MOST:
             ways, worst = _best(ways, *later[s + 1], objective)
             dropped = min(dropped, worst)
     best = min(
         (way for some in [*ways.values(), [by_dram]] for way in some),
-        key=lambda w: (value_of(w.energy, w.cycles, objective), len(w.chosen), sorted(w.chosen)),
+        key=lambda w: (value_of(w.energy, w.cycles, objective), w.used, len(w.chosen), sorted(w.chosen)),
     )
-    asks = (ask_of(problem, s, best.chosen) for s in range(len(steps)))
+    asks = (ask_of(problem, s, best.chosen, best.kept) for s in range(len(steps)))
     unknown = tuple(ask for ask in asks if not (price(ask) or Price(0.0, 0.0)).exact)
     proven = not unknown and value_of(best.energy, best.cycles, objective) <= dropped
-    return Assignment(best.chosen, best.energy, best.cycles, proven, unknown)
+    return Assignment(best.chosen, best.energy, best.cycles, proven, unknown, best.kept)
 
 
 def value_of(energy: float, cycles: float, objective: Objective) -> float:
@@ -156,9 +183,15 @@ def value_of(energy: float, cycles: float, objective: Objective) -> float:
     return energy if objective == "energy" else cycles if objective == "latency" else energy * cycles
 
 
-def left(problem: Problem, step: int, stays: Iterable[int]) -> Room | None:
-    """What the tensors that stay leave of the memories while an operation runs, or None where they do not fit."""
+def left(problem: Problem, step: int, stays: Iterable[int], kept: Iterable[int] = ()) -> Room | None:
+    """What the tensors that stay leave of the memories while an operation runs, or None where they do not fit.
+
+    What is reserved for weights is taken off, too, but for those of the operation itself.
+    """
     room = list(problem.sizes)
+    if problem.reserved:
+        own = problem.weights[step] if step in kept else 0
+        room[problem.place] = min(problem.sizes[problem.place], room[problem.place] - problem.reserved + own)
     held = problem.steps[step].held
     for tensor in stays:
         for m, bits in enumerate(held.get(tensor, ())):
@@ -166,11 +199,11 @@ def left(problem: Problem, step: int, stays: Iterable[int]) -> Room | None:
     return tuple(room) if min(room, default=0) >= 0 else None
 
 
-def ask_of(problem: Problem, step: int, stays: frozenset[int]) -> Ask:
+def ask_of(problem: Problem, step: int, stays: frozenset[int], kept: frozenset[int] = frozenset()) -> Ask:
     """The price that an operation has under a choice that fits."""
-    room = left(problem, step, stays)
+    room = left(problem, step, stays, kept)
     assert room is not None
-    return Ask(step, tuple(t in stays for t in problem.steps[step].tensors), room)
+    return Ask(step, tuple(t in stays for t in problem.steps[step].tensors), room, step in kept)
 
 
 def _all_in_dram(problem: Problem, price: Callable[[Ask], Price | None]) -> _Way:
@@ -187,15 +220,21 @@ def _subsets(held: frozenset[int], new: Sequence[int]) -> list[frozenset[int]]:
 
 
 def _undominated(ways: list[_Way], objective: Objective) -> list[_Way]:
-    """Of ways with the same tensors in the memories, those that matter, the least energy first."""
+    """Of ways with the same tensors in the memories, those that matter, the cheapest first: others use neither less of what is
+    minimised nor less room for weights."""
     if objective == "latency":
-        return [min(ways, key=lambda w: (w.cycles, w.energy, len(w.chosen), sorted(w.chosen)))]
-    ranked = sorted(ways, key=lambda w: (w.energy, w.cycles, len(w.chosen), sorted(w.chosen)))
-    if objective == "energy":
-        return ranked[:1]
+        ranked = sorted(ways, key=lambda w: (w.cycles, w.energy, w.used, len(w.chosen), sorted(w.chosen)))
+    else:
+        ranked = sorted(ways, key=lambda w: (w.energy, w.cycles, w.used, len(w.chosen), sorted(w.chosen)))
     kept: list[_Way] = []
+    by_weights = any(way.used for way in ways)
     for way in ranked:
-        if not kept or way.cycles < kept[-1].cycles:
+        if objective == "edp":
+            others = kept if by_weights else kept[-1:]
+            dominated = any(one.cycles <= way.cycles and one.used <= way.used for one in others)
+        else:
+            dominated = bool(kept) and kept[-1].used <= way.used
+        if not dominated:
             kept.append(way)
     return kept
 

@@ -41,6 +41,10 @@ Width = Literal["G", "C", "M"]
 _Shape = tuple[int, int, int]
 _Family = tuple[object, ...]
 
+_INSTEAD = (
+    "What a layer costs then depends on the rest of the network: cost each network as a whole with hwflow.estimate_many "
+    "(searches of mappings are kept in the store), or search plans with hwflow.prune, which takes the option, too."
+)
 _BLOCK = 4096  # shapes whose full answers are in memory at once
 
 
@@ -124,7 +128,7 @@ def cost_table(
     """
     asked = options_of(options, given)
     check_used(asked)
-    check_each_alone(asked, "a table of costs")
+    check_each_alone(asked, "a table of costs", _INSTEAD)
     if not isinstance(asked.execution, str):
         raise InputError(
             "execution is a mapping of layers, and a table of costs holds equal layers together: give one name for all of them."

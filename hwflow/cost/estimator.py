@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from hwflow.cost.assembly import assemble
 from hwflow.cost.backend import CostBackend, Job, backend_of
+from hwflow.cost.batch_rounds import choose
 from hwflow.cost.chip import Chip
 from hwflow.cost.edge_cycles import delayed, edge_cycles
 from hwflow.cost.executed_network import AUTO, run_as, wanted
 from hwflow.cost.execution_choice import cheapest
 from hwflow.cost.levels import MAPPER, mapping_of
-from hwflow.cost.network_choice import Placed, choose
+from hwflow.cost.network_choice import Placed
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import LayerKey, Plan, plan_for
-from hwflow.cost.residency import homes_of
+from hwflow.cost.residency import home_of, homes_of
 from hwflow.cost.serialization import cost_from_data, cost_to_data, is_cost, stored_key
 from hwflow.cost.variant_prices import Searched
 from hwflow.errors import HwflowError, InputError, NotMappable, ToolError, not_found
@@ -81,10 +82,12 @@ def best_mapping(
     plan = plan_for(Network(layer.name, (layer,)), accelerator, options, store)
     layer = plan.layer(layer)
     if resident:
-        if unknown := [tensor for tensor in resident if tensor not in ("inputs", "outputs")]:
-            raise not_found("resident tensor", str(unknown[0]), ("inputs", "outputs"))
-        if why := homes_of(accelerator).why:
-            raise InputError(f"resident is {', '.join(resident)}, and nothing can stay: {why}.")
+        if unknown := [tensor for tensor in resident if tensor not in TENSORS]:
+            raise not_found("resident tensor", str(unknown[0]), TENSORS)
+        for tensor in resident:
+            home = home_of(accelerator, tensor)
+            if why := homes_of(accelerator).why or (home if isinstance(home, str) else ""):
+                raise InputError(f"resident is {', '.join(resident)}, and not all of it can stay: {why}.")
         kept = tuple(tensor for tensor in TENSORS if tensor in resident)
         plan = replace(plan, chips={bits: replace(chip, resident=kept) for bits, chip in plan.chips.items()})
     found = replace(_mappings({0: plan}, Run(options, store, None, notify))[0, layer.key], layer=layer)

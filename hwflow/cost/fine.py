@@ -195,6 +195,7 @@ def layer_cost(
         }
         for name in memories
     }
+    accesses.setdefault(accelerator.dram.name, {})  # which Timeloop leaves out where every tensor bypasses it
     wide = packs(accelerator, layer)
     if wide:
         stats = repriced(stats, layer, accelerator, mapping, table)

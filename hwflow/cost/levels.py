@@ -113,8 +113,17 @@ class Mid:
         assert chip is not None
         asked = (options.objective, options.effort, options.ragged)
         proof = () if options.proof == "off" else (options.proof, options.gap)
-        key = key_of(self.version, layer.key, chip.identity, chip.table.source, *asked, *proof)
+        key = key_of(self.version, layer.key, chip.identity, chip.table.source, *asked, *proof, *_proof_version(options))
         return MidJob(key, layer, chip.portable, *asked, *proof)
+
+
+def _proof_version(options: CostOptions) -> tuple[int, ...]:
+    """What makes proofs of another version of the bounds others."""
+    if options.proof == "off":
+        return ()
+    from hwflow.mapper import proof
+
+    return (proof.VERSION,)
 
 
 @dataclass(frozen=True)

@@ -178,16 +178,16 @@ def options_of(options: CostOptions | None, given: Mapping[str, Any]) -> CostOpt
     return CostOptions(**cast("CostArguments", given)) if options is None else replace(options, **given)
 
 
-def check_each_alone(options: CostOptions, what: str) -> None:
+def check_each_alone(options: CostOptions, what: str, instead: str = "") -> None:
     """Refuse options under which layers depend on one another, for what looks at each layer by itself.
 
     Raises:
-        InputError: naming the option; `what` begins its second clause.
+        InputError: naming the option; `what` begins its second clause, `instead` says what to do where the option is meant.
     """
     usual = CostOptions()
     for name in ("activations", "operators"):
         if (value := getattr(options, name)) != getattr(usual, name):
-            raise InputError(f"{name} is {value!r}, and {what} prices each layer by itself; leave it out.")
+            raise InputError(f"{name} is {value!r}, and {what} prices each layer by itself; leave it out. {instead}".rstrip())
 
 
 __all__ = [

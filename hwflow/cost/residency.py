@@ -8,6 +8,9 @@ A layer reads and writes tensors that stay as a mapping whose DRAM level bypasse
 store and holds them whole; Timeloop judges such mappings as they are. What other tensors take, in whole rows, is taken off the
 memory's size for the search; energies are those of the whole memory. A layer's input in Timeloop is the hull that its windows
 span, padding included: the layer holds that while it runs, the operations between hold the tensor without padding.
+
+Where a batch runs in several rounds (`hwflow.cost.batch_rounds`), weights can stay over all of them in the outermost memory
+that keeps weights, if there is one instance of it: they are read from DRAM once, before the first round.
 """
 
 from __future__ import annotations
@@ -29,13 +32,16 @@ from hwflow.occupancy import OperatorCost
 
 @dataclass(frozen=True)
 class Homes:
-    """The memories in which tensors stay: read as inputs from the first, written as outputs into the last.
+    """The memories in which tensors stay: read as inputs from the first, written as outputs into that at the place `written`.
 
-    These can be the same, and there can be none, for the reason `why`.
+    These can be the same, and there can be none, for the reason `why`. `kept` is the place of the memory in which weights stay
+    over the rounds of a batch, if there is one and that was asked for; it can be one of the others.
     """
 
     memories: tuple[Memory, ...]
     why: str = ""
+    written: int = 0
+    kept: int | None = None
 
     @property
     def sizes(self) -> Room:
@@ -43,8 +49,11 @@ class Homes:
         return tuple(memory.size_bits or 0 for memory in self.memories)
 
     def place(self, tensor: Tensor) -> int:
-        """Of the memory of a layer's inputs or outputs among `memories`."""
-        return len(self.memories) - 1 if tensor == "outputs" else 0
+        """Of the memory of a layer's tensor among `memories`."""
+        if tensor == "weights":
+            assert self.kept is not None
+            return self.kept
+        return self.written if tensor == "outputs" else 0
 
     def rows(self, bits: int, place: int) -> int:
         """Bits of the whole rows that so many bits take."""
@@ -52,25 +61,40 @@ class Homes:
         return -(-bits // width) * width
 
 
-def homes_of(accelerator: Accelerator) -> Homes:
-    """Where tensors can stay on a chip, or why they cannot."""
+def homes_of(accelerator: Accelerator, *, weights: bool = False) -> Homes:
+    """Where tensors can stay on a chip, or why they cannot.
+
+    Args:
+        weights: whether weights may stay, too, where one memory on the chip can hold them.
+    """
     if accelerator.own_constraints is not None:
         return Homes((), f"{accelerator.name} is described by Timeloop's files, in which no memory is made smaller")
     found: list[Memory] = []
     for tensor in ("inputs", "outputs"):
-        keepers = [lv for lv in accelerator.levels[1:] if lv.memory is not None and tensor in lv.memory.keeps]
-        if not keepers:
-            return Homes((), f"no memory on {accelerator.name} keeps {tensor}")
-        home = keepers[0]
-        if home.instances > 1:
-            return Homes(
-                (),
-                f"the outermost memory on {accelerator.name} that keeps {tensor} is {home.name}, of which there are "
-                f"{home.instances}, so that a tensor would lie in parts",
-            )
-        assert home.memory is not None
-        found.append(home.memory)
-    return Homes(tuple(found[:1] if found[0] == found[1] else found))
+        home = home_of(accelerator, tensor)
+        if isinstance(home, str):
+            return Homes((), home)
+        found.append(home)
+    memories = tuple(found[:1] if found[0] == found[1] else found)
+    homes = Homes(memories, written=len(memories) - 1)
+    third = home_of(accelerator, "weights") if weights else ""
+    if isinstance(third, str):
+        return homes
+    more = () if third in memories else (third,)
+    return replace(homes, memories=(*memories, *more), kept=(*memories, *more).index(third))
+
+
+def home_of(accelerator: Accelerator, tensor: Tensor) -> Memory | str:
+    """The outermost memory on a chip that keeps a tensor, or why it can hold none as a whole."""
+    keepers = [lv for lv in accelerator.levels[1:] if lv.memory is not None and tensor in lv.memory.keeps]
+    if not keepers or keepers[0].memory is None:
+        return f"no memory on {accelerator.name} keeps {tensor}"
+    if keepers[0].instances > 1:
+        return (
+            f"the outermost memory on {accelerator.name} that keeps {tensor} is {keepers[0].name}, of which there are "
+            f"{keepers[0].instances}, so that a tensor would lie in parts"
+        )
+    return keepers[0].memory
 
 
 def resident_chip(chip: Chip, homes: Homes, resident: Sequence[Tensor], room: Room) -> Chip | None:
@@ -149,9 +173,9 @@ def move_of(elements: int, layer: Layer, chip: Chip, homes: Homes) -> Move | Non
 
     Reads and writes of the two overlap; the slower sets the pace. An accumulator holds every element in a word of its own.
     """
-    if len(homes.memories) < 2:
+    if homes.written == 0:
         return None
-    target, source = (chip.accelerator[memory.name] for memory in homes.memories)
+    target, source = (chip.accelerator[homes.memories[place].name] for place in (0, homes.written))
     assert isinstance(source, Memory)
     assert isinstance(target, Memory)
     parts = widened(chip.table, chip.accelerator, layer).parts
@@ -163,6 +187,50 @@ def move_of(elements: int, layer: Layer, chip: Chip, homes: Homes) -> Move | Non
     return Move(energy, max(paces))
 
 
+def weight_bits(layer: Layer, chip: Chip, homes: Homes) -> int:
+    """What a layer's weights take of the memory in which they can stay, in whole rows."""
+    assert homes.kept is not None
+    memory = chip.accelerator[homes.memories[homes.kept].name]
+    assert isinstance(memory, Memory)
+    return homes.rows(
+        math.ceil(hull(layer, "weights", layer.dims) * memory.buffering * _width(memory, layer, "weights")), homes.kept
+    )
+
+
+def load_of(layer: Layer, chip: Chip, homes: Homes) -> Move:
+    """What it takes to bring a layer's weights from DRAM into the memory in which they stay; reads and writes overlap."""
+    assert homes.kept is not None
+    own, parts = TENSORS.index("weights"), widened(chip.table, chip.accelerator, layer).parts
+    energy, paces = 0.0, []
+    for name, written in ((chip.accelerator.dram.name, False), (homes.memories[homes.kept].name, True)):
+        memory = chip.accelerator[name]
+        assert isinstance(memory, Memory)
+        bits = layer.words("weights") * stored_bits(memory, layer).own[own]
+        energy += (parts[name].write if written else parts[name].read) * -(-bits // memory.width_bits)
+        words = -(-bits // memory.word_bits)
+        paces.append(pace(chip.accelerator, memory, 0 if written else words, words if written else 0))
+    return Move(energy, max(paces))
+
+
+def load_cost(name: str, layer: Layer, chip: Chip, homes: Homes, rounds: int) -> OperatorCost:
+    """The load of weights that stay over all rounds, as a row beside the layers."""
+    assert homes.kept is not None
+    load, dram, memory = load_of(layer, chip, homes), chip.accelerator.dram, homes.memories[homes.kept].name
+    bits = layer.words("weights") * stored_bits(dram, layer).own[TENSORS.index("weights")]
+    return OperatorCost(
+        name=name,
+        type="Load",
+        operations=0,
+        energy=load.energy,
+        energy_unit=chip.table.unit,
+        energy_by_part={f"{dram.name} to {memory}": load.energy},
+        cycles=load.cycles,
+        latency_s=load.cycles * chip.accelerator.cycle_s,
+        dram_bytes=bits / 8,
+        note=f"weights, once for {rounds} rounds",
+    )
+
+
 def pace(accelerator: Accelerator, memory: Memory, reads: int, writes: int) -> int:
     """Cycles that a memory's bandwidths take for so many words."""
     both = accelerator.words_per_cycle(memory)
@@ -172,7 +240,7 @@ def pace(accelerator: Accelerator, memory: Memory, reads: int, writes: int) -> i
 
 def move_cost(name: str, move: Move, chip: Chip, homes: Homes) -> OperatorCost:
     """A move as a row beside the layers."""
-    target, source = (memory.name for memory in homes.memories)
+    target, source = (homes.memories[place].name for place in (0, homes.written))
     return OperatorCost(
         name=name,
         type="Move",
@@ -187,4 +255,19 @@ def move_cost(name: str, move: Move, chip: Chip, homes: Homes) -> OperatorCost:
     )
 
 
-__all__ = ["Homes", "Move", "homes_of", "hull", "least_room", "move_cost", "move_of", "pace", "resident_chip", "tiles_of"]
+__all__ = [
+    "Homes",
+    "Move",
+    "home_of",
+    "homes_of",
+    "hull",
+    "least_room",
+    "load_cost",
+    "load_of",
+    "move_cost",
+    "move_of",
+    "pace",
+    "resident_chip",
+    "tiles_of",
+    "weight_bits",
+]

@@ -105,7 +105,8 @@ class ElasticNetwork(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> ElasticNetwork:
         made = ElasticNetwork(replica(self.whole, memo), self.space, self.input_shape)
         made.choice = dict(self.choice)
-        return made.train(self.training)
+        made.train(self.training)
+        return made
 
 
 def sorted_network(

@@ -220,7 +220,8 @@ def _network(module: nn.Module, space: ElasticSpace, criterion: str, data: Data,
     in_order = sorted_network(module, space, criterion, train, seed=derived("criterion", recipe.seed))
     network = ElasticNetwork(in_order, space, (1, *data.input_shape))
     record_training(network, data.identity)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def _train_all(
@@ -300,7 +301,7 @@ class _Run:
         modules = [self.judge.module(one.choice) for one in chosen]
         rows = [Network.from_torch(module, self.network.input_shape, name=f"{self.name} member") for module in modules]
         order = sorted(range(len(chosen)), key=lambda i: (rows[i].macs, chosen[i].accuracy))
-        modules, rows, chosen = ([items[i] for i in order] for items in (modules, rows, chosen))
+        modules, rows, chosen = [modules[i] for i in order], [rows[i] for i in order], [chosen[i] for i in order]
         names = [unit.name for unit in self.units]
         members = tuple(
             Member(
@@ -339,7 +340,7 @@ class _Run:
         about = {"network": self.name, "classes": self.data.classes, "data_identity": self.data.identity}
         save_weights(place / ELASTIC, self.network.whole, about)
         self.folder.write(LIBRARY, self._record(members, archive, front, kept))
-        return Library(self.network.eval(), members, statistics, table, measured, archive, kept)
+        return Library(self.network, members, statistics, table, measured, archive, kept)
 
     def _record(
         self, members: Sequence[Member], archive: Sequence[Found], front: Sequence[Found], kept: Kept

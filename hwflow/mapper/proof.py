@@ -32,6 +32,10 @@ _TILINGS = 1 << 18  # tilings whose orders are analysed: bounds memory use
 _ROUNDING = 1e-9  # scores are sums in another order than the analysis'
 
 
+VERSION = 2
+"""Changes whenever a bound changes: a part of the keys under which proofs are kept."""
+
+
 class Room(NamedTuple):
     """How much a proof may look at: partial mappings kept per stage, and mappings analysed exactly."""
 

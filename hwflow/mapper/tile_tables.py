@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from hwflow.arrays import Bools, Floats, Ints, Places
 from hwflow.layers import TENSORS
 from hwflow.loopnest.nest import OUTPUTS, Nest
-from hwflow.mapper.tile_lattice import Lattice, lattice_of
+from hwflow.mapper.tile_lattice import Lattice, divisors, lattice_of
 
 
 class Window(NamedTuple):
@@ -219,7 +220,7 @@ def tile_tables(nest: Nest, *, sound: bool, padded: Sequence[tuple[int, ...]] = 
         sides=sides,
         skips=skips,
         leads=leads,
-        **_motions(lattice, extents, relevant, windowed, overlapping, slides),
+        **_motions(lattice, extents, relevant, windowed, overlapping if sound else (), slides if sound else ()),
     )
 
 
@@ -233,11 +234,11 @@ def _motions(
 ) -> dict[str, Bools]:
     """`undoes`, `continues` and `foreign`.
 
-    Loops of dimensions d and e move a window by d's step times the extent of d inside the loop, and likewise e's. When a loop
-    steps, the loops inside return to their first iterations. With extents x and y of the tile, X and Y inside the loop, and
-    steps a and b of d and e, the window moves by a X - a (X - x) - b (Y - y) = a x - b (Y - y) when d's loop steps, and by
-    b y - a (X - x) when e's does. It is back where it was where this is zero, and moves as d's innermost loop does, by a x,
-    where d's loop has none of e's inside, or b y = a X.
+    A loop around a tile with extents x and y in dimensions d and e, which move the window by a and b a step, moves it by a x u,
+    where u is the product of the bounds of the loops of d inside, or b y v. When it steps, the loops inside return: Timeloop
+    simulates two iterations of each loop, so each has moved the window by one step of its own, whatever its bound. With u_i and
+    v_i for the loops inside, the window is back where it was if a x (u - sum u_i) = b y sum v_i, and likewise with d and e
+    exchanged. It moves as d's innermost loop does, by a x, when a loop of e steps, if b y (v - sum v_i) = a x (1 + sum u_i).
     """
     undoes = np.zeros((len(windows), lattice.size), dtype=np.bool_)
     foreign = np.zeros_like(undoes)
@@ -246,21 +247,44 @@ def _motions(
         return {"undoes": undoes, "continues": continues, "foreign": foreign}
     whole = {d: _whole(lattice, extent) for d, extent in extents.items()}
 
-    def reached(d: int, quotient: Floats) -> Bools:
-        """Whether loops of d can make this its extent."""
-        x = extents[d]
-        return np.asarray((quotient > x) & (quotient % x == 0) & (whole[d] % np.maximum(quotient, 1) == 0))
+    def meets(d: int, step: float, e: int, other: float, first: int) -> Bools:
+        """Whether a step of a loop of d, less those of the loops of d inside, can be as long as those of some of e inside."""
+        columns = np.stack([step * extents[d], other * extents[e], whole[d] / extents[d], whole[e] / extents[e]])
+        cases, index = np.unique(columns.astype(np.int64), axis=1, return_inverse=True)
+        found = [
+            any(far * m == near * (s + first) for m in _advances(left) for s in _returns(rest))
+            for far, near, left, rest in cases.T.tolist()
+        ]
+        return np.array(found, dtype=np.bool_)[index.reshape(-1)]
 
     for w, window in enumerate(windows):
         (d, e), (a, b) = window.dims, window.steps
-        undoes[w] = reached(e, extents[e] + a * extents[d] / b) | reached(d, extents[d] + b * extents[e] / a)
+        undoes[w] = meets(d, a, e, b, 0) | meets(e, b, d, a, 0)
         for other in extents:
             if relevant[windowed, other] and other not in window.dims:
                 foreign[w] |= extents[other] > 1
     for s, slide in enumerate(slides):
         far = next(b for d, b in zip(windows[slide.window].dims, windows[slide.window].steps, strict=True) if d == slide.other)
-        continues[s] = reached(slide.dim, far * extents[slide.other] / slide.step)
+        continues[s] = meets(slide.other, far, slide.dim, slide.step, 1)
     return {"undoes": undoes, "continues": continues, "foreign": foreign}
+
+
+@functools.cache
+def _returns(number: int) -> frozenset[int]:
+    """The sums of the steps of one or more loops of a dimension, in tiles; their bounds are factors of a number."""
+    if number == 1:
+        return frozenset()
+    factors = [c for c in divisors(number) if 1 < c < number]
+    return frozenset({1}.union(1 + c * s for c in factors for s in _returns(number // c)))
+
+
+@functools.cache
+def _advances(number: int) -> frozenset[int]:
+    """The step of a loop, in tiles, less those of all loops of its dimension inside; their bounds are factors of a number."""
+    if number == 1:
+        return frozenset()
+    factors = [c for c in divisors(number) if 1 < c < number]
+    return frozenset({1}.union(c * m - 1 for c in factors for m in _advances(number // c)))
 
 
 def _whole(lattice: Lattice, extent: Floats) -> Floats:

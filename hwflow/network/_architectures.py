@@ -100,7 +100,7 @@ SMALL_MBCONV = (
 )
 SMALL_MBCONV_KERNEL = 5
 SMALL_MBCONV_HEAD = 128
-"""Ours: eight inverted residuals for images of some 28 x 28 pixels, as wide as `hwflow search` makes them narrower."""
+"""Ours: eight inverted residuals for images of some 28 x 28 pixels, the largest network of a search."""
 
 ASPP_RATES = (12, 24, 36)
 """Chen et al. 2017 (arXiv:1706.05587) at output stride 8."""

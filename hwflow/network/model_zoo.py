@@ -282,10 +282,7 @@ ZOO: dict[str, Entry] = {
     "mobilenet_v1": Entry("MobileNet 1.0 (Howard et al. 2017)", _IMAGENET, 1000, _mobilenet_v1),
     "mobilenet_v2": Entry("MobileNetV2 1.0 (Sandler et al. 2018)", _IMAGENET, 1000, _mobilenet_v2),
     "small_mbconv": Entry(
-        "eight inverted residuals of 5 x 5 for small images, hwflow's own, to search in",
-        (1, 1, 28, 28),
-        10,
-        _small_mbconv,
+        "eight inverted residuals of 5 x 5 for small images, hwflow's own, to search in", _CIFAR, 10, _small_mbconv
     ),
     "deeplabv3_resnet50": Entry(
         "DeepLabv3 on a dilated ResNet-50, output stride 8 (Chen et al. 2017)", (1, 3, 520, 520), 21, _deeplabv3_resnet50

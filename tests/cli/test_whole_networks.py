@@ -71,3 +71,58 @@ def test_what_changes_nothing_is_refused(hw: Run, block: str) -> None:
         2,
         True,
     )
+
+
+_ENTRY = "{{name: {}, C: 8, M: 8, P: 8, Q: 8, R: 1, S: 1, inputs: [{}]}}"
+_WARP = "other:\n  - {name: warp, type: Warp, words_in: 512, words_out: 512, inputs: [a]}\n"
+
+
+@pytest.mark.parametrize(
+    ("entries", "other", "asked", "said"),
+    [
+        (
+            [("a", "b"), ("b", "a")],
+            "",
+            "--activations resident",
+            "no order of execution: layers[0] (a) waits for b. Entries may",
+        ),
+        (
+            [("a", "a")],
+            "",
+            "--activations resident",
+            "no order of execution: layers[0] (a) waits for a. Entries may not read in",
+        ),
+        (
+            [("a", "input"), ("b", "aa")],
+            "",
+            "",
+            "unknown producer in layers[1].inputs 'aa'. Did you mean 'a'? Known: a, b, input.",
+        ),
+        ([("a", "input"), ("b", "3")], "", "", "layers[1].inputs[0] is 3; it must be a list of names of layers and operators"),
+        (
+            [("a", "input"), ("b", "warp")],
+            _WARP,
+            "--operators all",
+            "no price is known of warp (Warp) (operators is 'all'). Use",
+        ),
+    ],
+)
+def test_what_a_list_says_wrong_is_refused(
+    hw: Run, tmp_path: Path, entries: list[tuple[str, str]], other: str, asked: str, said: str
+) -> None:
+    lines = "".join(f"  - {_ENTRY.format(name, reads)}\n" for name, reads in entries)
+    (tmp_path / "net.yaml").write_text(f"layers:\n{lines}{other}")
+    code, out, err = hw("estimate", str(tmp_path / "net.yaml"), "-a", "eyeriss", *asked.split())
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.split())
+
+
+def test_what_has_no_price_is_listed_and_what_has_no_room_is_told(hw: Run, tmp_path: Path) -> None:
+    lines = "".join(f"  - {_ENTRY.format(name, reads)}\n" for name, reads in (("a", "input"), ("b", "warp")))
+    (tmp_path / "net.yaml").write_text(f"layers:\n{lines}{_WARP}")
+    small = ("--set", "global_buffer.size_kib=0.125", "--set", "global_buffer.banks=1")
+    code, out, err = hw("estimate", str(tmp_path / "net.yaml"), "-a", "eyeriss", "--activations", "resident", *small)
+    assert (code, err) == (0, "")
+    assert "\nNothing stays on the chip: totals assume that every layer reads its inputs from and writes" in out
+    assert "Through DRAM: a, warp: larger than global_buffer." in out
+    assert "Not counted: Warp x1." in out

@@ -34,7 +34,7 @@ from hwflow.reporting import write_report
 from hwflow.training import Recipe, score
 from tests.dynamic.nets import staged
 
-RECIPE = Recipe(epochs=1, learning_rate=0.05, device="cpu", precision="float32", batch_size=50)
+RECIPE = Recipe(epochs=1, learning_rate=0.05, device="cpu", precision="float32", batch_size=54)
 SETTINGS = LibrarySettings(members=2, statistics=50, steps=2, drawn=1, evolution=EvolutionSettings(4, 2))
 FILES = ("archive.jsonl", "config.json", "elastic.pt", "library.json", "statistics.pt", "table.json")
 
@@ -42,7 +42,7 @@ FILES = ("archive.jsonl", "config.json", "elastic.pt", "library.json", "statisti
 @pytest.fixture(scope="module")
 def data() -> Data:
     whole = load_data("digits")
-    return replace(whole, train=whole.train.subset(torch.arange(200)), test=whole.test.subset(torch.arange(100)))
+    return replace(whole, train=whole.train.subset(torch.arange(120)), test=whole.test.subset(torch.arange(100)))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,9 +15,10 @@ from hwflow.cost.mid import map_layer
 from hwflow.hardware.accelerator import Accelerator, presets
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import normalized
-from hwflow.layers import Layer
-from hwflow.loopnest.nest import Nest
+from hwflow.layers import DIMS, Layer
+from hwflow.loopnest.nest import Batch, Nest
 from hwflow.mapper import proof
+from hwflow.mapper.layer_facts import LayerFacts
 from hwflow.mapper.objective import value
 from hwflow.mapper.proof import Room, prove
 from hwflow.types import Objective
@@ -108,6 +109,30 @@ def test_layers_of_published_networks_are_proven(name: str, objective: Objective
         reached = {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
         assert 0.999 * reached <= found.perfect_bound * (1 + 1e-9)
         assert found.perfect_bound <= reached
+
+
+@pytest.mark.parametrize(
+    ("p", "r", "stride", "dilation"), [(3, 3, 1, 1), (9, 3, 1, 1), (7, 3, 1, 1), (4, 6, 1, 2), (9, 3, 3, 1), (8, 9, 2, 1)]
+)
+def test_words_of_windows_that_move_back_are_bounded(p: int, r: int, stride: int, dilation: int) -> None:
+    """Timeloop takes the second position of a loop for its last: after a loop over 3, a step of 1 brings the window back."""
+    chip = tiny(16, 0.1)
+    constraints = constrain(chip, "flexible")
+    nest = Nest(Layer("w", C=1, M=1, P=p, R=r, strides=(stride, 1), dilations=(dilation, 1)), chip, normalized(chip))
+    tiles = LayerFacts.of(nest, constraints, sound=True).tiles
+    spad = next(k for k, level in enumerate(nest.levels) if level.name == "input_spad")
+    dims = [DIMS.index("P"), DIMS.index("R")]
+    unit, everything_left = np.array([0]), np.array([tiles.lattice.size - 1])
+    for first, last in (dims, dims[::-1]):
+        loops = np.ones((len(nest.levels), len(DIMS), 1), dtype=np.int64)
+        loops[-1, dims, 0] = p, r
+        order = np.array([first, last, *(d for d in range(len(DIMS)) if d not in dims)], dtype=np.int8)
+        batch = Batch(loops, np.ones_like(loops), np.tile(order[None, :, None], (len(loops), 1, 1)), ((),) * len(loops))
+        moved = float(nest.evaluate(batch).fills[spad, 1, 0])
+        slide = next(s for s, slide in enumerate(tiles.slides) if slide.dim == first)
+        part = tiles.overlap(tiles.slides[slide], unit, unit)
+        assert p * r * float(tiles.renewed(slide, part, unit, everything_left, spread=False)[0]) <= moved
+        assert p * r * float(tiles.least_halo(unit, unit, spread=False)[0]) <= moved
 
 
 def test_without_room_a_proof_says_less_but_nothing_wrong() -> None:

@@ -38,6 +38,7 @@ PUBLISHED_MACS = {
     "alexnet": (0.714e9, 0.001),
     "mobilenet_v1": (569e6, 0.001),
     "mobilenet_v2": (300.8e6, 0.001),
+    "small_mbconv": (5_888_512, 1e-9),  # hwflow's own, counted by hand
     "deeplabv3_resnet50": (168.7e9, 0.001),
 }
 
@@ -51,6 +52,7 @@ PUBLISHED_PARAMS = {
     "alexnet": 61_100_840,
     "mobilenet_v1": 4_231_976,
     "mobilenet_v2": 3_504_872,
+    "small_mbconv": 201_616 + 7_466,
     "deeplabv3_resnet50": 42_004_074 - 2_365_205,  # the published figure holds the auxiliary classifier
 }
 

@@ -1,4 +1,4 @@
-# mypy: allow-untyped-calls
+# mypy: allow-subclassing-any, allow-untyped-calls
 """`CostAscent`: the cost of what gates leave open in the loss, with factors that rise until the budgets hold.
 
 The cost R of a network whose decisions are gates d_1 ... d_n is known where every d is 0 or 1, a corner. Between the corners it
@@ -20,6 +20,7 @@ taken up again; and the cost moves thresholds only, not weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from hwflow.arrays import Floats
 from hwflow.compression.channels.groups import Widths
 from hwflow.compression.decision import Variable
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.single_path.gates import GatedNetwork, step, widths_of
 from hwflow.compression.single_path.options import SinglePathSettings
 from hwflow.training.hooks import Batch, TrainingHook
@@ -80,7 +81,7 @@ class CostAscent(TrainingHook):
     changes_sparsity = True
 
     def __init__(
-        self, costs: PlanCosts, limits: Mapping[str, float], held: bool, asked: SinglePathSettings, epochs: int
+        self, costs: PlanTotals, limits: Mapping[str, float], held: bool, asked: SinglePathSettings, epochs: int
     ) -> None:
         self.costs, self.limits, self.held, self.asked, self.epochs = costs, dict(limits), held, asked, epochs
         self.left: list[dict[str, int]] = []
@@ -107,7 +108,7 @@ class CostAscent(TrainingHook):
         gates = step(self._model.norms().detach() - self._model.thresholds)
         self._reached = {}
         for name, limit in self.limits.items():
-            cost = corner_cost(gates, self.costs.groups, lambda plans, name=name: self._prices(plans, name)) / limit
+            cost = corner_cost(gates, self.costs.groups, partial(self._prices, name)) / limit
             self._reached[name] = float(cost.detach())
             distance = cost.log().abs() if self.held else cost.log()
             loss = loss + (self._lambda[name] * distance).to(loss.dtype)
@@ -156,7 +157,7 @@ class CostAscent(TrainingHook):
     def _set_dropout(self) -> None:
         self._model.dropout = self.asked.gate_dropout if self._step < self._free else 0.0
 
-    def _prices(self, plans: Sequence[Widths], metric: str) -> list[float]:
+    def _prices(self, metric: str, plans: Sequence[Widths]) -> list[float]:
         missing = list(dict.fromkeys(plan for plan in plans if plan not in self._known))
         if missing:
             self._known.update(zip(missing, self.costs.totals_of(missing), strict=True))

@@ -28,8 +28,13 @@ class SinglePathSettings:
     """The factor lambda on the logarithm of a cost: the least where there is a budget, the only one where there is none."""
     ascent: float = 2.0
     """With a budget, lambda is multiplied by (cost / budget) to this power over an epoch, a little at every step."""
-    threshold_rate: float = 10.0
-    """The learning rate of the thresholds, as a factor on that of the weights."""
+    threshold_rate: float = 500.0
+    """How far a constant gradient of 1 moves a threshold in the steps in which costs count. The thresholds' learning rate
+    follows from it and from the number of these steps, so that a short search reaches as far as a long one."""
+
+    from_scratch: bool = False
+    """Of singlepath: whether the run's recipe, `tuning`, is one of a training from fresh weights, as that of `hwflow search`
+    is. Otherwise it is a fine-tuning's, and the found network has its epochs in the recipe of `hwflow train`."""
 
     def __post_init__(self) -> None:
         check_whole("search_epochs", self.search_epochs, _MOST_EPOCHS)

@@ -7,7 +7,7 @@ again, those first whose norm is highest for what they cost, as long as the budg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,32 +17,42 @@ from hwflow.compression.search.plan_space import PlanSpace
 _NONE = 1e-12
 
 
-def selected(space: PlanSpace, widths: Widths, margins: Sequence[float]) -> Widths:
+def selected(
+    space: PlanSpace,
+    widths: Widths,
+    margins: Sequence[float],
+    settled: Callable[[Widths], Widths] = lambda widths: widths,
+) -> Widths:
     """The plan; `widths` itself where it keeps the budgets and nothing more fits.
 
     Args:
         widths: what the gates leave open.
+        settled: the same network, with the first option for what is not looked at, so that a block that is taken up again is
+            taken up at its least.
         margins: norm minus threshold of each gate, those of each group in the order of its widths from the second on.
     """
     if not space.budgets:
         return widths
     groups = space.costs.groups
     starts = np.cumsum([0, *(len(group.widths) - 1 for group in groups)])
-    now = [group.widths.index(width) for group, width in zip(groups, widths, strict=True)]
 
     def plan(at: Sequence[int]) -> Widths:
-        return tuple(group.widths[i] for group, i in zip(groups, at, strict=True))
+        return settled(tuple(group.widths[i] for group, i in zip(groups, at, strict=True)))
+
+    def places(of: Widths) -> list[int]:
+        return [group.widths.index(width) for group, width in zip(groups, of, strict=True)]
 
     def margin(g: int, option: int) -> float:
         return margins[int(starts[g]) + option - 1]
 
     def moved(g: int, by: int) -> list[int]:
-        return [i + by if n == g else i for n, i in enumerate(now)]
+        return places(plan([i + by if n == g else i for n, i in enumerate(now)]))
 
     def shares(plans: Sequence[Widths]) -> list[float]:
-        """The sum over budgets of what plans take of them, where it exceeds a budget counted in full."""
+        """The sum over budgets of what plans take of them."""
         return [float(row.sum()) for row in space.values(plans) / space.limits]
 
+    now = places(settled(widths))
     while not space.fits(plan(now)):
         lower = [g for g, i in enumerate(now) if i > 0]
         if not lower:
@@ -52,7 +62,7 @@ def selected(space: PlanSpace, widths: Widths, margins: Sequence[float]) -> Widt
         useful = [g for g in lower if saved[g] > _NONE] or lower
         now = moved(min(useful, key=lambda g: margin(g, now[g]) / max(saved[g], _NONE)), -1)
     while True:
-        higher = [g for g, i in enumerate(now) if i + 1 < len(groups[g].widths)]
+        higher = [g for g, i in enumerate(now) if i + 1 < len(groups[g].widths) and moved(g, 1) != now]
         fitting = [g for g, fits in zip(higher, space.within([plan(moved(g, 1)) for g in higher]), strict=True) if fits]
         if not fitting:
             return plan(now)
@@ -62,8 +72,8 @@ def selected(space: PlanSpace, widths: Widths, margins: Sequence[float]) -> Widt
 
 
 def _worth(margin: float, cost: float) -> tuple[bool, float]:
-    """By the margin for the cost. What costs nothing comes last: that may be the kernel of a block that is left out."""
-    return cost > _NONE, margin / max(cost, _NONE) if margin > 0 else margin * max(cost, _NONE)
+    """By the margin for the cost. What costs nothing comes first; of norms below their thresholds the nearest and cheapest."""
+    return cost <= _NONE, margin / max(cost, _NONE) if margin > 0 else margin * max(cost, _NONE)
 
 
 __all__ = ["selected"]

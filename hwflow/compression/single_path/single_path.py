@@ -20,7 +20,7 @@ from hwflow.compression.decision import Choice
 from hwflow.compression.fine_tuning import fresh_weights, scratch_recipe
 from hwflow.compression.folder import PLAN, choice_to_data, plan_from_file
 from hwflow.compression.method import Compressed, Method, Task
-from hwflow.compression.plan_costs import PlanCosts
+from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.single_path.block_rows import BlockRows
 from hwflow.compression.single_path.blocks import chosen, find_blocks, gated
@@ -62,7 +62,7 @@ class BlockSpace:
                 )
         tables = PlanTables(self.rows, task.costs, activations=lambda _: _Unknown())
         tables.fill(level)
-        self.costs: PlanCosts = tables.at(level)
+        self.costs: PlanTotals = tables.at(level)
         self.seconds = {f"tables at {name}": seconds for name, seconds in tables.seconds.items()}
         self._refuse_unreachable(task)
         self.space = PlanSpace(self.costs, task.budgets, metric=asked.metric)
@@ -137,13 +137,16 @@ class SinglePath(Method):
                 learning_rate=recipe.learning_rate / _GENTLER,
                 label_smoothing=0.0,
             )
-            found = search(task, task.model, gated(blocks.blocks, blocks.rows.groups), blocks.space, recipe)
+            found = search(
+                task, task.model, gated(blocks.blocks, blocks.rows.groups), blocks.space, recipe, blocks.rows.settled
+            )
             widths = found.widths
         plan = blocks.plan(widths)
         task.folder.write(PLAN, choice_to_data(network, blocks.rows.groups, plan))  # before the training, which can take hours
         model = chosen(task.model, blocks.blocks, plan)
         fresh_weights(model, task.seed)
-        tuning = task.fine_tune(model, recipe=scratch_recipe(task.data, model, task.recipe))
+        as_given = task.settings.single_path.from_scratch
+        tuning = task.fine_tune(model, recipe=task.recipe if as_given else scratch_recipe(task.data, model, task.recipe))
         if found is not None:
             write_log(task, found, tuning, blocks.space, plan)
         return Compressed(
@@ -169,7 +172,17 @@ class SinglePath(Method):
                 "plan.json of singlepath, or no plan."
             )
         wanted = task.plan if isinstance(task.plan, Mapping) else plan_from_file(task.plan)  # type: ignore[arg-type]
-        return self._blocks.rows.widths_of(wanted)
+        widths = self._blocks.rows.widths_of(wanted)
+        space = self._blocks.space
+        if not space.fits(widths):
+            totals, whole = space.costs.totals(widths), space.costs.totals(space.costs.full)
+            shares = (space.costs.metric(totals, name) / space.costs.metric(whole, name) for name in space.metrics)
+            reached = ", ".join(f"{name}={float(share):.4g}" for name, share in zip(space.metrics, shares, strict=True))
+            raise InputError(
+                f"the plan has {reached} of the whole network's, which is above the budget "
+                f"{', '.join(map(str, task.budgets))}. Raise the budget, give another plan, or no budget (--budget none)."
+            )
+        return widths
 
 
 class _Unknown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from torch import nn
@@ -15,6 +15,7 @@ from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.search.refinement import shares_of
 from hwflow.compression.single_path.cost_ascent import CostAscent
 from hwflow.compression.single_path.gates import GatedDecision, GatedNetwork
+from hwflow.compression.single_path.options import SinglePathSettings
 from hwflow.compression.single_path.selection import selected
 from hwflow.errors import InputError
 from hwflow.text import percent
@@ -68,18 +69,38 @@ def refuse(task: Task) -> None:
         )
 
 
-def search(task: Task, model: nn.Module, decisions: Sequence[GatedDecision], space: PlanSpace, recipe: Recipe) -> Found:
-    """Train a network's gates and weights; an interrupted run continues it."""
+def search(
+    task: Task,
+    model: nn.Module,
+    decisions: Sequence[GatedDecision],
+    space: PlanSpace,
+    recipe: Recipe,
+    settled: Callable[[Widths], Widths] = lambda widths: widths,
+) -> Found:
+    """Train a network's gates and weights, at a constant learning rate; an interrupted run continues it.
+
+    Args:
+        settled: the same network, with the first option for what is not looked at.
+    """
     asked = task.settings.single_path
-    group = ParameterGroup("thresholds", asked.threshold_rate)
-    recipe = replace(recipe, distillation=0.0, groups=(*recipe.groups, group))
+    train, _ = task.data.hold_out()
+    group = ParameterGroup("thresholds", _rate_factor(asked, recipe, len(train)))
+    recipe = replace(recipe, distillation=0.0, schedule="step", milestones=(), groups=(*recipe.groups, group))
     network = GatedNetwork(model, decisions)
     limits = dict(zip(space.metrics, map(float, space.limits), strict=True))
     hook = CostAscent(space.costs, limits, bool(space.budgets), asked, recipe.epochs)
     history = task.train(network, f"searching with {task.settings.method}", hooks=[hook], recipe=recipe)
     shares = tuple(shares_of(space.costs, plan) for plan in hook.left)
-    widths = selected(space, hook.widths, hook.margins())
+    widths = selected(space, hook.widths, hook.margins(), settled)
     return Found(network, widths, hook.widths, history, shares, tuple(hook.strengths))
+
+
+def _rate_factor(asked: SinglePathSettings, recipe: Recipe, samples: int) -> float:
+    """The thresholds' learning rate as a factor on that of the weights, which stays the same throughout the search."""
+    steps = recipe.epochs * (samples // min(recipe.batch_size, samples))
+    counted = max(1, steps - int(asked.warmup_share * steps))
+    travel = recipe.learning_rate * (1 / (1 - recipe.momentum) if recipe.optimizer == "sgd" else 1.0)
+    return asked.threshold_rate / (counted * travel)
 
 
 def write_log(task: Task, found: Found, tuning: History | None, space: PlanSpace, plan: Choice) -> None:

@@ -77,7 +77,7 @@ class MobileNetV2(nn.Module):
 class SmallMBConv(nn.Module):
     """Inverted residuals with kernels of 5 x 5 and expansion 6, for small images: what `hwflow search` starts from."""
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
         channels = arch.SMALL_MBCONV_STEM
         steps: list[nn.Module] = [conv_norm_act(in_channels, channels, 3, stride=2, act=nn.ReLU6)]

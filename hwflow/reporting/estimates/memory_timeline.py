@@ -23,10 +23,12 @@ def occupancy_blocks(occupancy: OccupancyRecord) -> list[Block]:
     """The timeline of each memory, and a table of all tensors between operations."""
     stayed = sum(tensor.memory is not None for tensor in occupancy.tensors)
     text = f"{stayed} of {counted(len(occupancy.tensors), 'tensor')} between operations stay on the chip."
+    if occupancy.weights:
+        text += f" So do the weights of {counted(len(occupancy.weights), 'layer')}, over all rounds of the batch."
     if not occupancy.proven_optimal:
         text += " It is not proven that no other choice costs less."
     blocks: list[Block] = [Text(text)]
-    if stayed:
+    if stayed or occupancy.weights:
         blocks += [_timeline(occupancy, memory, size) for memory, size in occupancy.memories_bytes.items()]
     return [*blocks, _tensors(occupancy)]
 
@@ -76,13 +78,13 @@ def _timeline(occupancy: OccupancyRecord, memory: str, size: int) -> Figure:
     operations = occupancy.operations
     names = [label(operation.name) for operation in operations]
     places = list(range(len(operations)))
-    tensors = [t for t in occupancy.tensors if memory in (t.memory, t.written)]
+    tensors = [t for t in (*occupancy.weights, *occupancy.tensors) if memory in (t.memory, t.written)]
     seen = Counter(tensor.name for tensor in tensors)
     data = []
     for tensor, colour in zip(tensors, several(len(tensors)), strict=True):
         sizes = [tensor.size_bytes / _KIB if _lies(tensor, memory, place) else None for place in places]
         title = label(tensor.name) if seen[tensor.name] == 1 else f"{label(tensor.name)} ({tensor.first})"
-        hints = [f"{name}<br>holds the result of {title}: {number(tensor.size_bytes / _KIB)} KiB" for name in names]
+        hints = [f"{name}<br>holds {_held(tensor, occupancy, title)}: {number(tensor.size_bytes / _KIB)} KiB" for name in names]
         few = {"showlegend": len(tensors) <= _TOLD}
         data.append(bars(title, places, sizes, hints, {"color": colour, "line": {"width": 0}}, **few))
     tiles = [operation.tile_bytes.get(memory, 0) / _KIB for operation in operations]
@@ -111,6 +113,10 @@ def _timeline(occupancy: OccupancyRecord, memory: str, size: int) -> Figure:
         f"memory's size, {number(size / _KIB)} KiB."
     )
     return Figure(f"Occupancy of {memory}", data, layout, note, height=460 + (120 if len(names) > _NAMED else 0))
+
+
+def _held(tensor: StayRecord, occupancy: OccupancyRecord, title: str) -> str:
+    return title if tensor in occupancy.weights else f"the result of {title}"
 
 
 def _lies(tensor: StayRecord, memory: str, place: int) -> bool:

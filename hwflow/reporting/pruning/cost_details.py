@@ -65,4 +65,5 @@ class OccupancyRecord(Record):
     memories_bytes: dict[str, int]
     operations: tuple[TilesRecord, ...]
     tensors: tuple[StayRecord, ...]
+    weights: tuple[StayRecord, ...] = ()
     proven_optimal: bool = False

@@ -14,12 +14,12 @@ from hwflow.network.models.mobilenet import InvertedResidual
 SHAPE = (1, 1, 8, 8)
 
 
-def network(classes: int = 2) -> nn.Module:
-    """Three blocks, two with shortcuts; eight gates. Normalizations have statistics as after a training."""
+def network(blocks: int = 3) -> nn.Module:
+    """Three blocks, the first and the last with shortcuts; eight gates. Normalizations have statistics as after a training."""
     torch.manual_seed(0)
-    blocks = [InvertedResidual(8, 8, 1, 6, 5), InvertedResidual(8, 16, 2, 6, 5), InvertedResidual(16, 16, 1, 6, 5)]
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes)]
-    model = nn.Sequential(conv_norm_act(1, 8, 3, stride=2, act=nn.ReLU6), *blocks, *head)
+    all_blocks = [InvertedResidual(8, 8, 1, 6, 5), InvertedResidual(8, 16, 2, 6, 5), InvertedResidual(16, 16, 1, 6, 5)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 if blocks == 1 else 16, 2)]
+    model = nn.Sequential(conv_norm_act(1, 8, 3, stride=2, act=nn.ReLU6), *all_blocks[:blocks], *head)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.2)  # type: ignore[arg-type]

@@ -45,11 +45,11 @@ def prices(costs: PlanCosts, metric: str = "energy") -> object:
 @pytest.mark.parametrize("level", ["coarse", "mid"])
 def test_costs_at_all_corners_of_a_block_are_those_of_the_chosen_networks(level: str) -> None:
     """The table's entries, and an estimate of the traced network, for every metric."""
-    model = network()
+    model = network(1)
     blocks, rows, _ = searched(model)
     costs = costs_of(rows, level)
     for bits in itertools.product((1.0, 0.0), repeat=3):
-        gates = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, *bits])
+        gates = torch.tensor(bits)
         widths = widths_of(rows.groups, gates.tolist())
         small = chosen(model, blocks, costs.plan(widths))
         chip = None if level == "coarse" else "eyeriss"
@@ -149,7 +149,7 @@ def test_without_strength_nothing_is_dropped_where_thresholds_stay_at_zero() -> 
 
 def test_lambda_follows_the_budget_and_never_falls_below_its_first_value() -> None:
     """Above the budget it rises by (cost / budget)^ascent an epoch; costs do not count in the first share of the steps."""
-    asked = SinglePathSettings(strength=1e-9, warmup_share=0.5, gate_dropout=0, ascent=2.0)
+    asked = SinglePathSettings(strength=1e-9, warmup_share=0.5, gate_dropout=0, ascent=2.0, threshold_rate=1e-9)
     _, hook = trained(asked, [Budget("macs", 0.5)], epochs=2)
     assert hook.left == [hook.costs.plan(hook.costs.full)] * 2
     assert [one["macs"] for one in hook.strengths] == [1e-9, pytest.approx(4e-9)]

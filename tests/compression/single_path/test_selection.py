@@ -60,6 +60,20 @@ def test_what_is_least_above_its_threshold_for_its_cost_goes_first(spaces: dict[
     assert plan["1.depth"] == plan["3.depth"] == 1
 
 
+def test_a_block_that_is_taken_up_again_is_taken_up_at_its_least() -> None:
+    """Where there is no room for a block with its kernel and expansion, but with less."""
+    _, rows, _ = searched(network())
+    costs = costs_of(rows, "coarse")
+    names, full = [one.name for one in rows.groups], costs.full
+    small = tuple(one.widths[0] if one.name in ("3.kernel", "3.expansion") else one.widths[-1] for one in rows.groups)
+    share = float(costs.metric(costs.totals(small), "macs") / costs.metric(costs.totals(full), "macs"))
+    space = PlanSpace(costs, [Budget("macs", share + 1e-6)])
+    without = tuple(0 if name == "3.depth" else width for name, width in zip(names, full, strict=True))
+    margins = [-1.0 if name == "3.depth" else 1.0 for name in names]
+    assert selected(space, without, margins) == without
+    assert selected(space, without, margins, rows.settled) == small
+
+
 def test_without_a_budget_thresholds_have_the_last_word() -> None:
     _, rows, _ = searched(network())
     space = PlanSpace(costs_of(rows, "coarse"), (), metric="macs")

@@ -1,0 +1,152 @@
+"""How many layers a certificate proves to be within 0.1 % and 1 % of the best mapping, and how long issue and check take.
+
+    python -m benchmarks.certificates [--accelerators eyeriss,simba] [--networks resnet18] [--objectives edp] [--gap 0.001] [--table]
+
+For each distinct layer of the networks: a search without a proof, a certificate of its mapping, and where that leaves more than
+the gap, a search with `--proof optimal` and another certificate; then the check. Every layer adds a line to a file of records,
+and what is recorded is not done again. Seconds are CPU seconds; those of search and proof together are of `benchmarks.proofs`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import hwflow
+from benchmarks.proofs import OBJECTIVES, Record, read
+from benchmarks.proofs import RECORDS as PROOFS
+from hwflow.certificate.check import verify
+from hwflow.certificate.document import Document
+from hwflow.certificate.issue import certificate
+from hwflow.cost.energy_sources import energy_table
+from hwflow.cost.mid import map_layer
+from hwflow.errors import InputError
+from hwflow.hardware.accelerator import presets
+from hwflow.hardware.dataflow import constrain
+from hwflow.network.model_zoo import NAMES
+from hwflow.types import Objective
+
+RECORDS = Path(__file__).parent / "results" / "certificates.jsonl"
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accelerators", default=",".join(presets()))
+    parser.add_argument("--networks", default=",".join(NAMES))
+    parser.add_argument("--objectives", default=",".join(OBJECTIVES))
+    parser.add_argument("--gap", type=float, default=0.001)
+    parser.add_argument("--records", type=Path, default=RECORDS)
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    asked = parser.parse_args()
+    if not asked.table:
+        layers = {layer.key: layer for name in asked.networks.split(",") for layer in hwflow.zoo(name).layers}
+        for name in asked.accelerators.split(","):
+            for objective in asked.objectives.split(","):
+                run(name, cast("Objective", objective), list(layers.values()), asked.gap, asked.records)
+    print(table(read(asked.records), read(PROOFS)))
+
+
+def run(name: str, objective: Objective, layers: Sequence[hwflow.Layer], gap: float, file: Path) -> None:
+    """Certify what is not recorded."""
+    done = {shape(r) for r in read(file) if (r["accelerator"], r["objective"]) == (name, objective)}
+    for layer in layers:
+        record: Record = {"accelerator": name, "objective": objective, "layer": str(layer)}
+        if shape(record) in done:
+            continue
+        try:
+            record |= certified(name, objective, layer, gap)
+        except InputError as error:
+            record["not covered"] = str(error)
+        with file.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(record) + "\n")
+
+
+def certified(name: str, objective: Objective, layer: hwflow.Layer, gap: float) -> Record:
+    """What is recorded of one layer."""
+    chip = hwflow.Accelerator.load(name)
+    energies, constraints = energy_table(chip), constrain(chip)
+    seconds: dict[str, float] = {}
+
+    def timed(what: str, work: Any) -> Any:
+        start = time.process_time()
+        result = work()
+        seconds[what] = round(time.process_time() - start, 4)
+        return result
+
+    def search(proof: Any) -> Any:
+        return map_layer(
+            layer,
+            chip,
+            constraints,
+            energies,
+            objective=objective,
+            ragged=False,
+            proof=proof,
+            gap=gap if proof != "off" else 0.0,
+        ).mapping
+
+    def issue() -> Document:
+        return certificate(layer, chip, None, energies, mapping, objective, gap=gap)
+
+    mapping = timed("search", lambda: search("off"))
+    document = timed("issue", issue)
+    if document.gap > gap + 1e-8:
+        mapping = timed("proof", lambda: search("optimal"))
+        document = timed("issue", issue)
+    found = timed("check", lambda: verify(document))
+    return {
+        "value": found.value,
+        "bound": found.bound,
+        "spreads": found.spreads,
+        "leaves": found.leaves,
+        "bytes": len(document.text()),
+        "seconds": seconds,
+    }
+
+
+def shape(record: Record) -> str:
+    """A layer without its name."""
+    return str(record["layer"]).partition(" (")[2]
+
+
+def table(records: Sequence[Record], proofs: Sequence[Record]) -> str:
+    """One row for each accelerator and objective, in Markdown, and the layers that are not within 0.1 %."""
+    lines = [
+        "| accelerator | objective | layers | within 0.1 % | within 1 % | largest gap (%) | leaves, median | kB, median | search s "
+        "| search and proof s | check s | check, most s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    left = []
+    proven = {(r["accelerator"], r["objective"], shape(r)): r["seconds"] for r in proofs}
+    for name, objective in dict.fromkeys((r["accelerator"], r["objective"]) for r in records):
+        every = [r for r in records if (r["accelerator"], r["objective"]) == (name, objective)]
+        some = [r for r in every if "bound" in r]
+        if not some:
+            continue
+        gaps = [1 - r["bound"] / r["value"] for r in some]
+        checks = [r["seconds"]["check"] for r in some]
+        both = [proven[key] for r in some if (key := (name, objective, shape(r))) in proven]
+        cells = [
+            *(name, objective, str(len(every)), str(sum(g <= 0.001 + 1e-8 for g in gaps)), str(sum(g <= 0.01 for g in gaps))),
+            *(f"{100 * max(gaps):.2f}", f"{statistics.median(r['leaves'] for r in some):.0f}"),
+            f"{statistics.median(r['bytes'] for r in some) / 1000:.0f}",
+            f"{statistics.median(r['seconds']['search'] for r in some):.3f}",
+            f"{statistics.median(both):.3f} ({len(both)})" if both else "",
+            *(f"{statistics.median(checks):.3f}", f"{max(checks):.2f}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+        left += [
+            f"{name}, {objective}: {r['layer']}, {100 * g:.2f} %" for r, g in zip(some, gaps, strict=True) if g > 0.001 + 1e-8
+        ]
+        left += [f"{name}, {objective}: {r['layer']}: {r['not covered']}" for r in every if "not covered" in r]
+    return "\n".join([*lines, "", *(f"Not within 0.1 %: {text}" for text in left)])
+
+
+if __name__ == "__main__":
+    main()
