@@ -114,7 +114,8 @@ class Bounds:
         }[self.objective]
         price = Price(of_energy, tuple((rate, of_cycles * weight) for rate, weight in way.mixed))
         rest = of_cycles * (1 - sum(weight for _, weight in way.mixed)) * float(words.fans.cycles[0])
-        return max(value, float(inside(words, price, outside(self.space, price))[0]) * _SLACK + rest + constant)
+        after = self.outside(price) if self.objective == "latency" else outside(self.space, price)  # prices of others differ
+        return max(value, float(inside(words, price, after)[0]) * _SLACK + rest + constant)
 
     def outside(self, price: Price) -> list[After]:
         """What all spatial mappings share, found once for each price."""

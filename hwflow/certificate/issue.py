@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 from hwflow.certificate.bounds import Bounds, Way
 from hwflow.certificate.check import WAYS, cost_of, least_bound
@@ -17,7 +19,7 @@ from hwflow.loopnest.nest import Nest
 from hwflow.mapping import Mapping
 from hwflow.types import Objective
 
-_WEIGHTS = (1.0, 0.5, 0.75, 0.25, 0.9, 0.1)  # of one bandwidth in a sum of cycles, tried in this order
+_WEIGHTS = (1.0, 0.5, 0.75)  # of one bandwidth in a sum of cycles, tried in this order
 _NAMES = {number: name for name, number in WAYS.items()}
 
 
@@ -83,10 +85,12 @@ def _leaves(bounds: Bounds, enough: float, rates: Sequence[Rate]) -> list[tuple[
     simple = dict(zip(bounds.spreads, bounds.simple.tolist(), strict=True))
     best = {spread: (bound, Way(False)) for spread, bound in simple.items() if bound < enough}
 
-    def improve(ways: Sequence[tuple[Spread, Way]]) -> None:
-        for (spread, way), bound in zip(ways, bounds.of(ways), strict=True):
-            if bound >= best[spread][0]:
+    def improve(ways: Sequence[tuple[Spread, Way]]) -> list[float]:
+        found = bounds.of(ways)
+        for (spread, way), bound in zip(ways, found, strict=True):
+            if bound > best[spread][0]:
                 best[spread] = bound, way
+        return found
 
     def left() -> list[Spread]:
         return [spread for spread, (bound, _) in best.items() if bound < enough]
@@ -94,23 +98,29 @@ def _leaves(bounds: Bounds, enough: float, rates: Sequence[Rate]) -> list[tuple[
     energy = bounds.objective != "latency"
     for way in [Way(False), Way(True)] if energy else []:
         improve([(spread, way) for spread in left()])
-    if bounds.objective != "energy":
-        slowest: dict[Spread, tuple[float, Rate]] = {}
-        for rate in rates:
-            some = left()
-            ways = [(spread, Way(energy, (rate,))) for spread in some]
-            for (spread, way), bound in zip(ways, bounds.of(ways), strict=True):
-                slowest[spread] = max(slowest.get(spread, (0.0, rate)), (bound, rate))
-                if bound > best[spread][0]:
-                    best[spread] = bound, way
-        for weight in _WEIGHTS:
-            some = left()
-            improve([(s, Way(energy, (slowest[s][1],), ((slowest[s][1], weight),))) for s in some])
+    slowest: dict[Spread, tuple[float, Rate]] = {}
+    for rate in rates:
+        ways = [(spread, Way(energy, (rate,))) for spread in left()]
+        for (spread, _), bound in zip(ways, improve(ways), strict=True):
+            slowest[spread] = max(slowest.get(spread, (0.0, rate)), (bound, rate))
+    # A certificate is as good as its weakest leaf, so what that one cannot reach need not be reached by the others.
+    while (weak := left()) and bounds.objective != "energy":
+        worst = min(weak, key=lambda spread: best[spread][0])
+        for weight, other in itertools.product(_WEIGHTS, (None, *rates[:2])):
+            improve([(worst, _mixed(energy, slowest[worst][1], other, weight))])
+        enough = min(enough, best[worst][0])
     return [(spread, bound, way) for spread, (bound, way) in best.items()]
 
 
+def _mixed(energy: bool, slowest: Rate, other: Rate | None, weight: float) -> Way:
+    """The bandwidth that takes most cycles, mixed with compute or with another one."""
+    if other is None or other == slowest:
+        return Way(energy, (slowest,), ((slowest, weight),))
+    return Way(energy, (slowest,), ((slowest, weight), (other, 1 - weight)))
+
+
 def _entry(space: Space, spread: Spread, bound: float, way: Way) -> LeafEntry:
-    def named(rate: Rate) -> tuple[str, str]:
+    def named(rate: Rate) -> tuple[str, Literal["reads", "writes", "both"]]:
         return space.levels[rate.level].name, _NAMES[rate.way]
 
     return LeafEntry(

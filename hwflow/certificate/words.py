@@ -139,7 +139,7 @@ class Words:
         """Words that an instance of the lower level is sent if every step of a loop outside its tile sends the whole tile."""
         k = transfer.low
         if k < 0:
-            return self.fans.cycles
+            return np.asarray(self.fans.cycles)
         inside = math.prod(self.tile(k), start=self.one)
         return np.asarray(self.space.words(transfer.tensor, self.extents(k)) * (self.fans.cycles / inside))
 
@@ -162,7 +162,6 @@ class Words:
         sent: Floats | float = 1.0
         asked: Floats | float = 1.0
         for pair in self.space.windows:
-            coupled = over(self._coupled(pair, extents, left))
             hands = math.prod(self.spread[k + 1][d] for d, _ in pair)
             for (d, step), (e, other) in (pair, pair[::-1]):
                 if tensor == INPUTS:  # any loop may follow the run
@@ -172,15 +171,16 @@ class Words:
                     far = np.where(_doubled(grows, self._loops(k, d) - 1), over(left[d]), grows)
                 else:
                     continue
+                undone, repeats = map(over, self._coupled(((d, step), (e, other)), k, extents, left))
                 first = runs & (grows > 1)
                 side = 1 + step * (extents[d] - 1) + other * (extents[e] - 1)
                 part = over(1 - np.maximum(side - step * extents[d] * self._between(k, d), 0.0) / side)
-                rare = 1 / np.maximum(far, 1.0)
-                share = np.where(coupled, part / 2, part * (1 - rare) + rare)
+                rare = 1 / np.where(repeats, over(left[d] * left[e]), np.maximum(far, 1.0))
+                share = np.where(undone, part / 2, part * (1 - rare) + rare)
                 sent = np.minimum(sent, np.where(first, share, 1.0))
                 if tensor != INPUTS and (hands > 1).any():
                     meets, often = (over(flags) for flags in self._meetings(pair, k, extents, left))
-                    fewer = np.where(coupled | often, share / hands, part * (1 - rare) / hands + rare)
+                    fewer = np.where(undone | repeats | often, share / hands, part * (1 - rare) / hands + rare)
                     share = np.where(meets, fewer, share)
                 asked = np.minimum(asked, np.where(first, share, 1.0))
         return sent, asked
@@ -198,11 +198,19 @@ class Words:
                 break
         return factor
 
-    def _coupled(self, pair: Pair, extents: list[Floats], left: list[Floats]) -> Bools:
-        """Around which tiles loops of both dimensions of a window can be so that one undoes or repeats the other's motion."""
+    def _coupled(self, pair: Pair, k: int, extents: list[Floats], left: list[Floats]) -> tuple[Bools, Bools]:
+        """Around which tiles of level k loops of both dimensions of a window can undo each other's motion, and around which
+        later ones can repeat the motion of the first, if that is one of the pair's first dimension."""
         (d, step), (e, other) = pair
         near = (step * extents[d] <= other * self.space.sizes[e]) & (other * extents[e] <= step * self.space.sizes[d])
-        return np.asarray((left[d] > 1) & (left[e] > 1) & near)
+        undone = np.asarray((left[d] > 1) & (left[e] > 1) & near)
+        repeats = undone.copy()
+        if undone.any() and (self.spread[k + 1 :, [d, e]] == 1).all():  # steps of loops outside are multiples of the tile's
+            columns = np.broadcast_arrays(step * extents[d], left[d], other * extents[e], left[e])
+            cases = np.stack([column[undone] for column in columns]).astype(np.int64).T.tolist()
+            repeats[undone] = [repeated(*case) for case in cases]
+            undone[undone] = [meet(x, n, y, m) or meet(y, m, x, n) for x, n, y, m in cases]
+        return undone, repeats
 
     def _meetings(self, pair: Pair, k: int, extents: list[Floats], left: list[Floats]) -> tuple[Bools, Bools]:
         """Around which tiles of level k a loop can move an instance's tile to where its neighbour's was, and where that can be
@@ -215,6 +223,38 @@ class Words:
             meets = meets | (spread & (near | (left[d] > 1)))
             often = often | (spread & (left[d] > 1))
         return meets, often
+
+
+@functools.cache
+def meet(step: int, left: int, other: int, rest: int) -> bool:
+    """Whether a loop of one dimension can undo what loops of another inside have moved.
+
+    Args:
+        step, other: how far the innermost loops of the dimensions move the window; `left`, `rest`: all that their loops make.
+    """
+    return any(step * m == other * s for m in advances(left) for s in returns(rest))
+
+
+@functools.cache
+def repeated(step: int, left: int, other: int, rest: int) -> bool:
+    """Whether the motion of the innermost loop, one of the first dimension, can be repeated where both have loops."""
+    return any(other * m == step * (s + 1) for m in advances(rest) for s in returns(left)) or any(
+        step * (m - 1) == other * s for m in advances(left) for s in returns(rest)
+    )
+
+
+@functools.cache
+def returns(number: int) -> frozenset[int]:
+    """What loops whose bounds multiply to a divisor of a number add up to if each makes one step, in steps of the innermost."""
+    inner = [c for c in range(2, number) if number % c == 0]
+    return frozenset({1}.union(1 + c * s for c in inner for s in returns(number // c))) if number > 1 else frozenset()
+
+
+@functools.cache
+def advances(number: int) -> frozenset[int]:
+    """A loop's step less those of the loops of its dimension inside, likewise."""
+    inner = [c for c in range(2, number) if number % c == 0]
+    return frozenset({1}.union(c * m - 1 for c in inner for m in advances(number // c))) if number > 1 else frozenset()
 
 
 @functools.cache

@@ -32,7 +32,7 @@ def least(bounds: Bounds, rng: random.Random, enough: float) -> float:
         assert [*three, math.inf] == pytest.approx(sorted([*three, math.inf]))
         assert simple[spread] <= three[0] * (1 + 1e-9)
         simple[spread] = three[-1]
-    return min(simple.values())
+    return float(min(simple.values()))
 
 
 def compared(count: int, seed: int) -> Iterator[float]:

@@ -96,11 +96,11 @@ def test_a_kernel_that_is_dearer_when_it_is_smaller_is_told() -> None:
 def test_a_plan_that_is_given_is_trained_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwflow.compression.run.export_onnx", lambda model, shape, path: None)
     plan = {"1.depth": 0, "2.kernel": 3, "3.expansion": 3}
+    less = replace(SETTINGS, budgets=(Budget("macs", 0.2),))
     with pytest.raises(
         InputError, match=r"the plan has macs=0\.\d+ of the whole network's, which is above the budget macs=0\.2"
     ):
-        refused_plan = replace(SETTINGS, budgets=(Budget("macs", 0.2),))
-        hwflow.prune(network(), stripes(), settings=refused_plan, plan=plan, store=False, progress=False)
+        hwflow.prune(network(), stripes(), settings=less, plan=plan, store=False, progress=False)
     result = hwflow.prune(network(), stripes(), settings=SETTINGS, plan=plan, store=False, progress=False)
     assert result.plan == {**plan, "1.kernel": 3, "1.expansion": 3, "2.expansion": 6, "3.kernel": 5, "3.depth": 1}
     assert isinstance(result.model.get_submodule("1"), nn.Identity)
