@@ -135,9 +135,10 @@ def train_levels(
             for samples in (loaded.train, loaded.test):
                 samples.check()
             networks = [network_at(network, name, k) for k in range(1, groups + 1)]
-            told = headed(bar, "costing") or False
             # Before the training, on which costs do not depend: a tool or a level may be missing.
-            costs = modelled_costs(networks, units, asked, store=cache or False, progress=told, notify=tell)
+            costs = modelled_costs(
+                networks, units, asked, store=cache or False, progress=headed(bar, "costing") or False, notify=tell
+            )
             stages = _trained(network, loaded, used, folder, bar)
             found = _finish(network, name, stages, networks, costs, loaded, units, asked, measure, folder, bar, tell)
         if output is not None:
