@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from hwflow.training.score import reestimate_batchnorm, score
 
 _BATCH = 250
 _PJ = 1e-12
+_TRIES_PLANS = "channels"
 
 Costs = tuple[float, ...]
 """Of a sub-network on each unit."""
@@ -283,8 +284,14 @@ def plans_of(folder: Path) -> list[tuple[Choice, float]]:
     """The plans that a search of channels tried, each with its accuracy, as its folder's `log.jsonl` has them.
 
     Raises:
-        InputError: where the folder has no such file, or it is damaged.
+        InputError: where the folder is of another method, has no such file, or it is damaged.
     """
+    method = str(_settings(folder).get("method", _TRIES_PLANS))
+    if method != _TRIES_PLANS:
+        raise InputError(
+            f"{folder} is of method {method}, which tries no plans of channels that could be cut from trained weights; --plans "
+            "takes a folder of 'hwflow prune' that searched channels."
+        )
     file = folder / "log.jsonl"
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -310,12 +317,17 @@ def plans_of(folder: Path) -> list[tuple[Choice, float]]:
 
 def criterion_of(folder: Path) -> str:
     """By which criterion a search of channels chose those that stay, as its folder's `config.json` has it; l1 by default."""
+    return str(_settings(folder).get("criterion", "l1"))
+
+
+def _settings(folder: Path) -> Mapping[str, Any]:
+    """The settings of a search, as its folder's `config.json` has them; none where it has no such file."""
     try:
         content = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "l1"
+        return {}
     settings = content.get("settings") if isinstance(content, dict) else None
-    return str(settings.get("criterion", "l1")) if isinstance(settings, dict) else "l1"
+    return settings if isinstance(settings, dict) else {}
 
 
 __all__ = ["Allowed", "ChoiceCosts", "Costs", "Found", "Judge", "criterion_of", "limits_of", "plans_of", "search"]
