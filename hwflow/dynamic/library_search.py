@@ -24,7 +24,7 @@ from hwflow.dynamic.elastic_space import ElasticSpace
 from hwflow.dynamic.operating_points import Unit
 from hwflow.dynamic.point_costs import on_processor
 from hwflow.errors import HwflowError, InputError
-from hwflow.files import parse_json, write_text
+from hwflow.files import parse_json, read_text, write_text
 from hwflow.layers import Layer
 from hwflow.metrics import SLACK
 from hwflow.network import Network
@@ -200,7 +200,7 @@ def _read(file: Path) -> dict[tuple[int, ...], float]:
     """What an interrupted run measured; a line that was torn when it was killed counts for nothing."""
     if not file.exists():
         return {}
-    text, found = file.read_text(encoding="utf-8"), {}
+    text, found = read_text(file, "the record of measured choices", "result"), {}
     for line in text[: text.rfind("\n") + 1].splitlines():
         try:
             content: Any = parse_json(line)
@@ -293,13 +293,8 @@ def plans_of(folder: Path) -> list[tuple[Choice, float]]:
             "takes a folder of 'hwflow prune' that searched channels."
         )
     file = folder / "log.jsonl"
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be read: {error.strerror or error}. Plans are taken from the folder of a search of channels, which "
-            "'hwflow prune' writes."
-        ) from error
+    missing = ": there is no such file; plans are taken from the folder of a search of channels, which 'hwflow prune' writes"
+    lines = read_text(file, "the log of a search", "result", missing).splitlines()
     found: dict[tuple[tuple[str, int], ...], tuple[Choice, float]] = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -322,10 +317,14 @@ def criterion_of(folder: Path) -> str:
 
 def _settings(folder: Path) -> Mapping[str, Any]:
     """The settings of a search, as its folder's `config.json` has them; none where it has no such file."""
-    try:
-        content = parse_json((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    file = folder / "config.json"
+    if not file.is_file():
         return {}
+    text = read_text(file, "the settings of a search", "result")
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{file} is damaged: {error}.") from None
     settings = content.get("settings") if isinstance(content, dict) else None
     return settings if isinstance(settings, dict) else {}
 
