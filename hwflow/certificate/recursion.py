@@ -184,6 +184,7 @@ def _cost(fans: Fans, price: Price, transfer: Transfer, sent: Floats, needed: Fl
     low, high, sums = transfer.low, transfer.high, transfer.tensor == OUTPUTS
     levels = fans.space.levels
     asked = needed * fans.fan(transfer)
+    asked = np.minimum(asked, np.floor(asked + 0.5))  # where hand-overs leave fractions, the analysis rounds to the nearest
     read = np.maximum(asked - fans.parts(high), 0.0) if sums else asked
     filled: Floats = np.zeros(())
     if low >= 0:  # averages over instances are rounded down where neighbours hand on

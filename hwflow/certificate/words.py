@@ -44,7 +44,10 @@ class Fans:
             for m in range(transfer.low + 1, transfer.high + 1):
                 for axis in self.space.axes[transfer.tensor]:
                     factors = [self.spread[:, m, d] for d, _ in axis]
-                    words = words * (sum(factors, start=np.zeros(())) - len(factors) + 1 if factors else 1.0)
+                    if len(factors) > 1 and m > transfer.low + 1:  # the share that is asked for, of what hand-overs leave
+                        words = words * np.maximum.reduce(factors)
+                    else:
+                        words = words * (sum(factors, start=np.zeros(())) - len(factors) + 1 if factors else 1.0)
             self._fan[transfer] = words
         return self._fan[transfer]
 
@@ -161,8 +164,8 @@ class Words:
         runs = self.growth(idle, tensor, k, whole) > 1
         sent: Floats | float = 1.0
         asked: Floats | float = 1.0
+        hands = over(self._hands(k, extents, left))
         for pair in self.space.windows:
-            hands = math.prod(self.spread[k + 1][d] for d, _ in pair)
             for (d, step), (e, other) in (pair, pair[::-1]):
                 if tensor == INPUTS:  # any loop may follow the run
                     grows = far = over(left[d])
@@ -173,15 +176,16 @@ class Words:
                     continue
                 undone, repeats = map(over, self._coupled(((d, step), (e, other)), k, extents, left))
                 first = runs & (grows > 1)
-                side = 1 + step * (extents[d] - 1) + other * (extents[e] - 1)
+                side = np.asarray(1 + step * (extents[d] - 1) + other * (extents[e] - 1))
                 part = over(1 - np.maximum(side - step * extents[d] * self._between(k, d), 0.0) / side)
                 rare = 1 / np.where(repeats, over(left[d] * left[e]), np.maximum(far, 1.0))
                 share = np.where(undone, part / 2, part * (1 - rare) + rare)
                 sent = np.minimum(sent, np.where(first, share, 1.0))
                 if tensor != INPUTS and (hands > 1).any():
-                    meets, often = (over(flags) for flags in self._meetings(pair, k, extents, left))
-                    fewer = np.where(undone | repeats | often, share / hands, part * (1 - rare) / hands + rare)
-                    share = np.where(meets, fewer, share)
+                    # Whole tiles are handed on, too, unless a step of the first loop sends fewer words than the whole tile.
+                    whole_tiles = over(step * extents[d] * self.spread[k + 1 :, d].prod(axis=0) >= side)
+                    all_handed = undone | repeats | whole_tiles | over((left[d] > 1) & (left[e] > 1))
+                    share = np.where(all_handed, share / hands, part * (1 - rare) / hands + rare)
                 asked = np.minimum(asked, np.where(first, share, 1.0))
         return sent, asked
 
@@ -212,17 +216,23 @@ class Words:
             undone[undone] = [meet(x, n, y, m) or meet(y, m, x, n) for x, n, y, m in cases]
         return undone, repeats
 
-    def _meetings(self, pair: Pair, k: int, extents: list[Floats], left: list[Floats]) -> tuple[Bools, Bools]:
-        """Around which tiles of level k a loop can move an instance's tile to where its neighbour's was, and where that can be
-        loops of both dimensions together."""
-        meets = self.one < 0
-        often = meets
-        for (d, step), (e, other) in (pair, pair[::-1]):
-            spread = (self.spread[k + 1][d] > 1) & (left[e] > 1)
-            near = other * extents[e] * self._between(k, e) <= step * extents[d]
-            meets = meets | (spread & (near | (left[d] > 1)))
-            often = often | (spread & (left[d] > 1))
-        return meets, often
+    def _hands(self, k: int, extents: list[Floats], left: list[Floats]) -> Floats:
+        """Among how many instances below the fan-out above level k a tile can be handed on: the product of the spatial factors
+        of all windows along which a loop, or several loops together, can move a tile to where a neighbour's was."""
+        fan = self.spread[k + 1]
+        hands = self.one
+        for pair in self.space.windows:
+            meets = self.one < 0
+            for (d, step), (e, other) in (pair, pair[::-1]):
+                farthest = np.where(
+                    fan.prod(axis=0) == fan[d],  # neighbours on the mesh are one step of d apart
+                    step * extents[d],
+                    step * extents[d] * (fan[d] - 1) + other * extents[e] * (fan[e] - 1),
+                )
+                near = other * extents[e] * self._between(k, e) <= farthest
+                meets = meets | ((fan[d] > 1) & (left[e] > 1) & (near | (left[d] > 1)))
+            hands = hands * np.where(meets, math.prod(fan[d] for d, _ in pair), 1)
+        return np.asarray(hands, dtype=np.float64)
 
 
 @functools.cache
