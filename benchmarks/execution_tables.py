@@ -19,8 +19,10 @@ _NAMES = {
 
 
 def tables(records: Sequence[Record]) -> str:
-    """All of them, of the runs that there are."""
-    return "\n".join([*_zeros(records), "", *_curves(records), "", *_combined(records)])
+    """Those of which there are runs."""
+    parts = {"winograd": _zeros, "vip": _curves, "channels": _combined}
+    known = {record["run"][0] for record in records}
+    return "\n\n".join("\n".join(make(records)) for part, make in parts.items() if part in known)
 
 
 def _zeros(records: Sequence[Record]) -> Iterator[str]:

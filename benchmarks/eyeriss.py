@@ -20,12 +20,13 @@ from hwflow.cost.edge_cycles import edges_of
 from hwflow.files import read_yaml
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import recorded
-from hwflow.layers import Layer
+from hwflow.layers import Densities, Layer
 from hwflow.mapping import LevelMapping, Loop, Mapping
 from hwflow.results import LayerCost
 
 PLACE = Path(__file__).parent
 BATCH = {"simulated": 16, "chip": 4}
+RUN_BITS = 5
 LINK_GB_S = 0.48
 """64 bit at 60 MHz."""
 
@@ -40,10 +41,11 @@ class Published:
 
 @dataclass(frozen=True)
 class OnChip:
-    """A layer at batch 4: hwflow's own mapping, the chip's as hwflow judges it, and the chip's as the paper measured it."""
+    """A layer at batch 4: hwflow's own mapping, the chip's as hwflow judges it, the same with zeros, and what was measured."""
 
     found: LayerCost
     theirs: LayerCost
+    sparse: LayerCost
     paper: dict[str, float]
     way: dict[str, int]
 
@@ -88,6 +90,27 @@ def chip_mapping(layer: Layer, chip: Accelerator, way: dict[str, int]) -> Mappin
     return Mapping(levels)
 
 
+def saving_chip(layer: Layer) -> Accelerator:
+    """The preset with what the chip does about zeros (JSSC 2017): zero inputs gate the read of the weight and the product, and
+    feature maps are stored in DRAM as runs of zeros, but for the input of the first layer.
+
+    The chip packs three pairs of 5 and 16 bit into 64 bit; here a pair takes 21.
+    """
+    maps = {"outputs": "rle"} if layer.name == "conv1" else {"inputs": "rle", "outputs": "rle"}
+    stored = {"dram": {**maps, "index_bits": RUN_BITS}}
+    return Accelerator.load("eyeriss").with_({"sparsity": {"gates": {"inputs": ["weight_spad"]}, "compressed": stored}})
+
+
+def densities_of(names: Sequence[str], measured: Published) -> dict[str, Densities]:
+    """The nonzero shares of feature maps, from the zeros among inputs that the paper gives.
+
+    A layer's outputs are taken to have as many zeros as the inputs of the next one, the last one's as many as its own inputs.
+    """
+    inputs = [1 - measured.values[name]["zeros"] for name in names]
+    outputs = [*inputs[1:], inputs[-1]]
+    return {name: Densities(1.0, *shares) for name, *shares in zip(names, inputs, outputs, strict=True)}
+
+
 def counted_mb(layer: Layer, way: dict[str, int]) -> float:
     """Buffer accesses as the chip's table seems to count them (ours; it reproduces the table).
 
@@ -123,11 +146,15 @@ def on_chip(layers: Iterable[Layer], content: dict[str, Any]) -> list[OnChip]:
     """The five convolutions on the preset."""
     chip, measured, ways = Accelerator.load("eyeriss"), published(content, "chip"), content["mapping"]
     answers = []
+    layers = list(layers)
+    densities = densities_of([layer.name for layer in layers], measured)
     for layer in layers:
         posed = layer.with_(N=BATCH["chip"])
         way = dict(zip(ways["columns"], ways["layers"][layer.name], strict=True))
-        theirs = hwflow.analyse(posed, chip, chip_mapping(posed, chip, way))
-        answers.append(OnChip(hwflow.map_layer(posed, chip).cost, theirs, measured.values[layer.name], way))
+        mapping = chip_mapping(posed, chip, way)
+        theirs = hwflow.analyse(posed, chip, mapping)
+        sparse = hwflow.analyse(posed.with_(densities=densities[layer.name]), saving_chip(layer), mapping)
+        answers.append(OnChip(hwflow.map_layer(posed, chip).cost, theirs, sparse, measured.values[layer.name], way))
     return answers
 
 
@@ -177,11 +204,17 @@ def knobs(layers: Sequence[Layer]) -> list[list[str]]:
     return rows
 
 
-def gated(cost: LayerCost, zeros: float) -> float:
-    """Energy on the chip in mJ, where a zero input saves the multiplication and the read of its weight."""
-    parts = cost.energy_by_level
-    inside = sum(parts.values()) - parts["dram"]
-    return (inside - zeros * (parts["mac"] + parts["weight_spad"])) / 1e9
+def density_for(layer: Layer, c: OnChip) -> float:
+    """The share of nonzero outputs at which the compressed traffic of a layer is what the paper measured, all else equal."""
+    words = c.theirs.accesses["dram"]["outputs"]["updates"]
+    bits = (layer.bits.outputs if layer.bits else Accelerator.load("eyeriss").dram.word_bits) + RUN_BITS
+    assert c.sparse.layer.densities is not None
+    return c.sparse.layer.densities.outputs - (c.sparse.dram_bytes - c.paper["dram_mb"] * 1e6) * 8 / (words * bits)
+
+
+def inside(cost: LayerCost) -> float:
+    """Energy on the chip in mJ."""
+    return (sum(cost.energy_by_level.values()) - cost.energy_by_level["dram"]) / 1e9
 
 
 def _parts(cost: LayerCost) -> dict[str, float]:
@@ -234,10 +267,25 @@ def main() -> None:
 
     print("DRAM traffic in MB:\n")
     moved = [
-        [c.found.dram_bytes / 1e6, c.theirs.dram_bytes / 1e6, c.paper["uncompressed_mb"], c.paper["dram_mb"]] for c in chip
+        [
+            *(c.found.dram_bytes / 1e6, c.theirs.dram_bytes / 1e6, c.paper["uncompressed_mb"]),
+            *(c.sparse.dram_bytes / 1e6, c.paper["dram_mb"]),
+        ]
+        for c in chip
     ]
-    head = ["layer", "hwflow's mapping", "chip's mapping", "paper, uncompressed", "paper, compressed"]
+    head = [
+        "layer",
+        "hwflow's mapping",
+        "chip's mapping",
+        "paper, uncompressed",
+        "chip's mapping, compressed",
+        "paper, compressed",
+    ]
     _table(head, [[n, *(f"{v:.2f}" for v in row)] for n, row in zip(names, _summed(moved), strict=True)])
+
+    outputs = [density_for(layer, c) for layer, c in zip(layers[:2], chip, strict=False)]
+    shares = " and ".join(f"{100 * share:.0f} % for {layer.name}" for layer, share in zip(layers, outputs, strict=False))
+    print(f"Nonzero outputs before pooling for which the compressed traffic would be the paper's: {shares}.\n")
 
     print("Accesses of the global buffer in MB, the chip's mapping:\n")
     buffer = []
@@ -251,9 +299,7 @@ def main() -> None:
     print(f"conv3 as the chip counts, with conv4's parameters instead of its own: {other:.1f} MB.\n")
 
     print("Energy on the chip in mJ, the chip's mapping:\n")
-    energy = [
-        [gated(c.theirs, 0), gated(c.theirs, c.paper["zeros"]), c.paper["power_mw"] * c.paper["latency_ms"] / 1e3] for c in chip
-    ]
+    energy = [[inside(c.theirs), inside(c.sparse), c.paper["power_mw"] * c.paper["latency_ms"] / 1e3] for c in chip]
     cells = [[n, *(f"{v:.2f}" for v in row)] for n, row in zip(names, _summed(energy), strict=True)]
     _table(["layer", "hwflow", "hwflow, zeros gated", "paper, power x latency"], cells)
     first, mac = chip[0], recorded(Accelerator.load("eyeriss"))

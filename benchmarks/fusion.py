@@ -1,6 +1,6 @@
 """Chains of layers whose tensors between them stay on the chip: hwflow's optimum beside AccelForge's fused one.
 
-    python -m benchmarks.fusion [--python .venv/accelforge/bin/python] [--chains resnet20_pair,mobilenet_block] [-o FILE.json]
+    python -m benchmarks.fusion [--python .venv/accelforge/bin/python] [--chains resnet20_pair] [--no-search] [-o FILE.json]
 
 Both search on the chip of `benchmarks.rivals.chip`, each by its own model, for the least energy. hwflow's mappings are judged
 by AccelForge's model, too; the loop trees that AccelForge finds are in the record. Convolutions are without padding, so that
@@ -69,6 +69,7 @@ def given(name: str, cost: hwflow.NetworkCost, chip: Accelerator, table: EnergyT
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
+        "search": not options.no_search,
         "metric": "ENERGY",
         "explore_loop_orders": options.loop_orders,
         "max_fused_loops": options.fused_loops,
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--python", type=Path, default=RIVALS["accelforge"].python("accelforge"))
     parser.add_argument("--chains", default=",".join(CHAINS))
     parser.add_argument("--loop-orders", action="store_true", help="AccelForge: explore loop orders, too (its default, slow)")
+    parser.add_argument("--no-search", action="store_true", help="only judge hwflow's mappings by AccelForge's model")
     parser.add_argument("--fused-loops", type=int, default=1, help="AccelForge: the most loops that layers share")
     parser.add_argument("--tolerance", type=float, default=0.0, help="AccelForge: its objective_tolerance")
     parser.add_argument("-o", "--output", type=Path, help="write the record")

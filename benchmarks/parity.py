@@ -14,7 +14,7 @@ import gzip
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable, PartEnergy
 from hwflow.layers import TENSORS, Layer
 from hwflow.loopnest.nest import Nest
-from hwflow.mapping import Mapping
+from hwflow.mapping import Mapping as LayerMapping
 from hwflow.timeloop.engine import Engine, find_engine
 from hwflow.timeloop.render import render
 from hwflow.timeloop.run import run_timeloop
@@ -102,6 +102,7 @@ class Report:
     largest: dict[str, tuple[float, str]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
+    tolerances: Mapping[str, float] = field(default_factory=lambda: TOLERANCES)
 
     def add(self, case: Case, ours: Numbers, theirs: Numbers) -> None:
         """Compare one case; whatever Timeloop reports must be there."""
@@ -114,7 +115,7 @@ class Report:
                 off = deviation(kind, ours[kind][label], values[label])
                 if off > self.largest.get(kind, (-1.0, ""))[0]:
                     self.largest[kind] = (off, f"{case}: {label}")
-                if off > TOLERANCES[kind]:
+                if off > self.tolerances[kind]:
                     beyond.append(f"{kind} of {label}: {ours[kind][label]:g}, timeloop-model {values[label]:g}")
         if beyond:
             self.wrong.append(f"{case}: " + "; ".join(beyond[:4]))
@@ -124,7 +125,7 @@ class Report:
         yield f"{sum(self.sources.values())} triples: " + ", ".join(
             f"{n} {source}" for source, n in sorted(self.sources.items())
         )
-        for kind, tolerance in TOLERANCES.items():
+        for kind, tolerance in self.tolerances.items():
             off, where = self.largest.get(kind, (0.0, ""))
             unit = "%" if "energy" in kind else ""
             scale = 100 if unit else 1
@@ -149,7 +150,8 @@ def deviation(kind: str, ours: float, theirs: float) -> float:
 def to_record(case: Case, numbers: Numbers) -> dict[str, Any]:
     """A case and Timeloop's numbers as plain data, complete in itself: presets may change, it does not."""
     # who else reads a layer's weights costs it nothing, nor does the name of how it runs
-    layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__ and k not in ("shared", "execution")}
+    silent = {"shared", "execution", *(["densities"] if case.layer.densities is None else [])}
+    layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__ and k not in silent}
     parts = {name: {k: v for k, v in vars(p).items() if v} for name, p in case.table.parts.items()}
     chip = case.accelerator.model_dump(mode="json", exclude_none=True, exclude={"sources", "description"})
     for part in chip["hierarchy"]:
@@ -173,7 +175,7 @@ def from_record(record: dict[str, Any]) -> tuple[Case, Numbers]:
     accelerator = Accelerator.from_dict(record["accelerator"])
     parts = {name: PartEnergy(**p) for name, p in record["table"]["parts"].items()}
     table = EnergyTable(record["table"]["unit"], record["table"]["source"], parts)
-    mapping = Mapping.from_directives(record["mapping"], accelerator)
+    mapping = LayerMapping.from_directives(record["mapping"], accelerator)
     return Case(layer, accelerator, table, mapping, record["source"]), record["timeloop"]
 
 

@@ -181,7 +181,8 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
         name = "Single-Path" if record["method"] == "singlepath" else f"random {record['seed'] + 1}"
         cells = [f"{record['share']:g}", name, f"{1e3 * record['latency_s']:.3f} ms"]
         cells += [f"{100 * record['reached'] / record['share']:.1f} %", f"{100 * record['macs']:.0f} %"]
-        lines.append(f"| {' | '.join(cells)} | {100 * record['accuracy']:.2f} % | {record['seconds']:.0f} s |")
+        seconds = "-" if record["seconds"] is None else f"{record['seconds']:.0f} s"  # of a run that was interrupted
+        lines.append(f"| {' | '.join(cells)} | {100 * record['accuracy']:.2f} % | {seconds} |")
     return "\n".join(lines)
 
 

@@ -47,16 +47,15 @@ def pin() -> int:
     return core
 
 
-@torch.inference_mode()
 def layer_times(channels: int, height: int, sparsity: float, rounds: int = 15) -> dict[str, CpuTime]:
     """CPU time of each way to run one layer, all timed in turn."""
     torch.manual_seed(0)
     images = torch.randn(1, channels, height, height)
     conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-    last = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    layer = WinogradConv2d.of(conv, 4)
-    transformed = layer.weight * (torch.rand_like(layer.weight) >= sparsity)
-    spatial = conv.weight * (torch.rand_like(conv.weight) >= sparsity)
+    last = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    layer: Any = WinogradConv2d.of(conv, 4)
+    transformed = layer.weight.detach() * (torch.rand_like(layer.weight) >= sparsity)
+    spatial = conv.weight.detach() * (torch.rand_like(conv.weight) >= sparsity)
     calls: dict[str, Callable[[], Any]] = {
         "direct, NCHW": partial(conv, images),
         "direct, NHWC": partial(last, images.to(memory_format=torch.channels_last)),

@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from hwflow.hardware.accelerator import Accelerator
     from hwflow.hardware.dataflow import Dataflow, load_dataflow
     from hwflow.hardware.energy_table import EnergyTable
-    from hwflow.layers import Bits, Layer
+    from hwflow.layers import Bits, Densities, Layer
     from hwflow.mapping import Mapping
     from hwflow.network import Network, zoo
+    from hwflow.network.densities import weight_densities
     from hwflow.pruning import (
         Budget,
         Contest,
@@ -89,9 +90,10 @@ _HOME = {
         "ToolError",
         "ToolMissing",
     ),
-    "hwflow.layers": ("Bits", "Layer"),
+    "hwflow.layers": ("Bits", "Densities", "Layer"),
     "hwflow.mapping": ("Mapping",),
     "hwflow.network": ("Network", "zoo"),
+    "hwflow.network.densities": ("weight_densities",),
     "hwflow.pruning": (
         "Budget",
         "Contest",
@@ -121,6 +123,7 @@ __all__ = [
     "CostTable",
     "Data",
     "Dataflow",
+    "Densities",
     "EnergyTable",
     "HwflowError",
     "HwflowWarning",
@@ -159,6 +162,7 @@ __all__ = [
     "sweep",
     "train",
     "verify",
+    "weight_densities",
     "zoo",
 ]
 

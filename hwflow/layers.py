@@ -14,7 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, get_args
 
-from hwflow.errors import InputError, check_whole, is_whole
+from hwflow.errors import InputError, check_whole, is_number, is_whole, shown
 from hwflow.types import Dim, LayerType, Tensor
 
 DIMS: tuple[Dim, ...] = get_args(Dim)
@@ -34,6 +34,14 @@ class Bits(NamedTuple):
     weights: int = 16
     inputs: int = 16
     outputs: int = 16
+
+
+class Densities(NamedTuple):
+    """The share of each tensor's elements that are not zero."""
+
+    weights: float = 1.0
+    inputs: float = 1.0
+    outputs: float = 1.0
 
 
 class Term(NamedTuple):
@@ -56,10 +64,11 @@ class Layer:
     scatters one kernel. `strides` and `dilations` are [width, height]. `linear` has P = Q = R = S = 1 (or P rows a sample),
     `matmul` is a product of two activations: P rows, C inner, M columns, G heads; it has no parameters.
 
-    `bits` is None where the accelerator's own word widths hold. `params_other` counts bias elements and the like, which are
-    no part of `params`. `shared` says that the weights add nothing to the network's parameters: another row reads the same
-    tensor and counts it, or they come from no parameter (a buffer, a constant). `execution` names what the row is of: the layer
-    run directly, or what is multiplied where it runs otherwise (`hwflow.cost.executed_network`).
+    `bits` is None where the accelerator's own word widths hold, `densities` where nothing is known of zeros. `params_other`
+    counts bias elements and the like, which are no part of `params`. `shared` says that the weights add nothing to the
+    network's parameters: another row reads the same tensor and counts it, or they come from no parameter (a buffer, a
+    constant). `execution` names what the row is of: the layer run directly, or what is multiplied where it runs otherwise
+    (`hwflow.cost.executed_network`).
 
     Raises:
         InputError: naming the layer, the field and its value, where a size is not a positive whole number.
@@ -78,6 +87,7 @@ class Layer:
     dilations: tuple[int, int] = (1, 1)
     type: LayerType = "conv"
     bits: Bits | None = None
+    densities: Densities | None = None
     params_other: int = field(default=0, compare=False)
     shared: bool = field(default=False, compare=False)
     execution: str = field(default=DIRECT, compare=False)
@@ -95,6 +105,14 @@ class Layer:
         if self.bits is not None:
             object.__setattr__(self, "bits", Bits(*self.bits))
             sizes += [(f"bits.{k}", v) for k, v in zip(Bits._fields, self.bits, strict=True)]
+        if self.densities is not None:
+            object.__setattr__(self, "densities", Densities(*self.densities))
+            for tensor, share in zip(Densities._fields, self.densities, strict=True):
+                if not is_number(share) or not 0 < share <= 1:
+                    raise InputError(
+                        f"layer {self.name!r}: the density of {tensor} is {shown(share)}; it must be the share of its elements "
+                        "that are not zero, above 0 and at most 1."
+                    )
         for label, value in sizes:
             if not is_whole(value):
                 check_whole(f"layer {self.name!r}: {label}", value)
@@ -161,7 +179,8 @@ class Layer:
     @cached_property
     def key(self) -> tuple[object, ...]:
         """What makes two layers the same to every cost model: everything but the name and what is not costed."""
-        return (self.type == "conv_transpose", *self.dims.values(), self.strides, self.dilations, self.bits)
+        known = () if self.densities is None else (self.densities,)
+        return (self.type == "conv_transpose", *self.dims.values(), self.strides, self.dilations, self.bits, *known)
 
     def __getstate__(self) -> dict[str, object]:
         """The fields alone: what is derived from them need not travel to other processes."""
@@ -185,4 +204,4 @@ class Layer:
         return f"{self.name} ({self.type}: {sizes}{extra})"
 
 
-__all__ = ["DIMS", "DIRECT", "TENSORS", "Axis", "Bits", "Dim", "Layer", "LayerType", "Tensor", "Term"]
+__all__ = ["DIMS", "DIRECT", "TENSORS", "Axis", "Bits", "Densities", "Dim", "Layer", "LayerType", "Tensor", "Term"]

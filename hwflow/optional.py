@@ -59,17 +59,19 @@ def required() -> tuple[str, ...]:
 
 
 def extras() -> Mapping[str, tuple[str, ...]]:
-    """The packages of each extra that `hwflow[all]` holds; each package stands under the smallest extra that brings it."""
+    """The packages of each extra that is for users; each package stands under the smallest extra that brings it."""
     members: dict[str, dict[str, None]] = {}
     for name, _, extra in _requirements():
         if extra is not None and name != "hwflow":
             members.setdefault(extra, {})[name] = None
-    whole = members.pop("all", {})
-    offered = sorted((e for e in members if set(members[e]) <= set(whole)), key=lambda e: (len(members[e]), e))
+    offered = sorted(members.keys() - _NO_USERS, key=lambda e: (len(members[e]), e))
     found: dict[str, tuple[str, ...]] = {}
     for extra in offered:
         found[extra] = tuple(name for name in members[extra] if not any(name in names for names in found.values()))
     return found
+
+
+_NO_USERS = {"all", "dev", "docs"}  # what has others, and what those who build hwflow need
 
 
 @functools.cache

@@ -128,6 +128,7 @@ class LayerCost:
             "execution": la.execution,
             "note": self.note,
             "seconds": self.seconds,
+            **({} if la.densities is None else {"densities": la.densities._asdict()}),
         }
 
 
@@ -334,13 +335,16 @@ class NetworkCost:
         flat = []
         for row in (r.row() for r in self.rows):
             shape, strides, dilations = row.pop("shape"), row.pop("strides"), row.pop("dilations")
+            densities = {f"density_{tensor}": share for tensor, share in row.pop("densities", {}).items()}
             by_level = {}
             for unit in ("pj", "normalized"):
                 for part, value in (row.pop(f"energy_by_level_{unit}") or {}).items():
                     by_level[f"energy_{part}_{unit}"] = value
             head = {"network": self.network, "accelerator": self.accelerator, "batch": self.batch}
             kernel = {"stride_w": strides[0], "stride_h": strides[1], "dilation_w": dilations[0], "dilation_h": dilations[1]}
-            flat.append({**head, "name": row.pop("name"), "type": row.pop("type"), **shape, **kernel, **row, **by_level})
+            flat.append(
+                {**head, "name": row.pop("name"), "type": row.pop("type"), **shape, **kernel, **row, **by_level, **densities}
+            )
         return flat
 
     def to_csv(self) -> str:

@@ -285,6 +285,7 @@ _OPENED_ELSEWHERE = {
     "reporting/coexploration/designs.py": "pyarrow, after `checked`",
     "dynamic/level_table.py": "its own table, of limited size; embedded in devices without the readers",
     "dynamic/manager.py": "its own state, of limited size; the same",
+    "dynamic/library_search.py": "measured choices, to append",
     "dynamic/measurement.py": "/proc/cpuinfo",
     "scratch.py": "the lock of a folder of hwflow's own",
 }

@@ -113,19 +113,29 @@ def run(chain: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[st
         except Exception as error:
             answer["given"][way] = {"error": f"{type(error).__name__}: {error}"}
         print(f"{chain['name']}, {way}: {answer['given'][way]}", file=sys.stderr, flush=True)
+    if settings["search"]:
+        try:
+            answer |= searched(files, settings)
+        except Exception as error:
+            answer["found"] = {"error": f"{type(error).__name__}: {error}"}
+    return answer
+
+
+def searched(files: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """AccelForge's own best mapping."""
     spec = accelforge.Spec.from_yaml(*files)
     spec.mapper.metrics = getattr(Metrics, settings["metric"])
     for name in ("explore_loop_orders", "max_fused_loops", "objective_tolerance"):
         setattr(spec.mapper, name, settings[name])
     start = time.process_time()
     found = map_workload_to_arch(spec, print_progress=False, eval_in_detail=False)
-    answer["cpu_seconds"] = time.process_time() - start
+    seconds = time.process_time() - start
     best = found.data["Total<SEP>mapping"].iloc[0]
     judged = deepcopy(spec)
     judged.model.metrics = Metrics.ENERGY | Metrics.LATENCY
     judged.mapping = best(_for_model=True)
     own = evaluate_mapping(judged, flattened_arches=found.flattened_arches, evaluated_specs=found.evaluated_specs)
-    return answer | {"found": verdict(own.data), "mapping": tree(best())}
+    return {"found": verdict(own.data), "cpu_seconds": seconds, "mapping": tree(best())}
 
 
 def tree(node: Any) -> Any:

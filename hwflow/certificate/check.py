@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hwflow.certificate.bounds import Bounds, Way
 from hwflow.certificate.document import ACTIONS, Document, LeafEntry, Problem
@@ -20,7 +21,7 @@ from hwflow.loopnest.nest import Nest
 from hwflow.mapping import Mapping
 from hwflow.types import EnergyUnit, Objective
 
-WAYS = {"reads": READS, "writes": WRITES, "both": BOTH}
+WAYS: dict[Literal["reads", "writes", "both"], int] = {"reads": READS, "writes": WRITES, "both": BOTH}
 _NEAR = 1e-9  # of numbers that are computed twice
 ROUNDING = 1e-12
 """The share by which issued bounds are lowered, so that no other machine's rounding finds smaller ones."""
@@ -196,7 +197,7 @@ def spread_of(space: Space, leaf: LeafEntry, n: int) -> Spread:
         for d, bound in loops.items():
             if name not in levels or d not in DIMS:
                 raise NotCertified(f"leaves[{n}].spread", f"there is no loop over {d} at {name}")
-            spread[levels[name]][DIMS.index(d)] = bound  # type: ignore[arg-type]
+            spread[levels[name]][DIMS.index(d)] = bound
     return tuple(map(tuple, spread))
 
 
@@ -213,7 +214,7 @@ def way_of(bounds: Bounds, leaf: LeafEntry, n: int) -> Way:
     return Way(leaf.tiles, tuple(_rate(bounds, level, way, n) for level, way in leaf.rates), mixed)
 
 
-def _rate(bounds: Bounds, level: str, way: str, n: int) -> Rate:
+def _rate(bounds: Bounds, level: str, way: Literal["reads", "writes", "both"], n: int) -> Rate:
     for rate in bounds.rates:
         if bounds.space.levels[rate.level].name == level and rate.way == WAYS[way]:
             return rate

@@ -150,7 +150,7 @@ class Problem:
             raise InputError(
                 f"certificate: layer.dims has {', '.join(shape.dims) or 'nothing'}; it must have {', '.join(DIMS)}."
             )
-        layer = Layer("certified", **shape.dims, type=shape.type, strides=shape.strides, dilations=shape.dilations)
+        layer = Layer(**{"name": "certified", **shape.model_dump(exclude={"dims"}), **shape.dims})
         accelerator = Accelerator.from_dict(question.accelerator, "certificate: accelerator")
         needed = [p.name for p in (*accelerator.memories, accelerator.mac)]
         if sorted(question.energies.parts) != sorted(needed):
@@ -164,7 +164,7 @@ class Problem:
                     f"certificate: energies.parts.{name} has {', '.join(actions) or 'nothing'}; it must have "
                     f"{', '.join(ACTIONS)}."
                 )
-        parts = {name: PartEnergy(**actions) for name, actions in question.energies.parts.items()}
+        parts = {name: _part(actions) for name, actions in question.energies.parts.items()}
         table = EnergyTable(question.energies.unit, question.energies.source, parts)
         return cls(layer, accelerator, table, constrain(accelerator, _dataflow(question.dataflow)), question.objective)
 
@@ -172,6 +172,10 @@ class Problem:
     def space(self) -> Space:
         """The mappings, from the layer, the accelerator and the dataflow."""
         return Space.of(self.layer, self.accelerator, self.table, self.rules)
+
+
+def _part(actions: dict[str, Any]) -> PartEnergy:
+    return PartEnergy(**actions)
 
 
 ACTIONS = ("read", "write", "update", "compute", "leak")
@@ -194,7 +198,7 @@ def question_of(
     flow: str | dict[str, Any] = name if name in dataflows() else load_dataflow(name).model_dump(mode="json")
     parts = [p.name for p in (*accelerator.memories, accelerator.mac)]
     return Question(
-        layer=LayerShape(type=layer.type, dims=dict(layer.dims), strides=layer.strides, dilations=layer.dilations),
+        layer=LayerShape(type=layer.type, dims=dict(layer.dims.items()), strides=layer.strides, dilations=layer.dilations),
         accelerator=accelerator.model_dump(mode="json", exclude_none=True),
         dataflow=flow,
         energies=Energies(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 from hwflow.certificate.bounds import Bounds, Way
 from hwflow.certificate.check import ROUNDING, WAYS, contradicts, cost_of, gap_of, least_bound, lowered
@@ -123,7 +124,7 @@ def _mixed(energy: bool, slowest: Rate, other: Rate | None, weight: float) -> Wa
 
 
 def _entry(space: Space, spread: Spread, bound: float, way: Way) -> LeafEntry:
-    def named(rate: Rate) -> tuple[str, str]:
+    def named(rate: Rate) -> tuple[str, Literal["reads", "writes", "both"]]:
         return space.levels[rate.level].name, _NAMES[rate.way]
 
     return LeafEntry(

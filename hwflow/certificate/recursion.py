@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
         bound = words.ends(_least_beyond(any_run, [a for a in moves if a not in fixed]), run) if fixed else free
         full = (words.axes[a][2] + 1 for a in idle)
         costs = np.full((*(1 if inner[a] == slice(0, 1) else shape[a] for a in axes), *full, words.count), np.inf)
-        own = (..., *(slice(0, shape[a]) for a in idle), slice(None))
+        own: tuple[Any, ...] = (..., *(slice(0, shape[a]) for a in idle), slice(None))
         starts, grows = _ends_beyond(words, k, run)
         some = (*inner, *(slice(0, shape[a]) for a in idle))
         free, bound = (x[tuple(slice(None) if x.shape[a] == 1 else inner[a] for a in axes)] for x in (free, bound))
@@ -144,7 +144,7 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
         # a run that goes on outside
         on = _least_beyond(each.costs, [a for a in idle if words.axes[a][0] in level.temporal])[inner]
         if each.whole:
-            last = (..., *(-1 for _ in idle), slice(None))
+            last: tuple[Any, ...] = (..., *(-1 for _ in idle), slice(None))
             costs[last] = np.minimum(costs[last], on)
         else:
             costs = np.minimum(costs, on)

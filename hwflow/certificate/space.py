@@ -185,6 +185,8 @@ def _uncovered(layer: Layer, accelerator: Accelerator) -> str | None:
     levels = accelerator.levels[::-1]
     if layer.type == "conv_transpose":
         return f"layer {layer.name!r}, a transposed convolution"
+    if layer.densities is not None:
+        return f"layer {layer.name!r}, whose zeros (densities={tuple(layer.densities)}) it does not count"
     if layer.bits is not None:
         return f"layer {layer.name!r}, whose widths (bits={tuple(layer.bits)}) may differ from the words of the memories"
     if levels[0].fanout > 1:

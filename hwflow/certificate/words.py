@@ -142,7 +142,7 @@ class Words:
         """Words that an instance of the lower level is sent if every step of a loop outside its tile sends the whole tile."""
         k = transfer.low
         if k < 0:
-            return self.fans.cycles
+            return np.asarray(self.fans.cycles)
         inside = math.prod(self.tile(k), start=self.one)
         return np.asarray(self.space.words(transfer.tensor, self.extents(k)) * (self.fans.cycles / inside))
 

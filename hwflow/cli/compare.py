@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.densities import DensityOption, with_densities
 
 if TYPE_CHECKING:
     from hwflow.cli.output import Texts
@@ -46,6 +47,7 @@ def compare(
     pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
+    density: DensityOption = None,
     input_shape: args.InputOption = None,
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
@@ -77,7 +79,7 @@ def compare(
     from hwflow.cli.output import Answer, form_of, write_page
 
     shape = form_of(form, output, args.COST_FORMS)
-    net = args.load_network(network, input_shape, batch, bits)
+    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
     chips = args.load_chips(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     named = args.listed("--levels", levels)
     options = hwflow.CostOptions(

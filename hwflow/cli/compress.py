@@ -132,11 +132,7 @@ def compress(
     ] = None,
     sparsity: Annotated[
         float | None,
-        typer.Option(
-            "--sparsity",
-            metavar="SHARE",
-            help="winograd...: transformed weights that become zero, sparse: weights; by default 0.7.",
-        ),
+        typer.Option("--sparsity", metavar="SHARE", help="winograd..., sparse: weights that become zero; by default 0.7."),
     ] = None,
     gradient: Annotated[
         str | None,
@@ -146,11 +142,7 @@ def compress(
     ] = None,
     thresholds: Annotated[
         str | None,
-        typer.Option(
-            "--thresholds",
-            metavar="position|gradient",
-            help="winograd-native: one for each position of a tile (the default), or also by each weight's gradient.",
-        ),
+        typer.Option("--thresholds", metavar="position|gradient", help="winograd-native: by what; by default position."),
     ] = None,
     scale_start: Annotated[
         float | None,

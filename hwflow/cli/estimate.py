@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.densities import DensityOption, with_densities
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def estimate(
     pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
+    density: DensityOption = None,
     input_shape: args.InputOption = None,
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
@@ -63,7 +65,7 @@ def estimate(
     asked = level or ("mid" if chip else "coarse")
     if chip is None:
         _needs_no_accelerator({"--dataflow": dataflow, "--set": changes, "--pe-type": pe_type}, energy)
-    net = args.load_network(network, input_shape, batch, bits)
+    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
     options = hwflow.CostOptions(
         level=asked,
         dataflow=dataflow,

@@ -14,6 +14,7 @@ from hwflow.optional import extras, install_command, required, source_command
 from hwflow.store import Store, StoreInfo
 
 _USES = {
+    "fast": "sparse layers run faster on CPUs with {}",
     "onnx": "ONNX files are read with {}",
     "prune": "models in PyTorch, training and pruning need {}",
     "ray": "sweeps on a Ray cluster need {}",

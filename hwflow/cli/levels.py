@@ -139,15 +139,17 @@ def _page(network: str, found: Levels) -> Page:
         Table(["level", "test accuracy (%)", "held-out accuracy (%)", "MACs (M)", "parameters"], rows, left=frozenset()),
         *cost_tables(found.table, found.measured),
     ]
-    return Page(f"{network} in {counted(len(found.levels), 'level')}", tables, [dropped_line(found.table)])
+    return Page(f"{network} in {counted(len(found.levels), 'level')}", tables, cost_lines(found.table))
 
 
-def dropped_line(table: LevelTable) -> str:
-    """How many rows buy nothing."""
+def cost_lines(table: LevelTable) -> list[str]:
+    """How many rows buy nothing, what answered, and what a reader must know of the costs."""
     from hwflow.cli.console import counted
 
     dropped = len(table.rows) - len(table.kept)
-    return f"{dropped} of {counted(len(table.rows), 'row')} buy nothing and are dropped from what a manager chooses."
+    lines = [f"{dropped} of {counted(len(table.rows), 'row')} buy nothing and are dropped from what a manager chooses."]
+    lines += [f"Costs on {unit}: {level}." for unit, level in table.about["answered"].items()]
+    return [*lines, *table.about["notes"]]
 
 
 def cost_tables(modelled: LevelTable, measured: LevelTable | None) -> list[Table]:
@@ -156,8 +158,13 @@ def cost_tables(modelled: LevelTable, measured: LevelTable | None) -> list[Table
 
     tables = [_costs(modelled)]
     if measured is not None:
-        timed = [[row.unit, str(row.level), number(row.latency_s * 1e3, 3)] for row in measured.rows]
-        tables.append(Table(["measured on", "level", "median latency (ms)"], timed, left=frozenset({0})))
+        timings = measured.about["timings"]
+        loads = [timings[row.unit][str(row.level)]["load"] for row in measured.rows]
+        timed = [
+            [row.unit, str(row.level), number(row.latency_s * 1e3, 3), number(load, 1)]
+            for row, load in zip(measured.rows, loads, strict=True)
+        ]
+        tables.append(Table(["measured on", "level", "median latency (ms)", "load of the machine"], timed, left=frozenset({0})))
     return tables
 
 
@@ -184,4 +191,4 @@ def _costs(table: LevelTable) -> Table:
     return Table([*headings, "buys nothing against"], rows, left=frozenset({0, 8}))
 
 
-__all__ = ["MeasureOption", "cost_tables", "dropped_line", "levels", "thread_counts"]
+__all__ = ["MeasureOption", "cost_lines", "cost_tables", "levels", "thread_counts"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.levels import MeasureOption, cost_tables, dropped_line, thread_counts
+from hwflow.cli.levels import cost_lines, cost_tables, thread_counts
 from hwflow.cli.points import PointsOption, units_for
 from hwflow.errors import InputError
 
@@ -65,7 +65,7 @@ def library(
         typer.Option(
             "--epochs",
             metavar="N",
-            help="Of the training of the whole and of that of all sub-networks; by default half those of 'hwflow train' each.",
+            help="Of each of the two trainings, of the whole and of all sub-networks; by default half those of 'hwflow train'.",
         ),
     ] = None,
     learning_rate: Annotated[
@@ -79,7 +79,12 @@ def library(
         typer.Option("--statistics", metavar="N", help="Training samples on which normalisations of each are measured."),
     ] = 2000,
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")] = 0,
-    measure: MeasureOption = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            "--measure", metavar="THREADS[,THREADS]", help="Also measure each member on this CPU with these numbers of threads."
+        ),
+    ] = None,
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
@@ -190,10 +195,10 @@ def _page(network: str, metric: str, found: Library) -> Page:
     tables = [Table(headings, rows, left=frozenset()), *cost_tables(found.table, found.measured)]
     kept = found.kept
     share = number(100 * kept.volume / kept.all_volume if kept.all_volume else 100.0, 2)
-    more = "" if kept.proven else f" than {number(kept.bound / kept.volume, 4)} times as much"
+    more = "" if kept.proven else f" than {number(kept.bound / kept.volume, 4)} times that"
     how = f"no other choice keeps more{more}"
     lines = [
         f"{counted(len(found.archive), 'sub-network')} measured. The members keep {share} % of the front's hypervolume; {how}.",
-        dropped_line(found.table),
+        *cost_lines(found.table),
     ]
     return Page(f"library of {network}, {counted(len(found.members), 'member')}", tables, lines)

@@ -22,19 +22,28 @@ def manage(
         list[Path],
         typer.Argument(
             metavar="DIR...",
-            help="What 'hwflow levels' or 'library' wrote, one for each network; or their files table.json.",
+            help="What 'hwflow levels' or 'library' wrote, one for each network; or their files, table.json or measured.json.",
             show_default=False,
         ),
     ],
     *,
     trace: Annotated[Path, typer.Option("--trace", metavar="FILE.yaml", help="Limits, units and bandwidth over frames.")],
     hold: Annotated[
-        int,
-        typer.Option("--hold", metavar="N", help="Frames during which a better choice must be possible before it is taken."),
-    ] = 10,
+        int | None,
+        typer.Option(
+            "--hold",
+            metavar="N",
+            help="Frames during which a better choice must be possible before it is taken; by default the trace's, or 10.",
+        ),
+    ] = None,
     margin: Annotated[
-        float, typer.Option("--margin", metavar="SHARE", help="By which share the better choice must keep the limits.")
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            "--margin",
+            metavar="SHARE",
+            help="By which share the better choice must keep the limits; by default the trace's, or 0.05.",
+        ),
+    ] = None,
     weight: Annotated[
         list[str] | None,
         typer.Option("--weight", metavar="NETWORK=W", help="Of a network among several; by default 1. Repeatable."),
@@ -47,8 +56,9 @@ def manage(
 ) -> None:
     """Play a trace of changing limits: which level, unit and clock the runtime manager chooses, beside four baselines.
 
-    The baselines are the largest level at the highest clock, that level with the clock chosen (DVFS), the highest clock with
-    the level chosen, and an oracle that takes the best choice of each frame.
+    The baselines are the most accurate level at its unit's highest clock, on one unit while that is there; that level with unit
+    and clock chosen (DVFS); the units' highest clocks with level and unit chosen; and an oracle that takes the best choice of
+    each frame.
     """
     from hwflow.cli.console import progress, remark
     from hwflow.cli.output import Answer, Texts, form_of

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.densities import DensityOption, with_densities
 from hwflow.layers import DIRECT
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def show_mapping(
     pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
+    density: DensityOption = None,
     input_shape: args.InputOption = None,
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
@@ -77,7 +79,7 @@ def show_mapping(
     answered = None if mapping else output
     shape = form_of(form, answered, ("table", "json", "markdown"))
     chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
-    net = args.load_network(network, input_shape, batch, bits)
+    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
     found_layer = net[layer]
 
     options = cost.CostOptions(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.densities import DensityOption, with_densities
 
 
 def render(
@@ -22,6 +23,7 @@ def render(
     pe_type: args.PeTypeOption = None,
     batch: args.BatchOption = None,
     bits: args.BitsOption = None,
+    density: DensityOption = None,
     input_shape: args.InputOption = None,
     objective: args.ObjectiveOption = "edp",
     energy: args.EnergyOption = "auto",
@@ -37,7 +39,7 @@ def render(
     from hwflow.store import Store
 
     chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
-    net = args.load_network(network, input_shape, batch, bits)
+    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
     options = CostOptions(
         dataflow=dataflow,
         objective=objective,  # type: ignore[arg-type]

@@ -38,8 +38,14 @@ def search(
     pe_type: args.PeTypeOption = None,
     level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine|ppa", help="Whose costs are followed.")] = "mid",
     metric: Annotated[
-        str, typer.Option("--metric", metavar="|".join(_METRICS), help="The metric of a --budget that is only a share.")
-    ] = "latency",
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="|".join(_METRICS),
+            help="The metric of a --budget that is only a share; by default latency, and energy without an accelerator.",
+            show_default=False,
+        ),
+    ] = None,
     budget: Annotated[
         str,
         typer.Option(
@@ -114,6 +120,8 @@ def search(
     seeds = seeds_of(seed)
     if len(seeds) > 1:
         raise InputError(f"--seed is {seed!r}; a search has one seed.")
+    if metric is None:
+        metric = "energy" if accelerator is None and not timeloop_arch else "latency"
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
     given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
@@ -124,7 +132,7 @@ def search(
         seed=seeds[0],
         **{name: value for name, value in given.items() if value is not None},
     )
-    own: dict[str, Any] = {"search_epochs": search_epochs, "strength": strength}
+    own: dict[str, Any] = {"search_epochs": search_epochs, "strength": strength, "from_scratch": True}
     settings = Settings(
         levels=(level,),
         budgets=() if budget.strip().lower() == "none" else parse_budgets(budget, metric),

@@ -15,6 +15,7 @@ from hwflow.cost.executed_network import EXECUTIONS, REST, Asked
 from hwflow.cost.network_choice import Chosen
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
+from hwflow.cost.zeros import zeros_remark
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable, chip_area_um2
 from hwflow.hardware.stored_bits import widened
@@ -44,7 +45,8 @@ def assemble(
         chosen: what stays on the chip and what other operators cost, where that was asked.
     """
     network, accelerator = plan.network, plan.accelerator
-    notes = ["; ".join(filter(None, [answer.note, reason])) for answer in answers]
+    zeros = [zeros_remark(layer, accelerator, maps=backend.maps) for layer in network]
+    notes = ["; ".join(filter(None, [answer.note, more, reason])) for answer, more in zip(answers, zeros, strict=True)]
     rows = [replace(answer, layer=layer, note=note) for answer, layer, note in zip(answers, network, notes, strict=True)]
     edges: list[int] = []
     if options.latency == "with_fill" and backend.maps:

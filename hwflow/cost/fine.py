@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from hwflow.cost.mid import overflow
+from hwflow.cost.sparse_rows import WRITTEN, judged_row
 from hwflow.errors import NotMappable, ToolError
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.counted_zeros import asks_for_zeros
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.stored_bits import moved_bytes, packs, stored_bits, widened
@@ -108,7 +110,8 @@ def search(
         return _own(stats, layer, mapping), mapping
 
     (stats, mapping), seconds = run_timeloop(files, engine, limit_s, read, layer.name)
-    return layer_cost(layer, accelerator, mapping, table, stats, engine=_label("timeloop-mapper", engine), seconds=seconds)
+    label = _label("timeloop-mapper", engine)
+    return layer_cost(layer, accelerator, mapping, table, stats, engine=label, seconds=seconds, searched=True)
 
 
 def check(layer: Layer, accelerator: Accelerator, table: EnergyTable, mapping: Mapping | None) -> None:
@@ -184,9 +187,20 @@ def key(
 
 
 def layer_cost(
-    layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable, stats: Stats, *, engine: str, seconds: float
+    layer: Layer,
+    accelerator: Accelerator,
+    mapping: Mapping,
+    table: EnergyTable,
+    stats: Stats,
+    *,
+    engine: str,
+    seconds: float,
+    searched: bool = False,
 ) -> LayerCost:
-    """Timeloop's statistics as a row: levels outermost first, energies in the table's unit, DRAM words as bytes."""
+    """Timeloop's statistics as a row: levels outermost first, energies in the table's unit, DRAM words as bytes.
+
+    `searched`: whether Timeloop has found the mapping itself, with the zeros that the layer may have.
+    """
     memories = [m.name for m in accelerator.memories if m.name in stats.levels]
     accesses = {
         name: {
@@ -199,7 +213,7 @@ def layer_cost(
     wide = packs(accelerator, layer)
     if wide:
         stats = repriced(stats, layer, accelerator, mapping, table)
-    return LayerCost(
+    row = LayerCost(
         layer=layer,
         level="fine",
         engine=engine,
@@ -220,6 +234,12 @@ def layer_cost(
         mapping=tuple(mapping.directives()),
         note=PACKED if wide else "",
     )
+    if not asks_for_zeros(layer, accelerator):
+        return row
+    if accelerator.sparsity is None:
+        return replace(row, note=WRITTEN)
+    nest = _nest(layer, accelerator, table, mapping)
+    return judged_row(row, stats, nest, nest.batch_of(mapping), searched=searched)
 
 
 def repriced(stats: Stats, layer: Layer, accelerator: Accelerator, mapping: Mapping, table: EnergyTable) -> Stats:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from hwflow import display
+from hwflow.cost.sparse_rows import sparse_row
 from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.counted_zeros import asks_for_zeros, counts_zeros, skips_zeros
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.stored_bits import moved_bytes
@@ -116,12 +118,17 @@ def map_layer(
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
     outside that memory may step through it.
 
+    Where zeros count (`hwflow.cost.sparse_rows`), the mapping is the best one without them, and nothing is proven of it. On a
+    chip that skips them it has perfect factors, since ragged loops take all their cycles in Timeloop's model.
+
     Raises:
         NotMappable: where no mapping fits; says which memory is too small for the smallest tile.
     """
     start = time.perf_counter()
     nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
     constraints = _holding(constraints, layer, resident)
+    if zeros := counts_zeros(layer, accelerator):
+        ragged, proof = ragged and not skips_zeros(accelerator), "off"
     if ragged:
         found = padding.search(nest, constraints, objective=objective, effort=effort)
     else:
@@ -133,6 +140,8 @@ def map_layer(
         found, perfect = proven(nest, constraints, objective, found, ragged=ragged, most=proof == "optimal", gap=gap)
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
+    if zeros:
+        return MapResult(mapping, cost, proven_optimal=False, bound=None)
     return MapResult(mapping, cost, found.proven_optimal, found.bound, perfect)
 
 
@@ -145,7 +154,9 @@ def least(
     ragged: bool = True,
     resident: Sequence[Tensor] = (),
 ) -> tuple[float, float]:
-    """Energy, in the table's unit, and cycles that no mapping of those that `map_layer` searches undercuts."""
+    """Energy, in the table's unit, and cycles that no mapping of those that `map_layer` searches undercuts; 0 with zeros."""
+    if counts_zeros(layer, accelerator):
+        return 0.0, 0.0
     nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
     constraints = _holding(constraints, layer, resident)
     array = array_utilization(nest, constraints) if ragged else None
@@ -203,7 +214,7 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
     busiest = cycles - nest.memories.edges
     slowest = int(np.flatnonzero(verdict.level_cycles[:, 0] == busiest)[-1])  # the outermost, as at fine
     bound_by = "compute" if verdict.compute_cycles[0] >= busiest else nest.levels[slowest].name
-    return LayerCost(
+    row = LayerCost(
         layer=layer,
         level="mid",
         engine=f"hwflow {VERSION}",
@@ -221,6 +232,7 @@ def _cost(nest: Nest, batch: Batch, verdict: Verdict, mapping: Mapping, seconds:
         utilized_instances={lv.name: float(verdict.instances[k, 0]) for k, lv in enumerate(nest.levels)},
         mapping=tuple(mapping.directives()),
     )
+    return sparse_row(row, nest, batch, verdict) if asks_for_zeros(layer, acc) else row
 
 
 def overflow(nest: Nest, verdict: Verdict) -> str:

@@ -130,14 +130,14 @@ class Winograd(Execution):
         return "" if layer.G == 1 else f"it has {layer.G} groups"
 
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
-        """The product: at each position of a tile, M outputs from C inputs, for all tiles.
+        """The product: at each position of a tile, M outputs from C inputs, for all tiles; zeros do not survive the transforms.
 
         Raises:
             InputError: for a layer that has no such product, and why.
         """
         if why := self.why_not(layer):
             raise InputError(f"layer {layer.name!r} cannot run as {self.name}: {why}.")
-        return (layer.with_(G=self.positions, P=self.tiles(layer), Q=1, R=1, S=1),)
+        return (layer.with_(G=self.positions, P=self.tiles(layer), Q=1, R=1, S=1, densities=None),)
 
     def other(self, layer: Layer) -> tuple[OtherOp, ...]:
         """The transforms of inputs and outputs."""

@@ -45,11 +45,13 @@ class LevelFolder:
     Attributes:
         kind: what it makes, for messages.
         last: the file that is written at the end.
+        command: that makes it, for messages.
     """
 
     path: Path
     kind: str = "levels"
     last: str = LEVELS
+    command: str = "hwflow levels"
 
     @property
     def checkpoints(self) -> Path:
@@ -66,18 +68,18 @@ class LevelFolder:
         """Begin, or go on where the same run was interrupted. Meanwhile no other run can.
 
         Args:
-            free: fields that a continued run may change.
+            free: fields that a continued run may change; the file keeps those before until `rewrite`.
 
         Raises:
             InputError: where the folder holds a run and `resume` is not asked for, or another run, or something else.
             HwflowError: where nothing can be written.
         """
-        wanted = json.loads(json.dumps({"format": _FORMAT, **config}))
+        wanted = _plain(config)
         file = self.path / CONFIG
         if file.exists():
             if not resume:
                 raise InputError(f"{self.path} holds {self.kind} already: --resume continues that run; or name another folder.")
-            before = read_json(file)
+            before = read_json(file, self.command)
             if isinstance(before, dict):
                 before |= {name: wanted[name] for name in free}
             if changed := differences(before, wanted):
@@ -93,12 +95,30 @@ class LevelFolder:
         except OSError as error:
             raise HwflowError(f"cannot make the folder {self.checkpoints}: {error.strerror or error}.") from error
         with held(self.path, self.checkpoints / _LOCK, "prune"):
-            self.write(CONFIG, wanted)
+            if not file.exists():
+                self.write(CONFIG, wanted)
             yield
+
+    def rewrite(self, config: Mapping[str, Any]) -> None:
+        """Before the files of the end are written over: the run is unfinished again, and its settings are these.
+
+        Raises:
+            HwflowError: where nothing can be written.
+        """
+        try:
+            (self.path / self.last).unlink(missing_ok=True)
+        except OSError as error:
+            raise HwflowError(f"cannot remove {self.path / self.last}: {error.strerror or error}.") from error
+        self.write(CONFIG, _plain(config))
 
     def write(self, name: str, content: Any) -> None:
         """One JSON file, whole or not at all."""
         write_text(self.path / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _plain(config: Mapping[str, Any]) -> Any:
+    """As `config.json` has it."""
+    return json.loads(json.dumps({"format": _FORMAT, **config}))
 
 
 class Origin(BaseModel):
@@ -171,13 +191,16 @@ def place_of(output: str | Path | None) -> Iterator[Path]:
         yield Path(place)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, command: str = "hwflow levels") -> Any:
     """A JSON file of a run.
+
+    Args:
+        command: that writes such a file.
 
     Raises:
         InputError: where it is missing or damaged.
     """
-    text = read_text(path, "", "result", " does not exist; it is a file that 'hwflow levels' writes")
+    text = read_text(path, "", "result", f" does not exist; it is a file that '{command}' writes")
     try:
         return parse_json(text)
     except ValueError as error:

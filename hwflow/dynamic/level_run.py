@@ -18,8 +18,9 @@ from hwflow.dynamic.grouped_network import GroupedNetwork, grouped
 from hwflow.dynamic.level_folder import LEVELS, WEIGHTS, LevelFolder, model_again, module_of, place_of, read_origin
 from hwflow.dynamic.level_table import MEASURED, TABLE, LevelTable
 from hwflow.dynamic.measurement import check_threads, measured_rows
-from hwflow.dynamic.modelled_rows import FLOAT_BYTES, modelled_table
+from hwflow.dynamic.modelled_rows import FLOAT_BYTES, exact_options, modelled_costs, modelled_table
 from hwflow.dynamic.operating_points import Unit
+from hwflow.dynamic.point_costs import PointCost
 from hwflow.errors import InputError, MissingDependency
 from hwflow.files import write_text
 from hwflow.network import Network
@@ -97,13 +98,14 @@ def train_levels(
         units: where levels run, from `load_units`.
         groups: how many levels there are.
         recipe: of the training of each group; by default `default_level_recipe`.
-        options: of the costs of accelerators.
+        options: of the costs of accelerators; there is no fallback.
         measure: numbers of threads with which each level's latency is measured on this machine's CPU.
         output: the folder of results; None keeps nothing.
         resume: continue an interrupted run with the same arguments.
 
     Raises:
         InputError: for a network that cannot be rebuilt, or arguments or a folder that cannot be used.
+        ToolMissing, ToolError: at fine, before anything is trained.
         Diverged: where the loss of a training is not finite.
     """
     loaded = load_data(data) if isinstance(data, str) else data
@@ -111,6 +113,7 @@ def train_levels(
     module = module_of(model, loaded)
     used = (recipe or default_level_recipe(loaded, module, groups)).resolved()
     check_threads(measure)
+    exact_options(asked, "a table of levels")
     network = grouped(module, (1, *loaded.input_shape), groups, used.seed)
     config = {
         "network": name,
@@ -131,8 +134,13 @@ def train_levels(
         with folder.opened(config, resume=resume):
             for samples in (loaded.train, loaded.test):
                 samples.check()
+            networks = [network_at(network, name, k) for k in range(1, groups + 1)]
+            # Before the training, on which costs do not depend: a tool or a level may be missing.
+            costs = modelled_costs(
+                networks, units, asked, store=cache or False, progress=headed(bar, "costing") or False, notify=tell
+            )
             stages = _trained(network, loaded, used, folder, bar)
-            found = _finish(network, name, stages, loaded, units, asked, measure, folder, cache or False, bar, tell)
+            found = _finish(network, name, stages, networks, costs, loaded, units, asked, measure, folder, bar, tell)
         if output is not None:
             try:
                 write_report(place)
@@ -188,17 +196,17 @@ def _finish(
     network: GroupedNetwork,
     name: str,
     stages: Sequence[_Stage],
+    networks: Sequence[Network],
+    costs: Sequence[Sequence[PointCost]],
     data: Data,
     units: Sequence[Unit],
     options: CostOptions,
     measure: Sequence[int],
     folder: LevelFolder,
-    store: Store | bool,
     progress: Progress | None,
     notify: Notify,
 ) -> Levels:
-    """Costs and measurements; `levels.json` is the last file and marks the run as complete."""
-    networks = [network_at(network, name, k) for k in range(1, len(stages) + 1)]
+    """Tables and measurements; `levels.json` is the last file and marks the run as complete."""
     levels = [
         Level(k, stage.held, stage.tested, rows.macs, rows.params_total, stage.epochs)
         for k, (stage, rows) in enumerate(zip(stages, networks, strict=True), start=1)
@@ -210,17 +218,7 @@ def _finish(
                 f"({100 * after.held_accuracy:.2f} and {100 * before.held_accuracy:.2f} %); a manager will not choose it."
             )
     measured = None
-    table = modelled_table(
-        name,
-        levels,
-        networks,
-        units,
-        options,
-        data.name,
-        store=store,
-        progress=headed(progress, "costing") or False,
-        notify=notify,
-    )
+    table = modelled_table(name, levels, costs, units, options, data.name, notify=notify)
     write_text(folder.path / TABLE, table.to_json())
     if measure:
         plain = {level.number: network.at_level(level.number) for level in levels}

@@ -13,6 +13,8 @@ checkpoints/     state of the trainings, from which a run continues; the lock of
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from hwflow.compression.decision import Choice
 from hwflow.dynamic.elastic_network import ElasticNetwork
 from hwflow.dynamic.elastic_space import space_with
 from hwflow.dynamic.level_folder import CONFIG, LevelFolder, Origin, model_again, read_json
+from hwflow.dynamic.level_table import MEASURED, TABLE
 from hwflow.errors import InputError, not_found
 from hwflow.training import checkpoint as tensors
 from hwflow.training.weights import load_weights
@@ -33,6 +36,7 @@ from hwflow.validation import explain
 LIBRARY, ELASTIC, STATISTICS, ARCHIVE = "library.json", "elastic.pt", "statistics.pt", "archive.jsonl"
 
 _KIND = "statistics"
+_COMMAND = "hwflow library"
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,19 @@ class LibraryRecord(BaseModel):
 
 def library_folder(place: Path) -> LevelFolder:
     """The folder of a library."""
-    return LevelFolder(place, "a library", LIBRARY)
+    return LevelFolder(place, "a library", LIBRARY, _COMMAND)
 
 
-def save_statistics(file: Path, statistics: Mapping[int, Mapping[str, Tensor]]) -> None:
-    """Write each member's statistics."""
+def choices_digest(members: Sequence[Member]) -> str:
+    """What each member keeps, as one number: files of a library that are of other members have another one."""
+    text = json.dumps([[member.number, list(member.choice.items())] for member in members])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_statistics(file: Path, statistics: Mapping[int, Mapping[str, Tensor]], choices: str) -> None:
+    """Write each member's statistics, and the members' `choices_digest`."""
     flat = {f"{number}:{name}": value for number, own in statistics.items() for name, value in own.items()}
-    tensors.save(file, {"kind": _KIND, "statistics": flat})
+    tensors.save(file, {"kind": _KIND, "statistics": flat, "choices": choices})
 
 
 def statistics_of(module: nn.Module) -> dict[str, Tensor]:
@@ -161,7 +171,21 @@ def load_library(folder: str | Path, model: nn.Module | None = None, *, allow_im
     members = tuple(Member(**one.model_dump()) for one in record.members)
     for member in members:
         space.checked(member.choice)
+    for name in (TABLE, MEASURED):
+        if (place / name).exists():
+            content = read_json(place / name, _COMMAND)
+            about = content.get("about") if isinstance(content, dict) else None
+            _check_choices(place / name, about.get("choices") if isinstance(about, dict) else None, members)
     return LibraryNetworks(network, members, _statistics(place / STATISTICS, network, members))
+
+
+def _check_choices(file: Path, choices: Any, members: Sequence[Member]) -> None:
+    """Refuse a file that was written for other members; those that hwflow wrote at first do not say for which."""
+    if choices is not None and choices != choices_digest(members):
+        raise InputError(
+            f"{file} is of other members than {LIBRARY}: the folder's files are of two runs. Run the same 'hwflow library' "
+            "command with --resume, which measures nothing anew, or copy the whole folder."
+        )
 
 
 def _statistics(file: Path, network: ElasticNetwork, members: Sequence[Member]) -> dict[int, dict[str, Tensor]]:
@@ -172,6 +196,7 @@ def _statistics(file: Path, network: ElasticNetwork, members: Sequence[Member]) 
         )
     content = tensors.read(file, "the statistics")
     flat = content.get("statistics")
+    _check_choices(file, content.get("choices"), members)
     if content.get("kind") != _KIND or not isinstance(flat, dict):
         raise InputError(f"{file} is no file of a library's statistics; take the one that 'hwflow library' wrote.")
     found: dict[int, dict[str, Tensor]] = {}
@@ -188,7 +213,7 @@ def _statistics(file: Path, network: ElasticNetwork, members: Sequence[Member]) 
 
 
 def _validated(kind: type[Any], file: Path) -> Any:
-    content = read_json(file)
+    content = read_json(file, _COMMAND)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -202,6 +227,7 @@ __all__ = [
     "STATISTICS",
     "LibraryNetworks",
     "Member",
+    "choices_digest",
     "library_folder",
     "load_library",
     "save_statistics",

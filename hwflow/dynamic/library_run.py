@@ -7,7 +7,7 @@ them. Training, search and choice are described where they are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from hwflow.dynamic.library_folder import (
     STATISTICS,
     LibraryNetworks,
     Member,
+    choices_digest,
     library_folder,
     save_statistics,
     statistics_of,
@@ -39,7 +40,7 @@ from hwflow.dynamic.library_folder import (
 from hwflow.dynamic.library_options import LibrarySettings
 from hwflow.dynamic.library_search import Allowed, ChoiceCosts, Found, Judge, criterion_of, limits_of, plans_of, search
 from hwflow.dynamic.measurement import check_threads, measured_rows
-from hwflow.dynamic.modelled_rows import FLOAT_BYTES, modelled_table
+from hwflow.dynamic.modelled_rows import FLOAT_BYTES, exact_options, modelled_costs, modelled_table
 from hwflow.dynamic.operating_points import Unit
 from hwflow.errors import InputError, MissingDependency
 from hwflow.files import write_text
@@ -109,13 +110,14 @@ def build_library(
         weights: a file of trained weights of the whole network, which is then not trained as a whole.
         plans: the folder of a search of channels (`hwflow prune`): its plans are taken instead of an elastic training and an
             evolution, and cut from these weights; those on the front of the accuracies that it recorded are measured anew.
-        options: of the costs of accelerators.
+        options: of the costs of accelerators; there is no fallback.
         measure: numbers of threads with which each member's latency is measured on this machine's CPU.
         output: the folder of results; None keeps nothing.
         resume: continue an interrupted run with the same arguments, but for the number of members.
 
     Raises:
         InputError: for a network without sub-networks, or arguments or a folder that cannot be used.
+        ToolMissing, ToolError: at fine, before anything is trained.
         Diverged: where the loss of a training is not finite.
     """
     loaded = load_data(data) if isinstance(data, str) else data
@@ -125,6 +127,7 @@ def build_library(
         model if isinstance(model, str) else type(model).__name__,
     )
     check_threads(measure)
+    exact_options(asked, "a library")
     if not units:
         raise InputError("a library needs a unit on which its members run; give one at least.")
     taught = (recipe or default_library_recipe(loaded)).resolved()
@@ -172,13 +175,13 @@ def build_library(
         with folder.opened(config, resume=resume, free=("members",)):
             for samples in (loaded.train, loaded.test):
                 samples.check()
-            priced = _Priced(space, units, used, asked, cache or False, tell)  # before the training: a budget may be too small
+            priced = _Priced(space, units, used, asked, cache or False, tell)  # before the training: a level may be missing
             if not trained:
                 _train_whole(module, loaded, taught, folder, bar)
             network = _network(module, space, criterion, loaded, taught)
             if tried is None:
                 _train_all(network, loaded, taught, used.drawn, folder, bar)
-            run = _Run(network, name, loaded, priced, used, taught, asked, folder, cache or False, bar, tell)
+            run = _Run(network, name, loaded, priced, used, taught, asked, config, folder, cache or False, bar, tell)
             if tried is None:
                 search(
                     space,
@@ -235,7 +238,15 @@ def _train_all(
 
 
 class _Priced:
-    """Costs of sub-networks on the units, and whether they keep the budgets."""
+    """Costs of sub-networks on the units, and whether they keep the budgets.
+
+    The whole and the smallest network are costed at once, the smallest at every operating point: what is missing is told before
+    anything is trained.
+
+    Raises:
+        InputError: where the level does not know a metric on a unit, or nothing keeps the budgets.
+        ToolMissing, ToolError: at fine.
+    """
 
     def __init__(
         self,
@@ -250,6 +261,11 @@ class _Priced:
             return ChoiceCosts(space, units, metric, options, store=store, notify=notify)
 
         self.costs = priced(settings.metric)
+        smallest = space.canonical(space.smallest)
+        for choice in (space.canonical(space.whole), smallest):
+            self.costs(choice)
+        network = Network(f"{space.grouping.network.name} smallest", space.layers(smallest))
+        modelled_costs([network], units, options, store=store, progress=False, notify=notify)
         budgets = settings.budgets
         self.allowed: Allowed = limits_of(space, budgets, [priced(budget.metric) for budget in budgets])
 
@@ -266,6 +282,7 @@ class _Run:
         settings: LibrarySettings,
         recipe: Recipe,
         options: CostOptions,
+        config: Mapping[str, Any],
         folder: LevelFolder,
         store: Store | bool,
         progress: Progress | None,
@@ -273,7 +290,8 @@ class _Run:
     ) -> None:
         self.network, self.name, self.data, self.settings = network, name, data, settings
         self.units, self.costs, self.allowed = priced.costs.units, priced.costs, priced.allowed
-        self.options, self.folder, self.store, self.progress, self.notify = options, folder, store, progress, notify
+        self.options, self.config, self.folder = options, config, folder
+        self.store, self.progress, self.notify = store, progress, notify
         train, held = data.hold_out()
         file = folder.path / ARCHIVE
         count = min(settings.statistics, len(train))
@@ -315,18 +333,20 @@ class _Run:
             )
             for number, (one, module, network) in enumerate(zip(chosen, modules, rows, strict=True), start=1)
         )
-        table = modelled_table(
-            self.name,
-            members,
+        costs = modelled_costs(
             rows,
             self.units,
             self.options,
-            self.data.name,
             store=self.store,
             progress=headed(self.progress, "costing") or False,
             notify=self.notify,
         )
+        choices = choices_digest(members)
+        table = modelled_table(
+            self.name, members, costs, self.units, self.options, self.data.name, choices=choices, notify=self.notify
+        )
         place = self.folder.path
+        self.folder.rewrite(self.config)  # here, where members are chosen: their files are written over from now on
         write_text(place / TABLE, table.to_json())
         measured = None
         if measure:
@@ -334,9 +354,10 @@ class _Run:
             known = {member.number: (member.held_accuracy, member.params * FLOAT_BYTES) for member in members}
             told = headed(self.progress, "measuring")
             measured = measured_rows(self.name, plain, known, self.data.input_shape, measure, notify=self.notify, progress=told)
+            measured = replace(measured, about={**measured.about, "choices": choices})
             write_text(place / MEASURED, measured.to_json())
         statistics = {member.number: statistics_of(module) for member, module in zip(members, modules, strict=True)}
-        save_statistics(place / STATISTICS, statistics)
+        save_statistics(place / STATISTICS, statistics, choices)
         about = {"network": self.name, "classes": self.data.classes, "data_identity": self.data.identity}
         save_weights(place / ELASTIC, self.network.whole, about)
         self.folder.write(LIBRARY, self._record(members, archive, front, kept))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from hwflow.dynamic.elastic_space import ElasticSpace
 from hwflow.dynamic.operating_points import Unit
 from hwflow.dynamic.point_costs import on_processor
 from hwflow.errors import HwflowError, InputError
-from hwflow.files import parse_json, write_text
+from hwflow.files import parse_json, read_text, write_text
 from hwflow.layers import Layer
 from hwflow.metrics import SLACK
 from hwflow.network import Network
@@ -35,6 +35,7 @@ from hwflow.training.score import reestimate_batchnorm, score
 
 _BATCH = 250
 _PJ = 1e-12
+_TRIES_PLANS = "channels"
 
 Costs = tuple[float, ...]
 """Of a sub-network on each unit."""
@@ -199,7 +200,7 @@ def _read(file: Path) -> dict[tuple[int, ...], float]:
     """What an interrupted run measured; a line that was torn when it was killed counts for nothing."""
     if not file.exists():
         return {}
-    text, found = file.read_text(encoding="utf-8"), {}
+    text, found = read_text(file, "the record of measured choices", "result"), {}
     for line in text[: text.rfind("\n") + 1].splitlines():
         try:
             content: Any = parse_json(line)
@@ -283,16 +284,17 @@ def plans_of(folder: Path) -> list[tuple[Choice, float]]:
     """The plans that a search of channels tried, each with its accuracy, as its folder's `log.jsonl` has them.
 
     Raises:
-        InputError: where the folder has no such file, or it is damaged.
+        InputError: where the folder is of another method, has no such file, or it is damaged.
     """
-    file = folder / "log.jsonl"
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    method = str(_settings(folder).get("method", _TRIES_PLANS))
+    if method != _TRIES_PLANS:
         raise InputError(
-            f"{file} cannot be read: {error.strerror or error}. Plans are taken from the folder of a search of channels, which "
-            "'hwflow prune' writes."
-        ) from error
+            f"{folder} is of method {method}, which tries no plans of channels that could be cut from trained weights; --plans "
+            "takes a folder of 'hwflow prune' that searched channels."
+        )
+    file = folder / "log.jsonl"
+    missing = ": there is no such file; plans are taken from the folder of a search of channels, which 'hwflow prune' writes"
+    lines = read_text(file, "the log of a search", "result", missing).splitlines()
     found: dict[tuple[tuple[str, int], ...], tuple[Choice, float]] = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -310,12 +312,21 @@ def plans_of(folder: Path) -> list[tuple[Choice, float]]:
 
 def criterion_of(folder: Path) -> str:
     """By which criterion a search of channels chose those that stay, as its folder's `config.json` has it; l1 by default."""
+    return str(_settings(folder).get("criterion", "l1"))
+
+
+def _settings(folder: Path) -> Mapping[str, Any]:
+    """The settings of a search, as its folder's `config.json` has them; none where it has no such file."""
+    file = folder / "config.json"
+    if not file.is_file():
+        return {}
+    text = read_text(file, "the settings of a search", "result")
     try:
-        content = parse_json((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "l1"
+        content = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{file} is damaged: {error}.") from None
     settings = content.get("settings") if isinstance(content, dict) else None
-    return str(settings.get("criterion", "l1")) if isinstance(settings, dict) else "l1"
+    return settings if isinstance(settings, dict) else {}
 
 
 __all__ = ["Allowed", "ChoiceCosts", "Costs", "Found", "Judge", "criterion_of", "limits_of", "plans_of", "search"]

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from hwflow.dynamic.level_run import load_levels
 from hwflow.dynamic.level_table import MEASURED, LevelTable, read_table, units_of
-from hwflow.dynamic.library_folder import LIBRARY, load_library
+from hwflow.dynamic.library_folder import ARCHIVE, load_library
 from hwflow.dynamic.manager import Manager
+from hwflow.dynamic.measurement import unit_name
 from hwflow.dynamic.placement import Limits
 from hwflow.errors import InputError, check_whole, is_number, not_found
 from hwflow.training.score import first_output
@@ -81,6 +82,8 @@ class LiveRun:
     Attributes:
         limit_s: on the latency of every frame.
         unit: of the table's rows.
+        others: units of the table that did not run.
+        hold, margin: of the manager.
     """
 
     network: str
@@ -88,10 +91,15 @@ class LiveRun:
     limit_s: float
     frames: tuple[Frame, ...]
     phases: tuple[Phase, ...]
+    others: tuple[str, ...]
+    hold: int
+    margin: float
 
     def trace(self) -> dict[str, Any]:
-        """What the manager was told, as a trace for `hwflow manage --measured`."""
+        """What the manager was told, as a trace for `hwflow manage --measured`; the table's other units are off line in it."""
         events: list[dict[str, Any]] = []
+        if self.others:
+            events.append({"frame": 0, "offline": list(self.others)})
         told = self.frames[0].limit_s
         starts = {phase.start: phase.rivals for phase in self.phases[1:]}
         for number, frame in enumerate(self.frames):
@@ -99,8 +107,14 @@ class LiveRun:
             if frame.limit_s != told or note:
                 events.append({"frame": number, "limits": {"latency_s": frame.limit_s}, **note})
                 told = frame.limit_s
-        limits = {"latency_s": self.frames[0].limit_s}
-        return {"name": f"live {self.network}", "frames": len(self.frames), "limits": limits, "events": events}
+        return {
+            "name": f"live {self.network}",
+            "frames": len(self.frames),
+            "hold": self.hold,
+            "margin": self.margin,
+            "limits": {"latency_s": self.frames[0].limit_s},
+            "events": events,
+        }
 
 
 def run_live(
@@ -140,10 +154,12 @@ def run_live(
         raise InputError(
             f"the rival load is from frame {start} to {stop}; give two frames, the later one last, up to {frames}."
         )
-    unit = f"cpu, {threads} {'thread' if threads == 1 else 'threads'}"
+    before = f"cpu, {threads} {'thread' if threads == 1 else 'threads'}"  # as tables of the first days have it
+    known = units_of(table.rows)
+    unit = before if before in known else unit_name(threads)
     rows = tuple(row for row in table.rows if row.unit == unit)
     if not rows:
-        raise not_found("unit of the measured table", unit, units_of(table.rows), "Measure with --measure.")
+        raise not_found("unit of the measured table", unit, known, "Measure with --measure.")
     if missing := {row.level for row in rows} - set(networks):
         raise InputError(f"the table has level {min(missing)}, but there is no such network; give all of them.")
     manager = Manager([LevelTable(table.network, table.kind, rows, table.about)], hold=hold, margin=margin)
@@ -173,7 +189,8 @@ def run_live(
                 told, limits = now, Limits(limit_s / now)
     bounds = sorted({0, min(start, frames), min(stop, frames), frames})
     phases = tuple(_phase(found[a:b], a, rivals if start <= a < stop else 0, limit_s) for a, b in itertools.pairwise(bounds))
-    return LiveRun(table.network, unit, float(limit_s), tuple(found), phases)
+    others = tuple(name for name in known if name != unit)
+    return LiveRun(table.network, unit, float(limit_s), tuple(found), phases, others, hold, margin)
 
 
 def networks_of(
@@ -186,7 +203,7 @@ def networks_of(
     """
     place = Path(folder)
     table = read_table(place / MEASURED)
-    if (place / LIBRARY).exists():
+    if (place / ARCHIVE).exists():
         library = load_library(place, model, allow_import=allow_import)
         return {member.number: library.module(member.number) for member in library.members}, table
     whole = load_levels(place, model, allow_import=allow_import)

@@ -25,7 +25,7 @@ from hwflow.dynamic.level_table import LevelTable, Row
 from hwflow.errors import HwflowError, check_whole
 from hwflow.optional import needed
 from hwflow.progress import Progress
-from hwflow.training.threads import limited
+from hwflow.training.threads import limited, usable_cores
 
 FRAMES, WARM = 60, 5
 
@@ -124,13 +124,19 @@ def measured_rows(
     Args:
         networks: by level.
         known: of each level its accuracy and the bytes of its weights.
-        notify: told why a runtime is left out.
+        notify: told why a runtime is left out, and of more threads than this process has cores.
     """
+    cores = usable_cores()
+    for count in threads:
+        if count > cores:
+            notify(
+                f"{unit_name(count)}: this process may use {cores} {'core' if cores == 1 else 'cores'} only, so threads take "
+                "turns, and the latency is not that of a processor with so many cores."
+            )
     rows, timings = [], {}
     asked = [(runtime, count) for runtime in runtimes() for count in threads]
     for done, (runtime, count) in enumerate(asked):
-        unit = f"cpu, {count} {'thread' if count == 1 else 'threads'}"
-        unit += "" if runtime == "torch" else f", {runtime}"
+        unit = unit_name(count, runtime)
         if progress is not None:
             progress(done, len(asked), unit)
         try:
@@ -146,6 +152,12 @@ def measured_rows(
     if "onnxruntime" in runtimes():
         about["onnxruntime"] = needed("onnxruntime", "measuring with onnxruntime").__version__
     return LevelTable(name, "measured", tuple(rows), about)
+
+
+def unit_name(threads: int, runtime: str = "torch") -> str:
+    """What this machine's CPU is called in tables: `cpu-2-threads`, `cpu-1-thread-onnxruntime`."""
+    name = f"cpu-{threads}-{'thread' if threads == 1 else 'threads'}"
+    return name if runtime == "torch" else f"{name}-{runtime}"
 
 
 def check_threads(counts: Sequence[int]) -> None:
@@ -168,4 +180,4 @@ def machine() -> str:
     return named[0] if named else platform.machine()
 
 
-__all__ = ["FRAMES", "Timing", "check_threads", "machine", "measured_rows", "runtimes", "time_in_turns"]
+__all__ = ["FRAMES", "Timing", "check_threads", "machine", "measured_rows", "runtimes", "time_in_turns", "unit_name"]

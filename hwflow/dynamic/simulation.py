@@ -1,13 +1,15 @@
 """`simulate`: a manager and its baselines on a trace, with violations, accuracy, energy and switches of each.
 
     manager     with hysteresis
-    fixed       the largest level at the highest clock
-    clock       the largest level; chooses unit and clock (DVFS)
-    level       the highest clock; chooses unit and level
+    fixed       the most accurate level at its unit's highest clock, whatever the limits
+    clock       the most accurate level; chooses unit and clock (DVFS)
+    level       the units' highest clocks; chooses unit and level
     oracle      the best placement of each frame, without hysteresis
 
-All but `manager` choose anew in every frame, as the manager does without hysteresis; all of them leave a unit that fails.
-Switching takes no time and no energy here.
+`clock`, `level` and `oracle` choose anew in every frame, as the manager does without hysteresis. `fixed` takes the unit that is
+best under the first frame's limits and keeps it until it fails; then it takes the best one that is left, and comes back when
+the first one does. Of equally accurate levels the smallest is taken. A unit's highest clock is that of its operating points,
+whether a manager would take it or not. Switching takes no time and no energy here.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from hwflow.progress import Progress
 
 POLICIES: dict[str, str] = {
     "manager": "level, unit and clock, with hysteresis",
-    "fixed": "the largest level at the highest clock",
-    "clock": "the largest level; chooses unit and clock (DVFS only)",
-    "level": "the highest clock; chooses unit and level (levels only)",
+    "fixed": "the most accurate level at its unit's highest clock",
+    "clock": "the most accurate level; chooses unit and clock (DVFS only)",
+    "level": "the units' highest clocks; chooses unit and level (levels only)",
     "oracle": "level, unit and clock, the best of each frame",
 }
 """What is compared, in this order."""
@@ -101,22 +103,26 @@ def simulate(
     tables: Sequence[LevelTable],
     trace: Trace,
     *,
-    hold: int = 10,
-    margin: float = 0.05,
+    hold: int | None = None,
+    margin: float | None = None,
     weights: Mapping[str, float] | None = None,
     policies: Sequence[str] = tuple(POLICIES),
     progress: Progress | None = None,
 ) -> Simulation:
     """Play a trace.
 
+    Args:
+        hold, margin: of the manager; None takes those of the trace, or the manager's own, 10 and 0.05.
+
     Raises:
         InputError: as `Manager`, and where the trace limits what the tables do not know.
     """
+    own = {"hold": trace.hold if hold is None else hold, "margin": trace.margin if margin is None else margin}
+    usual: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
     runs = []
     for policy in policies:
-        kept = [replace(table, rows=tuple(_rows_of(policy, table.kept))) for table in tables]
-        usual = policy == "manager"
-        manager = Manager(kept, hold=hold if usual else 0, margin=margin if usual else 0.0, weights=weights)
+        kept = [replace(table, rows=tuple(_rows_of(policy, table.rows))) for table in tables]
+        manager = Manager(kept, **(usual if policy == "manager" else {"hold": 0, "margin": 0.0}), weights=weights)
         try:
             runs.append(_play(policy, manager, trace, progress))
         except InputError as error:
@@ -125,21 +131,22 @@ def simulate(
 
 
 def _rows_of(policy: str, rows: Sequence[Row]) -> list[Row]:
-    """What a policy may choose from; the highest clock is that of a level on a unit."""
-    largest = max(row.level for row in rows)
-    top: dict[tuple[str, int], float] = {}
+    """What a policy may choose from."""
+    best = min(rows, key=lambda row: (-row.accuracy, row.level)).level
+    top: dict[str, float] = {}
     for row in rows:
-        top[row.unit, row.level] = max(row.clock_mhz, top.get((row.unit, row.level), 0.0))
+        top[row.unit] = max(row.clock_mhz, top.get(row.unit, 0.0))
     if policy in ("fixed", "clock"):
-        rows = [row for row in rows if row.level == largest]
+        rows = [row for row in rows if row.level == best]
     if policy in ("fixed", "level"):
-        rows = [row for row in rows if row.clock_mhz == top[row.unit, row.level]]
+        rows = [row for row in rows if row.clock_mhz == top[row.unit]]
     return list(rows)
 
 
 def _play(policy: str, manager: Manager, trace: Trace, progress: Progress | None) -> PolicyRun:
     events = iter([*trace.events, None])
     event, limits, offline, share = next(events), _limits(trace.limits), set[str](), 1.0
+    first = limits if policy == "fixed" else None  # by which it chooses, and as if it had the whole bandwidth
     violations = switches = 0
     accuracy = energy = 0.0
     known = True
@@ -148,6 +155,7 @@ def _play(policy: str, manager: Manager, trace: Trace, progress: Progress | None
     counted: tuple[Decision, tuple[str, ...], float, float] | None = None
     for frame in range(trace.frames):
         while event is not None and event.frame == frame:
+            counted = None
             if event.limits is not None:
                 limits = _changed(limits, event.limits)
             if event.offline or event.online:
@@ -155,15 +163,18 @@ def _play(policy: str, manager: Manager, trace: Trace, progress: Progress | None
                 manager.set_offline(offline & set(manager.units))
             if event.dram_share is not None:
                 share = event.dram_share
-                manager.set_dram_share(share)
+                if first is None:
+                    manager.set_dram_share(share)
             event = next(events)
-        decision = manager.decide(limits)
-        if counted is None or counted[0] is not decision or before[0] is not limits:
+        told = decision = manager.decide(limits if first is None else first)
+        if counted is None or counted[0] is not told:
+            if first is not None:
+                decision = replace(told, rows={name: row and row.at_share(share) for name, row in told.rows.items()})
             broken = _broken(decision, limits)
             rows = [row for row in decision.rows.values() if row is not None]
             known = known and all(row.energy_j is not None for row in rows)
             counted = (
-                decision,
+                told,
                 broken,
                 sum(row.accuracy for row in rows) / len(decision.rows),
                 sum(row.energy_j or 0.0 for row in rows),

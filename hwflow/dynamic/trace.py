@@ -69,6 +69,7 @@ class Trace(Strict):
     Attributes:
         frames: how many there are.
         frame_s: from one frame to the next, for the reports' time axis; None counts frames.
+        hold, margin: of the manager that a trace was recorded with, by which it is played if no other is asked for.
         limits: at the beginning.
         events: by frame, the first first.
     """
@@ -76,6 +77,8 @@ class Trace(Strict):
     name: str = "trace"
     frames: Annotated[int, Field(ge=1, le=100_000_000)]
     frame_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    hold: Annotated[int, Field(ge=0)] | None = None
+    margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     limits: TraceLimits = TraceLimits()
     events: tuple[Event, ...] = ()
 

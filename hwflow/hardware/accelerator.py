@@ -7,9 +7,7 @@ this description, fine renders Timeloop's files from it, so a number that both n
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -25,7 +23,9 @@ from hwflow.files import folder, parse_yaml, read_text, read_yaml
 from hwflow.hardware.arithmetic import check_operands, is_plain
 from hwflow.hardware.components import Fanout, MacUnit, Memory, Part, PositiveFloat, VectorUnit
 from hwflow.hardware.fields import assign, assigned_order
+from hwflow.hardware.identity import fingerprint_of, flat
 from hwflow.hardware.pe_types import PE_TYPES, PeTypeName, pe_type
+from hwflow.hardware.sparsity import Compressed, Sparsity
 from hwflow.hardware.storage_level import Level, LevelConstraint, with_fanout
 from hwflow.hardware.word_widths import misfit_text, set_word_widths
 from hwflow.layers import TENSORS, Bits, Layer
@@ -50,6 +50,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     pe_type: PeTypeName | None = None
     hierarchy: tuple[Part, ...]
     vector_unit: VectorUnit | None = None
+    sparsity: Sparsity | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
     _origin: Accelerator | None = PrivateAttr(default=None)
@@ -86,6 +87,8 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
                 raise ValueError(
                     f"hierarchy: {name}: the role {role!r} is taken by another part; a dataflow finds parts by role"
                 )
+        if self.sparsity is not None:
+            self.sparsity.check(parts)
         return self
 
     # Reading and changing --------------------------------------------------------------------------------------------
@@ -174,7 +177,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
 
     def differences(self, other: Accelerator) -> dict[str, Any]:
         """The fields in which this chip differs from `other`, by the names that `with_` takes, with this chip's values."""
-        mine, theirs = _flat(self), _flat(other)
+        mine, theirs = flat(self), flat(other)
         return {path: mine.get(path) for path in dict.fromkeys([*mine, *theirs]) if mine.get(path) != theirs.get(path)}
 
     # What it is ------------------------------------------------------------------------------------------------------
@@ -296,6 +299,11 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
         return True
 
     @property
+    def sparse(self) -> bool:
+        """Whether it does something about zeros."""
+        return self.sparsity is not None
+
+    @property
     def own_constraints(self) -> tuple[LevelConstraint, ...] | None:
         """The constraints on mappings that belong to the chip; None where they are those of a dataflow."""
         return None
@@ -334,17 +342,7 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that can change the cost of a layer: to layers, chips with the same one are the same."""
-        content = self.model_dump(mode="json", exclude={"name", "description", "sources", "dataflow", "vector_unit"})
-        if content["pe_type"] is None:  # chips from before there were types keep their fingerprints
-            del content["pe_type"]
-        mac = content["hierarchy"][-1]
-        if is_plain(self.mac):
-            del mac["arithmetic"], mac["energies"]
-        for part in content["hierarchy"]:  # and so do those without latencies of networks
-            for name in ("network_fill_latency", "network_drain_latency"):
-                if part.get(name) == 0:
-                    del part[name]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(self, plain=is_plain(self.mac))
 
 
 @functools.cache
@@ -356,14 +354,6 @@ def presets() -> dict[str, Path]:
 @functools.cache
 def _preset(path: Path) -> Accelerator:
     return Accelerator.from_dict(read_yaml(path, f"accelerator {path.stem}"), str(path))
-
-
-def _flat(accelerator: Accelerator) -> dict[str, Any]:
-    content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy", "vector_unit"})
-    unit = {"name": "vector_unit", **(accelerator.vector_unit.model_dump() if accelerator.vector_unit else {})}
-    for part in [*accelerator.model_dump(mode="json")["hierarchy"], unit]:
-        content |= {f"{part['name']}.{field}": value for field, value in part.items() if field != "name" and value is not None}
-    return content
 
 
 def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
@@ -391,7 +381,9 @@ def _derive(content: Mapping[str, Any], where: str) -> Accelerator:
     return _validated({**draft, **renamed}, where)
 
 
-_FIELDS = frozenset(name for model in (Accelerator, Memory, Fanout, MacUnit, VectorUnit) for name in model.model_fields)
+_FIELDS = frozenset(
+    name for model in (Accelerator, Memory, Fanout, MacUnit, VectorUnit, Sparsity, Compressed) for name in model.model_fields
+)
 
 
 def _validated(content: dict[str, Any], where: str) -> Accelerator:

@@ -8,11 +8,14 @@ from typing import Any
 from hwflow.errors import not_found, shown
 from hwflow.hardware.components import Fanout, MacUnit, Memory, NamedPart, VectorUnit
 from hwflow.hardware.pe_types import set_pe_type
+from hwflow.hardware.sparsity import Sparsity
+from hwflow.validation import Strict
 
 _FIRST = "pe_type"
 """It changes fields of all parts, which others then change further."""
 
-_VECTOR_UNIT = "vector_unit"
+SECTIONS: dict[str, type[Strict]] = {"vector_unit": VectorUnit, "sparsity": Sparsity}
+"""Fields of an accelerator that have fields of their own, named as those of parts are."""
 
 
 def assigned_order(paths: Iterable[str]) -> list[str]:
@@ -40,9 +43,9 @@ def assign(content: dict[str, Any], path: str, value: Any, where: str, own: Iter
             set_pe_type(content["hierarchy"], str(value))
         content[head] = value
         return
-    if head == _VECTOR_UNIT:
-        if rest not in VectorUnit.model_fields:
-            raise not_found(f"field of {where}", path, [f"{head}.{f}" for f in VectorUnit.model_fields])
+    if head in SECTIONS:
+        if rest not in SECTIONS[head].model_fields:
+            raise not_found(f"field of {where}", path, [f"{head}.{f}" for f in SECTIONS[head].model_fields])
         content[head] = {**(content.get(head) or {}), rest: value}
         return
     for part in content["hierarchy"]:
@@ -64,7 +67,7 @@ def assign(content: dict[str, Any], path: str, value: Any, where: str, own: Iter
 
 
 def _parts(content: dict[str, Any]) -> list[str]:
-    return [*(p["name"] for p in content["hierarchy"]), _VECTOR_UNIT]
+    return [*(p["name"] for p in content["hierarchy"]), *SECTIONS]
 
 
 def _paths(content: dict[str, Any]) -> list[str]:

@@ -117,6 +117,11 @@ class TimeloopAccelerator(Accelerator):
             f"{bits.outputs} bits cannot be set; leave them out, or change datawidth in the files."
         )
 
+    @property
+    def sparse(self) -> bool:
+        """Whether the files have `sparse_optimizations`."""
+        return "sparse.yaml" in self.extra
+
     @cached_property
     def levels(self) -> tuple[Level, ...]:
         """The storage levels of the architecture one by one, those that store nothing included: ragged loops see each."""

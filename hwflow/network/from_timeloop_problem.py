@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hwflow.errors import InputError, check_whole, shown
+from hwflow.errors import InputError, check_whole, not_found, shown
 from hwflow.files import read_text
+from hwflow.layers import TENSORS, Densities
 from hwflow.network._problem_shape import CNN_LAYER, GEMM, DataSpace, Shape, Term, layer_of
 from hwflow.network.network import Network
 from hwflow.timeloop.importer.source_files import read_file
@@ -146,17 +147,40 @@ def _layer(name: str, problem: Mapping[str, Any], shape: Shape, where: str, note
     sizes = {d: values[d] for d in shape.dims}
     coefficients = {c: values.get(c, default) for c, default in shape.coefficients.items()}
     try:
-        return layer_of(name, shape, sizes, coefficients)
+        layer, remarks = layer_of(name, shape, sizes, coefficients)
+        return layer.with_(densities=_densities(name, shape, instance, notes)), remarks
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _densities(name: str, shape: Shape, instance: Mapping[str, Any], notes: _Notes) -> Densities | None:
+    """The shares of nonzero elements; None where there are none, or none that hwflow knows how to read."""
+    if not any(instance.get(key) for key in _DENSITIES):
+        return None
+    given = instance.get("densities")
+    tensors = {tensor.capitalize(): tensor for tensor in TENSORS}
+    if {space.name for space in shape.spaces} != set(tensors):
+        notes.add(f"densities are left out: the data spaces are not called {', '.join(tensors)}", name)
+        return None
+    if instance.get("commonDensity") or not isinstance(given, Mapping):
+        notes.add("densities are left out: hwflow reads those that name a data space each", name)
+        return None
+    found: dict[str, Any] = {}
+    for space, entry in given.items():
+        kind = entry.get("distribution") if isinstance(entry, Mapping) else "fixed"
+        if kind not in ("fixed", "fixed_structured"):
+            notes.add(f"densities are left out: {space} is {kind}, and hwflow spreads zeros evenly (fixed_structured)", name)
+            return None
+        if space not in tensors:
+            raise not_found("data space in densities", str(space), tensors)
+        found[tensors[space]] = entry.get("density") if isinstance(entry, Mapping) else entry
+    return Densities(**found)  # which a layer checks
 
 
 def _values(name: str, shape: Shape, instance: Mapping[str, Any], where: str, notes: _Notes) -> dict[str, Any]:
     """Sizes and coefficients by the shape's names."""
     known = (*shape.dims, *shape.coefficients)
     values = {key: instance[key] for key in known if key in instance}
-    if any(instance.get(key) for key in _DENSITIES):
-        notes.add("densities are left out: hwflow's layers are dense", name)
     for key, value in instance.items():
         if key in known or key in _SIZES or key in _OTHER:
             continue

@@ -7,6 +7,7 @@ layers:
   - {name: fc, type: linear, C: 512, M: 1000}                                     # P: rows of each sample
   - {name: scores, type: matmul, G: 8, P: 197, C: 64, M: 197}
   - {name: fc_again, type: linear, C: 512, M: 1000, shared: true}                 # reads the weights of another row
+  - {name: pruned, type: linear, C: 512, M: 512, densities: {weights: 0.3}}       # the share of nonzero elements
 other:                                                                            # not costed, listed only
   - {name: relu1, type: Relu, words_in: 802816, words_out: 802816}
 
@@ -27,7 +28,7 @@ from pydantic import Field, ValidationError
 
 from hwflow.errors import InputError, listed
 from hwflow.files import read_yaml, write_text
-from hwflow.layers import Bits, Layer
+from hwflow.layers import Bits, Densities, Layer
 from hwflow.network._stated_graph import inputs_of, stated_graph
 from hwflow.network.graph import Graph, Operation, Part
 from hwflow.network.network import Network, OtherOp
@@ -35,6 +36,7 @@ from hwflow.validation import Strict
 
 Size = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
+Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, min_length=1)]
 
@@ -53,6 +55,12 @@ class _Bits(Strict):
     outputs: Size = Bits().outputs
 
 
+class _Densities(Strict):
+    weights: Share = 1.0
+    inputs: Share = 1.0
+    outputs: Share = 1.0
+
+
 class _Layer(Strict):
     name: Text
     type: Literal["conv", "conv_transpose", "linear", "matmul"] = "conv"
@@ -67,6 +75,7 @@ class _Layer(Strict):
     strides: tuple[Size, Size] | None = None
     dilations: tuple[Size, Size] | None = None
     bits: _Bits | None = None
+    densities: _Densities | None = None
     params_other: Count = 0
     shared: Flag = False
     inputs: list[Text] | None = None
@@ -177,6 +186,7 @@ def _layer(spec: _Layer) -> Layer:
         strides=spec.strides or (1, 1),
         dilations=spec.dilations or (1, 1),
         bits=Bits(**spec.bits.model_dump()) if spec.bits else None,
+        densities=Densities(**spec.densities.model_dump()) if spec.densities else None,
         params_other=spec.params_other,
         shared=spec.shared,
         **sizes,
@@ -254,7 +264,7 @@ def _known(location: Sequence[str | int]) -> list[str]:
     names = [part for part in location[:-1] if isinstance(part, str)]
     model: type[Strict] = _File
     if names[:1] == ["layers"]:
-        model = _Bits if names[1:] == ["bits"] else _Layer
+        model = {"bits": _Bits, "densities": _Densities}.get(names[1] if len(names) > 1 else "", _Layer)
     elif names[:1] == ["other"]:
         model = _Other
     return list(model.model_fields)
@@ -268,6 +278,8 @@ _RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
     (lambda at: at[-1] == "type" and at[0] == "layers", "one of conv, conv_transpose, linear, matmul"),
     (lambda at: at[-1] in ("name", "type"), "a text"),
     (lambda at: at[-1] == "bits", "a mapping of weights, inputs and outputs to widths in bits"),
+    (lambda at: at[-1] == "densities", "a mapping of weights, inputs and outputs to the shares of nonzero elements"),
+    (lambda at: "densities" in at, "the share of elements that are not zero, above 0 and at most 1"),
     (lambda at: at[-1] == "shared", "true or false"),
     (lambda at: "inputs" in at and "bits" not in at, "a list of names of layers and operators, or of input, the network's own"),
     (lambda at: at[-1] in _COUNTS, "a whole number of at least 0"),
@@ -298,6 +310,8 @@ def _fields(layer: Layer) -> dict[str, Any]:
     entry |= {k: list(v) for k, v in (("strides", layer.strides), ("dilations", layer.dilations)) if v != (1, 1)}
     if layer.bits is not None:
         entry["bits"] = layer.bits._asdict()
+    if layer.densities is not None:
+        entry["densities"] = layer.densities._asdict()
     entry = _without_zero(entry | {"params_other": layer.params_other}, "params_other")
     return _without_zero(entry | {"shared": layer.shared}, "shared")
 

@@ -154,6 +154,21 @@ class Network:
         bits = Bits(weights, activations, activations)
         return replace(self, layers=tuple(la if la.bits else la.with_(bits=bits) for la in self.layers))
 
+    def with_densities(self, given: Mapping[str, Mapping[str, float]]) -> Network:
+        """Layers with the shares of their elements that are not zero; those that state their own keep them.
+
+        Args:
+            given: by name of the layer, shares by tensor (weights, inputs, outputs; one that is left out has no zeros); `*` is
+                for all layers that are not named.
+
+        Raises:
+            InputError: for a layer or a tensor that there is not, and for a share that is none.
+        """
+        from hwflow.network.densities import densities_of
+
+        found = densities_of(given, self.name, [layer.name for layer in self.layers])
+        return replace(self, layers=tuple(la if la.densities else la.with_(densities=found.get(la.name)) for la in self.layers))
+
     @classmethod
     def from_torch(cls, model: torch.nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
         """Trace any `nn.Module` on its inputs: one shape, batch included, or several; see `hwflow.network.from_torch`.

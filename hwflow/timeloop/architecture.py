@@ -20,6 +20,7 @@ from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 from hwflow.timeloop import permutations
 from hwflow.timeloop.accelergy_parts import accelergy_files, entry_of
 from hwflow.timeloop.importer.written_architecture import WrittenArchitecture
+from hwflow.timeloop.sparse_optimizations import index_attributes
 from hwflow.timeloop.templates import fill
 
 _CLASSES = {"dram": "DRAM", "sram": "SRAM", "regfile": "regfile"}
@@ -109,6 +110,8 @@ class RenderedArchitecture:
                 part = table.parts[level.name]
                 actions = {"read": part.read, "write": part.write, "update": part.update, "leak": part.leak}
                 area = part.area_um2 or 0.0
+                if "metadata_storage_width" in index_attributes(self._accelerator, level.memory):
+                    actions |= {f"metadata_{name}": actions[name] for name in ("read", "write", "update")}
             entries.append({"component": _component(level.name, level.instances), "actions": actions, "area": area})
         x, y = self._mac_mesh
         mac = table.parts[self._accelerator.mac.name]
@@ -156,7 +159,7 @@ class RenderedArchitecture:
         }
         if memory.depth is not None:
             attributes = {"depth": memory.depth} | attributes | {"multiple_buffering": memory.buffering}
-        attributes |= self._bandwidths(memory)
+        attributes |= self._bandwidths(memory) | index_attributes(self._accelerator, memory)
         edges = {name: getattr(memory, name) for name in ("network_fill_latency", "network_drain_latency")}
         attributes |= {name: cycles for name, cycles in edges.items() if cycles}
         return {"component": name, "class": _CLASSES[memory.kind], "attributes": attributes | mesh}

@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.counted_zeros import counts_zeros
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.stored_bits import accelerator_for_timeloop, widened
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 from hwflow.timeloop.architecture import architecture_of
+from hwflow.timeloop.sparse_optimizations import optimizations, without_zeros
 from hwflow.timeloop.templates import fill
 
 METRICS: dict[str, str] = {"energy": "energy", "latency": "delay", "edp": "edp"}
@@ -63,15 +65,19 @@ def render(
     """
     if objective not in METRICS:
         raise InputError(f"objective is {objective!r}; allowed: {', '.join(METRICS)}.")
-    architecture = architecture_of(accelerator_for_timeloop(accelerator, layer, judging=mapping is not None))
+    chip, zeros = accelerator_for_timeloop(accelerator, layer, judging=mapping is not None), counts_zeros(layer, accelerator)
+    architecture = architecture_of(chip if zeros else without_zeros(chip))
     energies = architecture.energies(widened(table, accelerator, layer))
     files = {
         "architecture.yaml": architecture.text,
-        "problem.yaml": fill("problem.yaml.j2", _problem(layer)),
+        "problem.yaml": fill("problem.yaml.j2", _problem(layer, sparse=zeros)),
         "ERT.yaml": fill("ERT.yaml.j2", {"unit": table.unit, "parts": energies}),
         "ART.yaml": fill("ART.yaml.j2", {"parts": energies}),
         **architecture.extra,
     }
+    if accelerator.sparsity is not None and zeros:
+        targets = optimizations(accelerator, layer, mapping)
+        files["sparse_optimizations.yaml"] = fill("sparse_optimizations.yaml.j2", {"targets": targets})
     if mapping is not None:
         mapping.check(layer, accelerator)
         files["mapping.yaml"] = fill("mapping.yaml.j2", {"directives": architecture.directives(mapping)})
@@ -90,12 +96,18 @@ def command(files: dict[str, str]) -> list[str]:
 # Problem -------------------------------------------------------------------------------------------------------------
 
 
-def _problem(layer: Layer) -> dict[str, Any]:
+def _problem(layer: Layer, *, sparse: bool = False) -> dict[str, Any]:
     values = (*layer.strides, *layer.dilations)
     coefficients = dict(zip(_COEFFICIENTS.values(), values, strict=True))
     spaces = [{"name": TIMELOOP_TENSORS[t], "projection": _projection(layer, t), "read_write": t == "outputs"} for t in TENSORS]
     instance: dict[str, int] = {d: layer.dims[d] for d in _DIMS}
-    return {"dims": _DIMS, "coefficients": coefficients, "data_spaces": spaces, "instance": instance | coefficients}
+    content: dict[str, Any] = instance | coefficients
+    if sparse and layer.densities is not None:
+        content["densities"] = {
+            TIMELOOP_TENSORS[t]: {"distribution": "fixed_structured", "density": share}
+            for t, share in zip(TENSORS, layer.densities, strict=True)
+        }
+    return {"dims": _DIMS, "coefficients": coefficients, "data_spaces": spaces, "instance": content}
 
 
 def _projection(layer: Layer, tensor: Tensor) -> list[list[list[str]]]:

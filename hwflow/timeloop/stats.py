@@ -30,7 +30,10 @@ _TENSOR_OF: dict[str, Tensor] = {name: tensor for tensor, name in TIMELOOP_TENSO
 
 @dataclass
 class TensorStats:
-    """One tensor at one level. Counts are words per instance, energies all instances together."""
+    """One tensor at one level. Counts are words per instance, energies all instances together.
+
+    `indices` and `pointers` of compressed tiles are those that are read, filled and updated.
+    """
 
     reads: float = 0.0
     fills: float = 0.0
@@ -38,6 +41,8 @@ class TensorStats:
     capacity: int = 0
     instances: float = 0.0
     energy: float = 0.0
+    indices: int = 0
+    pointers: int = 0
 
 
 @dataclass
@@ -154,14 +159,17 @@ def parse_text(text: str, where: str) -> Stats:
 def _level(part: str, where: str) -> LevelStats:
     level = LevelStats(cycles=int(_value(part, r"\s+Cycles", where)))
     tensor: TensorStats | None = None
-    before_tensors = True
+    before_tensors, heading = True, ""
     for line in part.splitlines():
         key, colon, value = (piece.strip() for piece in line.partition(":"))
         if not colon:
+            heading = key
             continue
         if key in _TENSOR_OF and not value:
             tensor = level.tensors[_TENSOR_OF[key]] = TensorStats()
             before_tensors = False
+        elif tensor is not None and key.startswith("Rank ") and heading.startswith("Actual scalar format"):
+            _rank(tensor, value, f"{where}: {heading}: {key}")
         elif tensor is not None:
             _field(tensor, key, value, where)
         elif before_tensors and key == "Energy (total)":
@@ -180,6 +188,15 @@ def _field(tensor: TensorStats, key: str, value: str, where: str) -> None:
         tensor.instances = _number(value, where, key)
     elif key in _TOTALS:
         tensor.energy += _number(value, where, key)
+
+
+def _rank(tensor: TensorStats, value: str, where: str) -> None:
+    """Add what a rank of a compressed tile has of indices and pointers: `(991,  0)`."""
+    found = re.fullmatch(r"\((\d+),\s*(\d+)\)", value)
+    if found is None:
+        raise ToolError(f"{where} is {value!r}; two whole numbers in parentheses were expected.")
+    tensor.indices += int(found[1])
+    tensor.pointers += int(found[2])
 
 
 def _value(text: str, key: str, where: str, separator: str = ":") -> float:

@@ -9,6 +9,7 @@ import pytest
 import hwflow
 from benchmarks import eyeriss
 from hwflow.files import read_yaml
+from hwflow.layers import Densities
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = read_yaml(eyeriss.PLACE / "eyeriss_published.yaml", "published figures")
@@ -29,6 +30,27 @@ def test_energies_of_the_simulated_machine_are_the_papers_within_two_percent() -
 def test_the_chips_mapping_moves_what_the_chip_moves_before_compression(chip: list[eyeriss.OnChip]) -> None:
     for layer in chip:
         assert layer.theirs.dram_bytes / 1e6 == pytest.approx(layer.paper["uncompressed_mb"], abs=0.06)
+
+
+def test_compressed_feature_maps_move_what_the_chip_moves_where_the_paper_tells_their_zeros(chip: list[eyeriss.OnChip]) -> None:
+    for c in chip[2:]:
+        assert c.sparse.dram_bytes / 1e6 == pytest.approx(c.paper["dram_mb"], abs=0.1)
+    total = sum(c.sparse.dram_bytes for c in chip) / 1e6
+    assert total == pytest.approx(16.29, abs=0.01)  # the chip: 15.4
+    for layer, c in zip(LAYERS[:2], chip, strict=False):
+        share = eyeriss.density_for(layer, c)
+        densities = Densities(1.0, c.sparse.layer.densities.inputs, share)  # type: ignore[union-attr]
+        mapping = eyeriss.mapping_of(c.theirs)
+        again = hwflow.analyse(c.sparse.layer.with_(densities=densities), eyeriss.saving_chip(layer), mapping)
+        assert again.dram_bytes / 1e6 == pytest.approx(c.paper["dram_mb"], rel=5e-3)
+
+
+def test_gating_takes_no_more_cycles_and_less_energy(chip: list[eyeriss.OnChip]) -> None:
+    for c in chip[1:]:
+        assert c.sparse.cycles == c.theirs.cycles
+        zeros = c.paper["zeros"]
+        saved = c.theirs.energy_by_level["mac"] - c.sparse.energy_by_level["mac"]
+        assert saved == pytest.approx(zeros * c.theirs.energy_by_level["mac"], rel=1e-3)
 
 
 def test_the_chips_mapping_keeps_its_pes_busy(chip: list[eyeriss.OnChip]) -> None:

@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +17,7 @@ from hwflow.certificate.check import verify
 from hwflow.certificate.document import Document
 from hwflow.cli.verify import _told
 from hwflow.errors import HwflowError, InputError, NotCertified
+from hwflow.types import Objective
 
 Content = dict[str, Any]
 
@@ -31,7 +32,9 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> list[Content]:
         ("shidiannao_like", "energy", hwflow.Layer("strided", C=4, M=8, P=8, Q=8, R=3, S=3, strides=(2, 2))),
     ):
         file = folder / f"{chip}.json"
-        hwflow.map_layer(layer, chip, objective=objective, ragged=False, certificate=file, gap=0.0, store=False)
+        hwflow.map_layer(
+            layer, chip, objective=cast("Objective", objective), ragged=False, certificate=file, gap=0.0, store=False
+        )
         result.append(json.loads(file.read_text()))
     return result
 
@@ -196,7 +199,7 @@ def mutations(content: Content, rng: random.Random) -> Iterator[Content]:
     while True:
         mutated = copy.deepcopy(content)
         place: Any = mutated
-        name = rng.choice(["mapping", "value", "bound", "gap", "others", *["leaves"] * 4, "question"])
+        name: Any = rng.choice(["mapping", "value", "bound", "gap", "others", *["leaves"] * 4, "question"])
         if name == "question":
             place, name = mutated["question"], rng.choice(["layer", "objective", "factors"])
         while isinstance(place[name], (dict, list)) and place[name]:

@@ -68,7 +68,7 @@ def test_bits_and_channels_are_decided_together(asked: list[str], capsys: pytest
     assert json.loads(Path("both/config.json").read_text())["settings"]["method"] == "mixed"
     assert {"sensitivities.json", "comparison.json", "report.html"} <= {p.name for p in Path("both").iterdir()}
     capsys.readouterr()
-    given = [*asked, "--budget", "0.5", "-o", "other", "--epochs", "1"]
+    given = [*asked, "--budget", "0.5", "--episodes", "2", "--samples", "20", "-o", "other", "--epochs", "1"]
     code, _, err = run(["prune", *given[1:], "--method", "bits"], capsys)
     assert code == 0, err
 

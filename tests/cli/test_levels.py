@@ -23,7 +23,9 @@ def test_the_command_and_its_report(hw: Run, tmp_path: Path, monkeypatch: pytest
     lines = out.splitlines()
     assert lines[0] == "grouped_net:net in 2 levels"
     assert sum(line.startswith("npu") for line in lines) == 4
-    assert sum(line.startswith("cpu, 1 thread") for line in lines) == 2
+    assert sum(line.startswith("cpu-1-thread") for line in lines) == 2
+    assert "Costs on npu: coarse." in lines
+    assert "load of the machine" in out
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     for title in ("Accuracy against cost", "Measured latency", "Training of each group"):
         assert title in page

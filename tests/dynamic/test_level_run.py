@@ -15,7 +15,7 @@ from hwflow.dynamic import Levels, Limits, Manager, load_levels, load_units, rea
 from hwflow.dynamic import level_run as run_module
 from hwflow.dynamic.measurement import time_in_turns
 from hwflow.dynamic.operating_points import Unit
-from hwflow.errors import InputError
+from hwflow.errors import InputError, ToolMissing
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.training import Recipe, score
 from hwflow.training.checkpoint import digest
@@ -89,14 +89,16 @@ def test_the_table_has_every_level_at_every_point(made: tuple[Levels, Path], dat
     assert tested.accuracy == found.levels[1].accuracy
     assert {row.accuracy for row in found.table.rows} <= {level.held_accuracy for level in found.levels}
     assert read_table(folder) == found.table
+    about = found.table.about
+    assert (about["level"], about["answered"], about["notes"]) == ("coarse", {"npu": "coarse", "cpu": "processor"}, [])
 
 
 def test_a_manager_works_with_modelled_and_with_measured_rows(made: tuple[Levels, Path]) -> None:
     found, folder = made
     measured = read_table(folder / "measured.json")
     assert found.measured == measured
-    assert [row.unit for row in measured.rows] == ["cpu, 1 thread"] * 2
-    timing = measured.about["timings"]["cpu, 1 thread"]["1"]
+    assert [row.unit for row in measured.rows] == ["cpu-1-thread"] * 2
+    timing = measured.about["timings"]["cpu-1-thread"]["1"]
     assert 0 < timing["lower_quartile_s"] <= timing["median_s"] <= timing["upper_quartile_s"]
     assert (timing["threads"], timing["frames"]) == (1, 60)
     assert measured.about["machine"]
@@ -144,6 +146,20 @@ def test_equal_runs_give_equal_bytes_killed_or_not(data: Data, tmp_path: Path, m
     (tmp_path / "other" / "x").write_text("")
     with pytest.raises(InputError, match="other is no folder of levels and is not empty: name another, or a new one"):
         run(data, output=tmp_path / "other")
+
+
+def test_a_missing_tool_is_told_before_the_training(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else answers in its place."""
+
+    def trained(*_: Any) -> None:
+        raise AssertionError("a training began")
+
+    monkeypatch.setattr(run_module, "_trained", trained)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ToolMissing, match="timeloop-model is not on PATH"):
+        run(data, options=CostOptions(level="fine", engine="native"))
+    with pytest.raises(InputError, match="fallback is 'coarse', and every row of a table of levels is of the level"):
+        run(data, options=CostOptions(level="coarse", fallback="coarse"))
 
 
 def test_a_level_that_is_no_better_is_told(data: Data) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,9 @@ from hwflow.dynamic import (
     read_table,
 )
 from hwflow.dynamic.choice_evolution import EvolutionSettings
+from hwflow.dynamic.live_run import networks_of
 from hwflow.dynamic.operating_points import Unit
-from hwflow.errors import InputError
+from hwflow.errors import HwflowError, InputError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.reporting import write_report
 from hwflow.training import Recipe, score
@@ -188,11 +190,76 @@ def test_a_library_of_the_plans_of_a_search(data: Data, tmp_path: Path, monkeypa
     found = build(data, plans=tmp_path, settings=budget)
     assert [one.choice["4.conv1"] for one in found.archive] == [4, 8]  # 12 is worse than 8, 16 beyond the budget
     assert ordered == ["l2"]
-    with pytest.raises(InputError, match=r"log\.jsonl cannot be read: .* Plans are taken from the folder of a search"):
+    with pytest.raises(InputError, match=r"log\.jsonl: there is no such file; plans are taken from the folder of a search"):
         build(data, plans=tmp_path / "none")
+    (tmp_path / "config.json").write_text('{"settings": {"method": "singlepath"}}')
+    with pytest.raises(InputError, match=r"is of method singlepath, which tries no plans .* that searched channels"):
+        build(data, plans=tmp_path)
+    (tmp_path / "config.json").unlink()
     (tmp_path / "log.jsonl").write_text('{"accuracy": 1}\n{"accuracy": 1}\n')
     with pytest.raises(InputError, match=r"log\.jsonl, line 1, is no tried plan"):
         build(data, plans=tmp_path)
+
+
+class _Killed(BaseException):
+    """What `kill -9` leaves behind: nothing is tidied up."""
+
+
+def test_a_finished_library_that_is_chosen_anew_is_whole_or_unfinished(
+    made: tuple[Library, Path], data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(made[1], tmp_path / "run")
+    again = {"output": folder, "measure": (1,), "resume": True}
+    config = (folder / "config.json").read_bytes()
+    with pytest.raises(InputError, match="90 members are asked for"):
+        build(data, **again, settings=replace(SETTINGS, members=90))
+    assert (folder / "config.json").read_bytes() == config
+    assert load_library(folder, staged()).members == made[0].members
+
+    def killed(*_: Any) -> None:
+        raise _Killed
+
+    monkeypatch.setattr(library_run, "save_statistics", killed)
+    with pytest.raises(_Killed):
+        build(data, **again, settings=replace(SETTINGS, members=1))
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"holds a library that is not finished"):
+        load_library(folder, staged())
+    with pytest.raises(InputError, match=r"holds a library that is not finished"):
+        networks_of(folder, staged())
+    shutil.copy(made[1] / "library.json", folder)  # as if it had been left there
+    with pytest.raises(InputError, match=r"table\.json is of other members than library\.json: the folder's files are of two"):
+        load_library(folder, staged())
+    for name in ("table.json", "measured.json"):
+        (folder / name).unlink()
+    found = build(data, **again, settings=replace(SETTINGS, members=1))
+    assert load_library(folder, staged()).members == found.members
+    shutil.copy(made[1] / "statistics.pt", folder)
+    with pytest.raises(InputError, match=r"statistics\.pt is of other members than library\.json"):
+        load_library(folder, staged())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"level": "fine", "engine": "native"}, "timeloop-model is not on PATH"),
+        (
+            {"level": "coarse", "activations": "resident"},
+            "activations is 'resident', and a library prices each layer by itself",
+        ),
+        ({"level": "coarse", "fallback": "coarse"}, "fallback is 'coarse', and every row of a library is of the level"),
+    ],
+)
+def test_what_costs_need_is_missed_before_the_training(
+    data: Data, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], text: str
+) -> None:
+    def trained(*_: Any) -> None:
+        raise AssertionError("a training began")
+
+    monkeypatch.setattr(library_run, "_train_whole", trained)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(HwflowError, match=text):
+        build(data, options=CostOptions(**options))
 
 
 def test_what_cannot_be_built(data: Data) -> None:

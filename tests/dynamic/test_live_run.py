@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -38,14 +40,14 @@ class Level(nn.Module):
 
 
 def table() -> LevelTable:
-    rows = (row(k, 0, 0.5 + 0.1 * k, 0.001 * k, None, unit="cpu, 1 thread", voltage_v=None) for k in (1, 2, 3))
+    rows = (row(k, 0, 0.5 + 0.1 * k, 0.001 * k, None, unit="cpu-1-thread", voltage_v=None) for k in (1, 2, 3))
     return LevelTable("net", "measured", tuple(rows))
 
 
 SAMPLES = [(torch.full((1, 1, 1, 1), float(label)), label) for label in (1, 2, 3)]
 
 
-def run(slow: dict[int, float] | None = None, frames: int = 300) -> LiveRun:
+def run(slow: dict[int, float] | None = None, frames: int = 300, measured: LevelTable | None = None, hold: int = 10) -> LiveRun:
     """With a machine that is so many times slower from these frames on."""
     clock = Clock()
     levels = {k: Level(k, clock) for k in (1, 2, 3)}
@@ -55,7 +57,7 @@ def run(slow: dict[int, float] | None = None, frames: int = 300) -> LiveRun:
         clock.slow = (slow or {}).get(done, clock.slow)
         return clock()
 
-    return run_live(levels, table(), SAMPLES, 0.0035, frames=frames, clock=tell)
+    return run_live(levels, measured or table(), SAMPLES, 0.0035, frames=frames, hold=hold, clock=tell)
 
 
 def test_it_goes_down_under_a_load_and_up_afterwards() -> None:
@@ -85,6 +87,28 @@ def test_what_it_was_told_is_a_trace_that_gives_the_same_levels() -> None:
         assert levels[one.start] == told["level"]
 
 
+def test_a_trace_of_one_unit_among_several_gives_the_same_levels() -> None:
+    """The other unit, which is faster here, is off line in it; hold and margin are those of the run."""
+    others = (row(k, 0, 0.5 + 0.1 * k, 1e-5 * k, None, unit="cpu-2-threads", voltage_v=None) for k in (1, 2, 3))
+    both = LevelTable("net", "measured", (*table().rows, *others))
+    found = run({100: 2.5, 200: 1.0}, measured=both, hold=3)
+    trace = Trace.model_validate(found.trace())
+    assert (trace.hold, trace.margin) == (3, 0.05)
+    assert (trace.events[0].frame, trace.events[0].offline) == (0, ("cpu-2-threads",))
+    again = simulate([both], trace, policies=("manager",)).run("manager")
+    starts = {one.start: one.rows["net"] for one in again.segments}
+    told = None
+    for number, frame in enumerate(found.frames):
+        told = starts.get(number, told)
+        assert told is not None
+        assert (told["level"], told["unit"]) == (frame.level, "cpu-1-thread"), number
+
+
+def test_a_table_of_the_first_days_has_its_units_other_names() -> None:
+    rows = tuple(replace(one, unit="cpu, 1 thread") for one in table().rows)
+    assert run(frames=2, measured=replace(table(), rows=rows)).unit == "cpu, 1 thread"
+
+
 def test_other_processes_compute_meanwhile() -> None:
     found = run_live({k: Level(k, Clock()) for k in (1, 2, 3)}, table(), SAMPLES, 0.1, frames=6, rival=(2, 4), rivals=1)
     assert [(phase.start, phase.frames, phase.rivals) for phase in found.phases] == [(0, 2, 0), (2, 2, 1), (4, 2, 0)]
@@ -95,7 +119,7 @@ def test_what_cannot_be_run() -> None:
     networks: dict[int, nn.Module] = {k: Level(k, Clock()) for k in (1, 2, 3)}
     with pytest.raises(InputError, match="the limit is 0 s; it must be a number above 0"):
         run_live(networks, table(), SAMPLES, 0)
-    with pytest.raises(InputError, match="unknown unit of the measured table 'cpu, 2 threads'"):
+    with pytest.raises(InputError, match="unknown unit of the measured table 'cpu-2-threads'"):
         run_live(networks, table(), SAMPLES, 1, threads=2)
     with pytest.raises(InputError, match="the rival load is from frame 5 to 4; give two frames, the later one last, up to 600"):
         run_live(networks, table(), SAMPLES, 1, rival=(5, 4))

@@ -20,7 +20,7 @@ def test_both_runtimes_are_units_of_their_own() -> None:
     assert runtimes() == ("torch", "onnxruntime")
     table = measured_rows("net", {1: plain(), 2: plain()}, KNOWN, (1, 8, 8), (1,), notify=print)
     assert [(row.unit, row.level) for row in table.rows] == [
-        (unit, level) for unit in ("cpu, 1 thread", "cpu, 1 thread, onnxruntime") for level in (1, 2)
+        (unit, level) for unit in ("cpu-1-thread", "cpu-1-thread-onnxruntime") for level in (1, 2)
     ]
     assert all(row.latency_s > 0 and row.energy_j is None for row in table.rows)
     assert table.about["onnxruntime"]
@@ -33,10 +33,14 @@ def test_a_runtime_that_fails_is_left_out_and_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(measurement, "_in_onnxruntime", refused)
     monkeypatch.setattr(measurement, "runtimes", lambda: ("onnxruntime", "torch"))
     monkeypatch.setattr(measurement, "needed", lambda *_: type("Runtime", (), {"__version__": "0"}))
-    monkeypatch.setattr(measurement, "FRAMES", 2)
+    monkeypatch.setattr(measurement, "usable_cores", lambda: 2)
     told: list[str] = []
     table = measured_rows("net", {1: plain(), 2: plain()}, KNOWN, (1, 8, 8), (2,), notify=told.append)
-    assert {row.unit for row in table.rows} == {"cpu, 2 threads"}
-    assert told == ["cpu, 2 threads, onnxruntime was not measured: the pruned network cannot be exported to ONNX: no"]
+    assert {row.unit for row in table.rows} == {"cpu-2-threads"}
+    assert told == ["cpu-2-threads-onnxruntime was not measured: the pruned network cannot be exported to ONNX: no"]
+    monkeypatch.setattr(measurement, "usable_cores", lambda: 1)
+    monkeypatch.setattr(measurement, "time_in_turns", lambda *_, **__: {1: measurement.Timing(1.0, 1.0, 1.0, 2, 2, None)})
+    measured_rows("net", {1: plain()}, KNOWN, (1, 8, 8), (1, 2), notify=told.append)
+    assert [text.partition(" only")[0] for text in told[1:]] == ["cpu-2-threads: this process may use 1 core"]
     with pytest.raises(InputError, match="threads of a measurement is 0"):
         measurement.check_threads((1, 0))

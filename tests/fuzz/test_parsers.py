@@ -1,6 +1,6 @@
 """Whatever a file holds, a parser answers or raises one of hwflow's own errors, within a second of CPU time.
 
-200 inputs a parser in the quick suite; `make fuzz` takes 100,000, CI 500 (HWFLOW_FUZZ).
+200 inputs a parser in the quick suite; `make fuzz` takes 100,000, CI 250 (HWFLOW_FUZZ).
 """
 
 from __future__ import annotations

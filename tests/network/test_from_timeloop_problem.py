@@ -255,8 +255,8 @@ def test_contradicting_spellings_are_refused(tmp_path: Path) -> None:
 def test_what_means_nothing_is_told(tmp_path: Path) -> None:
     sizes = {"M": 8, "N": 4, "K": 2, "Wpad": 1, "H": 224, "L": 7, "densities": {"A": 0.5}}
     assert problem(tmp_path, {"problem": {"shape": "gemm_ABZ", "instance": sizes}}).notes == (
-        "densities are left out: hwflow's layers are dense (one)",
         "L means nothing to gemm_ABZ, so Timeloop and hwflow pass over it (one)",
+        "densities are left out: the data spaces are not called Weights, Inputs, Outputs (one)",
     )
 
 

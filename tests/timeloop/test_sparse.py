@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import hwflow
+from hwflow.cost.sparse_rows import ALONE, LEFT_OUT, TAKEN, WRITTEN
 from hwflow.errors import InputError, ToolMissing
 from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import Layer
@@ -59,3 +60,27 @@ def test_that_command_answers(sparse: TimeloopAccelerator) -> None:
     assert {row.level for row in cost.rows} == {"fine"}
     assert cost.rows[0].accesses["DRAM"]["weights"]["reads"] >= NET.layers[0].words("weights")
     assert cost.rows[0].cycles == NET.macs
+
+
+@pytest.mark.timeloop
+@pytest.mark.slow
+def test_densities_reach_timeloop_and_what_it_leaves_out_is_said(sparse: TimeloopAccelerator) -> None:
+    full = NET.with_densities({"*": {"inputs": 1.0}})
+    few = NET.with_densities({"*": {"inputs": 0.125}})
+    options = hwflow.CostOptions(level="fine", mapper="timeloop", energy="normalized")
+    rows = [hwflow.estimate(net, sparse, options=options, store=False).rows[0] for net in (full, few)]
+    assert rows[0].cycles == NET.macs
+    assert (rows[1].cycles or 0) < NET.macs  # by gating, which Timeloop takes for skipping
+    assert rows[1].note == WRITTEN
+    assert (rows[1].energy or 0) < (rows[0].energy or 0)
+
+
+@pytest.mark.timeloop
+@pytest.mark.slow
+def test_a_mapping_that_timeloop_finds_knows_of_zeros() -> None:
+    chip = hwflow.Accelerator.load("eyeriss").with_({"sparsity.gates": "inputs"})
+    net = NET.with_densities({"*": {"inputs": 0.25}})
+    row = hwflow.estimate(net, chip, level="fine", mapper="timeloop", fallback="none", store=False).rows[0]
+    assert row.note in (f"{ALONE}; {TAKEN}", f"{ALONE}; {LEFT_OUT}")
+    assert row.cycles is not None
+    assert row.cycles >= NET.macs / chip.mac_units

@@ -77,7 +77,7 @@ class _Runs:
     def forward(self, values: Tensor) -> Tensor:
         """From [N, C, H, W]."""
         if torch.compiler.is_compiling() or type(values) not in (Tensor, nn.Parameter):
-            return super().forward(values)  # type: ignore[misc, no-any-return]
+            return super().forward(values)  # type: ignore[misc]
         if values.requires_grad and torch.is_grad_enabled():
             raise InputError(
                 f"a layer that runs {self.kernel.way} computes no gradients: run the network in torch.inference_mode(), or "

@@ -22,8 +22,13 @@ _INT32 = 2**31 - 1
 class Kernel(Protocol):
     """One way to run one layer."""
 
-    way: str
-    library: str
+    @property
+    def way(self) -> str:
+        """Its name."""
+
+    @property
+    def library(self) -> str:
+        """What multiplies: numba or torch."""
 
     def __call__(self, values: Tensor) -> Tensor:
         """From [N, C, H, W] to [N, M, P, Q]."""

@@ -69,7 +69,6 @@ def sums(lanes: int, vectors: int) -> Callable[..., None]:
     counts are addresses; offsets are 32 bit and in words.
     """
 
-    @intrinsic
     def operation(context: Any, offsets: Any, values: Any, first: Any, last: Any, dense: Any, out: Any) -> Any:
         def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             offsets, values, first, last, dense, out = arguments
@@ -108,14 +107,14 @@ def sums(lanes: int, vectors: int) -> Callable[..., None]:
                 for chain in entry[1:]:
                     total = builder.fadd(total, builder.load(chain[j]))
                 with_.store(total, with_.plus(out, j * lanes))
-            return context_none(builder)
+            return _nothing(builder)
 
         return types.void(*(types.intp,) * 6), generate
 
-    return operation  # type: ignore[no-any-return]
+    return intrinsic(operation)  # type: ignore[no-any-return]
 
 
-def context_none(builder: Any) -> Any:
+def _nothing(builder: Any) -> Any:
     """What an operation without a result gives numba."""
     return ir.Constant(ir.IntType(8).as_pointer(), None)
 
@@ -129,7 +128,6 @@ def transform(m: int, which: str, lanes: int) -> Callable[..., None]:
     """
     matrix = [[float(value) for value in row] for row in getattr(transforms(m), which)]
 
-    @intrinsic
     def operation(context: Any, source: Any, source_stride: Any, out: Any, out_stride: Any) -> Any:
         def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, source_stride, out, out_stride = arguments
@@ -159,11 +157,11 @@ def transform(m: int, which: str, lanes: int) -> Callable[..., None]:
             for i in range(len(matrix)):
                 for j, vector in enumerate(product([column[i] for column in columns])):
                     with_.store(vector, at(out, out_stride, i * len(matrix) + j))
-            return context_none(builder)
+            return _nothing(builder)
 
         return types.void(*(types.intp,) * 4), generate
 
-    return operation  # type: ignore[no-any-return]
+    return intrinsic(operation)  # type: ignore[no-any-return]
 
 
 __all__ = ["sums", "transform"]

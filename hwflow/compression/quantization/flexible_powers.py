@@ -9,7 +9,8 @@ Accurate Inference", DAC 2019, arXiv:1904.02835. With the running residual r_i0 
 and k_i is the number of terms that are there. Thresholds t are trained; a penalty sum_j lambda_j sum_i ||r_ij|| pulls weights
 to fewer powers. Ours: norms are relative to the mean norm of the layer's filters; the step has the sigmoid's derivative;
 lambda_0 is 0, which would shrink what a normalization scales back; the number of second powers is penalized beside their
-residuals, which raises thresholds; and what is left above the mean that is asked for is taken from the filters that lose least.
+residuals, which raises thresholds; and when powers are fixed, the mean that is asked for is reached exactly: second powers go
+to the filters whose residuals are largest, those first that training left them.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class FlexibleTerms(WeightCode):
 
 
 class FewerTerms(TrainingHook):
-    """The penalty, doubled until filters have no more powers on average than asked for, which are fixed for the last quarter.
+    """The penalty, doubled until filters have no more powers on average than asked for, and just as many for the last quarter.
 
     Args:
         layers: modules with a `FlexibleTerms`, by name.
@@ -196,30 +197,31 @@ class FewerTerms(TrainingHook):
         self.strength, self.terms = float(state["strength"]), dict(state["terms"])
 
     def _fix(self) -> None:
-        """Take second powers, least residual first, until mean and budgets hold."""
+        """Give second powers, as many as mean and budgets allow: first to filters that kept theirs, then to those that lost
+        them, larger residuals first in both."""
         terms = {name: layer.code.terms_of(layer.weight).clone() for name, layer in self._layers.items()}
         order = sorted(
-            (float(norm), name, place)
+            (-int(terms[name][place]), -float(norm), name, place)
             for name, layer in self._layers.items()
-            for place, norm in enumerate(layer.code.norms(layer.weight)[1])
-            if terms[name][place] == TERMS
+            for place, norm in enumerate(layer.code.norms(layer.weight.detach())[1])
+            if terms[name][place]
         )
-        total = sum(map(len, terms.values()))
-        least = max(0, sum(int(k.sum()) for k in terms.values()) - int(self._mean * total + 1e-9))
 
-        def without(count: int) -> dict[str, Tensor]:
-            fewer = {name: k.clone() for name, k in terms.items()}
-            for _, name, place in order[:count]:
-                fewer[name][place] = 1
-            return fewer
+        def with_second(count: int) -> dict[str, Tensor]:
+            found = {name: k.clamp(max=1) for name, k in terms.items()}
+            for *_, name, place in order[:count]:
+                found[name][place] = TERMS
+            return found
 
-        low, high = min(least, len(order)), len(order)
-        if not self._fits(without(low)):
-            while high - low > 1:  # `low` does not fit
+        allowed = int(self._mean * sum(map(len, terms.values())) + 1e-9)
+        high = min(len(order), max(0, allowed - len(order)))
+        if not self._fits(with_second(high)):
+            low = 0  # taken where nothing fits: `prepare` has refused budgets that one power a filter does not keep
+            while high - low > 1:  # `high` does not fit
                 middle = (low + high) // 2
-                low, high = (low, middle) if self._fits(without(middle)) else (middle, high)
-            low = high
-        self.terms = without(low)
+                low, high = (middle, high) if self._fits(with_second(middle)) else (low, middle)
+            high = low
+        self.terms = with_second(high)
         for name, layer in self._layers.items():
             layer.code.fix(self.terms[name])
 

@@ -91,7 +91,7 @@ def search_network(
         notify=notify,
         method="singlepath",
         tuning=used,
-        **changes,
+        **{"from_scratch": True, **changes},
     )
 
 

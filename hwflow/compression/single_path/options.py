@@ -32,6 +32,10 @@ class SinglePathSettings:
     """How far a constant gradient of 1 moves a threshold in the steps in which costs count. The thresholds' learning rate
     follows from it and from the number of these steps, so that a short search reaches as far as a long one."""
 
+    from_scratch: bool = False
+    """Of singlepath: whether the run's recipe, `tuning`, is one of a training from fresh weights, as that of `hwflow search`
+    is. Otherwise it is a fine-tuning's, and the found network has its epochs in the recipe of `hwflow train`."""
+
     def __post_init__(self) -> None:
         check_whole("search_epochs", self.search_epochs, _MOST_EPOCHS)
         for name in ("warmup_share", "gate_dropout"):

@@ -145,7 +145,8 @@ class SinglePath(Method):
         task.folder.write(PLAN, choice_to_data(network, blocks.rows.groups, plan))  # before the training, which can take hours
         model = chosen(task.model, blocks.blocks, plan)
         fresh_weights(model, task.seed)
-        tuning = task.fine_tune(model, recipe=scratch_recipe(task.data, model, task.recipe))
+        as_given = task.settings.single_path.from_scratch
+        tuning = task.fine_tune(model, recipe=task.recipe if as_given else scratch_recipe(task.data, model, task.recipe))
         if found is not None:
             write_log(task, found, tuning, blocks.space, plan)
         return Compressed(
@@ -171,7 +172,17 @@ class SinglePath(Method):
                 "plan.json of singlepath, or no plan."
             )
         wanted = task.plan if isinstance(task.plan, Mapping) else plan_from_file(task.plan)  # type: ignore[arg-type]
-        return self._blocks.rows.widths_of(wanted)
+        widths = self._blocks.rows.widths_of(wanted)
+        space = self._blocks.space
+        if not space.fits(widths):
+            totals, whole = space.costs.totals(widths), space.costs.totals(space.costs.full)
+            shares = (space.costs.metric(totals, name) / space.costs.metric(whole, name) for name in space.metrics)
+            reached = ", ".join(f"{name}={float(share):.4g}" for name, share in zip(space.metrics, shares, strict=True))
+            raise InputError(
+                f"the plan has {reached} of the whole network's, which is above the budget "
+                f"{', '.join(map(str, task.budgets))}. Raise the budget, give another plan, or no budget (--budget none)."
+            )
+        return widths
 
 
 class _Unknown:

@@ -72,6 +72,7 @@ class AboutRecord(Record):
 
     data: str = ""
     level: str = ""
+    notes: tuple[str, ...] = ()
     units: dict[str, dict[str, str]] = Field(default_factory=dict)
     machine: str = ""
     torch: str = ""

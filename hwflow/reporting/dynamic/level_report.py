@@ -130,7 +130,10 @@ def _points(found: LevelRun) -> list[Block]:
     headings += ["latency (ms)", "energy (µJ)", "power (mW)", "dropped"]
     sources = [f"{unit}, {field}: {text}." for unit, own in found.table.about.units.items() for field, text in own.items()]
     where = f"Accelerators are costed at level {found.table.about.level}. " if found.table.about.level else ""
-    return [Table("Rows", headings, rows, left=frozenset({0, 8})), Text(f"{where}{' '.join(sources)}")]
+    return [
+        Table("Rows", headings, rows, left=frozenset({0, 8})),
+        Text(f"{where}{' '.join([*found.table.about.notes, *sources])}"),
+    ]
 
 
 def _measured(found: LevelRun, measured: TableRecord) -> list[Block]:

@@ -26,7 +26,7 @@ def page(found: LibraryRun) -> Page:
     how = (
         "no other choice keeps more"
         if most <= 1 + _ROUNDING
-        else f"no other choice keeps more than {number(most, 4)} times as much"
+        else f"no other choice keeps more than {number(most, 4)} times that"
     )
     lead = (
         f"{counted(count, 'sub-network')} that share their weights, {spans(found.levels)} They keep {share} of the "

@@ -12,9 +12,9 @@ from hwflow.reporting.page.values import counted, percent, quantity
 
 ABOUT: Mapping[str, str] = {
     "manager": "chooses level, unit and clock, with hysteresis",
-    "fixed": "largest level at the highest clock",
-    "clock": "largest level; chooses unit and clock (DVFS only)",
-    "level": "highest clock; chooses unit and level (levels only)",
+    "fixed": "most accurate level at its unit's highest clock",
+    "clock": "most accurate level; chooses unit and clock (DVFS only)",
+    "level": "units' highest clocks; chooses unit and level (levels only)",
     "oracle": "level, unit and clock, the best of each frame",
 }
 """What policies are called in reports."""

@@ -50,7 +50,7 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
     levels, mac, constraints = _levels(found, constraints, verdicts)
     single = _single(found)
     if found.sparse:
-        verdicts.refusals.append("sparse_optimizations: its layers are dense")
+        verdicts.refusals.append("sparse_optimizations: it counts zeros of chips in hwflow's own terms only (sparsity)")
     if found.layout:
         verdicts.refusals.append("layout: it counts no conflicts of banks")
     verdicts.notes += found.notes

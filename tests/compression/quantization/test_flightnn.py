@@ -146,6 +146,21 @@ def test_the_mean_that_is_asked_for_is_reached_and_stored(data: Data, tmp_path: 
     assert [2 if bool(row.any()) else 1 for row in second] == list(terms["2"] or ())
 
 
+def test_a_penalty_that_took_all_second_powers_gives_the_largest_residuals_theirs_back() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 6, 3)
+    code: Any = FlexibleTerms(6)
+    layer.code = code  # type: ignore[assignment]
+    code.thresholds.data[1] = 1e9
+    hook = FewerTerms(["0"], 1.5)
+    hook.start(nn.Sequential(layer), 8)
+    assert hook.mean == 1.0
+    residuals = code.norms(layer.weight.detach())[1]
+    hook.finish(nn.Sequential(layer))
+    assert hook.mean == 1.5
+    assert set(hook.terms["0"].argsort()[3:].tolist()) == set(residuals.argsort()[3:].tolist())
+
+
 def test_its_cost_lies_between_one_and_two_powers(data: Data) -> None:
     """On PEs that shift once a cycle, filters of two powers run twice; everything else but their results is counted exactly."""
     one, some, two = (run(data, _lightpe1(), mean=mean) for mean in (1.0, 1.5, 2.0))

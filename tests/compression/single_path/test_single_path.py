@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import hwflow
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.discovery import find_groups
 from hwflow.compression.channels.surgery import prune_model, rank_channels
+from hwflow.compression.method import Task
 from hwflow.compression.run import check
 from hwflow.compression.settings import Settings
 from hwflow.compression.single_path.block_rows import BlockRows
@@ -94,6 +96,11 @@ def test_a_kernel_that_is_dearer_when_it_is_smaller_is_told() -> None:
 def test_a_plan_that_is_given_is_trained_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwflow.compression.run.export_onnx", lambda model, shape, path: None)
     plan = {"1.depth": 0, "2.kernel": 3, "3.expansion": 3}
+    less = replace(SETTINGS, budgets=(Budget("macs", 0.2),))
+    with pytest.raises(
+        InputError, match=r"the plan has macs=0\.\d+ of the whole network's, which is above the budget macs=0\.2"
+    ):
+        hwflow.prune(network(), stripes(), settings=less, plan=plan, store=False, progress=False)
     result = hwflow.prune(network(), stripes(), settings=SETTINGS, plan=plan, store=False, progress=False)
     assert result.plan == {**plan, "1.kernel": 3, "1.expansion": 3, "2.expansion": 6, "3.kernel": 5, "3.depth": 1}
     assert isinstance(result.model.get_submodule("1"), nn.Identity)
@@ -113,6 +120,14 @@ def test_the_function_takes_recipe_and_search_settings(monkeypatch: pytest.Monke
         "3.depth": 0,
     }
     assert result.summary["Thresholds"].startswith("they leave ")
+    trained = []
+    monkeypatch.setattr(Task, "fine_tune", lambda self, model, *, recipe, hooks=(): trained.append(recipe))
+    for recipe in (TUNING, replace(TUNING, learning_rate=0.003, weight_decay=0.0, label_smoothing=0.1)):
+        with suppress(AttributeError):  # of what is not trained
+            hwflow.search_network(
+                network(), stripes(), level="coarse", metric="macs", recipe=recipe, **settings, store=False, progress=False
+            )
+        assert trained[-1] == replace(recipe, seed=0)
     with pytest.raises(InputError, match=r"search_network takes no method; its method is singlepath"):
         hwflow.search_network(network(), stripes(), method="l1")
     with pytest.raises(InputError, match=r"strength .* is -1; it must be a number of at least 0"):
