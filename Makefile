@@ -75,7 +75,7 @@ fuzz-guided: $(DEV)  ## the same parsers under atheris, guided by coverage, SECO
 # What needs no extra but onnx, and meets libraries; loopnest and mapper need NumPy only, and are used by cost. Warnings of old
 # packages are not ours.
 NEED_MORE := $(addprefix tests/network/test_,branches.py callables.py graph.py inputs.py load.py parameters.py torch.py zoo.py) \
-    $(addprefix tests/cli/test_,compress.py doctor.py errors.py output.py)
+    $(addprefix tests/cli/test_,compress.py doctor.py errors.py levels.py library.py output.py search.py)
 OLDEST_TESTS := $(filter-out $(NEED_MORE),$(wildcard tests/network/test_*.py tests/cli/test_*.py)) tests/cost tests/hardware \
     tests/mapper/test_search.py tests/store tests/timeloop $(addprefix tests/test_,layers.py mapping.py)
 OLDEST := $(VENV)/oldest/.made
