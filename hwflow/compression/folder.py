@@ -27,7 +27,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -346,6 +346,25 @@ def plan_from_file(path: Path) -> dict[str, int]:
     if twice:
         raise InputError(f"{path} is no plan: it has the group {shown(twice[0])} more than once.")
     return dict(chosen)
+
+
+def refuse_other_network(path: Path, network: str, groups: Collection[str]) -> None:
+    """Refuse a plan's file or folder that states another network and lacks groups of this one.
+
+    A network may have another name elsewhere, and a plan may leave groups whole: only both together tell another network.
+
+    Raises:
+        InputError: naming both networks and a group.
+    """
+    content = read_json(path / PLAN if path.is_dir() else path)
+    stated = content.get("network") if isinstance(content, dict) else None
+    named = plan_from_file(path)
+    missing = [name for name in groups if name not in named]
+    if missing and isinstance(stated, str) and stated != network:
+        raise InputError(
+            f"{path} is a plan of {stated}, and this network is {network}, {len(missing)} of whose {len(groups)} groups it "
+            f"does not have, {shown(missing[0])} for one. Give a plan of {network}."
+        )
 
 
 def bits_from_file(folder: Path) -> dict[str, Bits]:

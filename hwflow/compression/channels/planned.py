@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import nn
 
@@ -19,7 +20,7 @@ from hwflow.compression.channels.pruning import grouping_of, held_parts
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.compression.decision import Choice
 from hwflow.compression.fine_tuning import fresh_weights, scratch_recipe
-from hwflow.compression.folder import PLAN, plan_to_data
+from hwflow.compression.folder import PLAN, plan_to_data, refuse_other_network
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.search.environment import PruningEnv
@@ -49,6 +50,8 @@ class Allocated:
         self.seconds = {f"tables at {level}": seconds for level, seconds in self._tables.seconds.items()}
         self.evaluated = 0
         named = isinstance(self._how, str) and self._how in ALLOCATIONS
+        if isinstance(self._how, str) and not named and Path(self._how).exists():
+            refuse_other_network(Path(self._how), self.grouping.network.name, [group.name for group in self.grouping.groups])
         problem = PruningEnv(self.costs, _unmeasured, task.budgets, metric=task.settings.metric)
         self.likely: Choice = allocate(_FREE if named else self._how, problem)
         """The plan where it is given or uniform; else a uniform one, by which schedules can be checked."""

@@ -15,7 +15,7 @@ from hwflow.compression.channels.discovery import STREAM, find_groups, rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
-from hwflow.compression.folder import PLAN, SEARCHES, Log, plan_from_file, plan_to_data
+from hwflow.compression.folder import PLAN, SEARCHES, Log, plan_from_file, plan_to_data, refuse_other_network
 from hwflow.compression.measured_samples import representative
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.plan_costs import Sizing
@@ -98,6 +98,8 @@ class ChannelPruning(Method):
         asked, given = task.settings, task.plan
         if given is not None and given != "uniform":
             wanted = given if isinstance(given, Mapping) else plan_from_file(Path(given))
+            if not isinstance(given, Mapping):
+                refuse_other_network(Path(given), task.name, [group.name for group in self._sizing.groups])
             return dict(zip((g.name for g in self._sizing.groups), self._sizing.widths_of(wanted), strict=True))
         levels = asked.levels if given is None else asked.levels[:1]
         envs = [PruningEnv(self._tables.at(level), lambda _: 0.0, task.budgets, metric=asked.metric) for level in levels]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import hwflow
+from hwflow.compression.folder import refuse_other_network
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
 from hwflow.pruning import find_groups, prune_model
@@ -112,6 +113,19 @@ def test_the_cut_itself_loses_less_than_half_a_point_on_digits(method: str, tmp_
     assert whole - cut > 0.1
     left = float(found.summary["Left of the removed units"].split()[0])
     assert left < 1e-3
+
+
+def test_the_plan_of_another_network_is_refused(tmp_path: Path) -> None:
+    """Also where all of its groups are those of this network, as ResNet-20's are of ResNet-56."""
+    text = '{"network": "resnet20", "groups": [{"name": "a", "kept": 4}]}'
+    (tmp_path / "plan.json").write_text(text)
+    for path in (tmp_path, tmp_path / "plan.json"):
+        with pytest.raises(
+            InputError, match=r"is a plan of resnet20, and this network is resnet56, 1 of whose 2 groups it does"
+        ):
+            refuse_other_network(path, "resnet56", ["a", "b"])
+        refuse_other_network(path, "resnet20", ["a", "b"])  # b is left whole
+        refuse_other_network(path, "CifarResNet", ["a"])  # another name of the same network
 
 
 def test_the_plan_of_another_run_allocates(data: Data, tmp_path: Path) -> None:
