@@ -118,9 +118,10 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--energies", action="store_true", help="train nothing: what each format costs")
+    parser.add_argument("--level", default="mid", help="up to which --energies goes; fine needs Timeloop")
     asked = parser.parse_args()
     if asked.energies:
-        print(energies())
+        print(energies(asked.level))
         return
     if not asked.table:
         torch.set_num_threads(1)
@@ -176,13 +177,14 @@ def run(case: Case, seed: int, data: Data, folder: Path, store: Store, file: Pat
     print(f"{case.name}, seed {seed}: {result.after.accuracy:.2%}, float {result.before.accuracy:.2%}", flush=True)
 
 
-def energies() -> str:
-    """What formats cost, in Markdown: at the widths that they have, FLightNN with its mean in every layer."""
+def energies(level: str = "mid") -> str:
+    """What formats cost up to a level, in Markdown: at the widths that they have, FLightNN with its mean in every layer."""
     module = load_module("resnet20", num_classes=10, in_channels=1)
     network = hwflow.Network.from_torch(module, INPUT, name="resnet20")
     found: dict[str, dict[str, NetworkCost]] = {}
     for case in (Case("16-bit integers", "bits", "", "int16"), *BITS, replace(BINARY[0], name="binary")):
-        settings = Settings(budgets=(), method=case.method, quantization=QuantizationSettings(**case.quantization))
+        own = QuantizationSettings(**case.quantization)
+        settings = Settings(levels=(level,), budgets=(), method=case.method, quantization=own)
         chip = Accelerator.load("eyeriss").with_({"pe_type": case.pe_type})
         costs = LevelCosts(chip, settings, store=True, notify=None, progress=None)
         task: Any = SimpleNamespace(model=module, name="resnet20", input_shape=INPUT, settings=settings, costs=costs)
