@@ -177,25 +177,6 @@ class Compressed:
         return running(Network.from_torch(self.model, input_shape, name=name), self.bits, self.executions)
 
 
-@dataclass(frozen=True)
-class RecordedRows:
-    """The rows of a compressed network as they run, for `hwflow.network.from_torch.record_rows`.
-
-    Attributes:
-        method: says how they run.
-        plan: of the network.
-        bits: word widths by row, where the run stated them.
-    """
-
-    method: Method
-    plan: Mapping[str, int]
-    bits: Mapping[str, Bits]
-
-    def __call__(self, network: Network) -> Network:
-        """With their word widths, and as they run."""
-        return self.method.costed(running(network, self.bits, {}), self.plan)
-
-
 def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str, Execution]) -> Network:
     """A network's rows with their word widths and as they run; see `Compressed`.
 
@@ -251,4 +232,4 @@ class Method(Protocol):
         return network
 
 
-__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "RecordedRows", "Task", "running"]
+__all__ = ["Choice", "Compressed", "Decision", "Execution", "Method", "Task", "running"]

@@ -14,8 +14,8 @@ from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.folder import CONFIG, bits_from_file, plan_from_file, read_origin
 from hwflow.compression.kernels.layer_choice import execute as execute_layers
 from hwflow.compression.kernels.measured_times import MeasuredTimes
-from hwflow.compression.method import RecordedRows
 from hwflow.compression.quantization.bit_decisions import ACTIVATIONS, WEIGHTS
+from hwflow.compression.recorded_rows import RecordedRows
 from hwflow.compression.registry import method_named
 from hwflow.compression.search.comparison import PlanComparison
 from hwflow.errors import InputError
@@ -158,7 +158,7 @@ def load_pruned(
     load_weights(place / "model.pt", small)
     if execute is not None:
         small = execute_layers(small, (1, *origin.input_shape), execute).model
-    record_rows(small, RecordedRows(method, plan, bits_from_file(place)))
+    record_rows(small, RecordedRows(origin.settings.method, plan, bits_from_file(place)))
     return small.eval()
 
 

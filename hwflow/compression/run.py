@@ -20,8 +20,9 @@ from hwflow.compression.fine_tuning import default_tuning, export_onnx
 from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged, records_dataflow
 from hwflow.compression.kernels.measured_times import measured
 from hwflow.compression.level_costs import LevelCosts
-from hwflow.compression.method import Compressed, Method, RecordedRows, Task
+from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.quantization.folded_normalization import fold
+from hwflow.compression.recorded_rows import RecordedRows
 from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.search.policy import Policy
@@ -284,7 +285,7 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
         times,
     )
     _write(task, found, network, result, seconds)
-    record_rows(found.model, RecordedRows(method, found.plan, found.bits))
+    record_rows(found.model, RecordedRows(task.settings.method, found.plan, found.bits))
     return result
 
 

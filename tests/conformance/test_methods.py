@@ -6,6 +6,7 @@ Two toys, registered here and nowhere else, go through `hwflow.prune`, the folde
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -296,7 +297,7 @@ def test_the_network_that_comes_back_costs_what_the_run_says(method: str, run: R
     """At its word widths and as its rows run; a network that is compressed again is taken for a whole one."""
     result, folder = run.finished(method)
     again = hwflow.load_pruned(folder, network(method))
-    for model in (again, replica(again), result.model):
+    for model in (again, replica(again), result.model, pickle.loads(pickle.dumps(result.model))):
         cost = hwflow.estimate(model, input_shape=(1, 1, 8, 8), level="coarse", store=False)
         expected = result.costs["coarse"][1]
         assert [row.layer for row in cost.rows] == [row.layer for row in expected.rows]
