@@ -41,6 +41,8 @@ ROUNDS = {"vgg_like": 7, "resnet20": 5}
 """Of virtual pooling, two epochs each."""
 SHARES = (0.5, 0.35)
 """Of the energy, for channels alone and with virtual pooling."""
+POOLED = 0.75
+"""Of what is left of the energy by then, for virtual pooling after channels; at most a third of it can be saved so."""
 JUDGED = "test:0.3"
 """Where virtual pooling measures its layers and rounds: 3,000 test images; the other 7,000 judge the results."""
 
@@ -140,7 +142,7 @@ def made(run: Run, data: Data) -> dict[str, Any]:
         return {**_of(found), "curve": curve, "pooled": found.summary["Pooled"]}
     if run.method == "channels":
         return _of(compressed(run, data, network, "", method="l1", budget=run.target))
-    first = compressed(run, data, network, "first", method="l1", budget=run.target**0.5, epochs=TUNING_EPOCHS // 2)
+    first = compressed(run, data, network, "first", method="l1", budget=run.target / POOLED, epochs=TUNING_EPOCHS // 2)
     rest = run.target / _of(first)["energy"]
     found = compressed(run, data, first.model, "second", method="vip", budget=rest, epochs=TUNING_EPOCHS // 2)
     own = _of(found)

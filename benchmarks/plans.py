@@ -13,6 +13,8 @@ is within twice its standard error is not told apart.
 
 `policy` is the agent that starts from the policy shipped with hwflow, or from that of --policy; what it plans before anything
 is measured is recorded as after 0. It is meant for few evaluations: rows of it with fewer than the table's bear their number.
+`tp-lamp`, `tp-l1` and `tp-group-l2` are torch-pruning's plans by its own importances (`benchmarks.torch_pruning_plans`), judged
+as the others are; it leaves residual streams whole, so that some budgets are out of its reach, which is printed.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks.reduced import reduced_data, trained
+from benchmarks.torch_pruning_plans import IMPORTANCES, cut_plan
 from hwflow.compression.accuracy import Proxy, ProxySettings
 from hwflow.compression.budget import parse_budgets
 from hwflow.compression.channels.criteria import scores
@@ -55,6 +59,8 @@ RECORDS = Path(__file__).parent / "results" / "plans.jsonl"
 IMAGES, EPOCHS, JUDGED = 8000, 8, 3000
 PROXY = ProxySettings(samples=800)
 POLICY = "policy"
+ALONE = (*WITHOUT_EVALUATIONS, *IMPORTANCES)
+"""Those that propose one plan, whatever the seed."""
 MILESTONES = (10, 25, 50, 100, 200)
 ROUND_TO = 4  # steps of 8 leave a layer of 16 channels two widths
 
@@ -91,6 +97,8 @@ class Bed:
 
     env: PruningEnv
     judge: Proxy
+    module: nn.Module
+    input_shape: tuple[int, ...]
 
     @classmethod
     def of(cls, setup: Setup, data: Data, folder: Path, store: Store) -> Bed:
@@ -107,7 +115,7 @@ class Bed:
         importance = scores(module, grouping, "lamp")
         tables = PlanTables(grouping, costs)
         tables.fill("mid")
-        return cls(PruningEnv(tables.at("mid"), proxy, budgets, scores=importance), judge)
+        return cls(PruningEnv(tables.at("mid"), proxy, budgets, scores=importance), judge, module, (1, *data.input_shape))
 
 
 def main() -> None:
@@ -125,7 +133,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--table", action="store_true", help="run nothing")
     asked = parser.parse_args()
-    known = [*SEARCHERS, POLICY]
+    known = [*SEARCHERS, POLICY, *IMPORTANCES]
     names = known if asked.searchers == "all" else [_named(name) for name in asked.searchers.split(",")]
     policy = Policy.load(asked.policy) if POLICY in names and not asked.table else None
     setups = [
@@ -157,7 +165,7 @@ def run(
     """Do what is not recorded; every searcher with the first seed before the next one, so that early tables are fair."""
     done = {(r["searcher"], r["seed"]) for r in read(file) if setup.holds(r) and r["evaluations"] == evaluations}
     missing = [(seed, name) for seed in seeds for name in names if (title_of(name), seed) not in done]
-    missing = [(seed, name) for seed, name in missing if seed == 0 or name not in WITHOUT_EVALUATIONS]
+    missing = [(seed, name) for seed, name in missing if seed == 0 or name not in ALONE]
     if not missing:
         return
     bed = Bed.of(setup, data, folder, store)
@@ -166,7 +174,14 @@ def run(
         add(file, setup, title, 0, evaluations, {0: full}, bed, 0.0)
     for seed, name in missing:
         start = time.perf_counter()
-        plans = best_plans(bed.env, name, seed, evaluations, policy)
+        if name in IMPORTANCES:
+            found = cut_plan(name, bed.env, bed.module, bed.input_shape, ROUND_TO)
+            if found is None:
+                print(f"{setup.title}: {name} does not reach the budget")
+                continue
+            plans = {0: found}
+        else:
+            plans = best_plans(bed.env, name, seed, evaluations, policy)
         add(file, setup, title_of(name), seed, evaluations, plans, bed, time.perf_counter() - start, policy)
 
 
@@ -191,7 +206,7 @@ def _by_count(episodes: tuple[Episode, ...]) -> dict[int, dict[str, int]]:
 
 
 def _named(name: str) -> str:
-    return POLICY if name == POLICY else searcher_named(name)
+    return name if name in (POLICY, *IMPORTANCES) else searcher_named(name)
 
 
 def add(
@@ -256,7 +271,7 @@ def table(setup: Setup, records: Sequence[Record], evaluations: int) -> str:
         shares = [statistics.mean(r["shares"][metric] for r in runs.values()) for metric in metrics]
         cells = [
             name,
-            str(len(runs)) if name not in (*WITHOUT_EVALUATIONS, "unpruned") else "-",
+            str(len(runs)) if name not in (*ALONE, "unpruned") else "-",
             *(f"{statistics.mean(column):.2f}" if column else "" for column in columns),
             f"{statistics.mean(finals):.2f}",
             f"{statistics.stdev(finals):.2f}" if len(finals) > 1 else "",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from benchmarks import plans
 from benchmarks.plans import RECORDS, Setup, read, run, table
@@ -35,7 +36,7 @@ def test_what_is_recorded_is_not_done_again(tmp_path: Path, monkeypatch: pytest.
 
     def bed(setup: Setup, *more: object) -> plans.Bed:
         made.append(setup)
-        return plans.Bed(PruningEnv(costs, near, (Budget("macs", 0.5),)), near)  # type: ignore[arg-type]
+        return plans.Bed(PruningEnv(costs, near, (Budget("macs", 0.5),)), near, nn.Identity(), (1,))  # type: ignore[arg-type]
 
     monkeypatch.setattr(plans.Bed, "of", bed)
     file = tmp_path / "records.jsonl"
