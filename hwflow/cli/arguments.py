@@ -372,9 +372,11 @@ def chosen(option: str, value: str, allowed: Sequence[str]) -> str:
 
 def listed(option: str, text: str) -> list[str]:
     """A comma-separated list."""
-    items = [part.strip() for part in text.split(",") if part.strip()]
-    if not items:
+    items = [part.strip() for part in text.split(",")]
+    if not any(items):
         raise InputError(f"{option} is empty; give one or more names, with commas between them.")
+    if not all(items):
+        raise InputError(f"{option} is {shown(text)}: a name is missing beside a comma. Write it, or leave out the comma.")
     return list(dict.fromkeys(items))
 
 

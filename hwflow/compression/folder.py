@@ -313,9 +313,11 @@ def read_origin(folder: Path) -> Origin:
     """What a run's network was.
 
     Raises:
-        InputError: where the folder holds no run, or its config.json is damaged: which field, and its value.
+        InputError: where it is no folder, holds no run, or its config.json is damaged: which field, and its value.
     """
     file = folder / CONFIG
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; name the folder of a run.")
     try:
         return Origin.model_validate(read_json(file))
     except ValidationError as error:

@@ -15,6 +15,11 @@ PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_
     [
         (["estimate", "missing.onnx"], ["missing.onnx"]),
         (["estimate", "missing.yaml"], ["missing.yaml: there is no such file"]),
+        (
+            ["compare", "resnet18", "-a", "eyeriss,,simba"],
+            ["is 'eyeriss,,simba': a name is missing beside a comma"],
+        ),
+        (["compress", "resnet20", "--data", "digits", "-o", "x", "--method", "l1,"], ["--method is 'l1,': a name is missing"]),
         (["estimate", "resnet19"], ["unknown network 'resnet19'", "Did you mean 'resnet18'", "mobilenet_v2"]),
         (["estimate", "resnet18", "-a", "eyeris"], ["unknown accelerator 'eyeris'", "Did you mean 'eyeriss'", "simba"]),
         (

@@ -211,6 +211,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(small: Small, digits: D
     assert not (tmp_path / "broken" / "metrics.json").exists()
     with pytest.raises(InputError, match="not finished: it has no model"):
         hwflow.load_pruned(tmp_path / "broken")
+    with pytest.raises(InputError, match="json is a file; name the folder of a run"):
+        hwflow.load_pruned(tmp_path / "broken" / "config.json")
     run(small, digits, tmp_path / "broken", resume=True)
     run(small, digits, tmp_path / "whole")
     assert results(tmp_path / "broken") == results(tmp_path / "whole")
