@@ -13,6 +13,9 @@ import argparse
 import json
 import platform
 import tempfile
+from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,13 @@ from typing import Any
 import hwflow
 from benchmarks.rivals.__main__ import RIVALS, answers
 from benchmarks.rivals.chip import shared_chip, to_request
+from benchmarks.rivals.nest import express
+from benchmarks.rivals.outputs import from_accelforge
+from hwflow.cost import mid
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.components import Memory
 from hwflow.hardware.energy_table import EnergyTable
-from hwflow.layers import Layer
+from hwflow.layers import Layer, Tensor
 from hwflow.mapping import Mapping
 from hwflow.network import Network
 
@@ -30,6 +37,10 @@ CHAINS = {
     "resnet20_pair": (
         Layer("conv1", C=16, M=16, P=32, Q=32, R=3, S=3),
         Layer("conv2", C=16, M=16, P=30, Q=30, R=3, S=3),
+    ),
+    "pointwise_pair": (
+        Layer("expand", C=16, M=96, P=16, Q=16),
+        Layer("project", C=96, M=24, P=16, Q=16),
     ),
     "mobilenet_block": (
         Layer("expand", C=64, M=384, P=16, Q=16),
@@ -65,6 +76,54 @@ def given(name: str, cost: hwflow.NetworkCost, chip: Accelerator, table: EnergyT
     if home is not None:
         shared[home] = [f"T{i}" for i in sorted(kept)]
     return {"layers": rows, "shared": shared}
+
+
+def judged(name: str, tree: Sequence[Any], chip: Accelerator, table: EnergyTable) -> dict[str, float] | str:
+    """hwflow's verdict on AccelForge's loop tree, energy (pJ) and cycles; where layers share loops, why there is none.
+
+    A tensor that a memory does not hold bypasses it; one that is never in DRAM stays on the chip.
+    """
+    shared = [["storage", *node[1:]] for node in tree[1:] if node[0] == "storage"]
+    parts = [node for node in tree[1:] if node[0] == "Sequential"]
+    if len(parts) != 1 or any(child[0] != "Nested" for child in parts[0][1:]):
+        return "layers share loops, which hwflow does not model"
+    energy, cycles = 0.0, 0
+    for i, (layer, child) in enumerate(zip(CHAINS[name], parts[0][1:], strict=True)):
+        own: dict[str, Tensor] = {f"T{i}": "inputs", f"W{i}": "weights", f"T{i + 1}": "outputs"}
+        nodes: list[list[Any]] = []
+        for kind, *rest in (*shared, *child[1:]):
+            if kind == "storage":
+                nodes.append([kind, rest[0], [own[t] for t in rest[1] if t in own]])
+            elif kind == "temporal":
+                nodes.append([kind, rest[0][0], rest[1]])
+            elif kind == "spatial":
+                nodes.append([kind, rest[0], rest[1][0], rest[2]])
+        kept: dict[str, list[Tensor]] = {}
+        for node in nodes:
+            if node[0] == "storage":
+                kept.setdefault(node[1], []).extend(node[2])
+        resident = tuple(tensor for tensor in own.values() if tensor not in kept[chip.dram.name])
+        nodes.insert(0, ["storage", chip.dram.name, list(resident)])
+        found = express(from_accelforge({"nest": nodes}, layer, keeping(chip, kept)), layer, keeping(chip, kept), table)
+        dram, *levels = found.mapping.levels
+        stored = replace(dram, keeps=tuple(tensor for tensor in dram.keeps if tensor not in resident))
+        cost = mid.analyse(layer, found.accelerator, Mapping((stored, *levels)), found.table)
+        assert cost.energy is not None
+        assert cost.cycles is not None
+        energy, cycles = energy + cost.energy, cycles + cost.cycles
+    return {"energy": energy, "cycles": cycles}
+
+
+def keeping(chip: Accelerator, kept: MappingABC[str, Sequence[Tensor]]) -> Accelerator:
+    """The chip whose memories hold these tensors alone, DRAM all."""
+    parts = [
+        part.model_copy(update={"keeps": tuple(t for t in part.keeps if t in kept.get(part.name, ()))})
+        if isinstance(part, Memory) and part.kind != "dram"
+        else part
+        for part in chip.hierarchy
+    ]
+    content = chip.model_dump(exclude_none=True) | {"hierarchy": [part.model_dump(exclude_none=True) for part in parts]}
+    return Accelerator.from_dict(content)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -105,6 +164,8 @@ def main() -> None:
     }
     for row in rows:
         mine = {way: {"energy": cost.energy_pj, "cycles": cost.cycles} for way, cost in found[row["name"]].items()}
+        if "mapping" in row:
+            row["judged"] = judged(row["name"], row["mapping"], chip, table)
         record["chains"][row["name"]] = {"hwflow": mine, "accelforge": row}
         print(json.dumps({row["name"]: {**mine, **{k: v for k, v in row.items() if k != "name"}}}), flush=True)
     if options.output:
