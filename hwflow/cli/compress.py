@@ -10,7 +10,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.method_choice import chosen_methods, refuse_unused
-from hwflow.cli.prune import SEARCHES, seeds_of
+from hwflow.cli.prune import SEARCHES, seeds_of, usual_policy
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS, MAPPED
 
@@ -40,7 +40,11 @@ def compress(
     ] = None,
     searcher: Annotated[
         str | None,
-        typer.Option("--search", metavar="NAME", help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent."),
+        typer.Option(
+            "--search",
+            metavar="NAME",
+            help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent.",
+        ),
     ] = None,
     word_bits: Annotated[
         str | None,
@@ -336,6 +340,7 @@ def compress(
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
         criterion=criterion,
         searcher=searcher or "ddpg",
+        policy=usual_policy(methods, searcher),
         word_bits=(2, 4, 8) if word_bits is None else tuple(args.whole("--word-bits", word_bits)),
         edge_bits=8 if edge_bits is None else edge_bits,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,7 +91,7 @@ def prune(
             "--search",
             "--searcher",
             metavar="NAME",
-            help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent (DDPG).",
+            help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent (DDPG), from the shipped policy.",
         ),
     ] = None,
     policy: Annotated[
@@ -98,7 +99,8 @@ def prune(
         typer.Option(
             "--policy",
             metavar="FILE|shipped",
-            help="A kept policy that the agent starts from ('hwflow train-policy'); with --episodes 0 it plans alone.",
+            help="What the agent starts from: a kept policy ('hwflow train-policy'); with --episodes 0 it plans alone. "
+            "--search agent without one learns anew.",
         ),
     ] = None,
     baselines: Annotated[
@@ -234,7 +236,7 @@ def prune(
         jobs=args.cores(jobs, mapper),
         method=method,
         searcher=searcher or "ddpg",
-        policy=policy,
+        policy=policy if policy or plan else usual_policy([method], searcher),
         baselines=baselines or "quick",  # type: ignore[arg-type]
         episodes=300 if episodes is None else episodes,
         seeds=seeds_of(seed),
@@ -319,6 +321,11 @@ def _refuse_unused(
     given = [f"{option} {value}" for option, value in searched.items() if value is not None]
     if given:
         raise InputError(f"{', '.join(given)} changes nothing beside --plan {plan}: no plan is searched. Leave it out.")
+
+
+def usual_policy(methods: Sequence[str], searcher: str | None) -> str | None:
+    """The policy that the agent starts from where the user names no search: the shipped one."""
+    return "shipped" if searcher is None and {"agent", "channels"} & set(methods) else None
 
 
 _DIGITS = 18  # of a seed, which is below 2^63

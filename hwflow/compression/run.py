@@ -25,7 +25,7 @@ from hwflow.compression.quantization.folded_normalization import fold
 from hwflow.compression.recorded_rows import RecordedRows
 from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
-from hwflow.compression.search.policy import Policy
+from hwflow.compression.search.policy import SHIPPED, Policy
 from hwflow.compression.settings import Settings, changed, settings_of
 from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.inputs import accelerator_of
@@ -110,7 +110,8 @@ def prune(
             the data; a data set, whose test part is used; or samples. By default a tenth of the training part, on which only
             networks that hwflow trained are known not to have been trained.
         changes: fields of the settings with other values, and of the fine-tuning's recipe: `episodes=60, epochs=10`; among them
-            `method="channels"`, of `hwflow.compression.registry.METHODS`, and `searcher="ddpg"`.
+            `method="channels"`, of `hwflow.compression.registry.METHODS`, and `searcher="ddpg"`. Without settings,
+            and where neither a searcher nor a policy is named, the agent starts from the policy that is shipped with hwflow.
 
     Raises:
         InputError: where names, sizes, the plan or the folder cannot be used, or a budget cannot be reached: what can.
@@ -123,6 +124,8 @@ def prune(
     asked = settings or settings_of(level, metric, budget, seed)
     asked = changed(asked, changes, lambda: default_tuning(loaded, _module(model, loaded)))
     asked = replace(asked, method=method_name(asked.method))
+    if settings is None and plan is None and asked.method == method_name("agent") and not {"searcher", "policy"} & set(changes):
+        asked = replace(asked, policy=SHIPPED)
     method = _method(asked, plan)
     chip = _chip(accelerator, asked)
     with (

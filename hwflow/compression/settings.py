@@ -128,7 +128,8 @@ class Settings:
     """Of methods that prune transformed weights of Winograd layers."""
     policy: str | None = None
     """A kept policy that the agent starts from instead of learning anew: a file or folder of `hwflow train-policy`, or
-    `shipped`. The episodes then refine its plan; with 0 its plan is taken as it is."""
+    `shipped`. The episodes then refine its plan; with 0 its plan is taken as it is. `hwflow prune` and `hwflow.prune` without
+    settings take `shipped` where no searcher is named."""
 
     activations: Activations = "dram"
     """`resident` lets tensors between layers stay on the chip where that pays, at levels that map layers; budgets are shares of

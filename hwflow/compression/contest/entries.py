@@ -50,6 +50,8 @@ class Entry:
         own = replace(asked, method=self.method, allocate=self.allocate, seeds=(self.seed,), budgets=self.budgets)
         if self.method == SCRATCH:  # which is always in, and has no channels to rank
             own = replace(own, criterion=Settings.criterion)
+        if self.method != SEARCH:  # the agent's policy
+            own = replace(own, policy=None)
         tuning = scratch if self.method == SCRATCH else asked.tuning
         if tuning is not None:
             own = replace(own, tuning=replace(tuning, seed=self.seed))
