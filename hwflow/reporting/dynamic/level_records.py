@@ -65,6 +65,7 @@ class TimingRecord(Record):
     frames: int
     threads: int
     load: Known = None
+    least_s: Known = None  # of folders from before it was kept
 
 
 class AboutRecord(Record):
