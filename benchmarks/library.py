@@ -31,7 +31,7 @@ from typing import Any
 
 import hwflow
 from benchmarks.contest import fewer
-from benchmarks.reduced import reduced_data, trained
+from benchmarks.reduced import reduced_data, trained, weights_of
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
 from hwflow.compression.fine_tuning import default_tuning
@@ -162,8 +162,7 @@ def pruned(data: Data, weights: Path, searcher: str, share: float, epochs: int, 
 def run(folder: Path) -> None:
     """What is missing, one part after the other."""
     data = fewer(reduced_data(60_000))
-    module = trained(data, SEED, BASE_EPOCHS, folder)
-    weights = folder / f"resnet20-{len(data.train)}-{BASE_EPOCHS}-{SEED}.pt"
+    module, weights = trained(data, SEED, BASE_EPOCHS, folder), weights_of(data, SEED, BASE_EPOCHS, folder)
     whole = Network.from_torch(module, (1, *data.input_shape))
     if not (folder / "whole.json").exists():
         accuracy = score(module, data.test, device="cpu", precision="float32").accuracy
