@@ -11,8 +11,8 @@ Fashion-MNIST at 14 x 14 pixels (`benchmarks.reduced`), a part of its training i
     slimmable   one dense network whose levels are trained together for E epochs
 
 At the end the latency of every level on this CPU is measured, all in turns. The table has the least of many rounds, which comes
-nearest to a machine that does nothing else; medians are kept beside it. On a busy machine run this part with GOMP_SPINCOUNT=20000
-in the environment: threads that wait for one another then sleep, instead of using up the time that they get.
+nearest to a machine that does nothing else; medians are kept beside it. Where the machine is busy, set GOMP_SPINCOUNT=20000 for
+this part: threads that wait for one another then sleep, instead of using up the time that they get.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 def table(folder: Path) -> str:
     """A row for each level of each part that is finished, in Markdown."""
     file = folder / LATENCIES
-    measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     clocks, threads = " / ".join(map(str, CLOCKS)), " / ".join(map(str, THREADS))
     headings = ["network", "level", "test accuracy (%)", "MACs (M)", "weights at 16 bit (kB)"]
     headings += [f"energy at {clocks} MHz (uJ)", f"latency at {clocks} MHz (ms)", f"CPU, {threads} threads (ms)"]
@@ -167,7 +167,8 @@ def table(folder: Path) -> str:
             energies = " / ".join(f"{1e6 * points[clock]['energy_j']:.2f}" for clock in CLOCKS)
             latencies = " / ".join(f"{1e3 * points[clock]['latency_s']:.3f}" for clock in CLOCKS)
             name = f"{part} {row['level']}"
-            least = " / ".join(f"{1e3 * measured[str(t)][name]['least_s']:.2f}" for t in THREADS) if measured else "-"
+            timings = [measured[str(count)][name] for count in THREADS if str(count) in measured]
+            least = " / ".join(f"{1e3 * timing['least_s']:.2f}" for timing in timings) or "-"
             cells = [NAMES[part], str(row["level"]), f"{100 * row['accuracy']:.2f}", f"{row['macs'] * 1e-6:.2f}"]
             cells += [f"{row['params'] * 2e-3:.1f}", energies, latencies, least]
             lines.append(f"| {' | '.join(cells)} |")
@@ -211,7 +212,7 @@ def _measured_ranges(measured: Mapping[str, Any]) -> None:
     """How far the measured latencies of each part reach."""
     for part in PARTS:
         told = []
-        for threads in THREADS:
+        for threads in (count for count in THREADS if str(count) in measured):
             own = [timing for name, timing in measured[str(threads)].items() if name.startswith(f"{part} ")]
             medians = f"{span([timing['median_s'] for timing in own]):.2f} by the medians"
             told.append(f"{threads}: {span([timing['least_s'] for timing in own]):.2f} ({medians})")

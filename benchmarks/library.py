@@ -5,7 +5,7 @@
     python -m benchmarks.library --table FILE
 
 The data and the unpruned network of `benchmarks.contest`: 5,000 training images of Fashion-MNIST at 14 x 14 pixels, 12 epochs.
-The library goes on from this network with 6 epochs of all sub-networks (`hwflow.dynamic.build_library`). Then the exact planner
+The library goes on from this network with 4 epochs of all sub-networks (`hwflow.dynamic.build_library`). Then the exact planner
 and the agent each prune the same network once for each member, to that member's latency on the first chip, with residual
 streams, and fine-tune it. All are given equal work:
 
@@ -51,10 +51,10 @@ from hwflow.training import Recipe, score
 from hwflow.training.threads import limited
 from hwflow.training.weights import load_weights
 
-BASE_EPOCHS, EPOCHS, SEED, DRAWN, MEMBERS = 12, 6, 0, 2, 6
+BASE_EPOCHS, EPOCHS, SEED, DRAWN, MEMBERS = 12, 4, 0, 2, 6
 CHIPS = ("eyeriss", "simba")
 SETTINGS = LibrarySettings(
-    members=MEMBERS, drawn=DRAWN, statistics=1000, steps=5, evolution=EvolutionSettings(population=10, generations=4)
+    members=MEMBERS, drawn=DRAWN, statistics=1000, steps=5, evolution=EvolutionSettings(population=10, generations=3)
 )
 SEARCHERS = {"exact": "exact planner", "agent": "agent"}
 BEYOND = 1.1  # of the whole network's latencies, up to which hypervolumes count, as in a library

@@ -185,6 +185,22 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
     assert "c holds a contest already: --resume continues it" in err
 
 
+def test_curves_make_a_contest_of_one_method(
+    asked: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, shown = [], []
+    monkeypatch.setattr("hwflow.pruning.compress_many", lambda *_, **given: held.append(given["methods"]))
+    monkeypatch.setattr("hwflow.dynamic.contest_curves.add_curves", lambda *given, **_: shown.append(given))
+    monkeypatch.setattr("hwflow.cli.contest_page.contest_page", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    given = [*asked, "--method", "l1", "--budget", "0.6", "--curves", "runs/levels", "--curves", "runs/library", "-o", "c"]
+    run(given, capsys)
+    assert held == [["l1"]]
+    ((contest, folders, whole, data, chip, settings),) = shown
+    assert (contest, folders) == (Path("c"), [Path("runs/levels"), Path("runs/library")])
+    assert (data.name, chip, settings.levels, settings.budgets[0].share) == ("digits", None, ("coarse",), 0.6)
+    assert whole(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
 def test_wrong_use_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for more, words in (
         (["--method", "srpf"], "unknown method 'srpf'. Did you mean 'srfp'?"),
