@@ -9,6 +9,10 @@ Fashion-MNIST at 14 x 14 pixels (`benchmarks.reduced`), a part of its training i
     grouped     four groups, each trained for E epochs with those before frozen (`hwflow.dynamic.train_levels`)
     separate    for each level k a network with k groups, trained as a whole for E epochs
     slimmable   one dense network whose levels are trained together for E epochs
+
+At the end the latency of every level on this CPU is measured, all in turns. The table has the least of many rounds, which comes
+nearest to a machine that does nothing else; medians are kept beside it. Where the machine is busy, set GOMP_SPINCOUNT=20000 for
+this part: threads that wait for one another then sleep, instead of using up the time that they get.
 """
 
 from __future__ import annotations
@@ -17,9 +21,11 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from benchmarks.reduced import reduced_data
@@ -40,7 +46,9 @@ from hwflow.training import Recipe, fit, score
 from hwflow.training.threads import limited
 from hwflow.training.weights import load_weights, save_weights
 
-GROUPS, EPOCHS, IMAGES, SEED, FRAMES = 4, 4, 5000, 0, 100
+GROUPS, EPOCHS, IMAGES, SEED, ROUNDS = 4, 4, 5000, 0, 200
+THREADS = (1, 2)
+CLOCKS = (100, 200)
 TRACE = Path(__file__).with_name("levels_trace.yaml")
 
 
@@ -91,7 +99,9 @@ def levels_of(part: str, data: Data, folder: Path) -> dict[int, nn.Module]:
     return {k: slim.plain(k) for k in range(1, GROUPS + 1)}
 
 
-PARTS = ("grouped", "slimmable", "separate")
+NAMES = {"grouped": "in groups", "slimmable": "slimmable", "separate": "separate"}
+PARTS = tuple(NAMES)
+LATENCIES = "latencies.json"  # not measured.json, which `hwflow levels --measure` writes
 
 
 def results(part: str, data: Data, folder: Path) -> dict[str, Any]:
@@ -119,19 +129,17 @@ def results(part: str, data: Data, folder: Path) -> dict[str, Any]:
     return found
 
 
-def measurements(data: Data, folder: Path) -> dict[str, Any]:
+def measurements(data: Data, folder: Path) -> None:
     """Latency of all levels of all parts on this CPU, in turns; kept in a file."""
-    file = folder / "measured.json"
-    if not file.exists():
-        every = {(part, k): network for part in PARTS for k, network in levels_of(part, data, folder).items()}
-        numbered = dict(enumerate(every.values()))
-        content: dict[str, Any] = {"machine": machine()}
-        for threads in (1, 2):
-            timings = time_in_turns(numbered, data.input_shape, threads, frames=FRAMES)
-            content[str(threads)] = {f"{part} {k}": asdict(timings[i]) for i, (part, k) in enumerate(every)}
+    file = folder / LATENCIES
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    missing = [threads for threads in THREADS if str(threads) not in content]
+    every = {(part, k): network for part in PARTS for k, network in levels_of(part, data, folder).items()} if missing else {}
+    content |= {"machine": machine(), "torch": torch.__version__, "date": f"{datetime.now(UTC):%Y-%m-%d}"} if missing else {}
+    for threads in missing:
+        timings = time_in_turns(dict(enumerate(every.values())), data.input_shape, threads, frames=ROUNDS)
+        content[str(threads)] = {f"{part} {k}": asdict(timings[i]) for i, (part, k) in enumerate(every)}
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
 
 
 def span(values: Sequence[float]) -> float:
@@ -139,32 +147,50 @@ def span(values: Sequence[float]) -> float:
     return max(values) / min(values)
 
 
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    """The parts that are finished."""
+    files = {part: folder / f"{part}.json" for part in PARTS}
+    return {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items() if file.exists()}
+
+
+def table(folder: Path) -> str:
+    """A row for each level of each part that is finished, in Markdown."""
+    file = folder / LATENCIES
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    clocks, threads = " / ".join(map(str, CLOCKS)), " / ".join(map(str, THREADS))
+    headings = ["network", "level", "test accuracy (%)", "MACs (M)", "weights at 16 bit (kB)"]
+    headings += [f"energy at {clocks} MHz (uJ)", f"latency at {clocks} MHz (ms)", f"CPU, {threads} threads (ms)"]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for part, found in read(folder).items():
+        for row in found["levels"]:
+            points = {point["clock_mhz"]: point for point in row["points"]}
+            energies = " / ".join(f"{1e6 * points[clock]['energy_j']:.2f}" for clock in CLOCKS)
+            latencies = " / ".join(f"{1e3 * points[clock]['latency_s']:.3f}" for clock in CLOCKS)
+            name = f"{part} {row['level']}"
+            timings = [measured[str(count)][name] for count in THREADS if str(count) in measured]
+            least = " / ".join(f"{1e3 * timing['least_s']:.2f}" for timing in timings) or "-"
+            cells = [NAMES[part], str(row["level"]), f"{100 * row['accuracy']:.2f}", f"{row['macs'] * 1e-6:.2f}"]
+            cells += [f"{row['params'] * 2e-3:.1f}", energies, latencies, least]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def show(folder: Path) -> None:
     """Print what there is."""
-    measured = json.loads((folder / "measured.json").read_text()) if (folder / "measured.json").exists() else {}
-    for part in PARTS:
-        file = folder / f"{part}.json"
-        if not file.exists():
-            print(f"{part}: not trained yet")
-            continue
-        found = json.loads(file.read_text(encoding="utf-8"))
-        head = f"{found['images']:,} images, every weight trained for {found['epochs']} epochs"
-        print(f"{part}: {head}; stored {found['stored'] * 2e-3:,.1f} kB at 16 bit")
-        for row in found["levels"]:
-            nominal, name = next(p for p in row["points"] if p["clock_mhz"] == 200), f"{part} {row['level']}"
-            cpu = [f"{1e3 * measured[t][name]['median_s']:.2f}" for t in ("1", "2") if t in measured]
-            print(
-                f"  level {row['level']}: {100 * row['accuracy']:.2f} %, {row['macs'] * 1e-6:.2f} M MACs, "
-                f"{row['params'] * 2e-3:.1f} kB, {1e6 * nominal['energy_j']:.2f} uJ, {1e3 * nominal['latency_s']:.3f} ms; "
-                f"measured {', '.join(cpu) or '-'} ms"
-            )
+    print(table(folder))
+    for part, found in read(folder).items():
+        print(
+            f"{NAMES[part]}: {found['images']:,} images, {found['epochs']} epochs; {found['stored'] * 2e-3:,.1f} kB at 16 bit"
+        )
         _ranges(found["levels"])
+    if (folder / LATENCIES).exists():
+        _measured_ranges(json.loads((folder / LATENCIES).read_text(encoding="utf-8")))
     if (folder / "grouped" / "table.json").exists():
         from hwflow.dynamic import read_table
 
-        table = read_table(folder / "grouped")
-        trace = load_trace(TRACE, tuple(dict.fromkeys(row.unit for row in table.rows)), (table.network,))
-        for run in simulate([table], trace).runs:
+        rows = read_table(folder / "grouped")
+        trace = load_trace(TRACE, tuple(dict.fromkeys(row.unit for row in rows.rows)), (rows.network,))
+        for run in simulate([rows], trace).runs:
             energy = f"{1e3 * (run.energy_j or 0):.1f} mJ"
             print(f"  {run.policy}: {run.violations} violations, {100 * run.accuracy:.2f} %, {energy}, {run.switches} switches")
 
@@ -180,6 +206,17 @@ def _ranges(levels: Sequence[Mapping[str, Any]]) -> None:
     for name, points in sets.items():
         times, energies = [p["latency_s"] for p in points], [p["energy_j"] for p in points]
         print(f"  range by {name}: time {span(times):.2f}, energy {span(energies):.2f}")
+
+
+def _measured_ranges(measured: Mapping[str, Any]) -> None:
+    """How far the measured latencies of each part reach."""
+    for part in PARTS:
+        told = []
+        for threads in (count for count in THREADS if str(count) in measured):
+            own = [timing for name, timing in measured[str(threads)].items() if name.startswith(f"{part} ")]
+            medians = f"{span([timing['median_s'] for timing in own]):.2f} by the medians"
+            told.append(f"{threads}: {span([timing['least_s'] for timing in own]):.2f} ({medians})")
+        print(f"  {NAMES[part]}, range of CPU latency by threads: {'; '.join(told)}")
 
 
 def main() -> None:

@@ -1,12 +1,19 @@
-"""A library of six sub-networks of an elastic ResNet-20 on two chips, against networks pruned one by one by the exact planner.
+"""A library of six sub-networks of an elastic ResNet-20 on two chips, against networks that are pruned one by one.
 
-    python -m benchmarks.library FOLDER          # goes on where it was; prints what is there
-    python -m benchmarks.library FOLDER --show   # prints only
+    python -m benchmarks.library FOLDER                   # goes on where it was; prints what is there
+    python -m benchmarks.library FOLDER --record FILE     # keeps the results that the documentation shows
+    python -m benchmarks.library --table FILE
 
-Fashion-MNIST at 14 x 14 pixels (`benchmarks.reduced`), a part of its training images. Both begin with one network, trained
-for E epochs. The library's further training takes E epochs of all sub-networks (`hwflow.dynamic.build_library`). For each
-member the exact planner prunes the same network to the member's share of the latency on the first chip, and fine-tunes it;
-all of them for so many epochs that they take about as many multiply-accumulates of training as the library, rounded up.
+The data and the unpruned network of `benchmarks.contest`: 5,000 training images of Fashion-MNIST at 14 x 14 pixels, 12 epochs.
+The library goes on from this network with 4 epochs of all sub-networks (`hwflow.dynamic.build_library`). Then the exact planner
+and the agent each prune the same network once for each member, to that member's latency on the first chip, with residual
+streams, and fine-tune it. All are given equal work:
+
+    training   the pruned networks of a planner together take as many multiply-accumulates of training as the elastic network,
+               rounded up to whole epochs
+    search     a planner measures as many plans, for all members together, as the library measured sub-networks, rounded up
+
+The front of accuracy and of the latencies on both chips is compared by its hypervolume (`hwflow.dynamic.hypervolume`).
 """
 
 from __future__ import annotations
@@ -15,35 +22,42 @@ import argparse
 import json
 import math
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import hwflow
-from benchmarks.reduced import reduced_data, trained
+from benchmarks.contest import fewer
+from benchmarks.reduced import reduced_data, trained, weights_of
 from hwflow.compression.accuracy import ProxySettings
 from hwflow.compression.budget import Budget
+from hwflow.compression.fine_tuning import default_tuning
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data
 from hwflow.dynamic import build_library, load_units
 from hwflow.dynamic.choice_evolution import EvolutionSettings
+from hwflow.dynamic.hypervolume import hypervolume
 from hwflow.dynamic.library_options import LibrarySettings
+from hwflow.dynamic.measurement import machine
 from hwflow.dynamic.operating_points import Unit
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
 from hwflow.network.load import load_module
-from hwflow.training import Recipe
+from hwflow.training import Recipe, score
 from hwflow.training.threads import limited
 from hwflow.training.weights import load_weights
 
-EPOCHS, IMAGES, SEED, DRAWN, MEMBERS = 4, 5000, 0, 2, 6
+BASE_EPOCHS, EPOCHS, SEED, DRAWN, MEMBERS = 12, 4, 0, 2, 6
 CHIPS = ("eyeriss", "simba")
 SETTINGS = LibrarySettings(
-    members=MEMBERS, drawn=DRAWN, statistics=1000, steps=5, evolution=EvolutionSettings(population=10, generations=4)
+    members=MEMBERS, drawn=DRAWN, statistics=1000, steps=5, evolution=EvolutionSettings(population=10, generations=3)
 )
-PLANS = 10
-"""That the exact planner measures for each network."""
+SEARCHERS = {"exact": "exact planner", "agent": "agent"}
+BEYOND = 1.1  # of the whole network's latencies, up to which hypervolumes count, as in a library
 
 
 def units() -> tuple[Unit, ...]:
@@ -52,9 +66,9 @@ def units() -> tuple[Unit, ...]:
     return load_units({"units": [{"name": chip, "accelerator": chip, "points": points[chip]} for chip in CHIPS]})
 
 
-def recipe(epochs: int, learning_rate: float = 0.1) -> Recipe:
-    """Of a training."""
-    return Recipe(epochs=epochs, learning_rate=learning_rate, seed=SEED, device="cpu", precision="float32")
+def recipe() -> Recipe:
+    """Of the elastic training."""
+    return Recipe(epochs=EPOCHS, learning_rate=0.1, seed=SEED, device="cpu", precision="float32")
 
 
 def latencies(network: Network) -> list[float]:
@@ -65,17 +79,16 @@ def latencies(network: Network) -> list[float]:
 
 def library(data: Data, folder: Path, weights: Path) -> dict[str, Any]:
     """Its members, and the multiply-accumulates of its elastic training for each image and epoch, as shares of the whole's."""
-    place = folder / "library"
+    place, begun = folder / "library", time.process_time()
     found = build_library(
         "resnet20",
         data,
         units(),
         settings=SETTINGS,
-        recipe=recipe(EPOCHS),
+        recipe=recipe(),
         weights=weights,
         output=place,
         resume=place.exists(),
-        measure=(1, 2),
         progress=False,
         notify=print,
     )
@@ -85,6 +98,7 @@ def library(data: Data, folder: Path, weights: Path) -> dict[str, Any]:
     drawn = [dict(zip(space.options, values, strict=True)) for values in _evenly(space.options)]
     mean = sum(sum(layer.macs for layer in space.layers(choice)) for choice in drawn) / whole / len(drawn)
     return {
+        "seconds": time.process_time() - begun,
         "training": EPOCHS * (1 + smallest + DRAWN * mean),
         "measured": len(found.archive),
         "kept": found.kept.volume / found.kept.all_volume,
@@ -109,36 +123,34 @@ def _evenly(options: Mapping[str, tuple[int, ...]]) -> list[list[int]]:
     return [[draw.choice(own) for own in options.values()] for _ in range(500)]
 
 
-def pruned(data: Data, weights: Path, member: Mapping[str, Any], epochs: int, whole: list[float]) -> dict[str, Any]:
-    """A network within a member's latency on the first chip, by the exact planner."""
+def pruned(data: Data, weights: Path, searcher: str, share: float, epochs: int, plans: int) -> dict[str, Any]:
+    """A network within a share of the latency on the first chip."""
     module = load_module("resnet20", num_classes=10, in_channels=1)
     load_weights(weights, module)
-    budget = min(1.0, member["latency_s"][0] / whole[0])
+    begun = time.process_time()
+    tuning = replace(default_tuning(data, module), epochs=epochs, device="cpu", precision="float32")
+    settings = Settings(
+        levels=("mid",),
+        budgets=(Budget("latency", share),),
+        objective="edp",
+        searcher=searcher,
+        episodes=plans,
+        round_to=4,
+        streams=True,
+        baselines="none",
+        tuning=tuning,
+        proxy=ProxySettings(samples=500),
+    )
     try:
-        found = hwflow.prune(
-            module,
-            data,
-            CHIPS[0],
-            metric="latency",
-            budget=budget,
-            settings=Settings(
-                levels=("mid",),
-                budgets=(Budget("latency", budget),),
-                objective="edp",
-                searcher="exact",
-                episodes=PLANS,
-                round_to=4,
-                baselines="none",
-                tuning=recipe(epochs, 0.025),
-                proxy=ProxySettings(samples=500),
-            ),
-            progress=False,
-        )
+        found = hwflow.prune(module, data, CHIPS[0], metric="latency", budget=share, settings=settings, progress=False)
     except InputError as error:
-        return {"budget": budget, "refused": str(error)}
+        return {"budget": share, "epochs": epochs, "plans": plans, "refused": str(error)}
     network = Network.from_torch(found.model, (1, *data.input_shape))
     return {
-        "budget": budget,
+        "budget": share,
+        "epochs": epochs,
+        "plans": plans,
+        "seconds": time.process_time() - begun,
         "accuracy": found.after.accuracy,
         "params": network.params_total,
         "macs": network.macs,
@@ -149,64 +161,130 @@ def pruned(data: Data, weights: Path, member: Mapping[str, Any], epochs: int, wh
 
 def run(folder: Path) -> None:
     """What is missing, one part after the other."""
-    data = reduced_data(IMAGES)
-    trained(data, SEED, EPOCHS, folder)
-    weights = folder / f"resnet20-{len(data.train)}-{EPOCHS}-{SEED}.pt"
-    file = folder / "library.json"
-    if not file.exists():
-        _write(file, library(data, folder, weights))
-    found = json.loads(file.read_text(encoding="utf-8"))
-    module = load_module("resnet20", num_classes=10, in_channels=1)
-    whole = latencies(Network.from_torch(module, (1, *data.input_shape)))
-    epochs = math.ceil(found["training"] / sum(member["share"] for member in found["members"]))
-    for number, member in enumerate(found["members"], start=1):
-        own = folder / f"pruned-{number}.json"
-        if not own.exists():
-            _write(own, {"epochs": epochs, **pruned(data, weights, member, epochs, whole)})
-            print(f"pruned {number} done", flush=True)
+    data = fewer(reduced_data(60_000))
+    module, weights = trained(data, SEED, BASE_EPOCHS, folder), weights_of(data, SEED, BASE_EPOCHS, folder)
+    whole = Network.from_torch(module, (1, *data.input_shape))
+    if not (folder / "whole.json").exists():
+        accuracy = score(module, data.test, device="cpu", precision="float32").accuracy
+        _write(
+            folder / "whole.json",
+            {"accuracy": accuracy, "macs": whole.macs, "params": whole.params_total, "latency_s": latencies(whole), **_where()},
+        )
+    if not (folder / "library.json").exists():
+        _write(folder / "library.json", library(data, folder, weights))
+    found, latency = _read(folder / "library.json"), _read(folder / "whole.json")["latency_s"][0]
+    members = found["members"]
+    epochs = math.ceil(found["training"] / sum(member["share"] for member in members))
+    plans = math.ceil(found["measured"] / len(members))
+    for searcher in SEARCHERS:
+        for number, member in enumerate(members, start=1):
+            own = folder / f"{searcher}-{number}.json"
+            if not own.exists():
+                share = min(1.0, member["latency_s"][0] / latency)
+                _write(own, pruned(data, weights, searcher, share, epochs, plans))
+                print(f"{own.stem} done", flush=True)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """All results in one."""
+    numbers = range(1, MEMBERS + 1)
+    own = {
+        name: [_read(folder / f"{name}-{n}.json") for n in numbers if (folder / f"{name}-{n}.json").exists()]
+        for name in SEARCHERS
+    }
+    return {"whole": _read(folder / "whole.json"), "library": _read(folder / "library.json"), **own}
+
+
+def volume(networks: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> float:
+    """The hypervolume of accuracy above guessing and of latencies on both chips as shares of the whole network's."""
+    points = [
+        (-row["accuracy"], *(own / most for own, most in zip(row["latency_s"], whole["latency_s"], strict=True)))
+        for row in networks
+        if "refused" not in row
+    ]
+    return hypervolume(points, (-0.1, *(BEYOND for _ in CHIPS)))
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """A row for each network, in Markdown; a member before what was pruned to its latency."""
+    chips = " / ".join(CHIPS)
+    headings = ["network", "test accuracy (%)", f"latency on {chips} (ms)", "parameters", "epochs", "plans measured"]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|", _row("unpruned", found["whole"])]
+    for place, member in enumerate(found["library"]["members"]):
+        lines.append(_row(f"member {place + 1}", member))
+        for name, label in SEARCHERS.items():
+            if place < len(found[name]):
+                lines.append(_row(f"{label}, {100 * found[name][place]['budget']:.1f} %", found[name][place]))
+    return "\n".join(lines)
+
+
+def _row(name: str, row: Mapping[str, Any]) -> str:
+    work = [str(row.get("epochs", "")), str(row.get("plans", ""))]
+    if "refused" in row:
+        return f"| {' | '.join([name, 'out of reach', '', '', *work])} |"
+    times = " / ".join(f"{1e3 * one:.3f}" for one in row["latency_s"])
+    accuracy, size = f"{100 * row['accuracy']:.2f}", f"{row['params']:,}"
+    return f"| {' | '.join([name, accuracy, times, size, *work])} |"
+
+
+def sums(found: Mapping[str, Any]) -> str:
+    """What each way took and reached, in Markdown."""
+    whole, library_ = found["whole"], found["library"]
+    lines = [
+        "| networks | training (epochs of the unpruned network) | networks measured | processor time (s) | hypervolume |",
+        "|---|---|---|---|---|",
+        f"| library | {library_['training']:.1f} | {library_['measured']} | {library_['seconds']:.0f} "
+        f"| {volume(library_['members'], whole):.4f} |",
+    ]
+    for name, label in SEARCHERS.items():
+        rows = [row for row in found[name] if "refused" not in row]
+        macs = sum(row["epochs"] * row["macs"] for row in rows) / whole["macs"]
+        spent = sum(row["seconds"] for row in rows)
+        lines.append(
+            f"| {label} | {macs:.1f} | {sum(row['plans'] for row in rows)} | {spent:.0f} | {volume(rows, whole):.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Print a record."""
+    own = found["library"]
+    share, bound = f"{100 * own['kept']:.2f} %", f"{own['bound']:.4f}"
+    print(f"members keep {share} of the front's hypervolume, the best choice at most {bound} times that")
+    print(f"{table(found)}\n\n{sums(found)}")
+
+
+def _where() -> dict[str, str]:
+    return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine()}
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def show(folder: Path) -> None:
-    """Print what there is."""
-    file = folder / "library.json"
-    if not file.exists():
-        print("library: not made yet")
-        return
-    found = json.loads(file.read_text(encoding="utf-8"))
-    print(
-        f"library: {found['measured']} sub-networks measured; {len(found['members'])} members keep "
-        f"{100 * found['kept']:.2f} % of the front's hypervolume, the best choice at most {found['bound']:.4f} times that"
-    )
-    for number, member in enumerate(found["members"], start=1):
-        print(f"  member {number}: {_told(member)}")
-        own = folder / f"pruned-{number}.json"
-        if own.exists():
-            other = json.loads(own.read_text(encoding="utf-8"))
-            told = other["refused"] if "refused" in other else _told(other)
-            print(f"    pruned to {100 * other['budget']:.1f} %, {other['epochs']} epochs: {told}")
-
-
-def _told(row: Mapping[str, Any]) -> str:
-    times = ", ".join(f"{chip} {1e3 * one:.3f} ms" for chip, one in zip(CHIPS, row["latency_s"], strict=True))
-    held = f" (held out {100 * row['held_accuracy']:.1f} %)" if "held_accuracy" in row else ""
-    return f"{100 * row['accuracy']:.2f} %{held}, {row['params']:,} parameters, {times}"
-
-
 def main() -> None:
     """Run what is missing, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--show", action="store_true")
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="run nothing")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="of recorded results; run nothing")
     asked = parser.parse_args()
+    if asked.table:
+        show(_read(asked.table))
+        return
+    if asked.folder is None:
+        parser.error("FOLDER is missing")
     asked.folder.mkdir(parents=True, exist_ok=True)
-    if not asked.show:
+    if asked.record:
+        _write(asked.record, record(asked.folder))
+    else:
         with limited(1):
             run(asked.folder)
-    show(asked.folder)
+    show(record(asked.folder))
 
 
 if __name__ == "__main__":

@@ -35,15 +35,21 @@ def reduced_data(images: int) -> Data:
     return in_memory("fashion-mnist-14", 10, part(images, "train"), part(None, "test"), flips=True)
 
 
-def trained(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20") -> nn.Module:
-    """A network of the zoo, trained once and kept in the folder."""
+def weights_of(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20", batch_size: int = 128) -> Path:
+    """The weights of a network of the zoo, trained once and kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{network}-{len(data.train)}-{epochs}-{seed}.pt"
-    module = load_module(network, num_classes=10, in_channels=1)
+    batch = "" if batch_size == 128 else f"-{batch_size}"
+    file = folder / f"{network}-{len(data.train)}-{epochs}-{seed}{batch}.pt"
     if not file.exists():
-        recipe = Recipe(epochs=epochs, learning_rate=0.1, seed=seed, precision="float32", device="cpu")
+        recipe = Recipe(epochs=epochs, batch_size=batch_size, learning_rate=0.1, seed=seed, precision="float32", device="cpu")
         train(network, data, recipe=recipe, output=file, progress=False)
-    load_weights(file, module)
+    return file
+
+
+def trained(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20", batch_size: int = 128) -> nn.Module:
+    """A network with these weights."""
+    module = load_module(network, num_classes=10, in_channels=1)
+    load_weights(weights_of(data, seed, epochs, folder, network, batch_size), module)
     return module.eval()
 
 
@@ -58,4 +64,4 @@ def environment(
     return PruningEnv(PlanCosts(grouping, table.__getitem__), lambda _: 0.0, settings.budgets), grouping
 
 
-__all__ = ["environment", "reduced_data", "trained"]
+__all__ = ["environment", "reduced_data", "trained", "weights_of"]

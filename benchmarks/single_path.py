@@ -1,12 +1,18 @@
-"""Single-Path search against random search: small_mbconv on Fashion-MNIST of 14 x 14 pixels, two latencies on eyeriss.
+"""Single-Path search against random search and an elastic network: small_mbconv on Fashion-MNIST, two latencies on eyeriss.
 
     python -m benchmarks.single_path [--images 5000] [--epochs 12] [--search-epochs 8] [--shares 0.5,0.7] [--random 2]
                                      [--folder runs/single_path] [--records FILE]
 
-The largest network is trained once; every search begins there. For each target Single-Path search finds a network; random
-search draws choices uniformly until one costs 95 to 100 % of the target. All networks found are trained from fresh weights with
-one recipe, and judged once on the 10,000 test images. Seconds are processor time on one thread. It goes on where it was: a
-record is written after every run. `--table` prints the records.
+Images have 14 x 14 pixels. The largest network is trained once; every search begins there. For each target
+
+    singlepath   trains thresholds on the largest network's parts
+    random       draws choices uniformly until one costs 95 to 100 % of the target
+    elastic      trains all choices together, for as many epochs as a search, once for all targets; then an evolution looks for
+                 the choice within the target that is best on held-out images
+
+All networks found are trained from fresh weights with one recipe, and judged once on the 10,000 test images. Seconds are
+processor time on one thread; the elastic training is counted at every target. It goes on where it was: a record is written
+after every run. `--table` prints the records.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,21 +32,28 @@ import numpy as np
 import torch
 
 import hwflow
-from benchmarks.reduced import reduced_data, trained
+from benchmarks.elastic_blocks import ElasticBlocks, evolved, trained_together
+from benchmarks.reduced import reduced_data, weights_of
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.plan_tables import PlanTables
+from hwflow.compression.decision import Choice
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.plan_costs import PlanTotals
 from hwflow.compression.settings import Settings
 from hwflow.compression.single_path.block_rows import BlockRows
 from hwflow.compression.single_path.blocks import find_blocks
 from hwflow.datasets import Data
+from hwflow.dynamic.choice_evolution import EvolutionSettings
 from hwflow.hardware.accelerator import Accelerator
+from hwflow.network.load import load_module
 from hwflow.training import Recipe
+from hwflow.training.weights import load_weights
 
 NETWORK, CHIP, METRIC = "small_mbconv", "eyeriss", "latency"
+EVOLUTION = EvolutionSettings(population=12, generations=5)
 RECORDS = Path(__file__).resolve().parent / "results" / "single_path.jsonl"
 NEAR = 0.95
+ORDER = ("singlepath", "elastic", "random")
 
 
 @dataclass(frozen=True)
@@ -80,33 +93,62 @@ def run(setup: Setup, shares: Sequence[float], draws: int, folder: Path, records
     """All runs that have no record yet."""
     data = reduced_data(setup.images)
     start = time.process_time()
-    base = trained(data, 0, setup.epochs, folder, NETWORK)
-    weights = folder / f"{NETWORK}-{len(data.train)}-{setup.epochs}-0.pt"
     asked = recipe(setup)
+    weights = weights_of(data, 0, setup.epochs, folder, NETWORK, asked.batch_size)
+    base = load_module(NETWORK, num_classes=data.classes, in_channels=data.input_shape[0])
+    load_weights(weights, base)
+    base.eval()
     common: dict[str, Any] = {"progress": False, "weights": weights, "tuning": asked, "level": "mid", "notify": print}
     spent = time.process_time() - start
-    for method, seed in [("singlepath", 0), *(("random", seed) for seed in range(draws))]:
+    place = folder / f"{setup.images}-{setup.epochs}-{setup.search_epochs}"
+    for method, seed in [("singlepath", 0), *(("random", seed) for seed in range(draws)), ("elastic", 0)]:
         for share in shares:
-            known = read(records)
             key = {**asdict(setup), "share": share, "method": method, "seed": seed}
-            if any(all(record[name] == value for name, value in key.items()) for record in known):
+            if any(all(record[name] == value for name, value in key.items()) for record in read(records)):
                 continue
-            place = folder / f"{setup.images}-{setup.epochs}-{setup.search_epochs}" / f"{method}-{share:g}-{seed}"
+            own = place / f"{method}-{share:g}-{seed}"
             start = time.process_time()
-            more: dict[str, Any] = {"budget": share, "metric": METRIC, "output": place, "resume": place.exists()}
-            if method == "random":
-                costs, rows = space(base, data)
-                more["plan"] = drawn(costs, rows, share, seed)
-            else:
+            about: dict[str, Any] = {}
+            more: dict[str, Any] = {"budget": share, "metric": METRIC, "output": own, "resume": own.exists()}
+            if method == "singlepath":
                 more["search_epochs"] = setup.search_epochs
+            else:
+                costs, rows = space(base, data)
+                if method == "random":
+                    more["plan"] = drawn(costs, rows, share, seed)
+                else:
+                    network, about["shared_seconds"] = elastic(base, rows, data, setup, place)
+                    start = time.process_time()
+                    more["plan"], about["measured"] = within(network, costs, rows, share, data)
             hwflow.prune(NETWORK, data, CHIP, method="singlepath", **more, **common)
-            record = {
-                **key,
-                **outcome(place),
-                "seconds": round(time.process_time() - start, 1),
-                "base_seconds": round(spent, 1),
-            }
+            seconds = round(time.process_time() - start + about.get("shared_seconds", 0.0), 1)
+            record = {**key, **outcome(own), **about, "seconds": seconds, "base_seconds": round(spent, 1)}
             append(records, record | machine())
+
+
+def elastic(base: torch.nn.Module, rows: BlockRows, data: Data, setup: Setup, place: Path) -> tuple[ElasticBlocks, float]:
+    """The network whose choices are trained together, and the processor time of that training."""
+    file, told = place / "elastic.checkpoint", place / "elastic.json"
+    place.mkdir(parents=True, exist_ok=True)
+    start = time.process_time()
+    asked = replace(recipe(setup), epochs=setup.search_epochs)
+    network = trained_together(base, find_blocks(base, NETWORK), rows.groups, data, asked, file)
+    if not told.exists():
+        told.write_text(json.dumps(round(time.process_time() - start, 1)), encoding="utf-8")
+    return network, json.loads(told.read_text(encoding="utf-8"))
+
+
+def within(network: ElasticBlocks, costs: PlanTotals, rows: BlockRows, share: float, data: Data) -> tuple[Choice, int]:
+    """What an evolution finds within a share of the latency, and how many choices it measured."""
+    whole = float(costs.metric(costs.totals(costs.full), METRIC))
+
+    def allowed(choice: Choice) -> bool:
+        return float(costs.metric(costs.totals(rows.widths_of(choice)), METRIC)) <= share * whole
+
+    def canonical(choice: Choice) -> Choice:
+        return dict(zip(network.options, rows.settled(rows.widths_of(choice)), strict=True))
+
+    return evolved(network, data, allowed, canonical, EVOLUTION)
 
 
 def recipe(setup: Setup) -> Recipe:
@@ -177,11 +219,14 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
         "| target, share of latency | found by | latency reached | of the target | MACs | test accuracy | processor time |",
         "|---|---|---|---|---|---|---|",
     ]
-    for record in sorted(records, key=lambda one: (-one["share"], one["method"] == "random", one["seed"])):
-        name = "Single-Path" if record["method"] == "singlepath" else f"random {record['seed'] + 1}"
+    for record in sorted(records, key=lambda one: (-one["share"], ORDER.index(one["method"]), one["seed"])):
+        names = {"singlepath": "Single-Path", "random": f"random {record['seed'] + 1}", "elastic": "elastic, evolution"}
+        name = names[record["method"]]
         cells = [f"{record['share']:g}", name, f"{1e3 * record['latency_s']:.3f} ms"]
         cells += [f"{100 * record['reached'] / record['share']:.1f} %", f"{100 * record['macs']:.0f} %"]
-        seconds = "-" if record["seconds"] is None else f"{record['seconds']:.0f} s"  # of a run that was interrupted
+        seconds = f"{record['seconds']:.0f} s"
+        if "shared_seconds" in record:
+            seconds += f" ({record['shared_seconds']:.0f} s once for all targets)"
         lines.append(f"| {' | '.join(cells)} | {100 * record['accuracy']:.2f} % | {seconds} |")
     return "\n".join(lines)
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.method_choice import chosen_methods, refuse_unused
+from hwflow.cli.method_choice import CurvesOption, chosen_methods, refuse_unused
 from hwflow.cli.prune import SEARCHES, seeds_of, usual_policy
+from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS, MAPPED
 
@@ -246,14 +247,15 @@ def compress(
     precision: args.PrecisionOption = "auto",
     threads: args.ThreadsOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+    curves: CurvesOption = None,
 ) -> None:
     """Compress a network with a method of the literature, or hold a contest between several.
 
-    One method: the folder is that of 'hwflow prune', which is the method agent. Several methods, seeds or budgets: a contest
-    that also holds uniform pruning, hwflow's search and the small network from scratch, in one folder with one report.
+    One method: the folder is that of 'hwflow prune', which is the method agent. Several methods, seeds or budgets, or --curves:
+    a contest that also holds uniform pruning, hwflow's search and the small network from scratch, in one folder and report.
     """
     from hwflow import pruning
-    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import deliver, remark, say
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.channels.gradual_options import GradualSettings
     from hwflow.compression.fine_tuning import default_tuning
@@ -263,9 +265,9 @@ def compress(
     from hwflow.compression.winograd.winograd_options import WinogradSettings
     from hwflow.cost.backend import backend_of
     from hwflow.datasets import load_data
+    from hwflow.dynamic.contest_curves import add_curves
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
-    from hwflow.training.threads import limited, thread_count
 
     methods = chosen_methods(method, decide)
     refuse_unused(
@@ -353,41 +355,38 @@ def compress(
     chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or backend_of(settings.levels[0]).needs_chip):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
-    chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
-    say(str(chosen))
     common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}
     common["holdout"] = holdout
-    several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1
-    try:
-        with limited(chosen.count), progress(f"{network} on {data}") as bar:
-            if several:
-                contest = pruning.compress_many(
-                    network,
-                    loaded,
-                    chip,
-                    methods=methods,
-                    allocate=allocate,
-                    seeds=seeds,
-                    budgets=budgets,
-                    settings=settings,
-                    progress=bar,
-                    **common,
-                )
-            else:
-                result = pruning.compress(
-                    network,
-                    loaded,
-                    chip,
-                    method=methods[0],
-                    allocate=allocate,
-                    settings=settings,
-                    progress=bar,
-                    **common,
-                )
-    except KeyboardInterrupt:
-        raise InterruptError(
-            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
-        ) from None
+    several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1 or bool(curves)
+    with training_session(
+        f"{network} on {data}", module, loaded, default_tuning(loaded, module).batch_size, threads, output
+    ) as bar:
+        if several:
+            contest = pruning.compress_many(
+                network,
+                loaded,
+                chip,
+                methods=methods,
+                allocate=allocate,
+                seeds=seeds,
+                budgets=budgets,
+                settings=settings,
+                progress=bar,
+                **common,
+            )
+            if curves:
+                add_curves(output, curves, module, loaded, chip, settings, progress=bar, notify=say)
+        else:
+            result = pruning.compress(
+                network,
+                loaded,
+                chip,
+                method=methods[0],
+                allocate=allocate,
+                settings=settings,
+                progress=bar,
+                **common,
+            )
     if several:
         from hwflow.cli.contest_page import contest_page
 

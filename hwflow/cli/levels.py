@@ -10,6 +10,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.points import PointsOption, units_for
+from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,13 +62,12 @@ def levels(
     Group by group, with earlier groups frozen: the weights of level 4 contain those of levels 1 to 3. The folder is what
     'hwflow manage' and a device's runtime manager read.
     """
-    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import deliver, remark, say
     from hwflow.cost.options import CostOptions
     from hwflow.datasets import load_data
     from hwflow.dynamic.level_run import default_level_recipe, train_levels
     from hwflow.errors import check_whole
     from hwflow.network.load import load_module
-    from hwflow.training.threads import limited, thread_count
 
     check_whole("--groups", groups, 64)
     units = units_for(points, accelerator, changes)
@@ -89,27 +89,20 @@ def levels(
         energy=energy,
         jobs=args.cores(jobs),
     )
-    chosen = thread_count(module, loaded.input_shape, recipe.batch_size, threads)
-    say(str(chosen))
-    try:
-        with limited(chosen.count), progress(f"{network} in {groups} groups on {data}") as bar:
-            found = train_levels(
-                network,
-                loaded,
-                units,
-                groups=groups,
-                recipe=recipe,
-                options=options,
-                measure=thread_counts(measure),
-                output=output,
-                resume=resume,
-                progress=bar,
-                notify=say,
-            )
-    except KeyboardInterrupt:
-        raise InterruptError(
-            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
-        ) from None
+    with training_session(f"{network} in {groups} groups on {data}", module, loaded, recipe.batch_size, threads, output) as bar:
+        found = train_levels(
+            network,
+            loaded,
+            units,
+            groups=groups,
+            recipe=recipe,
+            options=options,
+            measure=thread_counts(measure),
+            output=output,
+            resume=resume,
+            progress=bar,
+            notify=say,
+        )
     deliver(_page(network, found))
     remark(f"wrote {output}")
 

@@ -11,6 +11,7 @@ import typer
 from hwflow.cli import arguments as args
 from hwflow.cli.levels import cost_lines, cost_tables, thread_counts
 from hwflow.cli.points import PointsOption, units_for
+from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def library(
     All sub-networks share their weights; each member has its own statistics of normalisations. Members are chosen by accuracy
     and cost on every unit. The folder is what 'hwflow manage' and a device's runtime manager read.
     """
-    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import deliver, remark, say
     from hwflow.compression.budget import parse_budgets
     from hwflow.cost.options import CostOptions
     from hwflow.datasets import load_data
@@ -107,7 +108,6 @@ def library(
     from hwflow.dynamic.library_options import LibrarySettings
     from hwflow.dynamic.library_run import build_library, default_library_recipe
     from hwflow.network.load import load_module
-    from hwflow.training.threads import limited, thread_count
 
     settings = LibrarySettings(
         members=members,
@@ -137,29 +137,22 @@ def library(
         jobs=args.cores(jobs),
     )
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
-    chosen = thread_count(module, loaded.input_shape, recipe.batch_size, threads)
-    say(str(chosen))
-    try:
-        with limited(chosen.count), progress(f"library of {network} on {data}") as bar:
-            found = build_library(
-                network,
-                loaded,
-                units,
-                settings=settings,
-                recipe=recipe,
-                weights=weights,
-                plans=plans,
-                options=options,
-                measure=thread_counts(measure),
-                output=output,
-                resume=resume,
-                progress=bar,
-                notify=say,
-            )
-    except KeyboardInterrupt:
-        raise InterruptError(
-            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
-        ) from None
+    with training_session(f"library of {network} on {data}", module, loaded, recipe.batch_size, threads, output) as bar:
+        found = build_library(
+            network,
+            loaded,
+            units,
+            settings=settings,
+            recipe=recipe,
+            weights=weights,
+            plans=plans,
+            options=options,
+            measure=thread_counts(measure),
+            output=output,
+            resume=resume,
+            progress=bar,
+            notify=say,
+        )
     deliver(_page(network, metric, found))
     remark(f"wrote {output}")
 

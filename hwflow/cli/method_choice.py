@@ -1,8 +1,12 @@
-"""What `hwflow compress` is asked to do: the methods, and options that none of them looks at."""
+"""What `hwflow compress` is asked to do: the methods, what is shown beside them, and options that none of them looks at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.prune import SEARCHING
@@ -20,6 +24,16 @@ _USED: dict[str, tuple[Sequence[str], str]] = {
     "--distribution-loss": (("bnn",), "values are signs (--method bnn)"),
 }
 """By option the methods that look at it, and where they are."""
+
+CurvesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--curves",
+        metavar="DIR",
+        help="Also show this folder's networks in the contest's report, judged and costed as the methods' are: what 'hwflow "
+        "levels', 'library', 'search' or 'prune' wrote. Repeatable.",
+    ),
+]
 
 
 def chosen_methods(method: str | None, decide: str | None) -> list[str]:
@@ -48,4 +62,4 @@ def refuse_unused(methods: Sequence[str], options: Mapping[str, object]) -> None
             )
 
 
-__all__ = ["chosen_methods", "refuse_unused"]
+__all__ = ["CurvesOption", "chosen_methods", "refuse_unused"]

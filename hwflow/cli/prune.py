@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS, MAPPED
 
@@ -181,7 +182,7 @@ def prune(
     network, the comparison with baselines, and a report. What is applied is the best plan known, of all seeds and baselines.
     """
     from hwflow import pruning
-    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import deliver, remark, say
     from hwflow.compression.accuracy import ProxySettings
     from hwflow.compression.fine_tuning import default_tuning
     from hwflow.compression.registry import method_name
@@ -190,7 +191,6 @@ def prune(
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
-    from hwflow.training.threads import limited, thread_count
 
     method = method_name(method)  # an unknown one shows before the data are read
     _refuse_unused(
@@ -253,28 +253,23 @@ def prune(
     chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
-    chosen = thread_count(module, loaded.input_shape, default_tuning(loaded, module).batch_size, threads)
-    say(str(chosen))
-    try:
-        with limited(chosen.count), progress(f"{network} on {data}") as bar:
-            result = pruning.prune(
-                network,
-                loaded,
-                chip,
-                settings=settings,
-                plan=plan,
-                weights=weights,
-                training=training,
-                output=output,
-                resume=resume,
-                holdout=holdout,
-                progress=bar,
-                notify=say,
-            )
-    except KeyboardInterrupt:
-        raise InterruptError(
-            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
-        ) from None
+    with training_session(
+        f"{network} on {data}", module, loaded, default_tuning(loaded, module).batch_size, threads, output
+    ) as bar:
+        result = pruning.prune(
+            network,
+            loaded,
+            chip,
+            settings=settings,
+            plan=plan,
+            weights=weights,
+            training=training,
+            output=output,
+            resume=resume,
+            holdout=holdout,
+            progress=bar,
+            notify=say,
+        )
     from hwflow.cli.pruning_page import pruned_page
 
     deliver(pruned_page(result, settings))

@@ -10,6 +10,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.prune import seeds_of
+from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 from hwflow.metrics import ADDITIVE, MAPPED
 
@@ -107,7 +108,7 @@ def search(
     left keeps the budget, is trained from fresh weights, costed at every level and exported.
     """
     from hwflow import pruning
-    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import deliver, remark, say
     from hwflow.compression.budget import parse_budgets
     from hwflow.compression.settings import Settings
     from hwflow.compression.single_path.options import SinglePathSettings
@@ -115,7 +116,6 @@ def search(
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
-    from hwflow.training.threads import limited, thread_count
 
     seeds = seeds_of(seed)
     if len(seeds) > 1:
@@ -154,27 +154,20 @@ def search(
     chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or backend_of(level).needs_chip):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
-    chosen = thread_count(module, loaded.input_shape, recipe.batch_size, threads)
-    say(str(chosen))
-    try:
-        with limited(chosen.count), progress(f"{network} on {data}") as bar:
-            result = pruning.prune(
-                network,
-                loaded,
-                chip,
-                settings=settings,
-                weights=weights,
-                training=None if weights else recipe,
-                output=output,
-                resume=resume,
-                holdout=holdout,
-                progress=bar,
-                notify=say,
-            )
-    except KeyboardInterrupt:
-        raise InterruptError(
-            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
-        ) from None
+    with training_session(f"{network} on {data}", module, loaded, recipe.batch_size, threads, output) as bar:
+        result = pruning.prune(
+            network,
+            loaded,
+            chip,
+            settings=settings,
+            weights=weights,
+            training=None if weights else recipe,
+            output=output,
+            resume=resume,
+            holdout=holdout,
+            progress=bar,
+            notify=say,
+        )
     from hwflow.cli.pruning_page import pruned_page
 
     deliver(pruned_page(result, settings))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS
 
@@ -74,11 +75,10 @@ def train_policy(
     minutes. 'hwflow show DIR' prints where a policy comes from.
     """
     from hwflow import pruning
-    from hwflow.cli.console import InterruptError, deliver, progress, remark, say
+    from hwflow.cli.console import deliver, remark, say
     from hwflow.datasets import load_data
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
-    from hwflow.training.threads import limited, thread_count
 
     sources = _sources(networks)
     given: dict[str, Any] = {
@@ -103,25 +103,18 @@ def train_policy(
     chips = args.load_chips(accelerators, None, None, None)
     loaded = load_data(data)
     first = load_module(networks[0].partition("=")[0], num_classes=loaded.classes, in_channels=loaded.input_shape[0])
-    chosen = thread_count(first, loaded.input_shape, default_recipe(loaded, first).batch_size, threads)
-    say(str(chosen))
-    try:
-        with limited(chosen.count), progress("training a policy") as bar:
-            policy = pruning.train_policy(
-                sources,
-                loaded,
-                chips,
-                output=output,
-                options=options,
-                resume=resume,
-                command=shlex.join(["hwflow", *(part for part in sys.argv[1:] if part != "--resume")]),
-                progress=bar,
-                notify=say,
-            )
-    except KeyboardInterrupt:
-        raise InterruptError(
-            f"interrupted. The same command with --resume goes on where it was; everything is in {output}."
-        ) from None
+    with training_session("training a policy", first, loaded, default_recipe(loaded, first).batch_size, threads, output) as bar:
+        policy = pruning.train_policy(
+            sources,
+            loaded,
+            chips,
+            output=output,
+            options=options,
+            resume=resume,
+            command=shlex.join(["hwflow", *(part for part in sys.argv[1:] if part != "--resume")]),
+            progress=bar,
+            notify=say,
+        )
     deliver(_page(policy))
     remark(f"wrote {policy.name}")
 

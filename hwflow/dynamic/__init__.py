@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwflow.dynamic.contest_curves import add_curves
     from hwflow.dynamic.grouped_network import GroupedNetwork, grouped
     from hwflow.dynamic.level_run import Levels, load_levels, train_levels
     from hwflow.dynamic.level_table import LevelTable, Row, read_table
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hwflow.dynamic.trace import load_trace
 
 _HOME = {
+    "add_curves": "contest_curves",
     "GroupedNetwork": "grouped_network",
     "grouped": "grouped_network",
     "Levels": "level_run",
@@ -59,6 +61,7 @@ __all__ = [
     "Limits",
     "Manager",
     "Row",
+    "add_curves",
     "build_library",
     "grouped",
     "load_levels",

@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwflow.dynamic.level_run import load_levels
+from hwflow.dynamic.kept_networks import networks_in
 from hwflow.dynamic.level_table import MEASURED, LevelTable, read_table, units_of
-from hwflow.dynamic.library_folder import ARCHIVE, load_library
 from hwflow.dynamic.manager import Manager
 from hwflow.dynamic.measurement import unit_name
 from hwflow.dynamic.placement import Limits
@@ -201,13 +200,8 @@ def networks_of(
     Raises:
         InputError: as `load_levels` and `load_library`, and where nothing was measured.
     """
-    place = Path(folder)
-    table = read_table(place / MEASURED)
-    if (place / ARCHIVE).exists():
-        library = load_library(place, model, allow_import=allow_import)
-        return {member.number: library.module(member.number) for member in library.members}, table
-    whole = load_levels(place, model, allow_import=allow_import)
-    return {level: whole.at_level(level) for level in range(1, len(whole.groups) + 1)}, table
+    table = read_table(Path(folder) / MEASURED)
+    return networks_in(folder, model, allow_import=allow_import), table
 
 
 def _phase(frames: Sequence[Frame], start: int, rivals: int, limit_s: float) -> Phase:

@@ -1,7 +1,8 @@
 """Measured latency of a network's levels on this machine's CPU, by PyTorch, and by onnxruntime where it is installed.
 
 One frame at a time. Levels are measured in turns, so that what else the machine does in the meantime strikes all of them; of
-each the median and the quartiles count, which single interruptions do not change.
+each the median and the quartiles count, which single interruptions do not change. On a machine that is busy throughout, these
+tell how busy it is, and the least comes nearest to what the level takes by itself.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Timing:
     Attributes:
         frames: how many were timed, after some that were not.
         load: processes that ran or waited on the machine, over the minute before the end; None where it does not tell.
+        least_s: of the fastest frame.
     """
 
     median_s: float
@@ -45,6 +47,7 @@ class Timing:
     frames: int
     threads: int
     load: float | None
+    least_s: float
 
 
 def runtimes() -> tuple[str, ...]:
@@ -88,7 +91,7 @@ def time_in_turns(
     found = {}
     for key, seconds in taken.items():
         lower, median, upper = quantiles(seconds, n=4, method="inclusive")
-        found[key] = Timing(median, lower, upper, frames, threads, load)
+        found[key] = Timing(median, lower, upper, frames, threads, load, min(seconds))
     return found
 
 

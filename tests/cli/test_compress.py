@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from hwflow import cli
+from hwflow.cli.console import Page
 from hwflow.datasets import load_data
 from hwflow.datasets.holdout import with_holdout
 from hwflow.training.weights import save_weights
@@ -183,6 +186,29 @@ def test_several_make_a_contest(asked: list[str], capsys: pytest.CaptureFixture[
     code, _, err = run(given, capsys)
     assert code == 2
     assert "c holds a contest already: --resume continues it" in err
+
+
+def test_curves_make_a_contest_of_one_method(
+    asked: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[list[str]] = []
+    shown: list[tuple[Any, ...]] = []
+
+    def contest_of(*_: Any, **given: Any) -> Any:
+        held.append(given["methods"])
+        return SimpleNamespace(failed={})
+
+    monkeypatch.setattr("hwflow.pruning.compress_many", contest_of)
+    monkeypatch.setattr("hwflow.dynamic.contest_curves.add_curves", lambda *given, **_: shown.append(given))
+    monkeypatch.setattr("hwflow.cli.contest_page.contest_page", lambda *_: Page("contest", []))
+    given = [*asked, "--method", "l1", "--budget", "0.6", "--curves", "runs/levels", "--curves", "runs/library", "-o", "c"]
+    code, _, err = run(given, capsys)
+    assert code == 0, err
+    assert held == [["l1"]]
+    ((contest, folders, whole, data, chip, settings),) = shown
+    assert (contest, folders) == (Path("c"), [Path("runs/levels"), Path("runs/library")])
+    assert (data.name, chip, settings.levels, settings.budgets[0].share) == ("digits", None, ("coarse",), 0.6)
+    assert whole(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
 
 
 def test_wrong_use_is_named(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:

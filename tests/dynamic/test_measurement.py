@@ -39,7 +39,7 @@ def test_a_runtime_that_fails_is_left_out_and_told(monkeypatch: pytest.MonkeyPat
     assert {row.unit for row in table.rows} == {"cpu-2-threads"}
     assert told == ["cpu-2-threads-onnxruntime was not measured: the pruned network cannot be exported to ONNX: no"]
     monkeypatch.setattr(measurement, "usable_cores", lambda: 1)
-    monkeypatch.setattr(measurement, "time_in_turns", lambda *_, **__: {1: measurement.Timing(1.0, 1.0, 1.0, 2, 2, None)})
+    monkeypatch.setattr(measurement, "time_in_turns", lambda *_, **__: {1: measurement.Timing(1.0, 1.0, 1.0, 2, 2, None, 1.0)})
     measured_rows("net", {1: plain()}, KNOWN, (1, 8, 8), (1, 2), notify=told.append)
     assert [text.partition(" only")[0] for text in told[1:]] == ["cpu-2-threads: this process may use 1 core"]
     with pytest.raises(InputError, match="threads of a measurement is 0"):

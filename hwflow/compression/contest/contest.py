@@ -270,21 +270,26 @@ def _record(run: Entry, folder: Path) -> dict[str, Any]:
     metrics = read_json(folder / "metrics.json")
     level = read_json(folder / "config.json")["settings"]["levels"][-1]
     before, after = metrics["before"], metrics["after"]
-    shares: dict[str, dict[str, float]] = {}
-    for name, totals in after.items():
-        if isinstance(totals, dict) and isinstance(old := before.get(name), dict):
-            shares[name] = {m: totals[m] / old[m] for m in _METRICS if totals.get(m) is not None and old.get(m)}
     file = folder / "times.json"
     times = read_json(file) if file.exists() else {}
     return {
         **_about(run),
         "before": before["accuracy"],
         "accuracy": after["accuracy"],
-        "shares": shares,
+        "shares": cost_shares(before, after),
         "keeps": all(_holds(budget, before[level], after[level]) for budget in run.budgets),
         "images_trained": times.get("images_trained", 0),
         "images_evaluated": times.get("images_evaluated", 0),
         "seconds": times.get("total", 0.0),
+    }
+
+
+def cost_shares(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What is left of each metric at each level that both have totals of; other entries are passed over."""
+    both = {name: (before[name], own) for name, own in after.items() if isinstance(before.get(name), dict)}
+    return {
+        name: {m: own[m] / old[m] for m in _METRICS if own.get(m) is not None and old.get(m)}
+        for name, (old, own) in both.items()
     }
 
 
@@ -370,4 +375,4 @@ def _bytes(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-__all__ = ["Contest", "compress", "compress_many"]
+__all__ = ["Contest", "compress", "compress_many", "cost_shares"]

@@ -1,4 +1,4 @@
-"""The records of a contest, `results.json`: one for each run. Read without torch."""
+"""The records of a contest: `results.json`, one for each run, and `curves.json`. Read without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hwflow.reporting.pruning.cost_details import Known, Record, Share
 from hwflow.reporting.pruning.run_records import parsed, text_of
 from hwflow.types import LevelName
 
-CONTEST, RESULTS = "contest.json", "results.json"
+CONTEST, RESULTS, CURVES = "contest.json", "results.json", "curves.json"
 
 
 class RunRecord(Record):
@@ -47,6 +47,26 @@ class RunRecord(Record):
     failed: str = ""
 
 
+class CurveNetwork(Record):
+    """A network that the contest's methods did not make: its accuracy on the test set, and shares as of a run."""
+
+    name: str
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    shares: dict[LevelName, dict[str, Known]]
+
+
+class CurveRecord(Record):
+    """The networks of a folder.
+
+    Attributes:
+        data: that they learned from.
+    """
+
+    name: str
+    data: str
+    networks: Annotated[tuple[CurveNetwork, ...], Field(min_length=1)]
+
+
 class ContestRecord(Record):
     """`contest.json`, what the contest is of."""
 
@@ -67,11 +87,13 @@ class ContestRuns:
 
     Attributes:
         asked: `contest.json` as it is.
+        curves: networks of other folders.
     """
 
     config: ContestRecord
     asked: dict[str, Any]
     runs: tuple[RunRecord, ...]
+    curves: tuple[CurveRecord, ...] = ()
 
     def of(self, budget: str, name: str) -> list[RunRecord]:
         """The finished runs of a method at a budget, by seed."""
@@ -109,7 +131,19 @@ def read_contest(folder: Path) -> ContestRuns:
     config: ContestRecord = parsed(folder / CONTEST, text, ContestRecord)
     asked: dict[str, Any] = parsed(folder / CONTEST, text, dict[str, Any])
     runs: Sequence[RunRecord] = parsed(file, text_of(file), list[RunRecord])
-    return ContestRuns(config, asked, tuple(runs))
+    file = folder / CURVES
+    curves: Sequence[CurveRecord] = parsed(file, text_of(file), list[CurveRecord]) if file.exists() else ()
+    return ContestRuns(config, asked, tuple(runs), tuple(curves))
 
 
-__all__ = ["CONTEST", "RESULTS", "ContestRecord", "ContestRuns", "RunRecord", "is_contest", "read_contest"]
+__all__ = [
+    "CONTEST",
+    "CURVES",
+    "RESULTS",
+    "ContestRecord",
+    "ContestRuns",
+    "CurveRecord",
+    "RunRecord",
+    "is_contest",
+    "read_contest",
+]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from hwflow.reporting.compression.contest_records import ContestRuns, RunRecord
+from hwflow.reporting.compression.contest_records import ContestRuns, CurveRecord, RunRecord
 from hwflow.reporting.compression.paired_difference import PairedDifference, paired
 from hwflow.reporting.page.blocks import Block, Cell, Figure, Page, Section, Table, Text, axis, label
 from hwflow.reporting.page.palette import parts
@@ -20,8 +20,8 @@ def page(found: ContestRuns) -> Page:
     """The whole report."""
     config = found.config
     sections = [Section(f"Budget {budget}", _results(found, budget)) for budget in found.budgets]
-    if len(found.budgets) > 1:
-        sections.insert(0, Section("Accuracy against cost", [_curves(found)]))
+    if len(found.budgets) > 1 or found.curves:
+        sections.insert(0, Section("Accuracy against cost", _curves(found)))
     sections.append(Section("What each method cost", _effort(found)))
     sections.append(Section("Methods", [_methods(found)]))
     if failed := [run for run in found.runs if run.failed]:
@@ -152,35 +152,68 @@ def _scatter(found: ContestRuns, budget: str) -> Figure:
     return Figure(f"Test accuracy at {budget}", data, layout, note="Dotted: the unpruned network.")
 
 
-def _curves(found: ContestRuns) -> Figure:
-    """Mean accuracy of each method at each budget over the cost that it has there."""
-    level, colours = found.config.level, parts([found.names])
-    metric = next((m for m in _COSTS if any(m in run.shares.get(level, {}) for run in found.runs)), "macs")
-    data: list[Mapping[str, Any]] = []
+_AGAINST = (("energy_pj", "energy_normalized"), ("latency_s",))  # of each the first that is known
+
+
+def _curves(found: ContestRuns) -> list[Block]:
+    """Accuracy against energy and against latency, of all methods and of the networks of other folders."""
+    level = found.config.level
+    known = {metric for run in found.runs for metric in run.shares.get(level, {})}
+    metrics = [next(metric for metric in several if metric in known) for several in _AGAINST if known.intersection(several)]
+    blocks: list[Block] = [_curve(found, metric) for metric in metrics or ["macs"]]
+    return [*blocks, _others(found, metrics or ["macs"])] if found.curves else blocks
+
+
+def _curve(found: ContestRuns, metric: str) -> Figure:
+    """Mean accuracy of each method at each budget over the cost that it has there, and each network of another folder."""
+    level, drawn = found.config.level, {}
     for name in found.names:
         points = []
         for budget in found.budgets:
             runs = [run for run in found.of(budget, name) if run.accuracy is not None]
             shares = [v for run in runs if (v := run.shares.get(level, {}).get(metric)) is not None]
             if runs and shares:
-                points.append((100 * mean(shares), 100 * mean(run.accuracy or 0.0 for run in runs)))
-        points.sort()
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": label(name),
-                "x": [x for x, _ in points],
-                "y": [y for _, y in points],
-                "line": {"color": colours[name]},
-            }
-        )
+                points.append((100 * mean(shares), 100 * mean(run.accuracy or 0.0 for run in runs), budget))
+        drawn[name] = sorted(points)
+    for curve in found.curves:
+        costs = [(one.shares.get(level, {}).get(metric), 100 * one.accuracy, one.name) for one in curve.networks]
+        drawn[_curve_name(curve)] = sorted((100 * cost, *rest) for cost, *rest in costs if cost is not None)  # type: ignore[misc]
+    colours, others = parts([list(drawn)]), {_curve_name(curve) for curve in found.curves}
+    data: list[Mapping[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": label(name),
+            "x": [x for x, *_ in points],
+            "y": [y for _, y, _ in points],
+            "hovertext": [label(f"{name}, {one}: {y:.2f} %") for _, y, one in points],
+            "hoverinfo": "text",
+            "line": {"color": colours[name], "dash": "dash" if name in others else "solid"},
+        }
+        for name, points in drawn.items()
+    ]
     layout = {
         "xaxis": axis(f"{_COSTS[metric]} at {level}, share of the unpruned network's (%)"),
         "yaxis": axis("test accuracy (%)"),
         "legend": _LEGEND,
     }
-    return Figure("Accuracy against cost", data, layout, note="Means over seeds.", height=460)
+    note = "Means over seeds." + (" Dashed: networks of other folders, which were not made for a budget." if others else "")
+    return Figure(f"Accuracy against {_COSTS[metric]}", data, layout, note=note, height=460)
+
+
+def _curve_name(curve: CurveRecord) -> str:
+    return f"{curve.name} (folder)"  # which may be called like a method
+
+
+def _others(found: ContestRuns, metrics: Sequence[str]) -> Table:
+    rows: list[list[str | Cell]] = []
+    for curve in found.curves:
+        for one in curve.networks:
+            shares = [one.shares.get(found.config.level, {}).get(metric) for metric in metrics]
+            costs = [Cell("-") if share is None else Cell(f"{100 * share:.1f}", share) for share in shares]
+            rows.append([curve.name, one.name, Cell(f"{100 * one.accuracy:.2f}", one.accuracy), *costs, curve.data])
+    headings = ["folder", "network", "test accuracy (%)", *(f"{_COSTS[metric]} (%)" for metric in metrics), "learned from"]
+    return Table("Networks of other folders", headings, rows, left=frozenset({0, 1, len(headings) - 1}))
 
 
 def _effort(found: ContestRuns) -> list[Block]:

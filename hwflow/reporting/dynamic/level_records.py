@@ -65,6 +65,7 @@ class TimingRecord(Record):
     frames: int
     threads: int
     load: Known = None
+    least_s: Known = None  # of folders from before it was kept
 
 
 class AboutRecord(Record):
@@ -103,16 +104,19 @@ class LevelRun:
     measured: TableRecord | None
 
 
+def config_of(folder: Path) -> dict[str, Any]:
+    """The settings of a folder's run, as they are; nothing where they are missing or no such file."""
+    file = folder / CONFIG
+    try:
+        content = parse_json(text_of(file)) if file.exists() else None
+    except ValueError:
+        content = None
+    return content if isinstance(content, dict) else {}
+
+
 def is_levels(folder: Path) -> bool:
     """Whether a folder holds levels, finished or not."""
-    config = folder / CONFIG
-    if not config.exists():
-        return False
-    try:
-        content = parse_json(text_of(config))
-    except ValueError:
-        return False
-    return isinstance(content, dict) and isinstance(content.get("groups"), int)
+    return isinstance(config_of(folder).get("groups"), int)
 
 
 def read_levels(folder: Path) -> LevelRun:
@@ -142,4 +146,4 @@ def with_tables(folder: Path, levels: tuple[LevelRecord, ...]) -> LevelRun:
     return LevelRun(config, levels, table, measured)
 
 
-__all__ = ["LevelRecord", "LevelRun", "RowRecord", "TableRecord", "is_levels", "read_levels", "with_tables"]
+__all__ = ["LevelRecord", "LevelRun", "RowRecord", "TableRecord", "config_of", "is_levels", "read_levels", "with_tables"]

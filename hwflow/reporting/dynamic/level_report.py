@@ -144,11 +144,19 @@ def _measured(found: LevelRun, measured: TableRecord) -> list[Block]:
             modelled = min((r.latency_s for r in found.table.rows if str(r.level) == name), default=None)
             spread = f"{number(timing.lower_quartile_s * 1e3)} to {number(timing.upper_quartile_s * 1e3)}"
             model = Cell("-" if modelled is None else number(modelled * 1e3), modelled)
+            least = Cell("-" if timing.least_s is None else number(timing.least_s * 1e3), timing.least_s)
             load = Cell("-" if timing.load is None else f"{timing.load:.1f}", timing.load)
-            rows.append(
-                [unit, Cell(name, float(name)), Cell(number(timing.median_s * 1e3), timing.median_s), spread, model, load]
-            )
-    headings = ["unit", "level", "median (ms)", "quartiles (ms)", "modelled, fastest row (ms)", "load of the machine"]
+            median = Cell(number(timing.median_s * 1e3), timing.median_s)
+            rows.append([unit, Cell(name, float(name)), median, spread, least, model, load])
+    headings = [
+        "unit",
+        "level",
+        "median (ms)",
+        "quartiles (ms)",
+        "least (ms)",
+        "modelled, fastest row (ms)",
+        "load of the machine",
+    ]
     frames = {timing.frames for levels in measured.about.timings.values() for timing in levels.values()}
     counts = " or ".join(map(str, sorted(frames)))
     how = f"One frame at a time, {counts} frames of each level in turns, by PyTorch {measured.about.torch}"

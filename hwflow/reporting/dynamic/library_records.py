@@ -9,8 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hwflow.errors import InputError
-from hwflow.files import parse_json
-from hwflow.reporting.dynamic.level_records import CONFIG, LevelRecord, LevelRun, with_tables
+from hwflow.reporting.dynamic.level_records import LevelRecord, LevelRun, config_of, with_tables
 from hwflow.reporting.pruning.cost_details import Record
 from hwflow.reporting.pruning.run_records import parsed, text_of
 
@@ -58,14 +57,7 @@ class LibraryRun:
 
 def is_library(folder: Path) -> bool:
     """Whether a folder holds a library, finished or not."""
-    config = folder / CONFIG
-    if not config.exists():
-        return False
-    try:
-        content = parse_json(text_of(config))
-    except ValueError:
-        return False
-    return isinstance(content, dict) and "space" in content and "members" in content
+    return {"space", "members"} <= config_of(folder).keys()
 
 
 def read_library(folder: Path) -> LibraryRun:
