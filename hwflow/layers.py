@@ -68,7 +68,9 @@ class Layer:
     counts bias elements and the like, which are no part of `params`. `shared` says that the weights add nothing to the
     network's parameters: another row reads the same tensor and counts it, or they come from no parameter (a buffer, a
     constant). `execution` names what the row is of: the layer run directly, or what is multiplied where it runs otherwise
-    (`hwflow.cost.executed_network`).
+    (`hwflow.cost.executed_network`). `position_densities` are the shares of transformed weights that are not zero, one for each
+    position of Winograd's tiles, row by row, or one for all: of a layer for where it runs so, or of the product itself, whose
+    groups are the positions.
 
     Raises:
         InputError: naming the layer, the field and its value, where a size is not a positive whole number.
@@ -91,6 +93,7 @@ class Layer:
     params_other: int = field(default=0, compare=False)
     shared: bool = field(default=False, compare=False)
     execution: str = field(default=DIRECT, compare=False)
+    position_densities: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.type not in get_args(LayerType):
@@ -113,6 +116,9 @@ class Layer:
                         f"layer {self.name!r}: the density of {tensor} is {shown(share)}; it must be the share of its elements "
                         "that are not zero, above 0 and at most 1."
                     )
+        if self.position_densities is not None:
+            object.__setattr__(self, "position_densities", tuple(self.position_densities))
+            self._check_positions(self.position_densities)
         for label, value in sizes:
             if not is_whole(value):
                 check_whole(f"layer {self.name!r}: {label}", value)
@@ -120,6 +126,16 @@ class Layer:
                 raise InputError(f"layer {self.name!r}: {label} is {value}; the largest that can be costed is {_LARGEST}.")
         if max(self.macs, *(self.words(t) for t in TENSORS)) > _MOST:
             raise InputError(f"layer {self} has more than {_MOST} (2^53) multiply-accumulates or words: too large to cost.")
+
+    def _check_positions(self, shares: tuple[float, ...]) -> None:
+        for share in shares:
+            if not is_number(share) or not 0 <= share <= 1:
+                raise InputError(
+                    f"layer {self.name!r}: the density of transformed weights at a position is {shown(share)}; it must be the "
+                    "share of its elements that are not zero, from 0 to 1."
+                )
+        if not any(shares):
+            raise InputError(f"layer {self.name!r}: the transformed weights of all positions are zero; nothing is left to run.")
 
     # Sizes -----------------------------------------------------------------------------------------------------------
 
@@ -180,6 +196,8 @@ class Layer:
     def key(self) -> tuple[object, ...]:
         """What makes two layers the same to every cost model: everything but the name and what is not costed."""
         known = () if self.densities is None else (self.densities,)
+        if self.position_densities is not None:
+            known = (*known, self.position_densities)
         return (self.type == "conv_transpose", *self.dims.values(), self.strides, self.dilations, self.bits, *known)
 
     def __getstate__(self) -> dict[str, object]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from hwflow.errors import InputError, shown
 
 if TYPE_CHECKING:
     from hwflow.network import Network
@@ -27,27 +24,9 @@ def with_densities(network: Network, given: str | None) -> Network:
     """The network with the densities of `--density`."""
     if given is None:
         return network
-    from hwflow.network.densities import REST, read_densities
+    from hwflow.network.densities import given_densities
 
-    shares: Mapping[str, Any] = read_densities(given) if given.endswith((".yaml", ".yml")) else {REST: _shares(given)}
-    return network.with_densities(shares)
-
-
-def _shares(text: str) -> dict[str, float]:
-    """`weights=0.4,inputs=0.5` as a mapping."""
-    found = {}
-    for part in text.split(","):
-        tensor, equals, share = part.partition("=")
-        try:
-            found[tensor.strip()] = float(share)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise InputError(
-                f"--density is {shown(text)}; it must be shares of nonzero elements, such as weights=0.4,inputs=0.5, or a YAML "
-                "file."
-            )
-    return found
+    return network.with_densities(given_densities(given, "--density"))
 
 
 __all__ = ["DensityOption", "with_densities"]

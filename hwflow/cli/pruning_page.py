@@ -53,6 +53,7 @@ def pruned_page(result: PruneResult, settings: Settings) -> Page:
         for level, (before, after) in result.costs.items():
             if before.latency_s and after.latency_s:
                 lines[-1] += f" Modelled latency on {before.accelerator} at {level}: {after.latency_s / before.latency_s:.2f}."
+        lines += _zeros(result)
     lines += [f"{level} is missing: {reason}" for level, reason in result.not_available.items()]
     if result.contest is not None:
         seconds, applied = result.contest.seconds, result.contest.applied
@@ -68,6 +69,15 @@ def pruned_page(result: PruneResult, settings: Settings) -> Page:
     mapped = f", mappings for {result.objective}" if any(backend_of(name).maps for name in settings.levels) else ""
     title = f"{result.grouping.network.name}{where}, budget {budget}, {_found_by(settings)}{mapped}{settings.rules}"
     return Page(title, tables, lines)
+
+
+def _zeros(result: PruneResult) -> list[str]:
+    """What the costs after say of the zeros that a method has left, at each level."""
+    told: dict[str, list[str]] = {}
+    for level, (_, after) in result.costs.items():
+        for note in dict.fromkeys(row.note for row in after.rows if row.note):
+            told.setdefault(note, []).append(level)
+    return [f"Zeros after, at {' and '.join(levels)}: {note}." for note, levels in told.items()]
 
 
 _METRICS = tuple(BY_FIELD[field] for field in ("energy_pj", "energy_normalized", "latency_s", "macs", "params"))

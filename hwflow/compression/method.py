@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from torch import nn
@@ -152,6 +153,8 @@ class Compressed:
         trained: images that were trained on before the fine-tuning, each counted as often as it was.
         evaluated: plans whose accuracy was measured, besides those of `comparison`.
         policy: the kept policy that the search started from.
+        densities: by name of the module, of methods that leave zeros, the shares of its weights that are not zero, as
+            `hwflow.weight_densities` counts them: chips that do something about zeros are costed with these.
     """
 
     model: nn.Module
@@ -167,22 +170,32 @@ class Compressed:
     trained: int = 0
     evaluated: int = 0
     policy: Policy | None = None
+    densities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def network(self, input_shape: tuple[int, ...], name: str) -> Network:
-        """What is costed: the rows of the model, with their word widths and as they run.
+        """What is costed: the rows of the model, with their word widths and zeros, and as they run.
 
         Raises:
             InputError: for word widths or an execution of a row that the model does not have.
         """
-        return running(Network.from_torch(self.model, input_shape, name=name), self.bits, self.executions)
+        network = Network.from_torch(self.model, input_shape, name=name)
+        return running(network, self.bits, self.executions, self.densities)
 
 
-def running(network: Network, bits: Mapping[str, Bits], executions: Mapping[str, Execution]) -> Network:
-    """A network's rows with their word widths and as they run; see `Compressed`.
+def running(
+    network: Network,
+    bits: Mapping[str, Bits],
+    executions: Mapping[str, Execution],
+    densities: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Network:
+    """A network's rows with their word widths and zeros, and as they run; see `Compressed`.
 
     Raises:
         InputError: for word widths or an execution of a row that it does not have.
     """
+    if densities:
+        known = {layer.name: own for layer in network if (own := densities.get(layer.name.partition("#")[0]))}
+        network = network.with_densities(known)
     if not bits and not executions:
         return network
     names = {layer.name for layer in network.layers}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from hwflow.compression.method import running
 from hwflow.compression.registry import method_named
@@ -19,15 +20,17 @@ class RecordedRows:
         method: the name of the one that says how they run; a name alone, so that the network can be copied and pickled.
         plan: of the network.
         bits: word widths by row, where the run stated them.
+        densities: of weights by module, of methods that leave zeros.
     """
 
     method: str
     plan: Mapping[str, int]
     bits: Mapping[str, Bits]
+    densities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __call__(self, network: Network) -> Network:
-        """With their word widths, and as they run."""
-        return method_named(self.method).costed(running(network, self.bits, {}), self.plan)
+        """With their word widths and zeros, and as they run."""
+        return method_named(self.method).costed(running(network, self.bits, {}, self.densities), self.plan)
 
 
 __all__ = ["RecordedRows"]

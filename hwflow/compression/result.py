@@ -20,6 +20,7 @@ from hwflow.compression.registry import method_named
 from hwflow.compression.search.comparison import PlanComparison
 from hwflow.errors import InputError
 from hwflow.network.callables import NamedIn
+from hwflow.network.densities import living_densities
 from hwflow.network.from_torch import record_rows
 from hwflow.network.load import load_module
 from hwflow.results import NetworkCost, totals_of
@@ -128,8 +129,8 @@ def load_pruned(
 ) -> nn.Module:
     """The compressed, fine-tuned network of a finished run, in evaluation mode.
 
-    `hwflow.estimate` and `Network.from_torch` cost its rows at the run's word widths, and as they run (pruned columns as matrix
-    products).
+    `hwflow.estimate` and `Network.from_torch` cost its rows at the run's word widths, with the zeros that its method left, and
+    as they run (pruned columns as matrix products).
 
     Args:
         model: the unpruned network, where the run was given a module of one's own; its weights do not matter.
@@ -156,9 +157,10 @@ def load_pruned(
     method, plan = method_named(origin.settings.method), plan_from_file(place)
     small = method.rebuild(model, (1, *origin.input_shape), plan)
     load_weights(place / "model.pt", small)
+    densities = living_densities(small) if method.zeroes else {}
     if execute is not None:
         small = execute_layers(small, (1, *origin.input_shape), execute).model
-    record_rows(small, RecordedRows(origin.settings.method, plan, bits_from_file(place)))
+    record_rows(small, RecordedRows(origin.settings.method, plan, bits_from_file(place), densities))
     return small.eval()
 
 

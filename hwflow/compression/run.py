@@ -27,6 +27,7 @@ from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.search.policy import SHIPPED, Policy
 from hwflow.compression.settings import Settings, changed, settings_of
+from hwflow.compression.zero_budgets import tell_exceeded
 from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.inputs import accelerator_of
 from hwflow.cost.options import CostOptions
@@ -270,6 +271,8 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
     full, missing = task.costs.networks(network)
     less, also = task.costs.networks(small)
     costs = {level: (full[level], less[level]) for level in full if level in less}
+    if method.zeroes:
+        tell_exceeded(task, costs)
     whole_again, small_again = task.costs.remapped(network), task.costs.remapped(small)
     remapped = {name: (whole_again[name], small_again[name]) for name in whole_again if name in small_again}
     result = PruneResult(
@@ -288,7 +291,7 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
         times,
     )
     _write(task, found, network, result, seconds)
-    record_rows(found.model, RecordedRows(task.settings.method, found.plan, found.bits))
+    record_rows(found.model, RecordedRows(task.settings.method, found.plan, found.bits, found.densities))
     return result
 
 

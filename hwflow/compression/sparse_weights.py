@@ -1,6 +1,7 @@
 """`SparseWeights`: a method that zeroes single weights of convolutions, which a processor can skip (im2col + CSR).
 
-On a chip without support for zeros the network costs what it did; only budgets that it keeps as it is hold.
+On a chip without support for zeros the network costs what it did; only budgets that it keeps as it is hold. One that does
+something about zeros (`sparsity`) is costed with those of each layer.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import torch
 from torch import nn
 
 from hwflow.compression.decision import Choice, Decision
-from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.method import Compressed, Method, Task, running
 from hwflow.compression.winograd.zeros import MagnitudeZeros
+from hwflow.compression.zero_budgets import check_zero_budgets, counts_zeros
 from hwflow.errors import InputError
+from hwflow.network.densities import living_densities
 from hwflow.network.replica import replica
 
 _PREFIX = "weights of "
@@ -31,19 +34,19 @@ class SparseWeights(Method):
     zeroes = True
 
     def prepare(self, task: Task) -> None:
-        """Refuse networks without convolutions, budgets below the whole, and patience."""
+        """Refuse networks without convolutions, budgets that their zeros will not keep, and patience."""
         if task.recipe.patience is not None:
             raise InputError(
                 f"patience is {task.recipe.patience}, but sparse changes which weights are zero while it trains: an earlier "
                 "epoch is another network, not a better one. Leave patience out."
             )
-        for budget in task.budgets:
-            if budget.share < 1:
-                raise InputError(
-                    f"the budget {budget} cannot be reached: sparse leaves every layer its shape, and what zeros save is not "
-                    "counted. Ask for no budget (--budget none)."
-                )
-        self._layers(task)
+        names = self._layers(task)
+        if any(budget.share < 1 for budget in task.budgets):
+            network = Compressed(task.model, {}).network(task.input_shape, task.name)
+            if counts_zeros(task):
+                left = {"weights": 1 - task.settings.winograd.sparsity}
+                network = running(network, {}, {}, dict.fromkeys(names, left))
+            check_zero_budgets(task, network, "the layers")
 
     def compress(self, task: Task) -> Compressed:
         """The network with zeros."""
@@ -62,7 +65,8 @@ class SparseWeights(Method):
         total, left = sum(one.options[-1] for one in decisions), sum(choice.values())
         zeros = ", ".join(f"{one.name.removeprefix(_PREFIX)} {1 - choice[one.name] / one.options[-1]:.1%}" for one in decisions)
         summary = {"Zeros": f"{1 - left / total:.1%} of {total:,} weights of convolutions; by layer {zeros}"}
-        return Compressed(model, choice, tuple(decisions), tuning=tuning, summary=summary)
+        densities = living_densities(model)
+        return Compressed(model, choice, tuple(decisions), tuning=tuning, densities=densities, summary=summary)
 
     def rebuild(self, model: nn.Module, input_shape: tuple[int, ...], plan: Mapping[str, int]) -> nn.Module:
         """The same structure."""

@@ -45,13 +45,16 @@ def assemble(
         chosen: what stays on the chip and what other operators cost, where that was asked.
     """
     network, accelerator = plan.network, plan.accelerator
-    zeros = [zeros_remark(layer, accelerator, maps=backend.maps) for layer in network]
+    zeros = [zeros_remark(layer, accelerator, maps=backend.maps) for layer in plan.owners()]
     notes = ["; ".join(filter(None, [answer.note, more, reason])) for answer, more in zip(answers, zeros, strict=True)]
     rows = [replace(answer, layer=layer, note=note) for answer, layer, note in zip(answers, network, notes, strict=True)]
     edges: list[int] = []
     if options.latency == "with_fill" and backend.maps:
         edges = [edge_cycles(row, plan.chip(row.layer).accelerator) for row in rows]
         rows = [delayed(row, plan.chip(row.layer).accelerator, more) for row, more in zip(rows, edges, strict=True)]
+        edges = plan.sums(edges)
+    rows, plan = plan.united(rows), plan.undivided()
+    network = plan.network
     operators = chosen.operators if chosen else ()
     if chosen and chosen.rounds > 1:
         edges = [more * chosen.rounds for more in edges]

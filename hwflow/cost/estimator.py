@@ -144,11 +144,11 @@ class Run:
 
 def _as_they_run(plan: Plan, run: Run) -> Plan:
     names = wanted(plan.network, run.options.execution, some=False)
-    if not names:
-        return plan
     if AUTO in names.values():
         names = cheapest(plan, names, run.options, functools.partial(_alone_each, plan, run))
-    return replace(plan, network=run_as(plan.network, names))
+    if names:
+        plan = replace(plan, network=run_as(plan.network, names))
+    return plan.in_parts() if backend_of(run.options.level).maps and not run.options.whole_network else plan
 
 
 def _alone_each(plan: Plan, run: Run, layers: Sequence[Layer]) -> list[LayerCost | HwflowError]:
@@ -344,6 +344,7 @@ def _fall_back(plans: _Plans, failures: Mapping[int, HwflowError], run: Run) -> 
         )
     if not fallback.maps:
         _mappings({i: p for i, p in plans.items() if isinstance(failures[i], NotMappable)}, run)
+        plans = {i: plan.undivided() for i, plan in plans.items()}
     backend = fallback.ready(options)
     if options.whole_network and fallback.maps:
         costs, failed = _wholes(plans, backend, run, reasons)

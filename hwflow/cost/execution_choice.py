@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 from hwflow.cost import coarse
 from hwflow.cost.assignment import value_of
+from hwflow.cost.backend import backend_of
 from hwflow.cost.executed_network import AUTO, EXECUTIONS, exact_executions, executed
 from hwflow.cost.operators import Share, check_priced, operations_of, operator_cost
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import Plan
+from hwflow.cost.position_rows import parts_of
 from hwflow.cost.residency import homes_of
 from hwflow.errors import HwflowError, InputError
 from hwflow.layers import DIRECT, Layer
@@ -74,6 +76,10 @@ def _candidates(plan: Plan, layer: Layer, options: CostOptions) -> list[_Candida
         if options.operators == "all":
             other = executed(plan.network, {layer.name: EXECUTIONS[name]}).other[len(plan.network.other) :]
         found.append(_Candidate(name, execution.rows(layer), other))
+    if backend_of(options.level).maps:
+        found = [
+            one._replace(rows=tuple(part for row in one.rows for part in parts_of(row, plan.accelerator))) for one in found
+        ]
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hwflow.cost import coarse
 from hwflow.cost.chip import Chip
 from hwflow.cost.options import CostOptions, Objective
+from hwflow.hardware.counted_zeros import counts_zeros
 from hwflow.layers import Layer
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
@@ -113,7 +114,8 @@ class Mid:
         assert chip is not None
         asked = (options.objective, options.effort, options.ragged)
         proof = () if options.proof == "off" else (options.proof, options.gap)
-        key = key_of(self.version, layer.key, chip.identity, chip.table.source, *asked, *proof, *_proof_version(options))
+        more = (*_proof_version(options), *_zeros_version(layer, chip))
+        key = key_of(self.version, layer.key, chip.identity, chip.table.source, *asked, *proof, *more)
         return MidJob(key, layer, chip.portable, *asked, *proof)
 
 
@@ -124,6 +126,15 @@ def _proof_version(options: CostOptions) -> tuple[int, ...]:
     from hwflow.mapper import proof
 
     return (proof.VERSION,)
+
+
+def _zeros_version(layer: Layer, chip: Chip) -> tuple[str, ...]:
+    """What makes answers with zeros those of another version."""
+    if not counts_zeros(layer, chip.accelerator):
+        return ()
+    from hwflow.cost import mid
+
+    return (f"zeros {mid.SPARSE_VERSION}",)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwflow import display
-from hwflow.cost.sparse_rows import sparse_row
+from hwflow.cost.sparse_rows import best_with_zeros, sparse_row
 from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.counted_zeros import asks_for_zeros, counts_zeros, skips_zeros
@@ -30,6 +30,10 @@ from hwflow.types import Objective, Proof
 
 VERSION = "mid-8"
 """Changes whenever a number that mid answers can change; part of every cache key."""
+SPARSE_VERSION = 2
+"""The same of layers whose zeros count."""
+
+_SEVERAL = 24  # mappings that are compared with their zeros, per unit of effort
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,8 +122,9 @@ def map_layer(
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
     outside that memory may step through it.
 
-    Where zeros count (`hwflow.cost.sparse_rows`), the mapping is the best one without them, and nothing is proven of it. On a
-    chip that skips them it has perfect factors, since ragged loops take all their cycles in Timeloop's model.
+    Where zeros count (`hwflow.cost.sparse_rows`), the mapping is the best with them among the best `_SEVERAL` a unit of effort
+    without them, and nothing is proven of it. On a chip that skips them it has perfect factors, since ragged loops take all
+    their cycles in Timeloop's model.
 
     Raises:
         NotMappable: where no mapping fits; says which memory is too small for the smallest tile.
@@ -129,19 +134,20 @@ def map_layer(
     constraints = _holding(constraints, layer, resident)
     if zeros := counts_zeros(layer, accelerator):
         ragged, proof = ragged and not skips_zeros(accelerator), "off"
-    if ragged:
-        found = padding.search(nest, constraints, objective=objective, effort=effort)
-    else:
-        found = search.search(nest, constraints, objective=objective, effort=effort)
+    searched = padding.search if ragged else search.search
+    found = searched(nest, constraints, objective=objective, effort=effort, keep=_SEVERAL * effort if zeros else 1)
     if found is None:
         raise NotMappable(_too_small(nest))
+    if zeros:
+        batch, verdict = best_with_zeros(nest, found, objective)
+        mapping = nest.mapping_of(batch, 0)
+        cost = _cost(nest, batch, verdict, mapping, time.perf_counter() - start)
+        return MapResult(mapping, cost, proven_optimal=False, bound=None)
     perfect = None
     if proof != "off":
         found, perfect = proven(nest, constraints, objective, found, ragged=ragged, most=proof == "optimal", gap=gap)
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
-    if zeros:
-        return MapResult(mapping, cost, proven_optimal=False, bound=None)
     return MapResult(mapping, cost, found.proven_optimal, found.bound, perfect)
 
 

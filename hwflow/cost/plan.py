@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from hwflow.cost import energy_sources
 from hwflow.cost.backend import BACKENDS, backend_of
 from hwflow.cost.chip import Chip
 from hwflow.cost.options import CostOptions
+from hwflow.cost.position_rows import differs, merged, parts_of
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.layers import Bits, Layer
 from hwflow.network import Network
+from hwflow.results import LayerCost
 from hwflow.store import Store
 
 LayerKey = tuple[object, ...]
@@ -22,11 +25,17 @@ LayerKey = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """One network on one accelerator, with what its layers are computed on, by their word widths."""
+    """One network on one accelerator, with what its layers are computed on, by their word widths.
+
+    Attributes:
+        whole: where layers are computed in parts, the network as results have it, and how many rows of `network` each of its
+            layers is.
+    """
 
     network: Network
     accelerator: Accelerator | None
     chips: Mapping[Bits | None, Chip]
+    whole: tuple[Network, tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.accelerator is not None and self.accelerator.own_bits is not None:
@@ -39,6 +48,42 @@ class Plan:
     def layer(self, layer: Layer) -> Layer:
         """A layer as the plan's accelerator runs it: at the widths of its PEs where it states none."""
         return layer if self.accelerator is None else self.accelerator.typed(layer)
+
+    def in_parts(self) -> Plan:
+        """With the rows that are computed at a level with mappings, see `hwflow.cost.position_rows`."""
+        if self.whole is not None or all(la.densities is None and not differs(la) for la in self.network):
+            return self
+        each = [parts_of(layer, self.accelerator) for layer in self.network]
+        rows = tuple(part for parts in each for part in parts)
+        return replace(self, network=replace(self.network, layers=rows), whole=(self.network, tuple(map(len, each))))
+
+    def undivided(self) -> Plan:
+        """The plan before `in_parts`."""
+        return self if self.whole is None else replace(self, network=self.whole[0], whole=None)
+
+    def owners(self) -> tuple[Layer, ...]:
+        """Of each row that is computed the layer of which it is a part."""
+        if self.whole is None:
+            return self.network.layers
+        return tuple(layer for layer, count in zip(*self.whole, strict=True) for _ in range(count))
+
+    def united(self, rows: Sequence[LayerCost]) -> list[LayerCost]:
+        """The rows of the network as results have it, from those that were computed."""
+        if self.whole is None:
+            return list(rows)
+        assert self.accelerator is not None
+        found, rest = [], list(rows)
+        for layer, count in zip(*self.whole, strict=True):
+            found.append(merged(layer, rest[:count], self.accelerator))
+            del rest[:count]
+        return found
+
+    def sums(self, values: Sequence[int]) -> list[int]:
+        """Of a number for each row that was computed, that of each layer."""
+        if self.whole is None:
+            return list(values)
+        rest = iter(values)
+        return [sum(itertools.islice(rest, count)) for count in self.whole[1]]
 
 
 def plan_for(

@@ -5,23 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from hwflow.errors import ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.counted_zeros import PACKED, counts_zeros, skips_zeros
 from hwflow.layers import TENSORS
 from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.loopnest.sparse_verdict import SparseVerdict, sparse_verdict, why_dense
+from hwflow.mapper.objective import Found
 from hwflow.results import LayerCost
 from hwflow.timeloop.stats import Stats
-from hwflow.types import Tensor
+from hwflow.types import Objective, Tensor
 
 ALONE = "zeros are counted"
-COUNTED = f"{ALONE}; the mapping is the best one without zeros, so the best with them may cost less"
+COUNTED = f"{ALONE}; the mapping is the best with them of those that are best without, so another may cost less"
 ALL_CYCLES = "ragged loops take all their cycles, whatever is skipped"
 TAKEN = "a gated product takes its cycle, which Timeloop leaves out"
 LEFT_OUT = "cycles are Timeloop's, which leave out gated products"
 WRITTEN = f"zeros are counted as the files say; {LEFT_OUT}, and DRAM bytes are those of data, without indices"
 """Of a chip from Timeloop's files."""
+
+
+def best_with_zeros(nest: Nest, found: Found, objective: Objective) -> tuple[Batch, Verdict]:
+    """Of the mappings that a search ranks best without zeros, the one of least objective with them; as a batch of one."""
+    layer = nest.layer
+    assert layer.densities is not None
+    best, verdict = found.batch, found.verdict
+    if found.several is None or why_dense(nest, best):
+        return best, verdict
+    least = _objective(sparse_verdict(nest, best, verdict, layer.densities), objective)
+    dense = nest.evaluate(found.several)
+    for i in range(found.several.size):
+        own, judged = found.several.take(np.array([i])), dense.take(np.array([i]))
+        value = _objective(sparse_verdict(nest, own, judged, layer.densities), objective)
+        if value < least:
+            best, verdict, least = own, judged, value
+    return best, verdict
+
+
+def _objective(found: SparseVerdict, objective: Objective) -> tuple[float, float]:
+    """With a tie-breaker, as of mappings without zeros."""
+    energy, cycles = found.energy, float(found.cycles)
+    return {"energy": (energy, cycles), "latency": (cycles, energy), "edp": (energy * cycles, energy)}[objective]
 
 
 def sparse_row(dense: LayerCost, nest: Nest, batch: Batch, verdict: Verdict) -> LayerCost:
@@ -123,4 +149,4 @@ def _counts(found: SparseVerdict, nest: Nest, name: str, tensor: Tensor) -> dict
     return {"reads": reads, "fills": fills, "updates": updates}
 
 
-__all__ = ["ALL_CYCLES", "COUNTED", "LEFT_OUT", "TAKEN", "WRITTEN", "dram_bytes", "judged_row", "sparse_row"]
+__all__ = ["ALL_CYCLES", "COUNTED", "LEFT_OUT", "TAKEN", "WRITTEN", "best_with_zeros", "dram_bytes", "judged_row", "sparse_row"]

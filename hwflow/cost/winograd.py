@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from hwflow.cost.execution import Execution, other_kind
 from hwflow.errors import InputError
-from hwflow.layers import Layer
+from hwflow.layers import Densities, Layer
 from hwflow.network import OtherOp
 
 KERNEL = 3
@@ -127,17 +127,26 @@ class Winograd(Execution):
             return f"its stride is {layer.strides[0]} x {layer.strides[1]}"
         if layer.dilations != (1, 1):
             return f"its dilation is {layer.dilations[0]} x {layer.dilations[1]}"
-        return "" if layer.G == 1 else f"it has {layer.G} groups"
+        if layer.G > 1:
+            return f"it has {layer.G} groups"
+        shares = layer.position_densities
+        if shares is not None and len(shares) not in (1, self.positions):
+            return f"densities of {len(shares)} positions are given, and its tiles have {self.positions}"
+        return ""
 
     def rows(self, layer: Layer) -> tuple[Layer, ...]:
-        """The product: at each position of a tile, M outputs from C inputs, for all tiles; zeros do not survive the transforms.
+        """The product: at each position of a tile, M outputs from C inputs, for all tiles.
+
+        Zeros do not survive the transforms: of its densities those are known that are given of transformed weights.
 
         Raises:
             InputError: for a layer that has no such product, and why.
         """
         if why := self.why_not(layer):
             raise InputError(f"layer {layer.name!r} cannot run as {self.name}: {why}.")
-        return (layer.with_(G=self.positions, P=self.tiles(layer), Q=1, R=1, S=1, densities=None),)
+        shares = layer.position_densities
+        known = None if shares is None else Densities(weights=sum(shares) / len(shares))
+        return (layer.with_(G=self.positions, P=self.tiles(layer), Q=1, R=1, S=1, densities=known),)
 
     def other(self, layer: Layer) -> tuple[OtherOp, ...]:
         """The transforms of inputs and outputs."""

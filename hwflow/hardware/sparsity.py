@@ -26,7 +26,8 @@ class Compressed(Strict):
 
     `rle` stores for each nonzero element the length of the run of zeros before it, `coordinates` its place in the tile, both in
     `index_bits`; `bitmask` stores one bit for every element. `offset_bits`: of the pointer to each tile that the next memory
-    asks for; 0 where tiles are read in the order in which they lie.
+    asks for; 0 where tiles are read in the order in which they lie. `index_row_bits`: of the indices that an access brings; by
+    default as many whole ones as a row of the memory has room for.
     """
 
     weights: Encoding | None = None
@@ -34,6 +35,7 @@ class Compressed(Strict):
     outputs: Encoding | None = None
     index_bits: Positive | None = None
     offset_bits: OffsetBits = 0
+    index_row_bits: Positive | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Compressed:
@@ -48,6 +50,10 @@ class Compressed(Strict):
             )
         if not indexed and self.index_bits is not None:
             raise ValueError(f"index_bits is {self.index_bits}, and a bitmask has one bit for each element: leave it out")
+        if self.index_row_bits is not None and self.index_row_bits % (self.index_bits or 1):
+            raise ValueError(
+                f"index_row_bits is {self.index_row_bits}; it must be a whole multiple of index_bits, {self.index_bits}"
+            )
         return self
 
     @property
@@ -62,6 +68,8 @@ class Compressed(Strict):
 
     def row_bits(self, memory: Memory) -> int:
         """Bits of indices in an access: as many whole indices, of whichever tensor, as a row has room for; 0: not even one."""
+        if self.index_row_bits is not None:
+            return self.index_row_bits
         sizes = [*(self.bits(tensor) for tensor in self.encodings), self.offset_bits or 1]
         return memory.width_bits - memory.width_bits % math.lcm(*sizes)
 

@@ -11,12 +11,16 @@ from hwflow.types import Objective
 
 @dataclass(frozen=True)
 class Found:
-    """The best mapping, as a batch of one, with its exact verdict and what is proven about it."""
+    """The best mapping, as a batch of one, with its exact verdict and what is proven about it.
+
+    `several`: the best few, the best one of them first, where they were asked for.
+    """
 
     batch: Batch
     verdict: Verdict
     proven_optimal: bool
     bound: float
+    several: Batch | None = None
 
 
 def value(verdict: Verdict, objective: Objective) -> float:

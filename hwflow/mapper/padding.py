@@ -43,11 +43,16 @@ _TILES = 20_000  # tiles of all padded layers together, per unit of effort; with
 _LARGEST = 1 << 16  # tiles of one padded layer, and half of those of all together: bounds memory use at any effort
 
 
-def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Found | None:
+def search(
+    nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1, keep: int = 1
+) -> Found | None:
     """The best mapping found, with perfect or imperfect factors, and a bound that holds for both; None where not even the
     smallest tiles fit.
 
     The most promising search comes first; the others follow only where they could improve on its result.
+
+    Args:
+        keep: how many of the best mappings with perfect factors are given beside the best one; 1: none.
     """
     array = array_utilization(nest, constraints)
 
@@ -57,7 +62,9 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
         padded = _paddings(nest, array, objective, perfect, effort)
         return _best(nest, constraints, objective, effort, padded, limit) if padded else None
 
-    asked = functools.partial(perfect_search, nest, constraints, objective=objective, effort=effort, prove_more=False)
+    asked = functools.partial(
+        perfect_search, nest, constraints, objective=objective, effort=effort, prove_more=False, keep=keep
+    )
     best: Judged | None = None
     if any(_smooth(int(n), effort > 1) != n for n in nest.sizes):
         best = ragged(None)
@@ -76,7 +83,8 @@ def search(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Obj
     if best is None:
         return None
     least, bound = value(best[1], objective), lower_bound(nest, constraints, objective, array=array)
-    return Found(*best, least <= bound * (1 + 2e-9), min(bound, least))
+    several = None if perfect is None else perfect.several
+    return Found(*best, least <= bound * (1 + 2e-9), min(bound, least), several)
 
 
 def trimmed(batch: Batch, sizes: Ints) -> Batch:

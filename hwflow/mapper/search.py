@@ -51,12 +51,20 @@ class Glance(NamedTuple):
     verdict: Verdict | None
 
 
+class _Judged(NamedTuple):
+    """The best of some mappings, as a batch of one, with its exact verdict, and the best few."""
+
+    batch: Batch
+    verdict: Verdict
+    several: Batch
+
+
 def glance(nest: Nest, constraints: Sequence[LevelConstraint], *, objective: Objective, effort: int = 1) -> Glance:
     """A narrow search for mappings with perfect factors, to learn how good they can be."""
     beam = Beam.of(nest, constraints, objective)
     explored = beam.explore(_NARROW, 1)
     found = _judged(nest, beam, explored.tilings, constraints, objective, effort, hasty=True)
-    return Glance(beam, explored, None if found is None else found[1])
+    return Glance(beam, explored, None if found is None else found.verdict)
 
 
 def search(
@@ -68,6 +76,7 @@ def search(
     prove_more: bool = True,
     limit: float = math.inf,
     first: Glance | None = None,
+    keep: int = 1,
 ) -> Found | None:
     """The best mapping found with perfect factors, or None where no bound is below `limit`; deterministic.
 
@@ -84,8 +93,9 @@ def search(
     Args:
         prove_more: with effort above 1, spend time on a tighter bound, which holds for perfect factors only.
         first: a glance to continue from.
+        keep: how many of the best mappings are given beside the best one, for a finer model to compare; 1: none.
     """
-    best: tuple[Batch, Verdict] | None = None
+    best: _Judged | None = None
     score = math.inf
     for linked in (-1, *range(len(TENSORS))) if operands_travel(nest) else (-1,):
         arranged = _arranged(nest, constraints, linked)
@@ -98,18 +108,19 @@ def search(
             narrowly = beam.explore(_NARROW, 1, limit * _NEAR)
             tilings = narrowly.tilings
         wide = _wider(beam, narrowly, tilings, effort, limit)
-        found = _judged(nest, beam, concatenate([tilings, wide]), arranged, objective, effort)
-        if found is not None and value(found[1], objective) < score:
-            best, score = found, value(found[1], objective)
+        found = _judged(nest, beam, concatenate([tilings, wide]), arranged, objective, effort, keep=keep)
+        if found is not None and value(found.verdict, objective) < score:
+            best, score = found, value(found.verdict, objective)
     if best is None:
         return None
     bound = lower_bound(nest, constraints, objective)
     if effort > 1 and prove_more:
         proof = prove(nest, constraints, objective, score, Room(min(_WIDTH * effort, _MOST), _LEAVES))
         if proof.better is not None:
-            best, score = proof.better, value(proof.better[1], objective)
+            best, score = best._replace(batch=proof.better[0], verdict=proof.better[1]), value(proof.better[1], objective)
         bound = max(bound, proof.bound)
-    return Found(*best, score <= bound * (1 + 2e-9), min(bound, score))
+    several = best.several if keep > 1 else None
+    return Found(best.batch, best.verdict, score <= bound * (1 + 2e-9), min(bound, score), several)
 
 
 def _arranged(nest: Nest, constraints: Sequence[LevelConstraint], linked: int) -> Sequence[LevelConstraint]:
@@ -130,8 +141,9 @@ def _judged(
     effort: int,
     *,
     hasty: bool = False,
-) -> tuple[Batch, Verdict] | None:
-    """The best mapping of some tilings, as a batch of one, with its exact verdict; None where none fits.
+    keep: int = 1,
+) -> _Judged | None:
+    """The best mapping of some tilings, and the best `keep` of them; None where none fits.
 
     `hasty`: links between instances may be omitted, unless they can decide.
     """
@@ -139,10 +151,10 @@ def _judged(
         return None
     batch = _ordered(beam, state, constraints)
     if not operands_travel(nest):
-        batch, verdict = _best(nest, batch, objective, min(_LINKED * effort, 16))
+        batch, verdict = _best(nest, batch, objective, max(min(_LINKED * effort, 16), keep))
     if operands_travel(nest) or (not hasty and _linkable(beam, batch)):
-        batch, verdict = _best(nest, batch, objective, 1, with_links=True)
-    return (batch.take(np.arange(1)), verdict.take(np.arange(1))) if batch.size else None
+        batch, verdict = _best(nest, batch, objective, keep, with_links=True)
+    return _Judged(batch.take(np.arange(1)), verdict.take(np.arange(1)), batch) if batch.size else None
 
 
 def _wider(beam: Beam, narrowly: Explored, first: Partial, effort: int, limit: float) -> Partial:

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from hwflow.errors import InputError, listed
 from hwflow.files import read_yaml, write_text
-from hwflow.layers import Bits, Densities, Layer
+from hwflow.layers import Bits, Layer
 from hwflow.network._stated_graph import inputs_of, stated_graph
+from hwflow.network.densities import density_fields, layer_fields
 from hwflow.network.graph import Graph, Operation, Part
 from hwflow.network.network import Network, OtherOp
 from hwflow.validation import Strict
@@ -37,6 +38,11 @@ from hwflow.validation import Strict
 Size = Annotated[int, Field(strict=True, ge=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
+Positions = Annotated[
+    list[Annotated[float, Field(strict=True, ge=0, le=1)]],
+    BeforeValidator(lambda given: given if isinstance(given, list) else [given]),
+    Field(min_length=1),
+]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, min_length=1)]
 
@@ -59,6 +65,7 @@ class _Densities(Strict):
     weights: Share = 1.0
     inputs: Share = 1.0
     outputs: Share = 1.0
+    positions: Positions | None = None
 
 
 class _Layer(Strict):
@@ -186,7 +193,7 @@ def _layer(spec: _Layer) -> Layer:
         strides=spec.strides or (1, 1),
         dilations=spec.dilations or (1, 1),
         bits=Bits(**spec.bits.model_dump()) if spec.bits else None,
-        densities=Densities(**spec.densities.model_dump()) if spec.densities else None,
+        **layer_fields(spec.densities.model_dump(exclude_unset=True) if spec.densities else {}),
         params_other=spec.params_other,
         shared=spec.shared,
         **sizes,
@@ -279,6 +286,10 @@ _RULES: tuple[tuple[Callable[[Sequence[str | int]], bool], str], ...] = (
     (lambda at: at[-1] in ("name", "type"), "a text"),
     (lambda at: at[-1] == "bits", "a mapping of weights, inputs and outputs to widths in bits"),
     (lambda at: at[-1] == "densities", "a mapping of weights, inputs and outputs to the shares of nonzero elements"),
+    (
+        lambda at: "positions" in at,
+        "the share of transformed weights that are not zero, from 0 to 1, or a list of one a position",
+    ),
     (lambda at: "densities" in at, "the share of elements that are not zero, above 0 and at most 1"),
     (lambda at: at[-1] == "shared", "true or false"),
     (lambda at: "inputs" in at and "bits" not in at, "a list of names of layers and operators, or of input, the network's own"),
@@ -310,8 +321,8 @@ def _fields(layer: Layer) -> dict[str, Any]:
     entry |= {k: list(v) for k, v in (("strides", layer.strides), ("dilations", layer.dilations)) if v != (1, 1)}
     if layer.bits is not None:
         entry["bits"] = layer.bits._asdict()
-    if layer.densities is not None:
-        entry["densities"] = layer.densities._asdict()
+    if densities := density_fields(layer):
+        entry["densities"] = densities
     entry = _without_zero(entry | {"params_other": layer.params_other}, "params_other")
     return _without_zero(entry | {"shared": layer.shared}, "shared")
 

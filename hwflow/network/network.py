@@ -158,8 +158,9 @@ class Network:
         """Layers with the shares of their elements that are not zero; those that state their own keep them.
 
         Args:
-            given: by name of the layer, shares by tensor (weights, inputs, outputs; one that is left out has no zeros); `*` is
-                for all layers that are not named.
+            given: by name of the layer, shares by tensor (weights, inputs, outputs; one that is left out has no zeros), and as
+                `positions` that of its transformed weights where it runs as a Winograd product, or a list of one for each
+                position of the tiles; `*` is for all layers that are not named.
 
         Raises:
             InputError: for a layer or a tensor that there is not, and for a share that is none.
@@ -167,7 +168,8 @@ class Network:
         from hwflow.network.densities import densities_of
 
         found = densities_of(given, self.name, [layer.name for layer in self.layers])
-        return replace(self, layers=tuple(la if la.densities else la.with_(densities=found.get(la.name)) for la in self.layers))
+        layers = (la if la.densities or la.position_densities else la.with_(**found.get(la.name, {})) for la in self.layers)
+        return replace(self, layers=tuple(layers))
 
     @classmethod
     def from_torch(cls, model: torch.nn.Module, input_shape: Any, *, name: str | None = None) -> Network:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from hwflow.errors import InputError
 from hwflow.layers import Layer
 from hwflow.network import Network, model_zoo
 from hwflow.network.callables import NamedIn
+from hwflow.network.densities import given_densities
 from hwflow.network.load import load
 from hwflow.store import key_of
 from hwflow.sweeping.description import Description, NetworkSpec
@@ -96,6 +97,11 @@ def identity(layer: Layer) -> tuple[object, ...]:
     return (layer.type, *layer.key)
 
 
+def with_density(network: str, text: str) -> str:
+    """The name of a network whose elements are zero as the text of a sweep file says."""
+    return f"{network}, density {text}"
+
+
 def cases_of(description: Description, file: Path, allow_import: Sequence[str] = ()) -> tuple[Case, ...]:
     """All networks of a sweep file with all their batches and word widths; files are named relative to the sweep file.
 
@@ -127,9 +133,20 @@ def cases_of(description: Description, file: Path, allow_import: Sequence[str] =
 
 def _networks(description: Description, named_in: NamedIn, batch: int | None) -> Iterator[Network]:
     for spec in description.networks:
-        yield _named(spec, named_in, batch)
+        yield from _with_zeros(_named(spec, named_in, batch), description, named_in.file.parent)
     for plan in description.plans:
-        yield _pruned(named_in.file.parent / plan, named_in.allowed, batch)
+        pruned = _pruned(named_in.file.parent / plan, named_in.allowed, batch)
+        yield from _with_zeros(pruned, description, named_in.file.parent)
+
+
+def _with_zeros(network: Network, description: Description, folder: Path) -> Iterator[Network]:
+    """A network with each of the file's densities, which its name tells."""
+    for text in description.densities:
+        if text is None:
+            yield network
+        else:
+            found = network.with_densities(given_densities(text, "densities", folder))
+            yield replace(found, name=with_density(network.name, text))
 
 
 def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:

@@ -161,8 +161,9 @@ class Sample(_Checked):
 
 
 class Description(_Checked):
-    """A sweep file (reference/files.md in the documentation). None in `dataflows`, `batch` and `bits` means the own value of
-    the chip or network. `ppa_model` is a file, named relative to the sweep file."""
+    """A sweep file (reference/files.md in the documentation). None in `dataflows`, `batch`, `bits` and `densities` means the
+    own value of the chip or network. `densities` are shares of nonzero elements as `hwflow estimate --density` takes them; with
+    each a network is one of its own. `ppa_model` and files of densities are named relative to the sweep file."""
 
     networks: Annotated[tuple[Annotated[NetworkSpec, _named("network")], ...], _Listed] = ()
     plans: Annotated[tuple[str, ...], _Listed] = ()
@@ -171,6 +172,7 @@ class Description(_Checked):
     dataflows: Annotated[tuple[str | None, ...], _Listed] = (None,)
     batch: Annotated[tuple[Positive | None, ...], _Listed] = (None,)
     bits: Annotated[tuple[tuple[Positive, Positive] | None, ...], _Listed] = (None,)
+    densities: Annotated[tuple[Annotated[str, Field(min_length=1)] | None, ...], _Listed] = (None,)
     sample: Sample = Sample()
     objective: str = "edp"
     energy: str = "auto"

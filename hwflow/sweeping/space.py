@@ -195,6 +195,13 @@ def _check(accelerator: Accelerator, field: str, values: Sequence[Any], where: s
         part = accelerator.vector_unit
         if part is None:
             raise InputError(f"{where}: {field}: {accelerator.name} has no vector_unit; describe one in a file of its own.")
+    if head == "sparsity" and rest:  # no preset has one, so that only with a value it can be checked
+        for value in values:
+            try:
+                accelerator.with_({field: value})
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+        return
     owner = accelerator if part is None else part
     name = rest if part is not None else head
     accelerator.with_({field: getattr(owner, name, None)})  # the error for a field that is none

@@ -19,7 +19,7 @@ from hwflow.hardware.stored_bits import accelerator_for_timeloop, widened
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 from hwflow.timeloop.architecture import architecture_of
-from hwflow.timeloop.sparse_optimizations import optimizations, without_zeros
+from hwflow.timeloop.sparse_optimizations import WRITTEN_ZEROS, optimizations, without_zeros
 from hwflow.timeloop.templates import fill
 
 METRICS: dict[str, str] = {"energy": "energy", "latency": "delay", "edp": "edp"}
@@ -75,6 +75,8 @@ def render(
         "ART.yaml": fill("ART.yaml.j2", {"parts": energies}),
         **architecture.extra,
     }
+    if accelerator.sparsity is not None:
+        files.pop(WRITTEN_ZEROS, None)  # of a chip from Timeloop's files, whose section `sparsity` says as well
     if accelerator.sparsity is not None and zeros:
         targets = optimizations(accelerator, layer, mapping)
         files["sparse_optimizations.yaml"] = fill("sparse_optimizations.yaml.j2", {"targets": targets})

@@ -86,7 +86,7 @@ def test_zeros_rise_and_stay() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"budgets": (Budget("energy", 0.5),)}, "the budget energy=0.5 cannot be reached: sparse leaves every layer its shape"),
+        ({"budgets": (Budget("energy", 0.5),)}, "the budget energy=0.5 cannot be reached: the layers take 1 of the energy"),
         ({"tuning": replace(TUNING, patience=2)}, "patience is 2, but sparse changes which weights are zero while it trains"),
         ({"exclude": ("0", "2")}, "Sequential has no convolution left whose weights could be zeroed"),
     ],

@@ -59,6 +59,28 @@ def test_layer_lists_have_them(tmp_path: Path) -> None:
     assert Network.from_yaml(tmp_path / "again.yaml").layers == net.layers
 
 
+def test_transformed_weights_have_one_for_each_position(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "layers:\n- {name: a, C: 4, M: 8, P: 4, Q: 4, R: 3, S: 3, densities: {inputs: 0.5, positions: [0.5, 0]}}\n"
+        "- {name: b, C: 4, M: 8, P: 4, Q: 4, R: 3, S: 3, densities: {positions: 0.25}}\n"
+    )
+    net = Network.from_yaml(path)
+    assert [la.densities for la in net] == [Densities(1.0, 0.5, 1.0), None]
+    assert [la.position_densities for la in net] == [(0.5, 0.0), (0.25,)]
+    from hwflow.network.from_yaml import write
+
+    write(net, tmp_path / "again.yaml")
+    assert Network.from_yaml(tmp_path / "again.yaml").layers == net.layers
+    path.write_text("layers:\n- {name: a, C: 4, M: 8, P: 4, Q: 4, R: 3, S: 3, densities: {positions: [0.5, 2]}}\n")
+    with pytest.raises(InputError, match=r"densities\.positions\[1\] is 2; it must be the share of transformed weights"):
+        Network.from_yaml(path)
+    with pytest.raises(InputError, match="layer 'a': the transformed weights of all positions are zero"):
+        NET.with_densities({"a": {"positions": [0.0, 0.0]}})
+    with pytest.raises(InputError, match=r"layer 'a': the density of transformed weights at a position is 1\.5"):
+        NET.with_densities({"a": {"positions": 1.5}})
+
+
 @pytest.mark.parametrize("share", ["0", "1.5", "half"])
 def test_a_share_in_a_layer_list_is_checked(tmp_path: Path, share: str) -> None:
     path = tmp_path / "net.yaml"
@@ -115,8 +137,21 @@ def sparse_model() -> Any:
 
 def test_trained_weights_are_counted() -> None:
     """Of a Winograd layer the transformed ones, which are what its row multiplies."""
+    torch = pytest.importorskip("torch")
     model = sparse_model()
-    assert hwflow.weight_densities(model) == {"0": {"weights": 0.25}, "1": {"weights": 0.5}, "3": {"weights": 1.0}}
+    positions = [0.0] * 27 + [1.0] * 9
+    assert hwflow.weight_densities(model) == {
+        "0": {"weights": 0.25, "positions": positions},
+        "1": {"weights": 0.5},
+        "3": {"weights": 1.0},
+    }
+    with torch.no_grad():  # positions of 1, 124/128 and 110/128: the first two have their mean
+        model[0].weight[27].flatten()[:4] = 0.0
+        model[0].weight[28].flatten()[:18] = 0.0
+    found = hwflow.weight_densities(model)["0"]["positions"]
+    assert found[28] == 110 / 128
+    assert found[27] == found[29] == found[35] == pytest.approx((7 + 124 / 128) / 8)
+    assert found[:27] == [0.0] * 27
     model[3].weight.data.zero_()
     with pytest.raises(InputError, match="all weights of 3 are zero: remove the layer"):
         hwflow.weight_densities(model)

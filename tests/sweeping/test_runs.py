@@ -19,6 +19,7 @@ from hwflow.errors import HwflowError, InputError
 from hwflow.files import folder as resources
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.network import Network
+from hwflow.reporting.sweeps.sweep_folder import read_sweep
 from hwflow.sweeping import Interrupted, coverage, nsga2, run, runners, sweep_run
 from hwflow.sweeping import unit as costing
 from hwflow.sweeping.point_record import SUMS
@@ -92,6 +93,27 @@ def test_a_layer_is_computed_once_on_a_chip(sweep_file: Sweep, tmp_path: Path, c
     again = run(sweep_file(), tmp_path / "out", store=False)
     assert len(counted) == 2 * 5 * 3
     assert (again.counts.points, again.points) == (0, 20)
+
+
+def test_densities_make_networks_of_their_own(sweep_file: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "few.yaml").write_text("conv2: {weights: 0.125}\n")
+    chips = [{"base": "eyeriss", "set": {"sparsity.skips": ["weights"]}}]
+    file = sweep_file(networks=["tiny.yaml"], accelerators=chips, levels=["mid"], densities=[None, "weights=0.25", "few.yaml"])
+    frame = hwflow.sweep(file, tmp_path / "out", store=False)
+    assert list(frame["network"]) == ["tiny", "tiny, density weights=0.25", "tiny, density few.yaml"]
+    chip = Accelerator.load("eyeriss").with_({"sparsity.skips": "weights"})
+    net = Network.from_yaml(tmp_path / "tiny.yaml")
+    given: list[dict[str, dict[str, float]]] = [{}, {"*": {"weights": 0.25}}, {"conv2": {"weights": 0.125}}]
+    for found, densities in zip(frame["energy_normalized"], given, strict=True):
+        cost = hwflow.estimate(net.with_densities(densities), chip, energy="normalized", store=False)
+        assert found == cost.energy_normalized
+    sweep = read_sweep(tmp_path / "out")
+    assert sweep.command(sweep.points[1]).startswith("hwflow estimate tiny.yaml --density weights=0.25 --accelerator eyeriss")
+    with pytest.raises(InputError, match=r"densities is 'weights=many'; it must be shares of nonzero elements"):
+        run(sweep_file(densities=["weights=many"]), tmp_path / "other", store=False)
+    chips[0]["set"] = {"sparsity.skips": ["outputs"]}
+    with pytest.raises(InputError, match=r"accelerators\[0\]\.set: accelerator eyeriss: sparsity\.skips"):
+        run(sweep_file(accelerators=chips), tmp_path / "other", store=False)
 
 
 def test_equal_chips_of_two_entries_are_one(sweep_file: Sweep, tmp_path: Path, counted: list[str]) -> None:

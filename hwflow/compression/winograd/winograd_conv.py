@@ -115,7 +115,10 @@ class WinogradConv2d(nn.Module):
         padding: zeros on each side, (height, width).
         weight: [T^2, M, C], the transformed weights.
         bias: [M], or None.
+        transformed: tells whoever counts zeros that the first axis of the weights is the position in a tile.
     """
+
+    transformed = True
 
     def __init__(self, in_channels: int, out_channels: int, m: int, padding: tuple[int, int] = (0, 0), *, bias: bool) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """`WinogradPruning`: methods that run 3 x 3 convolutions as Winograd products and make transformed weights zero.
 
 On a chip without support for zeros a layer costs what its dense product does, whatever its zeros; what they save there is
-nothing, on a processor time. Budgets are those of the dense products.
+nothing, on a processor time. On one that does something about zeros (`sparsity`) the positions of a tile are costed with the
+zeros that they have.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from hwflow.compression.budget import amount_of
 from hwflow.compression.decision import Choice, Decision
 from hwflow.compression.method import Compressed, Method, Task, running
-from hwflow.compression.search.plan_space import unknown_metric
 from hwflow.compression.winograd.winograd_conv import WinogradConv2d, why_not
 from hwflow.compression.winograd.zeros import Importance, SpatialZeros, TransformedZeros
+from hwflow.compression.zero_budgets import check_zero_budgets, counts_zeros
 from hwflow.cost.executed_network import run_as
 from hwflow.cost.execution import Execution, Imported
 from hwflow.errors import InputError
 from hwflow.layers import DIRECT
 from hwflow.network import Network
+from hwflow.network.densities import living_densities
 from hwflow.network.replica import replica
 
 _FIRST_LAYER = 0.2  # of the first layer's transformed weights at most, as the authors of spatial-Winograd pruning have it
@@ -81,7 +82,7 @@ class WinogradPruning(Method):
         self.about, self.source = self._variant.about, self._variant.source
 
     def prepare(self, task: Task) -> None:
-        """Refuse networks without such layers, budgets that the dense products do not keep, and too few epochs."""
+        """Refuse networks without such layers, budgets that the products will not keep, and too few epochs."""
         asked, recipe = task.settings, task.recipe
         if recipe.patience is not None:
             raise InputError(
@@ -101,20 +102,12 @@ class WinogradPruning(Method):
             raise InputError(f"{self.name} trains in two stages and has {recipe.epochs} epoch; give it at least 2.")
         network = Compressed(task.model, {}).network(task.input_shape, task.name)
         names = self._layers(task, network)
-        if not task.budgets:
-            return
-        level, way = asked.levels[-1], f"winograd{asked.winograd.tile}"
+        way = f"winograd{asked.winograd.tile}"
+        if counts_zeros(task):
+            shares = self._shares(task, network, names)
+            network = running(network, {}, {}, {name: {"positions": 1 - share} for name, share in shares.items()})
         after = run_as(network, {la.name: way for la in network if la.name.partition("#")[0] in names})
-        totals = [task.costs.networks(one)[0][level].to_dict()["totals"] for one in (network, after)]
-        for budget in task.budgets:
-            old, new = (amount_of(total, budget.metric) for total in totals)
-            if old is None or new is None:
-                raise InputError(unknown_metric(budget.metric))
-            if not budget.held(old, new):
-                raise InputError(
-                    f"the budget {budget} cannot be reached: dense {way} products take {new / old:.3g} of the {budget.metric} "
-                    f"at {level}, and zeros save nothing on this chip. Raise the budget, ask for one of macs, or for none."
-                )
+        check_zero_budgets(task, after, f"{way} products" if counts_zeros(task) else f"dense {way} products")
 
     def compress(self, task: Task) -> Compressed:
         """The network with Winograd layers, of whose weights a share is zero."""
@@ -122,8 +115,7 @@ class WinogradPruning(Method):
         model = replica(task.model)
         network = Compressed(model, {}).network(task.input_shape, task.name)
         names = self._layers(task, network)
-        first = network.layers[0].name
-        shares = {name: min(asked.sparsity, _FIRST_LAYER) if name == first else asked.sparsity for name in names}
+        shares = self._shares(task, network, names)
         trained, later, tuning = 0, recipe, None
         if variant.spatial:
             zeros = SpatialZeros({n: min(s, _SPATIAL) if self._both else s for n, s in shares.items()}, asked.tile)
@@ -161,6 +153,12 @@ class WinogradPruning(Method):
         tiles = dict(map(_named, plan))
         return running(network, {}, _executions(network, tiles))
 
+    @staticmethod
+    def _shares(task: Task, network: Network, names: Sequence[str]) -> dict[str, float]:
+        """Of the transformed weights of each layer that are zero at the end."""
+        asked, first = task.settings.winograd.sparsity, network.layers[0].name
+        return {name: min(asked, _FIRST_LAYER) if name == first else asked for name in names}
+
     @property
     def _both(self) -> bool:
         return self._variant.spatial and self._variant.importance is not None
@@ -195,12 +193,20 @@ class WinogradPruning(Method):
         skipped = len({la.name.partition("#")[0] for la in network}) - len(names)
         total, kept = (sum(values) for values in zip(*(_count(model, name) for name in names), strict=True))
         summary = {
-            "Winograd layers": f"{len(names)} of {len(names) + skipped}, tiles of {m} x {m} outputs, costed as dense products",
+            "Winograd layers": f"{len(names)} of {len(names) + skipped}, tiles of {m} x {m} outputs",
             "Zeros": f"{1 - kept / total:.1%} of {total:,} transformed weights; by layer "
             + ", ".join(f"{name} {share:.1%}" for name, share in zeros.items()),
         }
         executions = _executions(network, dict.fromkeys(names, m))
-        return Compressed(model, choice, tuple(decisions), executions=executions, summary=summary, **more)  # type: ignore[arg-type]
+        return Compressed(
+            model,
+            choice,
+            tuple(decisions),
+            executions=executions,
+            densities=living_densities(model),
+            summary=summary,
+            **more,  # type: ignore[arg-type]
+        )
 
 
 def transform(model: nn.Module, names: Sequence[str], m: int) -> None:

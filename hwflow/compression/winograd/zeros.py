@@ -105,6 +105,9 @@ class TransformedZeros(_Zeros):
     The share rises as 1 - (1 - t)^3 (Zhu and Gupta 2017, arXiv:1710.01878), from `first` on. While it does, weights that are
     zero are trained on and may return where `returning`.
 
+    The `spatial` gradient mixes positions: it is taken of the weights that are left alone. What the loss says of weights that
+    are zero, and stay so, would move the others in a direction in which the loss need not fall.
+
     Attributes:
         shares: of the weights that are zero at the end, by name of the module; `first`: at the beginning.
         m: outputs of a tile on each axis.
@@ -133,9 +136,11 @@ class TransformedZeros(_Zeros):
                 continue
             if self.thresholds == "gradient":
                 self._slopes[name] = weight.grad.abs()
-            weight.grad = _GRADIENTS[self.gradient](weight.grad, self.m)
+            keep = self._masks[name]
+            gradient = weight.grad * keep if self.gradient == "spatial" else weight.grad
+            weight.grad = _GRADIENTS[self.gradient](gradient, self.m)
             if not self.returning or step >= self._last:
-                weight.grad.mul_(self._masks[name])
+                weight.grad.mul_(keep)
 
     @property
     def _last(self) -> int:

@@ -215,15 +215,17 @@ def read_sweep(folder: Path) -> Sweep:
 def _sources(points: Sequence[Point], asked: Mapping[str, Any]) -> dict[str, list[str]]:
     """Networks are named in the tables, and may be files in the sweep file, whose order the points keep, pruned ones last."""
     names = list(dict.fromkeys(point.row.network for point in points))
-    named, plans = asked.get("networks") or [], asked.get("plans") or []
-    if not isinstance(named, list) or not isinstance(plans, list) or len(named) + len(plans) != len(names):
+    named, plans, zeros = asked.get("networks") or [], asked.get("plans") or [], asked.get("densities") or [None]
+    if not (isinstance(named, list) and isinstance(plans, list) and isinstance(zeros, list)):
         return {}
-    named = [*named, *(f"{plan}/model.onnx" for plan in plans)]
+    each = [(one, text) for one in (*named, *(f"{plan}/model.onnx" for plan in plans)) for text in zeros]
+    if len(each) != len(names):
+        return {}
     found = {}
-    for name, one in zip(names, named, strict=True):
+    for name, (one, text) in zip(names, each, strict=True):
         spec, shape = (one.get("network"), one.get("input")) if isinstance(one, Mapping) else (one, None)
         words = ["--input", "x".join(map(str, shape))] if isinstance(shape, list) else []
-        found[name] = [str(spec), *words]
+        found[name] = [str(spec), *words, *([] if text is None else ["--density", str(text)])]
     return found
 
 

@@ -22,6 +22,7 @@ from hwflow.timeloop.importer.constraints import Constraint, merged
 from hwflow.timeloop.importer.hierarchy import COMPUTE, NETWORK, STORAGE, Component, components, is_class
 from hwflow.timeloop.importer.map_space import Allowed, Verdicts, allowed, target_of, with_groups
 from hwflow.timeloop.importer.source_files import Input
+from hwflow.timeloop.importer.sparsity import ROOM, NotExpressible, check_meaning, optimizations_of
 from hwflow.timeloop.importer.yaml_text import settled, written
 
 
@@ -49,8 +50,6 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
     where, verdicts = found.where, Verdicts()
     levels, mac, constraints = _levels(found, constraints, verdicts)
     single = _single(found)
-    if found.sparse:
-        verdicts.refusals.append("sparse_optimizations: it counts zeros of chips in hwflow's own terms only (sparsity)")
     if found.layout:
         verdicts.refusals.append("layout: it counts no conflicts of banks")
     verdicts.notes += found.notes
@@ -95,7 +94,25 @@ def derive(found: Input, constraints: Sequence[Constraint], name: str) -> Timelo
         "refusals": tuple(dict.fromkeys(verdicts.refusals)),
         "notes": tuple(dict.fromkeys(verdicts.notes)),
     }
+    if found.sparse:
+        return _with_zeros(found, content, {component.name: component for component in kept})
     return TimeloopAccelerator.derived(content, where)
+
+
+def _with_zeros(found: Input, content: dict[str, Any], memories: Mapping[str, Component]) -> TimeloopAccelerator:
+    """The accelerator with what it does about zeros; where hwflow's terms cannot say it, that is a refusal."""
+    try:
+        asked = optimizations_of(found.sparse, memories, found.where)
+        sparsity = {"sparsity": asked.content} if asked.content else {}
+        notes = (*content["notes"], ROOM) if asked.ranks else content["notes"]
+        chip = TimeloopAccelerator.derived({**content, **sparsity, "notes": notes}, found.where)
+        if sparsity:
+            check_meaning(asked, chip, memories)
+    except (NotExpressible, InputError) as error:
+        why = str(error).rstrip(".")
+        refusals = (*content["refusals"], f"sparse_optimizations, which hwflow's terms (sparsity) do not say: {why}")
+        return TimeloopAccelerator.derived({**content, "refusals": refusals}, found.where)
+    return chip
 
 
 def _single(found: Input) -> set[Dim]:

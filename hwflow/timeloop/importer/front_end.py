@@ -52,10 +52,13 @@ def lower(found: Input) -> None:
         "subtree": [{"name": top, "attributes": {k: v for k, v in variables.items() if k != "version"}, "local": local}],
     }
     found.targets = targets
+    zeros = [(node.name, node.content.get("sparse_optimizations")) for node in leaves]
+    if own := [{"name": name, **_section(content, name, found.where)} for name, content in zeros if content]:
+        found.sparse = {"targets": own}
 
 
 _CONTAINER = ("name", "attributes", "spatial", "constraints", "enabled")
-_COMPONENT = (*_CONTAINER, "class", "subclass", "required_actions")
+_COMPONENT = (*_CONTAINER, "class", "subclass", "required_actions", "sparse_optimizations")
 
 
 class _Walk:
@@ -170,10 +173,16 @@ class _Walk:
 
 
 def _known(content: Mapping[str, Any], name: str, fields: tuple[str, ...], where: str) -> None:
-    """Refuse what would be passed over: a misspelt field, sparse optimisations, scales of energies, networks."""
+    """Refuse what would be passed over: a misspelt field, scales of energies, networks."""
     for key, value in content.items():
         if key not in fields and value not in (None, [], {}):
             raise InputError(f"{where}: {name}.{key} is not known to hwflow, which reads {', '.join(fields)}. {REMEDY}.")
+
+
+def _section(content: Any, name: str, where: str) -> Mapping[str, Any]:
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: {name}.sparse_optimizations is {shown(content)}; it must be a mapping.")
+    return content
 
 
 def _placed(name: str, kind: str, attributes: Mapping[str, Any], mesh: tuple[int, int]) -> dict[str, Any]:

@@ -148,6 +148,8 @@ def energies_of(accelerator: TimeloopAccelerator, table: EnergyTable) -> list[di
         if place.memory is not None:
             part = table.parts[place.memory]
             actions = {"read": part.read, "write": part.write, "update": part.update, "leak": part.leak}
+            if accelerator.sparsity is not None and place.memory in accelerator.sparsity.compressed:
+                actions |= {f"metadata_{name}": actions[name] for name in ("read", "write", "update")}
             area = part.area_um2 or 0.0
         entries.append({"component": place.component, "actions": actions, "area": area})
     mac = table.parts[accelerator.mac.name]

@@ -18,8 +18,10 @@ from hwflow.compression.winograd.winograd_conv import WinogradConv2d, transforme
 from hwflow.compression.winograd.winograd_method import VARIANTS, transform
 from hwflow.compression.winograd.winograd_options import WinogradSettings
 from hwflow.compression.winograd.zeros import SpatialZeros, TransformedZeros, gradient_importance
+from hwflow.cost.position_rows import APART
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
+from hwflow.network import Network
 from hwflow.training import Recipe
 
 TUNING = Recipe(epochs=2, batch_size=16, learning_rate=0.02, precision="float32", device="cpu")
@@ -61,6 +63,31 @@ def test_a_share_of_the_transformed_weights_is_zero(method: str, data: Data, tmp
     assert after.rows[1].layer.macs == 36 * 4 * 8 * 8
     assert [row.layer.macs for row in before.rows[2:]] == [row.layer.macs for row in after.rows[2:]]
     assert found.summary["Winograd layers"].startswith("2 of 4, tiles of 4 x 4 outputs")
+
+
+def test_a_chip_that_skips_zeros_is_costed_with_those_that_are_left(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after, and of the network that is loaded again: each layer's own density, by position of Winograd products."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # fine has nothing to add
+    chip = hwflow.Accelerator.load("eyeriss").with_({"sparsity.skips": "weights"})
+    asked = replace(SETTINGS, levels=("mid",), budgets=(), tuning=replace(TUNING, epochs=1))
+    found = hwflow.compress(
+        network(), data, chip, method="winograd-magnitude", settings=asked, output=tmp_path, store=False, sparsity=0.65
+    )
+    before, after = found.costs["mid"]
+    assert {row.note for row in before.rows} == {"dense: no densities are given, and eyeriss would save zeros"}
+    counted = hwflow.weight_densities(found.model)
+    for row, name in zip(after.rows, ("0", "2", "4", "7"), strict=True):
+        assert row.layer.densities == (counted[name]["weights"], 1.0, 1.0)
+    assert after.rows[1].layer.position_densities == tuple(counted["2"]["positions"])
+    assert APART in after.rows[1].note
+    assert APART not in after.rows[2].note
+    dense = hwflow.estimate(Network("net", tuple(la.with_(densities=None) for la in (r.layer for r in after.rows))), "eyeriss")
+    assert after.rows[1].energy_by_level["mac"] == pytest.approx(0.35 * dense.rows[1].energy_by_level["mac"], rel=0.01)
+    again = hwflow.load_compressed(tmp_path, network())
+    cost = hwflow.estimate(Network.from_torch(again, (1, 1, 8, 8)), chip, objective="energy", store=False)
+    assert [row.energy for row in cost.rows] == [row.energy for row in after.rows]
 
 
 def test_masked_positions_are_exactly_zero_after_the_spatial_stage() -> None:
@@ -108,6 +135,25 @@ def test_zeros_rise_and_then_stay(returning: bool) -> None:
     again.start(other, 80)
     again.load_state_dict(hook.state_dict())
     assert torch.equal(again._masks["2"], hook._masks["2"])
+
+
+@pytest.mark.parametrize("returning", [False, True])
+def test_a_step_goes_downhill_whatever_the_loss_says_of_zeros(returning: bool) -> None:
+    """The spatial gradient mixes positions: gradients of weights that are zero must not move the others."""
+    model = network()
+    transform(model, ["2"], 4)
+    hook = TransformedZeros({"2": 0.9}, 4, "errors", "spatial", first={"2": 0.9}, returning=returning)
+    hook.start(model, 40)
+    weight, keep = model[2].weight, hook._masks["2"]  # type: ignore[index]
+    torch.manual_seed(1)
+    gradient = torch.randn_like(weight)
+    moved = []
+    for factor in (1.0, 100.0):
+        weight.grad = torch.where(keep, gradient, factor * gradient)
+        hook.before_step(0)
+        moved.append(weight.grad * keep)
+    assert torch.equal(*moved)
+    assert float((gradient * moved[0]).sum()) > 0
 
 
 def test_thresholds_by_gradient_are_lower_where_the_loss_is_steep() -> None:

@@ -366,7 +366,6 @@ def test_errors_name_file_field_and_value(replaced: tuple[str, str], words: str,
             ("    constraints: {dataspace: {keep_only", "    constraint: {dataspace: {keep_only"),
             "buffer.constraint is not known",
         ),
-        (("class: regfile", "class: regfile\n      sparse_optimizations: {a: 1}"), "sums.sparse_optimizations is not known"),
         (("class: regfile", "class: regfile\n      energy_scale: 7"), "sums.energy_scale is not known to hwflow"),
         (("class: regfile", "class: regfile\n      enabled: word < 4"), "sums.enabled is 'word < 4'"),
         (

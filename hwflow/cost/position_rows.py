@@ -1,0 +1,96 @@
+"""Winograd products whose positions differ in their zeros, computed in parts: one for the positions of equal density.
+
+Timeloop knows one density of each tensor of a problem. At each position of a tile a Winograd product is a product of its own,
+with weights, inputs and outputs of its own, so that the positions of one density, run by themselves, are a problem to which
+that density applies: nothing is averaged. The parts run one after the other, and the layer's cost is their sum. What has no
+weights left is not run. (Parts: ours.)
+
+Without this the product is costed as one problem with the mean of all densities, as where layers of a network depend on one
+another (`CostOptions.whole_network`). Then tiles without any weight, which a position with few has many of, are not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.layers import Densities, Layer
+from hwflow.results import LayerCost
+
+APART = "positions of different densities run one after the other, and those without weights not at all"
+
+
+def differs(layer: Layer) -> bool:
+    """Whether the row is a product whose positions have densities of their own."""
+    positions = layer.position_densities
+    return positions is not None and len(positions) == layer.G > 1 and layer.R == layer.S == 1
+
+
+def parts_of(layer: Layer, accelerator: Accelerator | None) -> tuple[Layer, ...]:
+    """What is computed of a layer: positions of equal density together, the densest first, on a chip that does something about
+    zeros; on another one the layer, of which it sees no density."""
+    if accelerator is None or not accelerator.sparse:
+        return (layer if layer.densities is None else layer.with_(densities=None, position_densities=None),)
+    if not differs(layer):
+        return (layer,)
+    positions = layer.position_densities
+    assert positions is not None
+    others = layer.densities or Densities()
+    found = []
+    for share in sorted(set(positions) - {0.0}, reverse=True):
+        count = positions.count(share)
+        name = f"{layer.name} ({count} of {layer.G} positions, density {share:.3g})"
+        bias = 0 if found else layer.params_other
+        own = others._replace(weights=share)
+        found.append(layer.with_(name=name, G=count, densities=own, position_densities=None, params_other=bias))
+    return tuple(found)
+
+
+def merged(layer: Layer, parts: Sequence[LayerCost], accelerator: Accelerator) -> LayerCost:
+    """A layer's row from those of its parts, which run one after the other; it has no mapping of its own.
+
+    Accesses are per instance of the most that a part uses.
+    """
+    first = parts[0]
+    if len(parts) == 1 and first.layer.G == layer.G:
+        return replace(first, layer=layer)
+    cycles, slowest = sum(part.cycles or 0 for part in parts), max(parts, key=lambda part: part.cycles or 0)
+    instances = {name: max(part.utilized_instances.get(name, 0.0) for part in parts) for name in first.utilized_instances}
+    accesses = {
+        name: {
+            tensor: {
+                kind: sum(part.accesses[name][tensor][kind] * _weight(part, name, instances) for part in parts)
+                for kind in counts
+            }
+            for tensor, counts in tensors.items()
+        }
+        for name, tensors in first.accesses.items()
+    }
+    return replace(
+        first,
+        layer=layer,
+        energy=sum(part.energy or 0.0 for part in parts),
+        energy_by_level={name: sum(part.energy_by_level[name] for part in parts) for name in first.energy_by_level},
+        cycles=cycles,
+        latency_s=cycles * accelerator.cycle_s,
+        bound_by=slowest.bound_by,
+        utilization=layer.macs / (cycles * accelerator.mac_units),
+        dram_bytes=sum(part.dram_bytes for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        accesses=accesses,
+        utilized_instances=instances,
+        mapping=None,
+        note="; ".join(dict.fromkeys([*(note for part in parts for note in part.note.split("; ") if note), APART])),
+        proven_optimal=None,
+        bound=None,
+        perfect_bound=None,
+    )
+
+
+def _weight(part: LayerCost, name: str, instances: dict[str, float]) -> float:
+    most = instances.get(name, 0.0)
+    return part.utilized_instances[name] / most if most else 1.0
+
+
+__all__ = ["APART", "differs", "merged", "parts_of"]
