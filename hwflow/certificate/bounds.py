@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from hwflow.certificate.recursion import After, Price, Rate, inside, operands, outside
-from hwflow.certificate.space import Space, Spread
-from hwflow.certificate.words import Fans, Floats, Words
+from hwflow.certificate.recursion import After, Counted, Price, Rate, ends_whole, inside, operands, outside
+from hwflow.certificate.space import Factors, Space, Spread
+from hwflow.certificate.words import Fans, Floats, Words, power, primes
 from hwflow.types import Objective
 
 _SLACK = 1 - 1e-11  # sums in another order than the analysis'
 _ENERGY = Price(1.0)
+_WASTE, _SMALL, _LARGE = 1.5, 1 << 17, 1 << 21  # elements of arrays: as a multiple of those needed, always, and never
 
 
 class Way(NamedTuple):
     """How the bound of a leaf is found.
 
     Attributes:
-        tiles: whether transfers between the memories around the fan-outs are counted, too.
+        counted: how transfers between the memories around the fan-outs count.
         rates: bandwidths whose least cycles count, each for itself.
         mixed: weights of bandwidths in a weighted sum of cycles; what they lack to 1 is the weight of the compute cycles.
     """
 
-    tiles: bool
+    counted: Counted
     rates: tuple[Rate, ...] = ()
     mixed: tuple[tuple[Rate, float], ...] = ()
 
@@ -63,32 +64,76 @@ class Bounds:
 
     def of(self, leaves: Sequence[tuple[Spread, Way]]) -> list[float]:
         """A bound for each spatial mapping, found in the way that is given beside it."""
-        groups: dict[tuple[Way, tuple[int, ...]], list[int]] = {}
-        for n, (spread, way) in enumerate(leaves):
-            used = tuple(math.prod(column) for column in zip(*spread, strict=True))
-            groups.setdefault((way, used), []).append(n)
+        ways: dict[Way, list[int]] = {}
+        for n, (_, way) in enumerate(leaves):
+            ways.setdefault(way, []).append(n)
         result = [0.0] * len(leaves)
-        for (way, _), some in groups.items():
-            for n, bound in zip(some, self._alike([leaves[n][0] for n in some], way).tolist(), strict=True):
-                result[n] = bound
+        for way, some in ways.items():
+            for batch in self._batches([leaves[n][0] for n in some], way.counted):
+                places = [some[n] for n in batch]
+                for n, bound in zip(places, self._alike([leaves[n][0] for n in places], way).tolist(), strict=True):
+                    result[n] = bound
         return result
 
+    def _batches(self, spreads: Sequence[Spread], counted: Counted) -> Iterator[list[int]]:
+        """Some spatial mappings at a time: such that leave nearly the same to temporal loops, because arrays have room for all
+        that any of them leaves, and few calls of numpy."""
+        alike: dict[Factors, list[int]] = {}
+        for n, spread in enumerate(spreads):
+            used = map(math.prod, zip(*spread, strict=True))
+            alike.setdefault(tuple(n // f for n, f in zip(self.space.sizes, used, strict=True)), []).append(n)
+        whole = ends_whole(self.space)
+        batch: list[int] = []
+        most: tuple[int, ...] = ()
+        own = 0
+        for left in sorted(alike):
+            sides = self._sides(left)
+            larger = tuple(map(max, most, sides)) if batch else sides
+            size = self._size(larger, counted) * (len(batch) + len(alike[left]))
+            own += self._size(sides, counted) * len(alike[left])
+            if batch and (whole or size > max(_WASTE * own, _SMALL) or size > _LARGE):
+                yield batch
+                batch, larger, own = [], sides, self._size(sides, counted) * len(alike[left])
+            batch, most = [*batch, *alike[left]], larger
+        if batch:
+            yield batch
+
+    def _sides(self, left: Factors) -> tuple[int, ...]:
+        return tuple(power(m, prime) + 1 for n, m in zip(self.space.sizes, left, strict=True) for prime in primes(n))
+
+    def _size(self, sides: tuple[int, ...], counted: Counted) -> int:
+        """Elements of the largest arrays for one spatial mapping: the tiles below the fan-outs, and where runs around them end."""
+        tiles = math.prod(map(min, sides, self._room))
+        if counted != "every":
+            return tiles
+        dims = [d for d, n in enumerate(self.space.sizes) for _ in primes(n)]
+        return tiles * max(
+            math.prod(side for d, side in zip(dims, sides, strict=True) if d in idle) for idle in self.space.idle
+        )
+
+    @cached_property
+    def _room(self) -> list[int]:
+        """How many exponents the tiles below the fan-outs can have along each axis: under no spatial loops most."""
+        space = self.space
+        words = Words(space, [((1,) * len(space.sizes),) * len(space.levels)])
+        return list(words.shape_of(space.outermost_fan - 1)[:-1])
+
     def _alike(self, spreads: Sequence[Spread], way: Way) -> Floats:
-        """Bounds, all found in one way, for spatial mappings that leave the same to temporal loops, [spatial mapping]."""
+        """Bounds, all found in one way, [spatial mapping]."""
         words = Words(self.space, spreads)
 
-        def least(price: Price, *, tiles: bool = True) -> Floats:
-            return inside(words, price, self.outside(price), tiles=tiles) * _SLACK
+        def least(price: Price) -> Floats:
+            return inside(words, price, self.outside(price), way.counted) * _SLACK
 
         cycles = words.fans.cycles
         for rate in way.rates:
             cycles = np.maximum(cycles, np.ceil(least(Price(rates=((rate, 1.0),)))))
-        energy = np.zeros(()) if self.objective == "latency" else least(_ENERGY, tiles=way.tiles)
+        energy = np.zeros(()) if self.objective == "latency" else least(_ENERGY)
         value = self._valued(energy, words.fans, cycles)
-        if way.mixed and np.isfinite(value).all():
+        if way.mixed:
             return np.array(
                 [
-                    self._mixed(spread, way, *each)
+                    self._mixed(spread, way, *each) if math.isfinite(each[0]) else each[0]
                     for spread, *each in zip(spreads, value, energy * np.ones(words.count), cycles, strict=True)
                 ]
             )

@@ -169,11 +169,15 @@ def cost_of(problem: Problem, directives: list[dict[str, object]]) -> tuple[floa
     for rule, level in zip(problem.rules, mapping.levels, strict=True):
         inner_first = [loop.dim for loop in reversed(level.temporal)]
         forced = [d for d in rule.innermost if d in inner_first]
-        outside = [
-            *(d for d in inner_first if d not in rule.temporal),
-            *(x.dim for x in level.spatial if x.dim not in rule.spatial),
-        ]
+        outside = any(d not in rule.temporal for d in inner_first)
+        spread = [loop.dim for loop in level.spatial if loop.bound > 1]
         kept = rule.level.memory.keeps if rule.level.memory else ()
+        if spread != [d for d in rule.spatial if d in spread]:
+            raise NotCertified(
+                "mapping",
+                f"at {level.level} it spreads {', '.join(spread)}, outermost first; the dataflow allows "
+                f"{', '.join(rule.spatial) or 'nothing'}, in this order",
+            )
         if outside or inner_first[: len(forced)] != forced or set(level.keeps) != set(kept):
             raise NotCertified("mapping", f"at {level.level} it breaks a rule of the dataflow, or bypasses a memory")
     nest = Nest(layer, accelerator, problem.table)
@@ -206,12 +210,10 @@ def way_of(bounds: Bounds, leaf: LeafEntry, n: int) -> Way:
     mixed = tuple((_rate(bounds, level, way, n), weight) for level, way, weight in leaf.mixed)
     if any(weight < 0 for _, weight in mixed) or sum(weight for _, weight in mixed) > 1:
         raise NotCertified(f"leaves[{n}].mixed", "its weights must not be negative, and not add up to more than 1")
-    if leaf.tiles and bounds.objective == "latency":
-        raise NotCertified(f"leaves[{n}].tiles", "no energy is counted for latency, so it must be false")
     for field, used in (("rates", leaf.rates), ("mixed", [entry[:2] for entry in leaf.mixed])):
         if len(set(used)) < len(used):
             raise NotCertified(f"leaves[{n}].{field}", "it names a bandwidth twice")
-    return Way(leaf.tiles, tuple(_rate(bounds, level, way, n) for level, way in leaf.rates), mixed)
+    return Way(leaf.counted, tuple(_rate(bounds, level, way, n) for level, way in leaf.rates), mixed)
 
 
 def _rate(bounds: Bounds, level: str, way: Literal["reads", "writes", "both"], n: int) -> Rate:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from hwflow.certificate.recursion import Counted
 from hwflow.certificate.space import Space
 from hwflow.errors import InputError
 from hwflow.files import parse_json, read_text
@@ -23,7 +24,7 @@ from hwflow.layers import DIMS, Layer
 from hwflow.types import EnergyUnit, LayerType, Objective
 from hwflow.validation import Strict, explain
 
-FORM = 1
+FORM = 2
 """Of the file; what another form says, this version of hwflow does not know."""
 
 
@@ -65,13 +66,13 @@ class Question(Strict):
 class LeafEntry(Strict):
     """The bound of all mappings with some spatial loops.
 
-    `spread`: their bounds by level and dimension. `tiles`, `rates` and `mixed` say how the bound is found; see the page
+    `spread`: their bounds by level and dimension. `counted`, `rates` and `mixed` say how the bound is found; see the page
     "Certificates". A rate is a level and what it does: "reads", "writes" or "both". `bound` is null where no
     mapping has these loops.
     """
 
     spread: dict[str, dict[str, Factor]]
-    tiles: bool
+    counted: Counted
     rates: list[tuple[str, Literal["reads", "writes", "both"]]]
     mixed: list[tuple[str, Literal["reads", "writes", "both"], Weight]]
     bound: Cost | None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from hwflow.certificate.bounds import Bounds, Way
 from hwflow.certificate.check import ROUNDING, WAYS, contradicts, cost_of, gap_of, least_bound, lowered
 from hwflow.certificate.document import FORM, Document, LeafEntry, Others, Problem, question_of
-from hwflow.certificate.recursion import Rate
+from hwflow.certificate.recursion import Counted, Rate
 from hwflow.certificate.space import Space, Spread
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
@@ -87,7 +87,7 @@ def _by_use(problem: Problem, mapping: Mapping, bounds: Bounds) -> list[Rate]:
 def _leaves(bounds: Bounds, enough: float, rates: Sequence[Rate]) -> list[tuple[Spread, float, Way]]:
     """The spatial mappings whose simple bound is below `enough`: each with the first way whose bound is not, or the best."""
     simple = dict(zip(bounds.spreads, bounds.simple.tolist(), strict=True))
-    best = {spread: (bound, Way(False)) for spread, bound in simple.items() if bound < enough}
+    best = {spread: (bound, Way("nothing")) for spread, bound in simple.items() if bound < enough}
 
     def improve(ways: Sequence[tuple[Spread, Way]]) -> list[float]:
         found = bounds.of(ways)
@@ -100,27 +100,28 @@ def _leaves(bounds: Bounds, enough: float, rates: Sequence[Rate]) -> list[tuple[
         return [spread for spread, (bound, _) in best.items() if bound < enough]
 
     energy = bounds.objective != "latency"
-    for way in [Way(False), Way(True)] if energy else []:
-        improve([(spread, way) for spread in left()])
     slowest: dict[Spread, tuple[float, Rate]] = {}
-    for rate in rates:
-        ways = [(spread, Way(energy, (rate,))) for spread in left()]
-        for (spread, _), bound in zip(ways, improve(ways), strict=True):
-            slowest[spread] = max(slowest.get(spread, (0.0, rate)), (bound, rate))
+    for counted in get_args(Counted):  # the cheapest first
+        if energy:
+            improve([(spread, Way(counted)) for spread in left()])
+        for rate in rates:
+            ways = [(spread, Way(counted, (rate,))) for spread in left()]
+            for (spread, _), bound in zip(ways, improve(ways), strict=True):
+                slowest[spread] = max(slowest.get(spread, (0.0, rate)), (bound, rate))
     # A certificate is as good as its weakest leaf, so what that one cannot reach need not be reached by the others.
     while (weak := left()) and bounds.objective != "energy":
         worst = min(weak, key=lambda spread: best[spread][0])
         for weight, other in itertools.product(_WEIGHTS, (None, *rates[:2])):
-            improve([(worst, _mixed(energy, slowest[worst][1], other, weight))])
+            improve([(worst, _mixed(slowest[worst][1], other, weight))])
         enough = min(enough, best[worst][0])
     return [(spread, bound, way) for spread, (bound, way) in best.items()]
 
 
-def _mixed(energy: bool, slowest: Rate, other: Rate | None, weight: float) -> Way:
+def _mixed(slowest: Rate, other: Rate | None, weight: float) -> Way:
     """The bandwidth that takes most cycles, mixed with compute or with another one."""
     if other is None or other == slowest:
-        return Way(energy, (slowest,), ((slowest, weight),))
-    return Way(energy, (slowest,), ((slowest, weight), (other, 1 - weight)))
+        return Way("every", (slowest,), ((slowest, weight),))
+    return Way("every", (slowest,), ((slowest, weight), (other, 1 - weight)))
 
 
 def _entry(space: Space, spread: Spread, bound: float, way: Way) -> LeafEntry:
@@ -133,7 +134,7 @@ def _entry(space: Space, spread: Spread, bound: float, way: Way) -> LeafEntry:
             for level, factors in zip(space.levels, spread, strict=True)
             if max(factors) > 1
         },
-        tiles=way.tiles,
+        counted=way.counted,
         rates=[named(rate) for rate in way.rates],
         mixed=[(*named(rate), weight) for rate, weight in way.mixed],
         bound=lowered(bound),

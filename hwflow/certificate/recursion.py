@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import reduce
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,10 @@ _SLACK = 1 - 1e-12  # quotients of whole numbers, before they are rounded up
 
 
 READS, WRITES, BOTH = range(3)
+
+Counted = Literal["nothing", "longest", "every"]
+"""How transfers between the memories around the fan-outs count: not, as if one tensor had the longest run around each tile, or
+with every run."""
 
 
 class Rate(NamedTuple):
@@ -56,19 +61,30 @@ def outside(space: Space, price: Price) -> list[After]:
     return after
 
 
-def inside(words: Words, price: Price, after: Sequence[After], *, tiles: bool = True) -> Floats:
+def ends_whole(space: Space) -> bool:
+    """Whether no level outside the outermost fan-out ends runs, so that those of `outside` have all that is left."""
+    return not any(level.temporal for level in space.levels[space.outermost_fan : -1])
+
+
+def inside(words: Words, price: Price, after: Sequence[After], counted: Counted = "every") -> Floats:
     """The least of all mappings with each choice of spatial loops, [choice]; infinite where there are none.
 
     Args:
         after: of `outside`.
-        tiles: whether to count the transfers between the memories around the fan-outs; otherwise a lower bound.
+        counted: how to count the transfers between the memories around the fan-outs; otherwise than "every" a lower bound.
     """
     space = words.space
-    after = [_below(words, each, run) for run, each in enumerate(after)]
-    for k in reversed(range(space.outermost_fan)) if tiles else ():
-        after = _within(words, k, _begun(words, price, k, after))
-    least = [each.costs.min(axis=tuple(range(each.costs.ndim - 1))) for each in after]
-    return np.asarray(operands(words.fans, price) + np.minimum.reduce(least))
+    if counted == "every":
+        after = [_below(words, each, run) for run, each in enumerate(after)]
+        for k in reversed(range(space.outermost_fan)):
+            after = _within(words, k, _begun(words, price, k, after))
+        least = _least_run(words, after)
+    else:
+        least = _below(words, After(_least_run(words, after), True), 0).costs
+    for k in reversed(range(space.outermost_fan)) if counted == "longest" else ():
+        least = _least_beyond(least + _longest(words, price, k), words.axes_of(space.levels[k].temporal))
+        least = least[tuple(slice(0, n) for n in words.shape_of(k - 1))]
+    return np.asarray(operands(words.fans, price) + least.min(axis=tuple(range(least.ndim - 1))))
 
 
 def operands(fans: Fans, price: Price) -> Floats:
@@ -79,52 +95,84 @@ def operands(fans: Fans, price: Price) -> Floats:
 
 def _below(words: Words, after: After, run: int) -> After:
     """The costs around the tiles below the fan-outs."""
-    space = words.space
-    reach = space.reach[space.outermost_fan - 1]
-    index, ends = [], []
-    for a, (d, prime, most) in enumerate(words.axes):
-        own = power(space.sizes[d] // words.left[d], prime)
-        has = after.costs.shape[a] > 1
-        index.append(slice(own, own + (most if d in reach else 0) + 1) if has else slice(0, 1))
-        if d in space.idle[run]:
-            ends.append(slice(own, None))
-    return After(after.costs[(*index, *(() if after.whole else ends))], after.whole)
+    space, idle = words.space, () if after.whole else words.run_axes(run)
+    shape = [*words.shape_of(space.outermost_fan - 1)[:-1], *(words.axes[a][2] + 1 for a in idle)]
+    taken = np.array([power(space.sizes[d], prime) for d, prime, _ in words.axes])[:, None] - words.powers
+    origins, which = np.unique(taken, axis=1, return_inverse=True)
+    result = np.full((*shape, words.count if origins.shape[1] > 1 else 1), np.inf)
+    for n, origin in enumerate(origins.T.tolist()):
+        starts = (*origin, *(origin[a] for a in idle))
+        costs = after.costs[tuple(slice(start, start + size) for start, size in zip(starts, shape, strict=True))]
+        own = slice(None) if result.shape[-1] == 1 else np.flatnonzero(which.ravel() == n)
+        result[(*(slice(0, size) for size in costs.shape[:-1]), own)] = costs
+    return After(result, after.whole)
 
 
 def _begun(words: Words, price: Price, k: int, after: Sequence[After]) -> list[After]:
-    begun = [t for t in words.space.transfers if t.low == k]
-    if not begun and not words.space.levels[k].keeps:
+    """The costs with those of the transfers that begin at level k; infinite around tiles that do not fit it."""
+    if not words.space.levels[k].keeps:
         return list(after)
-    fits = np.where(words.fits(k), 0.0, np.inf)
-    return [After(_with(words, price, begun, run, each, fits, k), each.whole) for run, each in enumerate(after)]
+    plain, fits = _plain(words, price, k), np.where(words.fits(k), 0.0, np.inf)
+    return [
+        After(each.costs + _with(words, price, plain, run, fits, k, each.whole), each.whole) for run, each in enumerate(after)
+    ]
 
 
-def _with(words: Words, price: Price, begun: Sequence[Transfer], run: int, after: After, fits: Floats, k: int) -> Floats:
-    """The costs with those of the transfers that begin at level k."""
+def _longest(words: Words, price: Price, k: int) -> Floats:
+    """The least that the transfers that begin at level k can cost if one tensor has the longest run, [tile]."""
+    if not words.space.levels[k].keeps:
+        return np.zeros(())
+    plain = _plain(words, price, k)
+    costs = reduce(np.minimum, (_with(words, price, plain, run, np.zeros(()), k, True) for run in range(len(TENSORS))))
+    return np.where(words.fits(k), costs, np.inf)
+
+
+def _plain(words: Words, price: Price, k: int) -> dict[Transfer, Floats]:
+    """What the transfers that begin at level k cost if every step sends a whole tile, [tile]."""
+    begun = [t for t in words.space.transfers if t.low == k]
+    return {t: _cost(words.fans, price, t, words.delivered(t), words.delivered(t)) * words.one for t in begun}
+
+
+def _with(
+    words: Words, price: Price, plain: dict[Transfer, Floats], run: int, fits: Floats, k: int, whole: bool
+) -> Floats:
+    """The costs of the transfers that begin at level k if a tensor has a run there, and those of tiles that do not fit."""
 
     def over(array: Floats) -> Floats:
-        return array if after.whole else words.tiles(np.broadcast_to(array, words.shape_of(k)), run)
+        return array if whole else words.tiles(array, run)
 
-    costs = after.costs + over(fits)
-    for transfer in begun:
-        sent = over(words.delivered(transfer))
+    alike = fits + sum((cost for t, cost in plain.items() if t.tensor != run and not words.slides(t, run)), np.zeros(()))
+    costs = over(alike * words.one)
+    for transfer, usual in plain.items():
         if transfer.tensor == run:
-            sent = sent / np.maximum(words.growth(words.space.idle[run], run, k, after.whole), 1.0)
-        share, fewer = words.shares(transfer, run, whole=after.whole)
-        costs = costs + _cost(words.fans, price, transfer, sent * share, sent * fewer)
+            sent = words.kept(transfer, whole=whole)
+            if words.slides(transfer, run):
+                share, fewer = words.shares(transfer, run, whole=whole)
+                cost = _cost(words.fans, price, transfer, sent * share, sent * fewer)
+                cost = np.where(words.growth(words.space.idle[run], run, k, whole) > 1, cost, over(usual))
+            else:
+                cost = _cost(words.fans, price, transfer, sent, sent)
+            costs = costs + cost
+        elif words.slides(transfer, run):
+            share, fewer = words.shares(transfer, run, whole=whole)
+            sent = over(words.delivered(transfer))
+            costs = costs + _cost(words.fans, price, transfer, sent * share, sent * fewer)
     return costs
+
+
+def _least_run(words: Words, after: Sequence[After]) -> Floats:
+    """The least costs over all runs and their ends, [tile]."""
+    ends = (tuple(range(len(words.axes), each.costs.ndim - 1)) for each in after)
+    return np.asarray(reduce(np.minimum, (each.costs.min(axis=axes) for each, axes in zip(after, ends, strict=True))))
 
 
 def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
     """The least costs outside level k - 1 from those outside level k, over all loops of level k."""
     space, level = words.space, words.space.levels[k]
     if not level.temporal:
-        return list(here)
-    shape, axes = words.shape_of(k), range(len(words.axes))
-    ends = [tuple(range(len(axes), each.costs.ndim - 1)) for each in here]
-    any_run = np.minimum.reduce([np.broadcast_to(each.costs.min(axis=e), shape) for each, e in zip(here, ends, strict=True)])
-    below = words.shape_of(k - 1) if k else (1,) * len(shape)
-    inner = tuple(slice(None) if below[a] > 1 or shape[a] == 1 else slice(0, 1) for a in axes)
+        return [After(each.costs[tuple(slice(0, n) for n in words.shape_of(k - 1)[:-1])], each.whole) for each in here]
+    shape, inner = words.shape_of(k), tuple(slice(0, n) for n in words.shape_of(k - 1)[:-1])
+    any_run = _least_run(words, here)
     result = []
     for run, each in enumerate(here):
         idle = words.run_axes(run)
@@ -132,24 +180,29 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
         first = level.innermost & space.relevant[run]
         fixed = [] if level.innermost & space.idle[run] else words.axes_of(first)
         # a run that ends at this level, behind a loop of a relevant dimension or at the level's end
-        free = words.ends(_least_beyond(any_run, moves), run)
-        bound = words.ends(_least_beyond(any_run, [a for a in moves if a not in fixed]), run) if fixed else free
-        full = (words.axes[a][2] + 1 for a in idle)
-        costs = np.full((*(1 if inner[a] == slice(0, 1) else shape[a] for a in axes), *full, words.count), np.inf)
-        own: tuple[Any, ...] = (..., *(slice(0, shape[a]) for a in idle), slice(None))
+        free = _ending(words, _least_beyond(any_run, moves), run, inner)
+        bound = _ending(words, _least_beyond(any_run, [a for a in moves if a not in fixed]), run, inner) if fixed else free
         starts, grows = _ends_beyond(words, k, run)
         some = (*inner, *(slice(0, shape[a]) for a in idle))
-        free, bound = (x[tuple(slice(None) if x.shape[a] == 1 else inner[a] for a in axes)] for x in (free, bound))
-        costs[own] = np.where(starts[some], free, np.where(grows[some], bound, np.inf))
+        ending = np.where(starts[some], free, np.where(grows[some], bound, np.inf))
         # a run that goes on outside
         on = _least_beyond(each.costs, [a for a in idle if words.axes[a][0] in level.temporal])[inner]
+        full = (words.axes[a][2] + 1 for a in idle)
+        costs = np.full((*(s.stop for s in inner), *full, words.count), np.inf)
         if each.whole:
-            last: tuple[Any, ...] = (..., *(-1 for _ in idle), slice(None))
-            costs[last] = np.minimum(costs[last], on)
+            costs[(..., *(-1 for _ in idle), slice(None))] = on
         else:
-            costs = np.minimum(costs, on)
+            costs[...] = on
+        own = costs[(..., *(slice(0, shape[a]) for a in idle), slice(None))]
+        np.minimum(own, ending, out=own)
         result.append(After(costs, False))
     return result
+
+
+def _ending(words: Words, costs: Floats, run: int, inner: tuple[slice, ...]) -> Floats:
+    """Costs around the ends of runs, for the tiles below."""
+    costs = words.ends(costs, run)
+    return costs[tuple(slice(None) if costs.shape[a] == 1 else part for a, part in enumerate(inner))]
 
 
 def _ends_beyond(words: Words, k: int, run: int) -> tuple[Bools, Bools]:
@@ -170,8 +223,11 @@ def _ends_beyond(words: Words, k: int, run: int) -> tuple[Bools, Bools]:
 
 def _least_beyond(costs: Floats, axes: Collection[int]) -> Floats:
     """The least over all tiles that are at least as large along some axes."""
+    costs = np.array(costs)
     for a in axes:
-        costs = np.flip(np.minimum.accumulate(np.flip(costs, a), axis=a), a)
+        for n in reversed(range(costs.shape[a] - 1)):
+            own: tuple[Any, ...] = (slice(None),) * a
+            np.minimum(costs[(*own, n)], costs[(*own, n + 1)], out=costs[(*own, n)])
     return costs
 
 

@@ -44,7 +44,7 @@ class Storage:
         block: words per access; `read`, `write`, `update`: energies of an access of one instance, `leak`: of a cycle.
         limits: words per cycle that one instance can read, can write, and can move in total; infinite where unlimited.
         fanout: instances of the next inner level below one.
-        temporal, spatial: the dimensions whose loops may stand here, and over the fan-out.
+        temporal, spatial: the dimensions whose loops may stand here, and over the fan-out, there in this order, the innermost last.
         innermost: those whose temporal loops must be inside all others here.
     """
 
@@ -59,7 +59,7 @@ class Storage:
     limits: tuple[float, float, float]
     fanout: int
     temporal: frozenset[int]
-    spatial: frozenset[int]
+    spatial: tuple[int, ...]
     innermost: frozenset[int]
 
 
@@ -198,7 +198,8 @@ def _uncovered(layer: Layer, accelerator: Accelerator) -> str | None:
 
 def _storage(rule: LevelConstraint, accelerator: Accelerator, table: EnergyTable) -> Storage:
     level, memory = rule.level, rule.level.memory
-    dims = [frozenset(DIMS.index(d) for d in some) for some in (rule.temporal, rule.spatial, rule.innermost)]
+    temporal, innermost = (frozenset(DIMS.index(d) for d in some) for some in (rule.temporal, rule.innermost))
+    dims = (temporal, tuple(DIMS.index(d) for d in rule.spatial), innermost)
     if memory is None:
         return Storage(
             level.name, frozenset(), math.inf, 1, 0.0, 0.0, 0.0, 0.0, (math.inf, math.inf, math.inf), level.fanout, *dims

@@ -61,10 +61,15 @@ class Fans:
 
 
 class Words:
-    """The words of one layer on one chip under choices of spatial loops that leave the same to the temporal ones.
+    """The words of one layer on one chip under choices of spatial loops.
 
     Without any choices, those outside all fan-outs.
     There a tile is taken with the factors that fan-outs inside it add, so its words are the same for all spatial loops.
+
+    Attributes:
+        left: what the choices leave to temporal loops, [dimension, choice], or [dimension, 1] where that is the same for all.
+        powers: the exponents of this, [axis, choice]; `axes`: dimension, prime and the largest exponent of each axis.
+        sides: for each level and axis the largest exponent of tiles that fit the level and those outside.
     """
 
     def __init__(self, space: Space, given: Sequence[Spread] | None) -> None:
@@ -73,12 +78,39 @@ class Words:
         self.count = len(spreads)
         self.fans = Fans(space, spreads)
         self.spread = np.moveaxis(spreads, 0, 2)
-        self.left = [int(n) for n in np.array(space.sizes) // spreads[0].prod(axis=0)]
-        self.axes = [(d, prime, power(self.left[d], prime)) for d, n in enumerate(space.sizes) for prime in primes(n)]
+        left = np.array(space.sizes)[:, None] // self.spread.prod(axis=0)
+        self.left = left[:, :1] if (left == left[:, :1]).all() else left
+        of = [(d, prime) for d, n in enumerate(space.sizes) for prime in primes(n)]
+        self.powers = np.array([[power(n, prime) for n in left[d].tolist()] for d, prime in of]).reshape(len(of), self.count)
+        self.axes = [(d, prime, int(most)) for (d, prime), most in zip(of, self.powers.max(axis=1), strict=True)]
         self.open = [reach if given else reach | space.spread_dims for reach in space.reach[:-1]]
         self.inside = np.multiply.accumulate(self.spread, axis=0)
         self.one = np.ones((1,) * (len(self.axes) + 1))
+        self.sides = self._sides(0 if given else space.outermost_fan)
         self._tiles: dict[int, list[Floats]] = {}
+        self._delivered: dict[Transfer, Floats] = {}
+        self._couplings: dict[tuple[int, Pair], tuple[Bools, Bools]] = {}
+        self._handing: dict[int, Floats] = {}
+
+    def _sides(self, first: int) -> list[list[int]]:
+        """Capacities count from level `first` outwards."""
+        sides = [most for _, _, most in self.axes]
+        result = [sides]
+        for k in reversed(range(len(self.space.levels))):
+            sides = [side if d in self.open[k] else 0 for side, (d, _, _) in zip(sides, self.axes, strict=True)]
+            level = self.space.levels[k]
+            if k >= first and math.isfinite(level.words):
+                sides = [self._side(k, a, side) for a, side in enumerate(sides)]
+            result.append(sides)
+        return result[::-1]
+
+    def _side(self, k: int, a: int, most: int) -> int:
+        """The largest exponent along one axis alone with which a tile fits level k under any choice."""
+        (d, prime, _), level = self.axes[a], self.space.levels[k]
+        extents: list[Floats] = [*self.inside[k].astype(np.float64)]
+        extents[d] = float(prime) ** np.arange(most + 1)[:, None] * extents[d]
+        fits = sum((self.space.words(t, extents) for t in level.keeps), np.zeros((most + 1, 1))) <= level.words
+        return int(np.flatnonzero(fits.any(axis=-1)).max(initial=0))
 
     # Tiles and runs --------------------------------------------------------------------------------------------------
 
@@ -86,17 +118,16 @@ class Words:
         """The temporal factors of the tiles of level k, by dimension; of the whole layer's where k is the number of levels."""
         if k not in self._tiles:
             result = [self.one] * len(DIMS)
-            for a, (d, prime, power) in enumerate(self.axes):
-                if k == len(self.space.levels) or d in self.open[k]:
-                    side = [1] * (len(self.axes) + 1)
-                    side[a] = power + 1
-                    result[d] = result[d] * (float(prime) ** np.arange(power + 1)).reshape(side)
+            for a, (d, prime, _) in enumerate(self.axes):
+                shape = [1] * (len(self.axes) + 1)
+                shape[a] = self.sides[k][a] + 1
+                result[d] = result[d] * (float(prime) ** np.arange(shape[a])).reshape(shape)
             self._tiles[k] = result
         return self._tiles[k]
 
     def shape_of(self, k: int) -> tuple[int, ...]:
-        """The shape of an array over all tiles of level k."""
-        return (*(power + 1 if d in self.open[k] else 1 for d, _, power in self.axes), self.count)
+        """The shape of an array over all tiles of level k; k = -1: the MAC units'."""
+        return (*((side + 1 for side in self.sides[k]) if k >= 0 else (1 for _ in self.axes)), self.count)
 
     def extents(self, k: int) -> list[Floats]:
         """The extents of the tiles of level k, by dimension."""
@@ -132,7 +163,7 @@ class Words:
         """By how much a run of a tensor makes the tiles of level k grow in some of its idle dimensions; below 1: no run."""
         inner = math.prod((self.tile(k)[d] for d in dims), start=self.one)
         if whole:
-            return np.asarray(math.prod(self.left[d] for d in dims) / inner)
+            return np.asarray(math.prod((self.left[d] for d in dims), start=np.ones(1)) / inner)
         outer = math.prod((self.tile(len(self.space.levels))[d] for d in dims), start=self.one)
         return np.asarray(self.ends(outer, tensor) / self.tiles(inner, tensor))
 
@@ -140,28 +171,43 @@ class Words:
 
     def delivered(self, transfer: Transfer) -> Floats:
         """Words that an instance of the lower level is sent if every step of a loop outside its tile sends the whole tile."""
-        k = transfer.low
-        if k < 0:
-            return np.asarray(self.fans.cycles)
-        inside = math.prod(self.tile(k), start=self.one)
-        return np.asarray(self.space.words(transfer.tensor, self.extents(k)) * (self.fans.cycles / inside))
+        if transfer not in self._delivered:
+            inside = math.prod(self.tile(transfer.low), start=self.one)
+            words = self.space.words(transfer.tensor, self.extents(transfer.low))
+            self._delivered[transfer] = np.asarray(words * (self.fans.cycles / inside))
+        return self._delivered[transfer]
+
+    def kept(self, transfer: Transfer, *, whole: bool) -> Floats:
+        """The same if a run of the transfer's tensor is directly outside the tile: fewer by its growth, [tile, end of the run]
+        with axes of length 1 for the tile's idle ones, on which it does not depend; [tile] for runs that are `whole`."""
+        k, tensor = transfer.low, transfer.tensor
+        idle = self.space.idle[tensor]
+        if whole:
+            return np.asarray(self.delivered(transfer) / np.maximum(self.growth(idle, tensor, k, True), 1.0))
+        inside = math.prod((tile for d, tile in enumerate(self.tile(k)) if d not in idle), start=self.one)
+        outer = math.prod((self.tile(len(self.space.levels))[d] for d in idle), start=self.one)
+        words = self.space.words(tensor, self.extents(k)) * (self.fans.cycles / inside)
+        return np.asarray(self.tiles(words, tensor) / self.ends(outer, tensor))
+
+    def slides(self, transfer: Transfer, tensor: int) -> bool:
+        """Whether less than whole tiles may be sent if a run of `tensor` is directly outside."""
+        if transfer.tensor != INPUTS or transfer.low < 0:
+            return False
+        return any(tensor == INPUTS or d in self.space.idle[tensor] for pair in self.space.windows for d, _ in pair)
 
     def shares(self, transfer: Transfer, tensor: int, *, whole: bool) -> tuple[Floats | float, Floats | float]:
         """For inputs with sliding windows, the least share of a tile that a step sends on average, if a run of `tensor` is
-        directly outside the tile: without, and with what neighbours hand to one another. Otherwise 1 and 1.
+        directly outside the tile: without, and with what neighbours hand to one another. Of inputs: if that run is not empty.
 
         Args:
             whole: for runs that have all idle factors that are left, as arrays over tiles.
         """
         k, idle = transfer.low, self.space.idle[tensor]
-        if transfer.tensor != INPUTS or k < 0:
-            return 1.0, 1.0
         extents, left = self.extents(k), [n / inner for n, inner in zip(self.left, self.tile(k), strict=True)]
 
         def over(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return array if whole else self.tiles(np.broadcast_to(array, self.shape_of(k)), tensor)
+            return array if whole else self.tiles(array, tensor)
 
-        runs = self.growth(idle, tensor, k, whole) > 1
         sent: Floats | float = 1.0
         asked: Floats | float = 1.0
         hands = over(self._hands(k, extents, left))
@@ -175,7 +221,7 @@ class Words:
                 else:
                     continue
                 undone, repeats = map(over, self._coupled(((d, step), (e, other)), k, extents, left))
-                first = runs & (grows > 1)
+                first = grows > 1
                 side = np.asarray(1 + step * (extents[d] - 1) + other * (extents[e] - 1))
                 part = over(1 - np.maximum(side - step * extents[d] * self._between(k, d), 0.0) / side)
                 rare = 1 / np.where(repeats, over(left[d] * left[e]), np.maximum(far, 1.0))
@@ -205,34 +251,54 @@ class Words:
     def _coupled(self, pair: Pair, k: int, extents: list[Floats], left: list[Floats]) -> tuple[Bools, Bools]:
         """Around which tiles of level k loops of both dimensions of a window can undo each other's motion, and around which
         later ones can repeat the motion of the first, if that is one of the pair's first dimension."""
-        (d, step), (e, other) = pair
-        near = (step * extents[d] <= other * self.space.sizes[e]) & (other * extents[e] <= step * self.space.sizes[d])
-        undone = np.asarray((left[d] > 1) & (left[e] > 1) & near)
-        repeats = undone.copy()
-        if undone.any() and (self.spread[k + 1 :, [d, e]] == 1).all():  # steps of loops outside are multiples of the tile's
-            columns = np.broadcast_arrays(step * extents[d], left[d], other * extents[e], left[e])
-            cases = np.stack([column[undone] for column in columns]).astype(np.int64).T.tolist()
-            repeats[undone] = [repeated(*case) for case in cases]
-            undone[undone] = [meet(x, n, y, m) or meet(y, m, x, n) for x, n, y, m in cases]
-        return undone, repeats
+        if (k, pair) not in self._couplings:
+            (d, step), (e, other) = pair
+            near = (step * extents[d] <= other * self.space.sizes[e]) & (other * extents[e] <= step * self.space.sizes[d])
+            undone = np.asarray((left[d] > 1) & (left[e] > 1) & near)
+            repeats = undone.copy()
+            exact = undone & (self.spread[k + 1 :, [d, e]] == 1).all(axis=(0, 1))
+            if exact.any():  # steps of loops outside are multiples of the tile's
+                columns = np.broadcast_arrays(step * extents[d], left[d], other * extents[e], left[e], exact)[:4]
+                cases = np.stack([column[exact] for column in columns]).astype(np.int64).T.tolist()
+                repeats[exact] = [repeated(*case) for case in cases]
+                undone[exact] = [meet(x, n, y, m) or meet(y, m, x, n) for x, n, y, m in cases]
+            self._couplings[k, pair] = undone, repeats
+        return self._couplings[k, pair]
 
     def _hands(self, k: int, extents: list[Floats], left: list[Floats]) -> Floats:
         """Among how many instances below the fan-out above level k a tile can be handed on: the product of the spatial factors
         of all windows along which a loop, or several loops together, can move a tile to where a neighbour's was."""
-        fan = self.spread[k + 1]
-        hands = self.one
-        for pair in self.space.windows:
-            meets = self.one < 0
-            for (d, step), (e, other) in (pair, pair[::-1]):
-                farthest = np.where(
-                    fan.prod(axis=0) == fan[d],  # neighbours on the mesh are one step of d apart
-                    step * extents[d],
-                    step * extents[d] * (fan[d] - 1) + other * extents[e] * (fan[e] - 1),
-                )
-                near = other * extents[e] * self._between(k, e) <= farthest
-                meets = meets | ((fan[d] > 1) & (left[e] > 1) & (near | (left[d] > 1)))
-            hands = hands * np.where(meets, math.prod(fan[d] for d, _ in pair), 1)
-        return np.asarray(hands, dtype=np.float64)
+        if k not in self._handing:
+            fan = self.spread[k + 1]
+            hands = self.one
+            alone, never = self._neighbours(k + 1)
+            for pair in self.space.windows:
+                meets = self.one < 0
+                for (d, step), (e, other) in (pair, pair[::-1]):
+                    moved = other * extents[e] * self._between(k, e)
+                    farthest = step * extents[d] * (fan[d] - 1) + other * extents[e] * (fan[e] - 1)
+                    near = np.where(alone, step * extents[d] % moved == 0, moved <= farthest)
+                    meets = meets | (~never & (fan[d] > 1) & (left[e] > 1) & (near | (left[d] > 1)))
+                hands = hands * np.where(meets, math.prod(fan[d] for d, _ in pair), 1)
+            self._handing[k] = np.asarray(hands, dtype=np.float64)
+        return self._handing[k]
+
+    def _neighbours(self, k: int) -> tuple[Bools, Bools]:
+        """Of the fan-out below level k, whether the loops of one dimension alone move along windows, and whether neighbours can
+        never spare reads of inputs, since they differ in another dimension or other instances need the same words; [choice]."""
+        space, fan = self.space, self.spread[k]
+        windows = {d for pair in space.windows for d, _ in pair}
+        alone = sum(((fan[d] > 1).astype(int) for d in windows), np.zeros(self.count, dtype=int)) == 1
+        never = np.zeros(self.count, dtype=np.bool_)
+        for d in space.levels[k].spatial:  # the innermost last: what neighbours differ in
+            if d in windows:
+                blocked = np.zeros(self.count, dtype=np.bool_)
+            elif d in space.relevant[INPUTS]:
+                blocked = np.ones(self.count, dtype=np.bool_)
+            else:
+                blocked = (fan[d] > 2) | alone
+            never = np.where(fan[d] > 1, blocked, never)
+        return alone, never
 
 
 @functools.cache

@@ -72,7 +72,7 @@ def test_certificates_hold_and_are_tight(contents: list[Content]) -> None:
         (r"leaves\[0\].rates", lambda c: c["leaves"][0].update(rates=[["dram", "both"]] * 3)),
         ("gap", lambda c: c.update(gap=c["gap"] + 1e-6)),
         (r"leaves\[0\].bound", lambda c: c["leaves"][0].update(bound=c["leaves"][0]["bound"] * 1.001)),
-        (r"leaves\[0\].bound", lambda c: c["leaves"][0].update(tiles=False)),
+        (r"leaves\[0\].bound", lambda c: c["leaves"][0].update(counted="nothing")),
         (r"leaves\[1\].spread", lambda c: c["leaves"].insert(1, c["leaves"][0])),
         ("others.number", lambda c: c["leaves"].pop()),
         ("others.bound", lambda c: c["others"].update(bound=c["others"]["bound"] * 0.5)),
@@ -182,8 +182,8 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path) -> None:
     for text, why in (
         ("{", "c.json"),
         ("[]", "a certificate is a mapping of fields, not list"),
-        ('{"form": 7}', "form is 7; this version of hwflow reads certificates of form 1"),
-        ('{"form": 1, "valu": 3}', "valu"),
+        ('{"form": 7}', "form is 7; this version of hwflow reads certificates of form 2"),
+        ('{"form": 2, "valu": 3}', "valu"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=why):
