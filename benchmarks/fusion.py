@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import hwflow
-from benchmarks.rivals.__main__ import RIVALS, answers
 from benchmarks.rivals.chip import shared_chip, to_request
+from benchmarks.rivals.tools import RIVALS, answers
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.layers import Layer
