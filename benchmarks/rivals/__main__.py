@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hwflow
 from benchmarks.rivals.chip import shared_chip, to_request
@@ -39,9 +39,8 @@ from benchmarks.rivals.records import (
     settled,
     tables,
 )
-from benchmarks.rivals.tools import COLUMNS, RIVALS, Column, Settings, answers
+from benchmarks.rivals.tools import COLUMNS, RIVALS, Settings, answers, chosen, columns_of
 from hwflow.cost import mid
-from hwflow.layers import Layer
 from hwflow.timeloop.engine import find_engine
 
 
@@ -85,12 +84,10 @@ def run(options: argparse.Namespace, python: Path) -> None:
         ValueError: for a column, layer or setting that is not there.
     """
     rival, (chip, table) = RIVALS[options.rival], shared_chip()
-    columns = options.columns.split(",")
-    if unknown := [c for c in columns if c not in COLUMNS]:
-        raise ValueError(f"--columns: {', '.join(unknown)} is none of {', '.join(COLUMNS)}")
     engine = find_engine("native") if shutil.which("timeloop-model") else None
-    for layer in chosen(options.network, options.layers):
-        for column in cast("list[Column]", columns):
+    layers = list({layer.key: layer for layer in map(posed, hwflow.zoo(options.network))}.values())
+    for layer in chosen(layers, options.layers):
+        for column in columns_of(options.columns):
             asked = {
                 "rival": options.rival,
                 "hwflow": hwflow.__version__,
@@ -112,23 +109,6 @@ def run(options: argparse.Namespace, python: Path) -> None:
             with options.records.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(record) + "\n")
             print(line(record, ours), flush=True)
-
-
-def chosen(network: str, which: str | None) -> list[Layer]:
-    """The distinct layers of a network: all, so many of them, evenly spread, or those of some names.
-
-    Raises:
-        ValueError: for a name that none of them has.
-    """
-    layers = list({layer.key: layer for layer in map(posed, hwflow.zoo(network))}.values())
-    if which is None:
-        return layers
-    if which.isdigit():
-        return layers[:: max(1, len(layers) // int(which))][: int(which)]
-    by_name = {layer.name: layer for layer in layers}
-    if unknown := [name for name in which.split(",") if name not in by_name]:
-        raise ValueError(f"--layers: {network} has no {', '.join(unknown)} among its distinct layers: {', '.join(by_name)}")
-    return [by_name[name] for name in which.split(",")]
 
 
 def changed(settings: Settings, changes: Sequence[str]) -> Settings:

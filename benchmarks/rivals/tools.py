@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -86,6 +86,34 @@ RIVALS = {
         },
     ),
 }
+
+
+def columns_of(text: str) -> list[Column]:
+    """The columns that a command line names.
+
+    Raises:
+        ValueError: for one that is not there.
+    """
+    found: list[Column] = [c for c in COLUMNS if c in text.split(",")]
+    if unknown := [c for c in text.split(",") if c not in COLUMNS]:
+        raise ValueError(f"--columns: {', '.join(unknown)} is none of {', '.join(COLUMNS)}")
+    return found
+
+
+def chosen(layers: Sequence[Layer], which: str | None) -> list[Layer]:
+    """All of the layers; so many of them, evenly spread; or those of some names, with commas between.
+
+    Raises:
+        ValueError: for a name that none of them has.
+    """
+    if which is None:
+        return list(layers)
+    if which.isdigit():
+        return list(layers[:: max(1, len(layers) // max(1, int(which)))][: int(which)])
+    by_name = {layer.name: layer for layer in layers}
+    if unknown := [name for name in which.split(",") if name not in by_name]:
+        raise ValueError(f"--layers: there is no {', '.join(unknown)} among the distinct layers: {', '.join(by_name)}")
+    return [by_name[name] for name in which.split(",")]
 
 
 def answers(python: Path, script: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
