@@ -71,9 +71,23 @@ def tables(records: Sequence[Record]) -> str:
     for name, rival in RIVALS.items():
         some = [r for r in records if r["rival"] == name]
         if some:
-            versions = ", ".join(dict.fromkeys(r["version"] for r in some))
-            parts.append("\n".join([f"**{rival.title} {versions}**", "", *_rows(name, some)]))
+            versions, dates = (", ".join(sorted({r[of] for r in some})) for of in ("version", "date"))
+            parts.append("\n".join([f"**{rival.title} {versions}**, {dates}", "", *_rows(name, some), "", *_notes(name, some)]))
     return "\n\n".join(parts)
+
+
+def timeloop_deviation(records: Sequence[Record]) -> tuple[float, int]:
+    """By how much timeloop-model is from hwflow's analysis at most, and of how many mappings it was asked.
+
+    Energy of all mappings, and cycles where no memory is split: its parts share a bandwidth, of which Timeloop knows nothing.
+    """
+    off, count = 0.0, 0
+    for record in records:
+        for side in (record["ours"], record["theirs"]):
+            if real := side.get("by_timeloop"):
+                kinds = ("energy",) if side.get("split") else ("energy", "cycles")
+                off, count = max(off, *(abs(real[kind] / side[kind] - 1) for kind in kinds)), count + 1
+    return off, count
 
 
 def not_ended(record: Record) -> str:
@@ -95,6 +109,17 @@ def _rows(name: str, records: Sequence[Record]) -> Iterator[str]:
         yield f"| {layer} | {' | '.join(cells)} |"
     for title, row in (("geometric mean", _mean), ("hwflow's larger in", _worse), ("CPU seconds", _times)):
         yield f"| {title} | {' | '.join(row(shown[column]) for column in COLUMNS)} |"
+
+
+def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
+    settings: Settings = {}
+    for column in COLUMNS:
+        new = RIVALS[name].settings[column]
+        changes = ", ".join(f"{k} {json.dumps(v)}" for k, v in new.items() if k not in settings or settings[k] != v)
+        yield f"- {column}: {changes}{' (otherwise as before)' if settings else ''}"
+        settings = new
+    off, count = timeloop_deviation(records)
+    yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
 
 
 def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:
