@@ -135,7 +135,7 @@ def line(record: dict[str, Any], ours: Ours) -> str:
     head = f"{ours.layer.name:24}{record['column']:11} hwflow EDP {ours.verdict.edp:.4g} in {ours.seconds:.2f} CPU s; {title} "
     ended = "" if theirs["ended"] else f"{not_ended(record)}, "
     if (judged := ratio(record)) is None:
-        return head + ended + theirs.get("not_judged", "no mapping")
+        return f"{head}{ended}{theirs.get('not_judged', 'no mapping')}"
     own = own_ratio(record)
     return (
         f"{head}{ended}{edp(theirs):.4g} in {theirs['cpu_s']:.1f}; ratio {judged:.3f}, by {title}'s model "

@@ -108,7 +108,7 @@ def _rows(name: str, records: Sequence[Record]) -> Iterator[str]:
             shown[column] += [record] if record else []
         yield f"| {layer} | {' | '.join(cells)} |"
     for title, row in (("geometric mean", _mean), ("hwflow's larger in", _worse), ("CPU seconds", _times)):
-        yield f"| {title} | {' | '.join(row(shown[column]) for column in COLUMNS)} |"
+        yield f"| {title} | {' | '.join(row(shown[c]) if shown[c] else '' for c in COLUMNS)} |"
 
 
 def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
@@ -161,7 +161,5 @@ def _worse(records: Sequence[Record]) -> str:
 
 
 def _times(records: Sequence[Record]) -> str:
-    if not records:
-        return ""
     ratios = [r["theirs"]["cpu_s"] / r["ours"]["cpu_s"] for r in records]
     return f"{statistics.geometric_mean(ratios):.0f} times hwflow's"

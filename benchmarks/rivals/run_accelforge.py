@@ -173,7 +173,8 @@ def watch(seconds: float, megabytes: float, answer: Any) -> None:
     start = time.process_time()
     while (used := time.process_time() - start) < seconds and resident_mb() < megabytes:
         time.sleep(0.5)
-    row = {"ended": False, "ran_out_of": "time" if used >= seconds else "memory", "cpu_seconds": used, "candidates": []}
+    reason = "time" if used >= seconds else "memory"
+    row: dict[str, Any] = {"ended": False, "ran_out_of": reason, "cpu_seconds": used, "candidates": []}
     print(json.dumps(row), file=answer, flush=True)
     os._exit(0)
 

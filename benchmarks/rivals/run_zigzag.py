@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sympy import divisors
 from zigzag.mapping.spatial_mapping import MappingSingleOADim, SpatialMapping
 from zigzag.mapping.temporal_mapping import TemporalMappingType
 from zigzag.stages.evaluation.cost_model_evaluation import CostModelStage
@@ -35,25 +34,31 @@ DIRECTIONS = {"read": {"I1": ["tl"], "I2": ["tl"], "O": ["tl", "th"]}, "write": 
 DIMS = {"N": "B", "G": "G", "C": "C", "M": "K", "P": "OX", "Q": "OY", "R": "FX", "S": "FY"}
 
 
-class DividingUnrollings(SpatialMappingGeneratorStage):
+class DividingUnrollings(SpatialMappingGeneratorStage):  # type: ignore[misc]  # untyped here: ZigZag is not installed
     """ZigZag's generator of unrollings, ranking unchanged, but with factors that divide the layer's sizes.
 
     As it is, it takes divisors of what fits on the array: 7 and 14 of 14 columns for 64 channels, but not 8. It has no option
     for the other.
     """
 
+    nb_mappings_generated: int
+
     def generate_spatial_mapping_single_oa_dim(
         self, unroll_hints: set[Any], max_unrollings: dict[Any, int], oa_dim_size: int
     ) -> Iterator[MappingSingleOADim]:
         sizes = {d: int(n) for d, n in self.layer.layer_dim_sizes.items() if d in unroll_hints and n > 1}
-        factors = [[f for f in divisors(n) if f <= min(max_unrollings[d], oa_dim_size)] for d, n in sizes.items()]
+        factors = [
+            [f for f in (1, *self.non_trivial_divisors(n)) if f <= min(max_unrollings[d], oa_dim_size)]
+            for d, n in sizes.items()
+        ]
         for chosen in itertools.product(*factors):
             if math.prod(chosen) <= oa_dim_size:
                 unrolled = {d: f for d, f in zip(sizes, chosen, strict=True) if f > 1}
                 yield MappingSingleOADim(unrolled or {next(iter(sizes)): 1})
 
     def generate_spatial_mappings(self) -> Iterator[SpatialMapping]:
-        wanted, self.nb_mappings_generated = self.nb_mappings_generated, 16 * self.nb_mappings_generated  # some do not divide
+        wanted = self.nb_mappings_generated
+        self.nb_mappings_generated = 16 * wanted  # some do not divide
         sizes = self.layer.layer_dim_sizes
         found = super().generate_spatial_mappings()
         whole = (m for m in found if all(n % m.get_total_unrolling_of_layer_dim(d) == 0 for d, n in sizes.items()))
