@@ -94,9 +94,9 @@ oldest: $(OLDEST)  ## the quick tests that need no PyTorch, with the oldest vers
 
 bench: $(DEV)  ## how fast the levels answer, and how good mappings are; says what is left out, and how to have it
 	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.versus_timeloop
-	$(BIN)/python -m benchmarks.rivals zigzag --layers 3
-	$(BIN)/python -m benchmarks.rivals accelforge --layers 3
+	$(BIN)/python -m benchmarks.versus_timeloop --layers 3 --columns perfect --records runs/bench/versus_timeloop.jsonl
+	$(BIN)/python -m benchmarks.rivals zigzag --layers 3 --columns perfect --records runs/bench/rivals.jsonl
+	$(BIN)/python -m benchmarks.rivals accelforge --layers 3 --columns perfect --cap 300 --records runs/bench/rivals.jsonl
 
 parity: $(DEV)  ## mid against timeloop-model, count by count; needs Timeloop on PATH
 	$(BIN)/python -m benchmarks.parity

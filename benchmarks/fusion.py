@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import hwflow
-from benchmarks.rivals.__main__ import RIVALS, answers
 from benchmarks.rivals.chip import shared_chip, to_request
 from benchmarks.rivals.nest import express
 from benchmarks.rivals.outputs import from_accelforge
+from benchmarks.rivals.tools import RIVALS, answers
 from hwflow.cost import mid
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory

@@ -1,122 +1,228 @@
 """How long hwflow and timeloop-mapper take to a mapping of a layer, and how good it is; needs Timeloop on PATH.
 
-    python -m benchmarks.versus_timeloop [--network resnet18] [--accelerator eyeriss] [--layers 3] [--objective edp]
+    python -m benchmarks.versus_timeloop [--network resnet18] [--accelerator eyeriss] [--layers N] [--columns perfect,...]
+    python -m benchmarks.versus_timeloop --table
+
+The columns are those of `benchmarks.rivals`: `perfect` factors on both sides; `imperfect` ones, timeloop-mapper's from its map
+space `ruby`; and `everything`, where each memory on the chip may also bypass tensors, which hwflow does not search. Both obey
+the accelerator's dataflow.
 
 timeloop-mapper searches as in `tools.references`: random_pruned, two threads, victory condition 1000, timeout 10000. It
 is asked first; hwflow's time is what it needs for a mapping as good: its search, repeated with twice the effort as long as the
-mapping is worse. Ratios are of CPU seconds, which do not depend on what else the machine does; timeloop-mapper's are those of
+mapping is worse. Seconds are CPU seconds, which do not depend on what else the machine does; timeloop-mapper's are those of
 both its threads, so on two idle cores it would be done in about half of them.
+
+Every layer and column adds a line to a file of records, and what is recorded is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import platform
+import re
 import resource
 import shutil
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import hwflow
-from hwflow.cost import fine, mid
+from benchmarks.rivals.tools import COLUMNS, Column, chosen, columns_of
+from hwflow.cost import mid
+from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable, recorded
 from hwflow.layers import Layer
-from hwflow.results import LayerCost
 from hwflow.timeloop.engine import find_engine
+from hwflow.timeloop.render import SearchSettings, render
+from hwflow.timeloop.run import run_timeloop
+from hwflow.timeloop.stats import read_stats
 from hwflow.types import Objective
 from tools.references import SETTINGS
 
 EFFORTS = (1, 2, 4, 8, 16)
+RECORDS = Path(__file__).parent / "results" / "versus_timeloop.jsonl"
+_LIMIT_S = 86_400.0
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search ended with: the objective's value (pJ, cycles or their product), its CPU and wall-clock seconds."""
+    """What a search ended with: the objective's value (pJ, cycles or their product), or None without a mapping; CPU seconds."""
 
-    value: float
+    value: float | None
     cpu_s: float
-    wall_s: float
 
 
-def timeloop(layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective) -> Search:
-    """timeloop-mapper's search."""
-    engine = find_engine("native")
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    cost = fine.search(layer, chip, constrain(chip), table, objective=objective, settings=SETTINGS, engine=engine)
-    wall_s, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Search(_value(cost, objective), cpu_s, wall_s)
+def files_of(
+    layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective, column: Column, settings: SearchSettings
+) -> dict[str, str]:
+    """timeloop-mapper's input for a column."""
+    files = render(layer, chip, constrain(chip), table, objective=objective, search=settings)
+    if column != "perfect":
+        files["mapper.yaml"] = files["mapper.yaml"].replace("template: uber", "template: ruby")
+    if column == "everything":
+        free = [m.name for m in chip.memories if m.kind != "dram"]
+        kept = re.compile(rf'(target: "(?:{"|".join(map(re.escape, free))})", type: "bypass"), keep: \[[^]]*\]')
+        files["constraints.yaml"] = kept.sub(r"\1", files["constraints.yaml"])
+    return files
 
 
-def as_good(layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective, value: float) -> Search:
+def timeloop(
+    layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective, column: Column, settings: SearchSettings
+) -> Search:
+    """timeloop-mapper's search, by its own statistics: it does not write residuals into the mapping."""
+    files, engine = files_of(layer, chip, table, objective, column, settings), find_engine("native")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    try:
+        stats, _ = run_timeloop(files, engine, _LIMIT_S, lambda folder: read_stats(folder, "timeloop-mapper"), layer.name)
+        value = _value(stats.energy, stats.cycles, objective)
+    except NotMappable:
+        value = None
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Search(value, round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2))
+
+
+def as_good(
+    layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective, column: Column, value: float | None
+) -> Search:
     """hwflow's searches, all of them, until one is as good as `value`, or the last effort is spent."""
-    start, cpu = time.perf_counter(), time.process_time()
-    best = math.inf
+    cpu, best, ragged = time.process_time(), math.inf, column != "perfect"
     for effort in EFFORTS:
-        found = mid.map_layer(layer, chip, constrain(chip), table, objective=objective, effort=effort)
-        best = min(best, _value(found.cost, objective))
-        if best <= value * (1 + 1e-6):  # Timeloop prints energies with few digits
+        found = mid.map_layer(layer, chip, constrain(chip), table, objective=objective, effort=effort, ragged=ragged)
+        best = min(best, _value(found.cost.energy or 0.0, found.cost.cycles or 0, objective))
+        if value is None or best <= value * (1 + 1e-6):  # Timeloop prints energies with few digits
             break
-    return Search(best, time.process_time() - cpu, time.perf_counter() - start)
+    return Search(best, round(time.process_time() - cpu, 4))
 
 
-def _value(cost: LayerCost, objective: Objective) -> float:
-    assert cost.energy is not None
-    assert cost.cycles is not None
-    return {"energy": cost.energy, "latency": float(cost.cycles), "edp": cost.energy * cost.cycles}[objective]
+def _value(energy: float, cycles: int, objective: Objective) -> float:
+    return {"energy": energy, "latency": float(cycles), "edp": energy * cycles}[objective]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure what is not recorded, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="resnet18")
     parser.add_argument("--accelerator", default="eyeriss")
-    parser.add_argument("--layers", type=int, default=3, help="so many of the distinct layers, evenly spread; 0: all")
+    parser.add_argument("--layers", help="only so many of the distinct layers, evenly spread, or the ones with these names")
     parser.add_argument("--objective", choices=("edp", "energy", "latency"), default="edp")
+    parser.add_argument("--columns", default=",".join(COLUMNS))
+    parser.add_argument("--victory-condition", type=int, default=SETTINGS.victory_condition, help="timeloop-mapper's")
+    parser.add_argument("--timeout", type=int, default=SETTINGS.timeout, help="timeloop-mapper's, in mappings, not in seconds")
+    parser.add_argument("--records", type=Path, default=RECORDS)
+    parser.add_argument("--table", action="store_true", help="run nothing, print the tables of what is recorded")
     options = parser.parse_args()
-    if shutil.which("timeloop-mapper") is None:
-        print("timeloop-mapper: not compared, it is not on PATH. 'hwflow doctor' says how to get it.")
-        return
+    if not options.table:
+        if shutil.which("timeloop-mapper") is None:
+            print("timeloop-mapper: not compared, it is not on PATH. 'hwflow doctor' says how to get it.")
+            return
+        try:
+            run(options)
+        except ValueError as error:
+            parser.error(str(error))
+    print(table_of(read(options.records)))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Ask about each layer in each column, and record.
+
+    Raises:
+        ValueError: for a column or layer that is not there.
+    """
     chip = Accelerator.load(options.accelerator)
     table = recorded(chip)
     if table is None:
         sys.exit(f"{chip.name} has no recorded energies; benchmark a preset.")
+    settings = replace(SETTINGS, victory_condition=options.victory_condition, timeout=options.timeout)
     distinct = list({layer.key: layer for layer in hwflow.zoo(options.network)}.values())
-    wanted = options.layers or len(distinct)
-    layers = distinct[:: max(1, len(distinct) // wanted)][:wanted]
     tool = find_engine("native").version("timeloop-mapper")[:12]
-    print(
-        f"{datetime.now(UTC).date()}, {platform.machine()}, hwflow {hwflow.__version__} against timeloop-mapper {tool} "
-        f"({SETTINGS.algorithm}, {SETTINGS.threads} threads, victory condition {SETTINGS.victory_condition}); "
-        f"{options.network} on {chip.name}, {options.objective}, {len(layers)} of {len(distinct)} distinct layers"
-    )
-    ratios: list[tuple[float, float, float]] = []
-    for layer in layers:
-        theirs = timeloop(layer, chip, table, options.objective)
-        ours = as_good(layer, chip, table, options.objective, theirs.value)
-        ratios.append((theirs.cpu_s / ours.cpu_s, theirs.wall_s / ours.wall_s, ours.value / theirs.value))
-        print(
-            f"{layer.name:24} CPU s: timeloop-mapper {theirs.cpu_s:6.1f}, hwflow {ours.cpu_s:5.2f}, ratio {ratios[-1][0]:.0f}; "
-            f"wall-clock s {theirs.wall_s:6.1f}, {ours.wall_s:5.2f}, ratio {ratios[-1][1]:5.0f}; "
-            f"{options.objective}, hwflow's to timeloop-mapper's: {ratios[-1][2]:.3f}",
-            flush=True,
-        )
-    cpu, wall, value = (list(column) for column in zip(*ratios, strict=True))
-    for title, times in (("CPU seconds", cpu), ("wall-clock seconds", wall)):
-        print(
-            f"time to a mapping as good, timeloop-mapper's to hwflow's, {title}: geometric mean "
-            f"{statistics.geometric_mean(times):.0f}, least {min(times):.0f}, largest {max(times):.0f}"
-        )
-    print(
-        f"{options.objective}, hwflow's to timeloop-mapper's: geometric mean {statistics.geometric_mean(value):.3f}, "
-        f"least {min(value):.3f}, largest {max(value):.3f}; worse in {sum(v > 1 + 1e-6 for v in value)} of {len(value)} layers"
-    )
+    for column in columns_of(options.columns):
+        for layer in chosen(distinct, options.layers):
+            asked: Record = {
+                "network": options.network,
+                "accelerator": chip.name,
+                "objective": options.objective,
+                "layer": str(layer),
+                "column": column,
+                "settings": asdict(settings),
+                "timeloop": tool,
+                "mid": mid.VERSION,
+            }
+            if any(all(r[k] == v for k, v in asked.items()) for r in read(options.records)):
+                continue
+            theirs = timeloop(layer, chip, table, options.objective, column, settings)
+            ours = as_good(layer, chip, table, options.objective, column, theirs.value)
+            made = {"date": str(datetime.now(UTC).date()), "machine": platform.machine(), "hwflow": hwflow.__version__}
+            record = asked | made | {"ours": asdict(ours), "theirs": asdict(theirs)}
+            options.records.parent.mkdir(parents=True, exist_ok=True)
+            with options.records.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(record) + "\n")
+            print(f"{column:11} {layer.name:24} {options.objective} {_cell(record)}", flush=True)
+
+
+def read(file: Path) -> list[Record]:
+    """The records, the last one of each layer and column."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = ("network", "accelerator", "objective", "layer", "column", "settings")
+    return list({tuple(str(r[n]) for n in names): r for r in map(json.loads, lines)}.values())
+
+
+def table_of(records: Sequence[Record]) -> str:
+    """For each question a table of layers by columns, in Markdown: hwflow's value in parts of timeloop-mapper's, and times."""
+    parts = []
+    for network, accelerator, objective in dict.fromkeys((r["network"], r["accelerator"], r["objective"]) for r in records):
+        some = [r for r in records if (r["network"], r["accelerator"], r["objective"]) == (network, accelerator, objective)]
+        lines = [
+            f"**{network} on {accelerator}, {objective}**",
+            "",
+            f"| layer | {' | '.join(COLUMNS)} |",
+            "|---" * (1 + len(COLUMNS)) + "|",
+        ]
+        for layer in dict.fromkeys(r["layer"] for r in some):
+            cells = [next((_cell(r) for r in some if (r["layer"], r["column"]) == (layer, c)), "") for c in COLUMNS]
+            lines.append(f"| {layer} | {' | '.join(cells)} |")
+        for title, row in (("geometric mean", _mean), ("hwflow's larger in", _worse), ("CPU seconds", _times)):
+            found = [[r for r in some if r["column"] == c and r["theirs"]["value"] is not None] for c in COLUMNS]
+            lines.append(f"| {title} | {' | '.join(row(column) if column else '' for column in found)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _ratio(record: Record) -> float:
+    return float(record["ours"]["value"] / record["theirs"]["value"])
+
+
+def _faster(record: Record) -> float:
+    return float(record["theirs"]["cpu_s"] / record["ours"]["cpu_s"])
+
+
+def _cell(record: Record) -> str:
+    if record["theirs"]["value"] is None:
+        return "none found"
+    return f"{_ratio(record):.3f}, {record['theirs']['cpu_s']:.1f} s : {record['ours']['cpu_s']:.2f} s"
+
+
+def _mean(records: Sequence[Record]) -> str:
+    return f"{statistics.geometric_mean(map(_ratio, records)):.3f} ({len(records)})"
+
+
+def _worse(records: Sequence[Record]) -> str:
+    return f"{sum(_ratio(r) > 1 + 1e-6 for r in records)} of {len(records)}"
+
+
+def _times(records: Sequence[Record]) -> str:
+    ratios = [_faster(r) for r in records]
+    return f"{statistics.geometric_mean(ratios):.0f} times hwflow's ({min(ratios):.0f} to {max(ratios):.0f})"
 
 
 if __name__ == "__main__":

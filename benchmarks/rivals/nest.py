@@ -7,6 +7,7 @@ they share its bandwidth. Registers of a PE keep one tensor each, so there only 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingABC
@@ -92,7 +93,7 @@ def express(nest: Nest, layer: Layer, chip: Accelerator, table: EnergyTable) -> 
     array = chip.hierarchy[at]
     temporal, spatial = _ragged(nest, layer)
     above = [t for m in chip.hierarchy[:at] if isinstance(m, Memory) for t in _above(m, nest, layer)]
-    below = [t for m in chip.hierarchy[at:] if isinstance(m, Memory) for t in _below(m, nest, layer)]
+    below = _in_order([_below(m, nest, layer) for m in chip.hierarchy[at:] if isinstance(m, Memory)], nest, layer)
     hierarchy: list[NamedPart] = []
     levels: list[LevelMapping] = []
     parts = {chip.mac.name: table.parts[chip.mac.name]}
@@ -192,7 +193,7 @@ def _above(memory: Memory, nest: Nest, layer: Layer) -> list[_Tier]:
     return [_Tier(p, memory, tuple(t for t in memory.keeps if places[t] == p)) for p in sorted(set(places.values()))]
 
 
-def _below(memory: Memory, nest: Nest, layer: Layer) -> list[_Tier]:
+def _below(memory: Memory, nest: Nest, layer: Layer) -> _Tier:
     """A register's tier; several tensors in one are not asked of it."""
     (tensor,) = memory.keeps
     place = nest.places[memory.name, tensor]
@@ -200,7 +201,21 @@ def _below(memory: Memory, nest: Nest, layer: Layer) -> list[_Tier]:
         place = min(_range(place, tensor, nest, layer)[1], nest.array)
     if place < nest.array:
         raise Inexpressible(f"{memory.name} keeps {tensor} outside the array's loops")
-    return [_Tier(place, memory, memory.keeps)]
+    return _Tier(place, memory, memory.keeps)
+
+
+def _in_order(tiers: Sequence[_Tier], nest: Nest, layer: Layer) -> list[_Tier]:
+    """The registers in the chip's order, moved by as little as possible, where equivalent places allow it; else as they are."""
+    ranges = [_range(tier.place, tier.tensors[0], nest, layer) for tier in tiers]
+    lows = list(itertools.accumulate((max(low, nest.array) for low, _ in ranges), max))
+    highs = list(itertools.accumulate((high for _, high in reversed(ranges)), min))[::-1]
+    if any(low > high for low, high in zip(lows, highs, strict=True)):
+        return list(tiers)
+    ordered, last = list[_Tier](), nest.array
+    for tier, low, high in zip(tiers, lows, highs, strict=True):
+        last = min(max(tier.place, low, last), high)
+        ordered.append(replace(tier, place=last))
+    return ordered
 
 
 # Loops ---------------------------------------------------------------------------------------------------------------

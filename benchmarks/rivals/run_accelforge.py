@@ -1,4 +1,5 @@
-"""Runs in AccelForge's own interpreter: `python run_accelforge.py REQUEST.json` prints one JSON object a layer, in its terms.
+"""Runs in AccelForge's own interpreter: `python run_accelforge.py REQUEST.json` prints JSON lines, in its terms:
+about itself, of the given mapping, and of its own search.
 
 Reads what `benchmarks.rivals.chip` wrote, knows nothing of hwflow, and decides nothing: chip, layers and the search's settings
 are in the request. AccelForge counts in seconds and joule; here a cycle is its second and a picojoule its joule.
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import tempfile
+import threading
 import time
 from copy import deepcopy
 from importlib.metadata import version
@@ -134,34 +137,51 @@ def verdict(data: Any) -> dict[str, float]:
 
 
 def run(layer: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """AccelForge's best mapping of one layer, and what it says of the given one."""
-    (folder / "workload.yaml").write_text(workload(layer, request["chip"]["word_bits"]))
-    (folder / "mapping.yaml").write_text(given(layer, layer["dims"]))
+    """AccelForge's best mapping of one layer."""
     files = [str(folder / name) for name in ("arch.yaml", "workload.yaml")]
     spec = accelforge.Spec.from_yaml(*files)
     spec.mapper.metrics = Metrics.ENERGY_DELAY_PRODUCT
-    spec.mapper.explore_loop_orders = request["settings"]["loop_orders"]
-    start, cpu = time.perf_counter(), time.process_time()
+    for setting, value in request["settings"].items():
+        setattr(spec.mapper, setting, value)
+    cpu = time.process_time()
     found = map_workload_to_arch(spec, print_progress=False, eval_in_detail=False)
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    cpu_seconds = time.process_time() - cpu
     best = found.data["Total<SEP>mapping"].iloc[0]
     judged = deepcopy(spec)
     judged.model.metrics = Metrics.ENERGY | Metrics.LATENCY
     judged.mapping = best(_for_model=True)
     own = evaluate_mapping(judged, flattened_arches=found.flattened_arches, evaluated_specs=found.evaluated_specs)
+    return {"ended": True, "cpu_seconds": cpu_seconds, "candidates": [verdict(own.data) | {"nest": nest(best())}]}
+
+
+def said_of(layer: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What AccelForge says of the given mapping, or why it cannot."""
+    (folder / "mapping.yaml").write_text(given(layer, layer["dims"]))
     try:
-        asked = accelforge.Spec.from_yaml(*files, str(folder / "mapping.yaml"))
+        asked = accelforge.Spec.from_yaml(*(str(folder / name) for name in ("arch.yaml", "workload.yaml", "mapping.yaml")))
         asked.model.metrics = Metrics.ENERGY | Metrics.LATENCY
-        said: dict[str, Any] = verdict(asked.evaluate_mapping().data)
+        return verdict(asked.evaluate_mapping().data)
     except Exception as error:
-        said = {"error": f"{type(error).__name__}: {error}"}
-    return {
-        "name": layer["name"],
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "candidates": [verdict(own.data) | {"nest": nest(best())}],
-        "given": said,
-    }
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def watch(seconds: float, megabytes: float, answer: Any) -> None:
+    """End the process, with a line that says so, once it has used so many more CPU seconds, or so much memory.
+
+    AccelForge has limits of its own, but they are of a single job of its search, and it lifts limits of the operating system.
+    """
+    start = time.process_time()
+    while (used := time.process_time() - start) < seconds and resident_mb() < megabytes:
+        time.sleep(0.5)
+    reason = "time" if used >= seconds else "memory"
+    row: dict[str, Any] = {"ended": False, "ran_out_of": reason, "cpu_seconds": used, "candidates": []}
+    print(json.dumps(row), file=answer, flush=True)
+    os._exit(0)
+
+
+def resident_mb() -> float:
+    """The most memory that the process has had so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1e-6 if sys.platform == "darwin" else 1e-3)
 
 
 def main() -> None:
@@ -174,10 +194,14 @@ def main() -> None:
         folder = Path(name)
         os.chdir(folder)  # it writes a picture of every mapping into the working directory
         (folder / "arch.yaml").write_text(architecture(request["chip"]))
-        for layer in request["layers"]:
-            sys.stdout = sys.stderr
-            row = run(layer, request, folder)
-            print(json.dumps(row), file=answer, flush=True)
+        (layer,) = request["layers"]
+        sys.stdout = sys.stderr  # it prints, too
+        (folder / "workload.yaml").write_text(workload(layer, request["chip"]["word_bits"]))
+        print(json.dumps({"given": said_of(layer, folder)}), file=answer, flush=True)
+        limits = (request["cap_s"], request["memory_mb"], answer)
+        threading.Thread(target=watch, args=limits, daemon=True).start()
+        row = run(layer, request, folder)
+        print(json.dumps(row), file=answer, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Runs in ZigZag's own interpreter: `python run_zigzag.py REQUEST.json` prints one JSON object a layer, in ZigZag's terms.
+"""Runs in ZigZag's own interpreter: `python run_zigzag.py REQUEST.json` prints JSON lines, in ZigZag's terms:
+about itself, of the given mapping, and of its own search.
 
 Reads what `benchmarks.rivals.chip` wrote, knows nothing of hwflow, and decides nothing: chip, layers and the search's settings
 are in the request.
@@ -6,8 +7,10 @@ are in the request.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import math
 import sys
 import tempfile
 import time
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from zigzag.mapping.spatial_mapping import MappingSingleOADim, SpatialMapping
 from zigzag.mapping.temporal_mapping import TemporalMappingType
 from zigzag.stages.evaluation.cost_model_evaluation import CostModelStage
 from zigzag.stages.mapping.spatial_mapping_generation import SpatialMappingGeneratorStage
@@ -28,6 +32,37 @@ from zigzag.stages.workload_iterator import WorkloadStage
 OPERANDS = {"inputs": "I1", "weights": "I2", "outputs": "O"}
 DIRECTIONS = {"read": {"I1": ["tl"], "I2": ["tl"], "O": ["tl", "th"]}, "write": {"I1": ["fh"], "I2": ["fh"], "O": ["fh", "fl"]}}
 DIMS = {"N": "B", "G": "G", "C": "C", "M": "K", "P": "OX", "Q": "OY", "R": "FX", "S": "FY"}
+
+
+class DividingUnrollings(SpatialMappingGeneratorStage):  # type: ignore[misc]  # untyped here: ZigZag is not installed
+    """ZigZag's generator of unrollings, ranking unchanged, but with factors that divide the layer's sizes.
+
+    As it is, it takes divisors of what fits on the array: 7 and 14 of 14 columns for 64 channels, but not 8. It has no option
+    for the other.
+    """
+
+    nb_mappings_generated: int
+
+    def generate_spatial_mapping_single_oa_dim(
+        self, unroll_hints: set[Any], max_unrollings: dict[Any, int], oa_dim_size: int
+    ) -> Iterator[MappingSingleOADim]:
+        sizes = {d: int(n) for d, n in self.layer.layer_dim_sizes.items() if d in unroll_hints and n > 1}
+        factors = [
+            [f for f in (1, *self.non_trivial_divisors(n)) if f <= min(max_unrollings[d], oa_dim_size)]
+            for d, n in sizes.items()
+        ]
+        for chosen in itertools.product(*factors):
+            if math.prod(chosen) <= oa_dim_size:
+                unrolled = {d: f for d, f in zip(sizes, chosen, strict=True) if f > 1}
+                yield MappingSingleOADim(unrolled or {next(iter(sizes)): 1})
+
+    def generate_spatial_mappings(self) -> Iterator[SpatialMapping]:
+        wanted = self.nb_mappings_generated
+        self.nb_mappings_generated = 16 * wanted  # some do not divide
+        sizes = self.layer.layer_dim_sizes
+        found = super().generate_spatial_mappings()
+        whole = (m for m in found if all(n % m.get_total_unrolling_of_layer_dim(d) == 0 for d, n in sizes.items()))
+        yield from itertools.islice(whole, wanted)
 
 
 def port(name: str, kind: str, memory: dict[str, Any], bits_per_cycle: float) -> dict[str, Any]:
@@ -96,7 +131,7 @@ def verdicts(layer: dict[str, Any], request: dict[str, Any], folder: Path, mappi
     stages = [
         AcceleratorParserStage,
         WorkloadStage,
-        SpatialMappingGeneratorStage,
+        DividingUnrollings if settings["only_divisors"] and not mapping else SpatialMappingGeneratorStage,
         TemporalMappingGeneratorStage,
         CostModelStage,
     ]
@@ -105,33 +140,30 @@ def verdicts(layer: dict[str, Any], request: dict[str, Any], folder: Path, mappi
         workload=workload(layer, request["chip"]["word_bits"]),
         accelerator=str(folder / "accelerator.yaml"),
         mapping=str(folder / "mapping.yaml"),
-        loma_lpf_limit=settings["lpf_limit"],
+        loma_lpf_limit=settings["loma_lpf_limit"],
         loma_show_progress_bar=False,
-        nb_mappings_generated=settings["spatial_mappings"],
+        nb_mappings_generated=settings["nb_mappings_generated"],
         enable_mix_spatial_mapping_generation=True,
-        temporal_mapping_type=TemporalMappingType.UNEVEN,
+        temporal_mapping_type=TemporalMappingType(settings["temporal_mapping_type"]),
         access_same_data_considered_as_no_access=False,  # as in Timeloop, every MAC reads its operands
     )
     return (found for found, _ in first.run())
 
 
 def run(layer: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """ZigZag's best mappings of one layer by EDP in its own model, the best one first, and what it says of the given one."""
-    start, cpu = time.perf_counter(), time.process_time()
+    """ZigZag's best mappings of one layer by EDP in its own model, the best one first; of those so far where time runs out."""
+    cpu = time.process_time()
     best: list[dict[str, Any]] = []
-    keep = request["settings"]["candidates"]
+    keep, ended = request["settings"]["candidates"], True
     for found in verdicts(layer, request, folder, {}):
+        if time.process_time() - cpu > request["cap_s"]:
+            ended = False
+            break
         edp = found.energy_total * found.latency_total2
         if len(best) < keep or edp < best[-1]["edp"]:
             best = sorted([*best, {"edp": edp, **described(found)}], key=lambda c: c["edp"])[:keep]
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
-    return {
-        "name": layer["name"],
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "candidates": best,
-        "given": given(layer, request, folder),
-    }
+    row = {"ended": ended, "cpu_seconds": time.process_time() - cpu, "candidates": best}
+    return row if ended else row | {"ran_out_of": "time"}
 
 
 def given(layer: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -172,8 +204,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "accelerator.yaml").write_text(yaml.safe_dump(accelerator(request["chip"]), sort_keys=False))
-        for layer in request["layers"]:
-            print(json.dumps(run(layer, request, folder)), flush=True)
+        (layer,) = request["layers"]
+        print(json.dumps({"given": given(layer, request, folder)}), flush=True)
+        print(json.dumps(run(layer, request, folder)), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import versus_timeloop
 from benchmarks.rivals import __main__ as rivals
 from benchmarks.rivals.chip import shared_chip, to_request
-from benchmarks.rivals.nest import Inexpressible, evened, express, judge
+from benchmarks.rivals.comparison import space
+from benchmarks.rivals.nest import Bound, Inexpressible, evened, express, judge
 from benchmarks.rivals.outputs import from_accelforge, from_zigzag
+from benchmarks.rivals.records import RECORDS, below_bound, better_inside, read, tables
+from benchmarks.rivals.tools import COLUMNS
 from hwflow.cost import mid
 from hwflow.errors import NotMappable
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.energy_table import recorded
 from hwflow.layers import Layer
 from hwflow.mapping import Loop
+from hwflow.timeloop.render import SearchSettings
 
+RECORDED: dict[str, Callable[[], str]] = {
+    "rivals": lambda: tables(read(RECORDS)),
+    "timeloop": lambda: versus_timeloop.table_of(versus_timeloop.read(versus_timeloop.RECORDS)),
+}
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "pages" / "explanation" / "rivals.md"
 CHIP, TABLE = shared_chip()
 LAYER = Layer("hand", C=4, M=24, P=28, Q=6, R=3, S=3)
 ZIGZAG: dict[str, Any] = {  # innermost memory and loop first
@@ -50,14 +65,14 @@ ACCELFORGE: dict[str, Any] = {  # outermost first, with the size of the tile tha
 def test_a_mapping_of_zigzag_is_translated() -> None:
     found = express(from_zigzag(ZIGZAG, LAYER, CHIP), LAYER, CHIP, TABLE)
     loops = {level.level: (level.temporal, level.spatial) for level in found.mapping.levels}
-    assert list(loops) == ["dram", "global_buffer", "pe_array", "weight_spad", "psum_spad", "input_spad"]
+    assert list(loops) == ["dram", "global_buffer", "pe_array", "input_spad", "weight_spad", "psum_spad"]
     assert loops == {
         "dram": ((Loop("M", 6),), ()),
         "global_buffer": ((Loop("Q", 6), Loop("P", 2)), (Loop("P", 14),)),
         "pe_array": ((), (Loop("S", 3), Loop("C", 4))),
+        "input_spad": ((), ()),  # M changes no input, so the inputs can be outside its loop, as on the chip
         "weight_spad": ((), ()),
-        "psum_spad": ((Loop("M", 4),), ()),
-        "input_spad": ((Loop("R", 3),), ()),
+        "psum_spad": ((Loop("M", 4), Loop("R", 3)), ()),
     }
     assert not found.split
 
@@ -157,11 +172,139 @@ def test_the_request_tells_the_chip_in_bits() -> None:
         ["storage", "weight_spad", ["weights"]],  # nor do Q and P change weights
         ["temporal", "Q", 6],
         ["temporal", "P", 2],
-        ["storage", "psum_spad", ["outputs"]],
         ["storage", "input_spad", ["inputs"]],
+        ["storage", "psum_spad", ["outputs"]],
         ["temporal", "M", 4],
         ["temporal", "R", 3],
     ]
+
+
+def test_a_mapping_belongs_to_the_least_space_that_has_it() -> None:
+    nest = from_zigzag(ZIGZAG, LAYER, CHIP)
+    assert space(express(nest, LAYER, CHIP, TABLE), LAYER, CHIP) == "perfect"
+    ragged = replace(nest, spatial={"columns": (("P", 12),), "rows": nest.spatial["rows"]}, temporal=_longer(nest.temporal))
+    assert space(express(ragged, LAYER, CHIP, TABLE), LAYER, CHIP) == "imperfect"
+    uneven = replace(nest, places=dict(nest.places) | {("global_buffer", "inputs"): 2})
+    assert space(express(uneven, LAYER, CHIP, TABLE), LAYER, CHIP) == "beyond"
+
+
+def _longer(loops: tuple[Bound, ...]) -> tuple[Bound, ...]:
+    return tuple((d, 3 if d == "P" else n) for d, n in loops)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+    """Runs the command with an AccelForge that answers what it is given, and returns the lines of the file of records."""
+    answer, records = tmp_path / "answer", tmp_path / "results" / "rivals.jsonl"
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\ncat "{answer}"\n', encoding="utf-8")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no Timeloop
+
+    def run(row: dict[str, Any], *more: str) -> list[dict[str, Any]]:
+        lines = {"version": "9", "python": "3.12"}, {"given": {"energy": 7e7, "cycles": 128378}}, row
+        answer.write_text("".join(json.dumps(x) + "\n" for x in lines), encoding="utf-8")
+        fixed = ["rivals", "accelforge", "--python", str(interpreter), "--layers", "fc", "--columns", "perfect"]
+        monkeypatch.setattr("sys.argv", [*fixed, "--records", str(records), *more])
+        rivals.main()
+        return [json.loads(text) for text in records.read_text(encoding="utf-8").splitlines()]
+
+    return run
+
+
+def test_what_does_not_end_is_recorded_and_repeated_with_a_larger_cap(
+    fake: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = {"ended": False, "ran_out_of": "time", "cpu_seconds": 5.0, "candidates": []}
+    (first,) = fake(stopped, "--cap", "5")
+    assert first["theirs"] == {"ended": False, "ran_out_of": "time", "cpu_s": 5.0}
+    assert first["ours"]["bound"] <= first["ours"]["energy"] * first["ours"]["cycles"]
+    assert "| fc (linear: C=512 M=1000) | not in 5 s |  |  |" in capsys.readouterr().out
+
+    nest = [
+        ["storage", "dram", ["weights", "outputs", "inputs"]],
+        ["storage", "global_buffer", ["outputs", "inputs"]],
+        *(["spatial", "rows", "c", 64], ["spatial", "columns", "c", 8], ["storage", "input_spad", ["inputs"]]),
+        *(["temporal", "m", 1], ["storage", "weight_spad", ["weights"]], ["storage", "psum_spad", ["outputs"]]),
+        *(["temporal", "c", 1], ["compute", "mac"]),
+    ]
+    ended = {"ended": True, "cpu_seconds": 9.0, "candidates": [{"energy": 7e7, "cycles": 128378, "nest": nest}]}
+    assert fake(ended, "--cap", "5") == [first]
+    _, second = fake(ended, "--cap", "50")
+    assert fake(ended, "--cap", "60") == [first, second]
+    assert (second["theirs"]["space"], second["theirs"]["cycles"]) == ("perfect", 128378)
+    assert "| fc (linear: C=512 M=1000) | 1.000 / 1.000 |  |  |" in capsys.readouterr().out
+    assert better_inside([second]) == below_bound([second]) == []
+    theirs = second["theirs"] | {"energy": second["ours"]["energy"] * 0.9}
+    wrong = second | {"theirs": theirs}
+    assert better_inside([wrong]) == below_bound([wrong]) == [wrong]
+
+
+def test_weaker_settings_count_where_the_strongest_did_not_end(fake: Callable[..., list[dict[str, Any]]]) -> None:
+    stopped = {"ended": False, "ran_out_of": "memory", "cpu_seconds": 5.0, "candidates": []}
+    (strong,) = fake(stopped)
+    weak = strong | {"settings": strong["settings"] | {"objective_tolerance": 0.1}}
+    weak["theirs"] = {"ended": True, "cpu_s": 6.0, "best_by_rival": {"energy": 8e7, "cycles": 128378}, "not_judged": "why"}
+    cell = "| not judged / 0.875 (not in 8000 MB; objective_tolerance=0.1) |"
+    assert cell in tables([strong, weak])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--set", "loops=1"], "--set: loops is none of this rival's settings: explore_loop_orders, "),
+        (["--set", "tiling_coarseness=two"], 'the value of tiling_coarseness must be JSON, such as 8, true or "even"'),
+        (["--columns", "all"], "--columns: all is none of perfect, imperfect, everything"),
+        (["--layers", "conv9"], "--layers: there is no conv9 among the distinct layers: conv1, "),
+    ],
+)
+def test_what_is_asked_wrongly_is_named(
+    fake: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str], change: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        fake({}, *change)
+    assert message in capsys.readouterr().err
+
+
+def test_no_recorded_mapping_of_a_rival_beats_hwflow_in_its_own_space() -> None:
+    records = read(RECORDS)
+    assert records
+    assert better_inside(records) == below_bound(records) == []
+
+
+def test_the_page_shows_the_recorded_tables() -> None:
+    """HWFLOW_REFRESH=1 writes them into the page."""
+    for name, printed in RECORDED.items():
+        assert shown(name) == printed()
+
+
+def shown(name: str) -> str:
+    """What stands between two marks of the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    start, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
+    if os.environ.get("HWFLOW_REFRESH"):
+        table = (
+            tables(read(RECORDS))
+            if name == "rivals"
+            else versus_timeloop.table_of(versus_timeloop.read(versus_timeloop.RECORDS))
+        )
+        page = page[: page.index(start) + len(start)] + table + page[page.index(end) :]
+        PAGE.write_text(page, encoding="utf-8")
+    return page[page.index(start) + len(start) : page.index(end)]
+
+
+def test_timeloop_is_asked_in_each_column() -> None:
+    chip = Accelerator.load("eyeriss")
+    table = recorded(chip)
+    assert table is not None
+    perfect, imperfect, everything = (
+        versus_timeloop.files_of(LAYER, chip, table, "edp", column, SearchSettings()) for column in COLUMNS
+    )
+    assert "template: uber" in perfect["mapper.yaml"]
+    assert "template: ruby" in imperfect["mapper.yaml"]
+    assert imperfect["constraints.yaml"] == perfect["constraints.yaml"]
+    assert 'target: "global_buffer", type: "bypass", bypass: ["Weights"]' in everything["constraints.yaml"]
+    assert 'target: "dram", type: "bypass", keep: ["Weights", "Inputs", "Outputs"]' in everything["constraints.yaml"]
 
 
 def test_a_rival_that_is_not_there_is_named_with_its_remedy(

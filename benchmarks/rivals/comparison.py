@@ -1,0 +1,164 @@
+"""One layer in one column: both searches, and what hwflow's analysis, timeloop-model and the rival say of the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import parity
+from benchmarks.rivals.nest import Expressed, Inexpressible, Verdict, evened, judge
+from benchmarks.rivals.tools import Column, Rival
+from hwflow.cost import mid
+from hwflow.errors import NotMappable
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import EnergyTable
+from hwflow.layers import Layer
+from hwflow.loopnest.nest import Nest
+from hwflow.mapper.bounds import OMITTED
+from hwflow.mapping import Mapping as LayerMapping
+from hwflow.timeloop.engine import Engine
+from tools.parity_cases import Case
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What hwflow found, and the CPU seconds that it took."""
+
+    layer: Layer
+    found: mid.MapResult
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Its energy and cycles."""
+        cost = self.found.cost
+        assert cost.energy is not None
+        assert cost.cycles is not None
+        return Verdict(cost.energy, cost.cycles)
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """The best of a rival's candidates by the common judge, its number among them, and what the rival says of it."""
+
+    verdict: Verdict
+    expressed: Expressed
+    number: int
+    own: Verdict
+
+
+def posed(layer: Layer) -> Layer:
+    """A strided layer that skips inputs, without the stride: the tools differ in whether they charge for what is skipped."""
+    kernel = (layer.R, layer.S)
+    if any(size < stride for size, stride in zip(kernel, layer.strides, strict=True)):
+        return layer.with_(strides=(1, 1))
+    return layer
+
+
+def searched(layer: Layer, chip: Accelerator, table: EnergyTable, column: Column) -> Ours:
+    """hwflow's search of one layer, as users get it."""
+    start = time.process_time()
+    found = mid.map_layer(layer, chip, constrain(chip), table, ragged=column != "perfect")
+    return Ours(layer, found, time.process_time() - start)
+
+
+def best_of(row: Mapping[str, Any], layer: Layer, chip: Accelerator, table: EnergyTable, rival: Rival) -> Theirs | str:
+    """The candidate that the common judge likes best, or why it takes none; a split memory only where that is better."""
+    found: list[Theirs] = []
+    reasons: list[str] = []
+    for number, candidate in enumerate(row["candidates"], start=1):
+        own = Verdict(candidate["energy"], round(candidate["cycles"]))
+        try:
+            nest = rival.translate(candidate, layer, chip)
+        except Inexpressible as error:
+            reasons.append(str(error))
+            continue
+        for variant in (nest, *evened(nest, chip)):
+            try:
+                found.append(Theirs(*judge(variant, layer, chip, table), number, own))
+            except (Inexpressible, NotMappable) as error:
+                reasons.append(str(error))
+    if not found:
+        return reasons[0]
+    least = min(t.verdict.edp for t in found) * (1 + 1e-9)
+    return min((t for t in found if t.verdict.edp <= least), key=lambda t: (len(t.expressed.split), t.number))
+
+
+def space(found: Expressed, layer: Layer, chip: Accelerator) -> str:
+    """The least of the spaces that hwflow searches which has the mapping: perfect or imperfect; "beyond" where none has.
+
+    Beyond are memories in parts, levels with two loops over a dimension, and mappings of which Timeloop omits more energy than
+    hwflow's search accepts.
+    """
+    if found.accelerator != chip:
+        return "beyond"
+    if all(loop.residual == loop.bound for level in found.mapping.levels for loop in level.loops):
+        return "perfect"
+    nest = Nest(layer, chip, found.table, tuple(m.keeps for m in reversed(found.mapping.levels)))
+    verdict = nest.evaluate(nest.batch_of(found.mapping))
+    omitted, energy = float(verdict.omitted[0]), float(verdict.energy[0])
+    return "imperfect" if omitted <= OMITTED * (energy + omitted) else "beyond"
+
+
+def compared(
+    rival: Rival, ours: Ours, rows: Iterator[dict[str, Any]], chip: Accelerator, table: EnergyTable, engine: Engine | None
+) -> Record:
+    """What is recorded of one layer and column, by the lines that the rival prints."""
+    tool, given, row = next(rows), next(rows)["given"], next(rows)
+    verdict, layer = ours.verdict, ours.layer
+    mine = Case(layer, chip, table, ours.found.mapping, "hwflow")
+    record: Record = {
+        "version": tool["version"],
+        "python": tool["python"],
+        "ours": {
+            **_plain(verdict),
+            "cpu_s": round(ours.seconds, 4),
+            "bound": ours.found.bound,
+            "by_rival": given,
+            "by_timeloop": _confirmed(mine, engine),
+        },
+        "theirs": {"ended": row["ended"], "cpu_s": round(row["cpu_seconds"], 2)},
+    }
+    if not row["ended"]:
+        record["theirs"]["ran_out_of"] = row["ran_out_of"]
+    if not row["candidates"]:
+        return record
+    found = best_of(row, layer, chip, table, rival)
+    first = row["candidates"][0]
+    record["theirs"]["best_by_rival"] = {"energy": first["energy"], "cycles": first["cycles"]}
+    if isinstance(found, str):
+        record["theirs"]["not_judged"] = found
+        return record
+    its = found.expressed
+    other = Case(layer, its.accelerator, its.table, its.mapping, rival.title)
+    record["theirs"] |= {
+        **_plain(found.verdict),
+        "by_rival": {"energy": found.own.energy, "cycles": found.own.cycles},
+        "by_timeloop": _confirmed(other, engine),
+        "number": found.number,
+        "split": sorted(its.split),
+        "space": space(its, layer, chip),
+        "mapping": _directives(its.mapping),
+    }
+    return record
+
+
+def _plain(verdict: Verdict) -> dict[str, float]:
+    return {"energy": verdict.energy, "cycles": verdict.cycles}
+
+
+def _confirmed(case: Case, engine: Engine | None) -> dict[str, float] | None:
+    """timeloop-model's energy (pJ) and cycles, where it is on PATH."""
+    if engine is None:
+        return None
+    real = parity.judged(case, engine)
+    return {"energy": real["energy"]["all"], "cycles": real["cycles"]["all"]}
+
+
+def _directives(mapping: LayerMapping) -> Sequence[Mapping[str, Any]]:
+    return [dict(entry) for entry in mapping.directives()]

@@ -1,0 +1,165 @@
+"""What was compared, a JSON line for each layer, column and rival, and its tables."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rivals.tools import COLUMNS, RIVALS, Column, Settings
+
+RECORDS = Path(__file__).parents[1] / "results" / "rivals.jsonl"
+
+Record = dict[str, Any]
+
+
+def read(file: Path) -> list[Record]:
+    """The records, the last one of each question."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return list({question(r): r for r in map(json.loads, lines)}.values())
+
+
+def question(record: Record) -> tuple[str, ...]:
+    """What two records have in common of which the later one counts."""
+    names = ("rival", "network", "layer", "column")
+    return (*(str(record[name]) for name in names), json.dumps(record["settings"], sort_keys=True))
+
+
+def settled(records: Sequence[Record], asked: Record) -> bool:
+    """Whether the question is answered, or was left without an answer after at least as many CPU seconds as now allowed."""
+    some = [r for r in records if all(r[name] == asked[name] for name in asked if name != "cap_s")]
+    return any(r["theirs"]["ended"] or r["cap_s"] >= asked["cap_s"] for r in some)
+
+
+def edp(said: dict[str, Any]) -> float:
+    """Picojoule times cycles."""
+    return float(said["energy"]) * float(said["cycles"])
+
+
+def ratio(record: Record) -> float | None:
+    """hwflow's EDP in parts of the rival's, by hwflow's analysis; None where the rival has no mapping that it can judge."""
+    theirs = record["theirs"]
+    return edp(record["ours"]) / edp(theirs) if "energy" in theirs else None
+
+
+def own_ratio(record: Record) -> float | None:
+    """The same by the rival's model, of the mapping that it likes best; None where it cannot say."""
+    said, best = record["ours"]["by_rival"], record["theirs"].get("best_by_rival")
+    return None if best is None or "error" in said else edp(said) / edp(best)
+
+
+def better_inside(records: Sequence[Record]) -> list[Record]:
+    """Those where a rival's mapping, from a space that hwflow searched in that column, is better than hwflow's."""
+    return [r for r in records if _inside(r) and edp(r["theirs"]) < edp(r["ours"]) * (1 - 1e-6)]
+
+
+def below_bound(records: Sequence[Record]) -> list[Record]:
+    """Those where such a mapping is below the bound that hwflow states, which would make that bound wrong."""
+    return [r for r in records if _inside(r) and edp(r["theirs"]) < r["ours"]["bound"] * (1 - 1e-9)]
+
+
+def _inside(record: Record) -> bool:
+    spaces = ("perfect",) if record["column"] == "perfect" else ("perfect", "imperfect")
+    return record["theirs"].get("space") in spaces
+
+
+def tables(records: Sequence[Record]) -> str:
+    """For each rival a table of layers by columns, in Markdown."""
+    parts = []
+    for name, rival in RIVALS.items():
+        some = [r for r in records if r["rival"] == name]
+        if some:
+            versions, dates = (", ".join(sorted({r[of] for r in some})) for of in ("version", "date"))
+            parts.append("\n".join([f"**{rival.title} {versions}**, {dates}", "", *_rows(name, some), "", *_notes(name, some)]))
+    return "\n\n".join(parts)
+
+
+def timeloop_deviation(records: Sequence[Record]) -> tuple[float, int]:
+    """By how much timeloop-model is from hwflow's analysis at most, and of how many mappings it was asked.
+
+    Energy of all mappings, and cycles where no memory is split: its parts share a bandwidth, of which Timeloop knows nothing.
+    """
+    off, count = 0.0, 0
+    for record in records:
+        for side in (record["ours"], record["theirs"]):
+            if real := side.get("by_timeloop"):
+                kinds = ("energy",) if side.get("split") else ("energy", "cycles")
+                off, count = max(off, *(abs(real[kind] / side[kind] - 1) for kind in kinds)), count + 1
+    return off, count
+
+
+def not_ended(record: Record) -> str:
+    """What a search that did not end had used up."""
+    return f"not in {record['cap_s']:g} s" if record["theirs"]["ran_out_of"] == "time" else f"not in {record['memory_mb']:g} MB"
+
+
+def _rows(name: str, records: Sequence[Record]) -> Iterator[str]:
+    yield f"| layer | {' | '.join(COLUMNS)} |"
+    yield "|---" * (1 + len(COLUMNS)) + "|"
+    shown: dict[Column, list[Record]] = {column: [] for column in COLUMNS}
+    for layer in dict.fromkeys(r["layer"] for r in records):
+        cells = []
+        for column in COLUMNS:
+            some = [r for r in records if (r["layer"], r["column"]) == (layer, column)]
+            cell, record = _cell(some, RIVALS[name].settings[column])
+            cells.append(cell)
+            shown[column] += [record] if record else []
+        yield f"| {layer} | {' | '.join(cells)} |"
+    for title, row in (("geometric mean", _mean), ("hwflow's larger in", _worse), ("CPU seconds", _times)):
+        yield f"| {title} | {' | '.join(row(shown[c]) if shown[c] else '' for c in COLUMNS)} |"
+
+
+def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
+    settings: Settings = {}
+    for column in COLUMNS:
+        new = RIVALS[name].settings[column]
+        changes = ", ".join(f"{k} {json.dumps(v)}" for k, v in new.items() if k not in settings or settings[k] != v)
+        yield f"- {column}: {changes}{' (otherwise as before)' if settings else ''}"
+        settings = new
+    off, count = timeloop_deviation(records)
+    yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
+
+
+def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:
+    """A column's cell of one layer, and the record that counts: of the strongest settings, or of the last ones that ended."""
+    full = next((r for r in records if r["settings"] == strongest), None)
+    if full is not None and full["theirs"]["ended"]:
+        return _ratios(full), full
+    failed = "" if full is None else not_ended(full)
+    weaker = [r for r in records if r["settings"] != strongest and r["theirs"]["ended"]]
+    if not weaker:
+        if full is not None and ratio(full) is not None:
+            return f"{_ratios(full)} ({failed})", full
+        return failed, None
+    last = weaker[-1]
+    changed = ", ".join(f"{k}={v}" for k, v in last["settings"].items() if strongest.get(k) != v)
+    return f"{_ratios(last)} ({'; '.join(filter(None, (failed, changed)))})", last
+
+
+def _ratios(record: Record) -> str:
+    judged, own = ratio(record), own_ratio(record)
+    mark = "" if record["theirs"].get("space") != "beyond" else "*"
+    return f"{'not judged' if judged is None else f'{judged:.3f}{mark}'} / {'cannot say' if own is None else f'{own:.3f}'}"
+
+
+def _mean(records: Sequence[Record]) -> str:
+    means = []
+    for of in (ratio, own_ratio):
+        some = [value for value in map(of, records) if value is not None]
+        means.append(f"{statistics.geometric_mean(some):.3f} ({len(some)})" if some else "")
+    return " / ".join(means)
+
+
+def _worse(records: Sequence[Record]) -> str:
+    counts = []
+    for of in (ratio, own_ratio):
+        some = [value for value in map(of, records) if value is not None]
+        counts.append(f"{sum(value > 1 + 1e-6 for value in some)} of {len(some)}")
+    return " / ".join(counts)
+
+
+def _times(records: Sequence[Record]) -> str:
+    ratios = [r["theirs"]["cpu_s"] / r["ours"]["cpu_s"] for r in records]
+    return f"{statistics.geometric_mean(ratios):.0f} times hwflow's"
