@@ -37,7 +37,7 @@ class Batch:
         """Number of mappings."""
         return int(self.temporal.shape[2])
 
-    def take(self, index: Places) -> Batch:
+    def take(self, index: Places | slice) -> Batch:
         """The mappings at `index`."""
         last = [None if a is None else a[:, :, index] for a in (self.temporal_last, self.spatial_last)]
         return Batch(self.temporal[:, :, index], self.spatial[:, :, index], self.order[:, :, index], self.spatial_order, *last)

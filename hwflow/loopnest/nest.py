@@ -28,6 +28,7 @@ Index conventions: levels run from the innermost (0) outwards; arrays end in the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -50,6 +51,8 @@ from hwflow.mapping import LevelMapping, Loop, Mapping
 __all__ = ["OUTPUTS", "Batch", "Bools", "Floats", "Ints", "Keeps", "Nest", "Verdict"]
 
 OUTPUTS = TENSORS.index("outputs")
+
+_PIECE = 4096  # mappings analysed at once: their arrays fit a processor's cache
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class Verdict:
     def take(self, index: Places) -> Verdict:
         """The verdict on the mappings at `index`."""
         return Verdict(*(getattr(self, field.name)[..., index] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Verdict]) -> Verdict:
+        """The verdicts on several batches as one."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts], axis=-1) for field in fields(cls)))
 
     @cached_property
     def energy(self) -> Floats:
@@ -148,6 +156,9 @@ class Nest:
         `with_links=False` is for searches: it leaves out link transfers between neighbours, which is an upper bound, and
         estimates ragged mappings by the averages over their passes, with fractions of instances.
         """
+        if batch.size > _PIECE and batch.temporal_last is None:
+            pieces = [batch.take(slice(start, start + _PIECE)) for start in range(0, batch.size, _PIECE)]
+            return Verdict.joined([self.evaluate(piece, with_links=with_links) for piece in pieces])
         count, size = len(self.levels), batch.size
         nest = Spans(batch, self.sizes, exact=with_links)
         shape = (count, len(TENSORS), size)
@@ -210,7 +221,7 @@ class Nest:
             content[k] = weighted[k] = each
             if nest.spreads[k]:
                 content[k] *= projection.distinct(nest.across[k], nest.inner[k])
-                weighted[k] *= nest.across[k].prod(axis=0)
+                weighted[k] *= nest.fan[k] if nest.passes is None else nest.across[k].prod(axis=0)
             if with_links:
                 for b in uneven:
                     if k == 0 and nest.fan[0, b] == 1:
@@ -242,6 +253,9 @@ class Nest:
         partition = np.empty_like(footprints)
         partition[-1] = footprints[-1]
         for k in reversed(range(len(self.levels) - 1)):
+            if not nest.spreads[k + 1]:
+                partition[k] = partition[k + 1]
+                continue
             union = np.where(nest.fan[k + 1] > 1, projection.words(nest.unions[k + 1]), footprints[k])
             partition[k] = partition[k + 1] * footprints[k] // union
         return partition

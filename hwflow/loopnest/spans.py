@@ -19,11 +19,11 @@ class LevelLoops:
 
     def __init__(self, batch: Batch, level: int, spread: Ints, bounds: Extents) -> None:
         """`spread`: how far one step of a loop moves, and `bounds`, both [dimension, batch]."""
-        order, column = batch.order[level].astype(np.intp), np.arange(batch.size)
-        picked = bounds[order, column]
+        taken = batch.order[level].astype(np.intp) * batch.size + np.arange(batch.size)  # in the flat arrays
+        picked = bounds.ravel().take(taken)
         used = (picked > 1).any(axis=1).nonzero()[0]
-        self.dims, self.bounds = order[used], picked[used]
-        self.steps = spread[self.dims, column]
+        self.dims, self.bounds = batch.order[level][used].astype(np.intp), picked[used]
+        self.steps = spread.ravel().take(taken[used])
 
 
 class Spans:

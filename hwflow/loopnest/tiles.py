@@ -40,15 +40,28 @@ class Shape:
         in_window = self.coefficients[self.windows].any(axis=0) if self.windows else np.zeros(len(DIMS), dtype=np.bool_)
         self.other: Bools = np.asarray(self.relevant & ~in_window)
         self.apart = self.other.nonzero()[0].tolist()
+        self.terms = [[(d, int(row[d])) for d in row.nonzero()[0].tolist()] for row in self.coefficients]
         self.pairs = {a: self.coefficients[a].nonzero()[0].tolist() for a in self.windows}
 
     def sides(self, extents: Extents) -> npt.NDArray[Any]:
         """Words along each axis of the tile that spans `extents`, [axis, batch]."""
         return np.asarray(1 + self.coefficients @ (extents - 1))
 
-    def words(self, extents: Ints) -> Ints:
+    def words(self, extents: Extents) -> npt.NDArray[Any]:
         """Number of words in the tile that spans `extents`, [batch]."""
-        return np.asarray(self.sides(extents).prod(axis=0))
+        if extents.dtype != np.int64:
+            return np.asarray(self.sides(extents).prod(axis=0))
+        # whole numbers are not for BLAS, and most axes are a single loop's
+        result = np.ones(extents.shape[1], dtype=np.int64)
+        for terms in self.terms:
+            if len(terms) == 1 and terms[0][1] == 1:
+                result *= extents[terms[0][0]]
+            else:
+                side = np.full(extents.shape[1], 1 - sum(coefficient for _, coefficient in terms))
+                for d, coefficient in terms:
+                    side += extents[d] if coefficient == 1 else coefficient * extents[d]
+                result *= side
+        return result
 
     def distinct(self, spatial: Extents, inner: Ints) -> npt.NDArray[Any]:
         """How many different tiles the instances of a fan-out hold, [batch].
@@ -63,9 +76,15 @@ class Shape:
         for a in self.windows:
             first, second = self.pairs[a]
             f1, f2 = spatial[first], spatial[second]
-            s1, s2 = self.coefficients[a, first] * inner[first], self.coefficients[a, second] * inner[second]
-            g = np.gcd(s1, s2)
-            result = result * (f1 * f2 - np.maximum(0, f1 - s2 // g) * np.maximum(0, f2 - s1 // g))
+            tiles = f1 * f2
+            both = ((f1 > 1) & (f2 > 1)).nonzero()[0]  # along one of them alone no tiles coincide
+            if len(both):
+                f1, f2 = f1[both], f2[both]
+                s1 = self.coefficients[a, first] * inner[first, both]
+                s2 = self.coefficients[a, second] * inner[second, both]
+                g = np.gcd(s1, s2)
+                tiles[both] -= np.maximum(0, f1 - s2 // g) * np.maximum(0, f2 - s1 // g)
+            result = result * tiles
         return result
 
     def delivered(
@@ -84,7 +103,7 @@ class Shape:
                 product = product * bound
                 times = np.where(self.relevant[dim] & (bound > 1), product, times)  # if no relevant loop is inside
             if k in boundaries:
-                result[k] = self.sides(below[k]).prod(axis=0) * times
+                result[k] = self.words(below[k]) * times
         return result
 
     def _windowed(self, below: Extents, levels: Sequence[LevelLoops]) -> Floats:
