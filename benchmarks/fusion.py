@@ -160,6 +160,7 @@ def main() -> None:
         "machine": platform.machine(),
         "hwflow": hwflow.__version__,
         "tool": next(rows),
+        "settings": _settings(options),
         "chains": {},
     }
     for row in rows:

@@ -12,6 +12,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from hwflow.compression.channels.groups import Group
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.network.replica import replica
 
@@ -34,7 +35,7 @@ def cut_plan(
         input_shape: (N, C, H, W).
         round_to: channels are removed in multiples of it.
     """
-    groups = env.costs.groups
+    groups = [group for group in env.costs.groups if isinstance(group, Group)]
     alone = {group.name: group.producers[0] for group in groups if len(group.producers) == 1}
     full = {group.name: group.channels for group in groups}
     known = set(alone.values())
