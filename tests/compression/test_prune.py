@@ -577,7 +577,8 @@ def test_costs_say_what_their_mappings_minimise(small: Small, digits: Data, tmp_
     assert page.title.endswith("search at mid, mappings for energy")
     rows = page.tables[-1].rows
     assert page.tables[-1].headings[:3] == ["level", "mapped for", "metric"]
-    assert {(row[0], row[1]) for row in rows} == {("coarse", "-"), ("mid", "energy"), ("mid", "edp")}
+    told = {(row[0], row[1]) for row in rows if row[0] != "fine"}  # which is there where Timeloop is
+    assert told == {("coarse", "-"), ("mid", "energy"), ("mid", "edp")}
     text = (tmp_path / "run" / "report.html").read_text()
     assert "At mid the mappings minimize energy; with other mappings the same networks cost what the second table says" in text
     assert "Totals with other mappings" in text

@@ -1,12 +1,15 @@
 """`PolicySearcher`: plans by a policy that is kept, which need no measurement; measurements refine them.
 
-The first plan is what the policy does without exploration. Each further one is, as with the agent from scratch, the most
-promising of several walks that explore around the policy or around the best plan so far (`hwflow.compression.search.walks`),
-and the agent goes on learning from what is measured.
+The first plan is what the policy does without exploration. The three after it are the uniform one, the cut of the global
+ranking and the exact planner's; from there on the agent and the planner take turns, and both learn of every plan. The agent's
+are, as from scratch, the most promising of several walks that explore around the policy or around the best plan so far
+(`hwflow.compression.search.walks`). The turns are hwflow's own: where a sum over groups predicts well the planner is better, at
+tight budgets the policy is, and together they were better than either (docs/pages/explanation/pruning-measured.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +19,16 @@ from torch import Tensor
 from hwflow.compression.decision import Choice
 from hwflow.compression.search.ddpg import Agent, Hyperparameters, Step, Vector
 from hwflow.compression.search.environment import PruningEnv
+from hwflow.compression.search.exact import ExactSearcher
 from hwflow.compression.search.group_features import GroupFeatures
 from hwflow.compression.search.policy import Policy
-from hwflow.compression.search.searcher import Outcome
+from hwflow.compression.search.searcher import Measured, Outcome
 from hwflow.compression.search.soft_budget import SHARES, limited
 from hwflow.compression.search.walks import DdpgSearcher, Walk
 
 _FAR = 4.0  # standard deviations from what was seen in training, beyond which a feature tells no more
+
+_TURNS = 50  # plans, after which few are the planner's
 
 
 class PolicyWalks:
@@ -66,23 +72,51 @@ class PolicySearcher(DdpgSearcher):
         self._agent = policy.agent(refining(settings, policy), seed)
         self._measured, self._steps = [], []
         self._walks: dict[float, PolicyWalks] = {}
+        self._guide = ExactSearcher(problem, settings, seed)
 
     @property
     def identity(self) -> list[Any]:
-        """The policy, the agent's settings and the seed."""
-        return [*super().identity, self._policy.digest]
+        """The policy, the agent's settings, the planner's losses and the seed."""
+        return [*super().identity, self._policy.digest, self._guide.identity]
 
     @property
     def noise(self) -> float | None:
-        """0 for the first plan, which does not explore."""
+        """0 for the first plan, which does not explore; None for the planner's."""
+        if self._guided:
+            return None
         return self._agent.noise if self._measured else 0.0
 
     def ask(self, problem: PruningEnv) -> Choice:
-        """The policy's own plan first, then the most promising one near it."""
+        """The policy's own plan first, then in turns the planner's and the most promising one near the best."""
+        if self._guided:
+            plan = self._guide.ask(problem)
+            self._steps = self._through(problem).steps_to(plan)
+            return plan
         if self._measured:
             return super().ask(problem)
         self._steps, plan = self._through(problem).walk(self._agent, explore=False)
         return plan
+
+    def tell(self, choice: Choice, accuracy: float, reward: float) -> None:
+        """Agent and planner learn of every plan."""
+        super().tell(choice, accuracy, reward)
+        self._guide.tell(choice, accuracy, reward)
+
+    def state(self) -> dict[str, Any]:
+        """Of both."""
+        return {"agent": super().state(), "guide": self._guide.state()}
+
+    def restore(self, state: dict[str, Any], measured: Sequence[Measured]) -> None:
+        """Both go on."""
+        super().restore(state["agent"], measured)
+        self._guide.restore(state["guide"], measured)
+
+    @property
+    def _guided(self) -> bool:
+        """Whether the next plan is the planner's: the second to the fourth, then every other one, and later every tenth, since
+        a solution can take seconds."""
+        count = len(self._measured)
+        return 0 < count < 4 or count % (2 if count < _TURNS else 10) == 1
 
     def outcome(self) -> Outcome:
         """Which policy it is, and what it was trained on."""

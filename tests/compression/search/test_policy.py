@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hwflow.compression.search.ddpg import Hyperparameters
+from hwflow.compression.search.exact import ExactSearcher
 from hwflow.compression.search.policy import FILE, SHIPPED, Policy
 from hwflow.compression.search.policy_searcher import PolicySearcher
 from hwflow.compression.search.search import explore
@@ -66,7 +67,24 @@ def test_evaluations_refine_the_plan_within_the_budget() -> None:
     episodes = explore(PROBLEM, searcher, 8)
     assert len({tuple(episode.plan.values()) for episode in episodes}) > 2
     assert all(PROBLEM.affordable(episode.plan) for episode in episodes)
-    assert [episode.noise for episode in episodes][:2] == [0.0, pytest.approx(0.15 * 0.95)]
+    assert [episode.noise is None for episode in episodes] == [False, True, True, True, False, True, False, True]
+    assert (episodes[0].noise, episodes[4].noise) == (0.0, pytest.approx(0.15 * 0.95**4))
+
+
+def test_the_planner_takes_turns_and_is_told_what_the_agent_measured() -> None:
+    searcher = PolicySearcher(PROBLEM, Hyperparameters(), 3, untrained(PROBLEM))
+    plans = [episode.plan for episode in explore(PROBLEM, searcher, 6)]
+    guide = ExactSearcher(PROBLEM, Hyperparameters(), 3)
+    for plan in plans[:3]:
+        guide.tell(plan, PROBLEM.accuracy(plan), 0.0)
+    assert plans[3] == guide.ask(PROBLEM)
+    late = PolicySearcher(PROBLEM, Hyperparameters(), 3, untrained(PROBLEM))
+    late.ask(PROBLEM)
+    turns = []
+    for _ in range(72):
+        turns.append(late.noise is None)
+        late.tell(plans[0], 0.5, 0.0)
+    assert [count for count, guided in enumerate(turns) if guided and count >= 45] == [45, 47, 49, 51, 61, 71]
 
 
 def test_another_policy_is_another_search(tmp_path: Path) -> None:
