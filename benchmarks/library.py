@@ -176,8 +176,8 @@ def run(folder: Path) -> None:
     members = found["members"]
     epochs = math.ceil(found["training"] / sum(member["share"] for member in members))
     plans = math.ceil(found["measured"] / len(members))
-    for searcher in SEARCHERS:
-        for number, member in enumerate(members, start=1):
+    for number, member in enumerate(members, start=1):
+        for searcher in SEARCHERS:
             own = folder / f"{searcher}-{number}.json"
             if not own.exists():
                 share = min(1.0, member["latency_s"][0] / latency)
