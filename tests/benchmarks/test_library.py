@@ -32,6 +32,6 @@ def test_a_member_stands_before_what_was_pruned_to_its_latency() -> None:
     ]
     assert volume([member], whole) == pytest.approx((0.7 - 0.1) * (1.1 - 0.5) * (1.1 - 1.0))
     assert sums(found).splitlines()[2:4] == [
-        "| library | 8.0 | 30 | 60 | 0.0360 |",
-        f"| exact planner | 8.0 | 30 | 20 | 0.0325 |",
+        "| library | 1 | 8.0 | 30 | 60 | 0.0360 |",
+        "| exact planner | 1 of 1 | 8.0 | 30 | 20 | 0.0325 |",
     ]
