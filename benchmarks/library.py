@@ -176,8 +176,8 @@ def run(folder: Path) -> None:
     members = found["members"]
     epochs = math.ceil(found["training"] / sum(member["share"] for member in members))
     plans = math.ceil(found["measured"] / len(members))
-    for searcher in SEARCHERS:
-        for number, member in enumerate(members, start=1):
+    for number, member in enumerate(members, start=1):
+        for searcher in SEARCHERS:
             own = folder / f"{searcher}-{number}.json"
             if not own.exists():
                 share = min(1.0, member["latency_s"][0] / latency)
@@ -228,21 +228,20 @@ def _row(name: str, row: Mapping[str, Any]) -> str:
 
 
 def sums(found: Mapping[str, Any]) -> str:
-    """What each way took and reached, in Markdown."""
-    whole, library_ = found["whole"], found["library"]
+    """What each way took and reached, in Markdown; a hypervolume where all members' budgets were tried."""
+    whole, own = found["whole"], found["library"]
+    count, spread = len(own["members"]), f"{volume(own['members'], whole):.4f}"
     lines = [
-        "| networks | training (epochs of the unpruned network) | networks measured | processor time (s) | hypervolume |",
-        "|---|---|---|---|---|",
-        f"| library | {library_['training']:.1f} | {library_['measured']} | {library_['seconds']:.0f} "
-        f"| {volume(library_['members'], whole):.4f} |",
+        "| networks | found | training (epochs of the unpruned one) | networks measured | processor time (s) | hypervolume |",
+        "|---|---|---|---|---|---|",
+        f"| library | {count} | {own['training']:.1f} | {own['measured']} | {own['seconds']:.0f} | {spread} |",
     ]
     for name, label in SEARCHERS.items():
         rows = [row for row in found[name] if "refused" not in row]
         macs = sum(row["epochs"] * row["macs"] for row in rows) / whole["macs"]
-        spent = sum(row["seconds"] for row in rows)
-        lines.append(
-            f"| {label} | {macs:.1f} | {sum(row['plans'] for row in rows)} | {spent:.0f} | {volume(rows, whole):.4f} |"
-        )
+        spent, plans = sum(row["seconds"] for row in rows), sum(row["plans"] for row in rows)
+        spread = f"{volume(rows, whole):.4f}" if len(found[name]) == count else "-"
+        lines.append(f"| {label} | {len(rows)} of {len(found[name])} | {macs:.1f} | {plans} | {spent:.0f} | {spread} |")
     return "\n".join(lines)
 
 

@@ -35,21 +35,20 @@ def reduced_data(images: int) -> Data:
     return in_memory("fashion-mnist-14", 10, part(images, "train"), part(None, "test"), flips=True)
 
 
-def weights_of(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20", batch_size: int = 128) -> Path:
+def weights_of(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20") -> Path:
     """The weights of a network of the zoo, trained once and kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    batch = "" if batch_size == 128 else f"-{batch_size}"
-    file = folder / f"{network}-{len(data.train)}-{epochs}-{seed}{batch}.pt"
+    file = folder / f"{network}-{len(data.train)}-{epochs}-{seed}.pt"
     if not file.exists():
-        recipe = Recipe(epochs=epochs, batch_size=batch_size, learning_rate=0.1, seed=seed, precision="float32", device="cpu")
+        recipe = Recipe(epochs=epochs, learning_rate=0.1, seed=seed, precision="float32", device="cpu")
         train(network, data, recipe=recipe, output=file, progress=False)
     return file
 
 
-def trained(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20", batch_size: int = 128) -> nn.Module:
+def trained(data: Data, seed: int, epochs: int, folder: Path, network: str = "resnet20") -> nn.Module:
     """A network with these weights."""
     module = load_module(network, num_classes=10, in_channels=1)
-    load_weights(weights_of(data, seed, epochs, folder, network, batch_size), module)
+    load_weights(weights_of(data, seed, epochs, folder, network), module)
     return module.eval()
 
 

@@ -33,7 +33,7 @@ import torch
 
 import hwflow
 from benchmarks.elastic_blocks import ElasticBlocks, evolved, trained_together
-from benchmarks.reduced import reduced_data, weights_of
+from benchmarks.reduced import reduced_data, trained, weights_of
 from hwflow.compression.budget import Budget
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
@@ -45,9 +45,7 @@ from hwflow.compression.single_path.blocks import find_blocks
 from hwflow.datasets import Data
 from hwflow.dynamic.choice_evolution import EvolutionSettings
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.network.load import load_module
 from hwflow.training import Recipe
-from hwflow.training.weights import load_weights
 
 NETWORK, CHIP, METRIC = "small_mbconv", "eyeriss", "latency"
 EVOLUTION = EvolutionSettings(population=12, generations=5)
@@ -94,10 +92,7 @@ def run(setup: Setup, shares: Sequence[float], draws: int, folder: Path, records
     data = reduced_data(setup.images)
     start = time.process_time()
     asked = recipe(setup)
-    weights = weights_of(data, 0, setup.epochs, folder, NETWORK, asked.batch_size)
-    base = load_module(NETWORK, num_classes=data.classes, in_channels=data.input_shape[0])
-    load_weights(weights, base)
-    base.eval()
+    base, weights = trained(data, 0, setup.epochs, folder, NETWORK), weights_of(data, 0, setup.epochs, folder, NETWORK)
     common: dict[str, Any] = {"progress": False, "weights": weights, "tuning": asked, "level": "mid", "notify": print}
     spent = time.process_time() - start
     place = folder / f"{setup.images}-{setup.epochs}-{setup.search_epochs}"
