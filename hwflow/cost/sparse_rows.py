@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hwflow.cost.position_rows import differs
 from hwflow.errors import ToolError
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.counted_zeros import PACKED, counts_zeros, skips_zeros
@@ -20,6 +21,7 @@ from hwflow.types import Objective, Tensor
 
 ALONE = "zeros are counted"
 COUNTED = f"{ALONE}; the mapping is the best with them of those that are best without, so another may cost less"
+MEAN = "positions of Winograd tiles are taken to have the mean of their densities"
 ALL_CYCLES = "ragged loops take all their cycles, whatever is skipped"
 TAKEN = "a gated product takes its cycle, which Timeloop leaves out"
 LEFT_OUT = "cycles are Timeloop's, which leave out gated products"
@@ -69,7 +71,7 @@ def sparse_row(dense: LayerCost, nest: Nest, batch: Batch, verdict: Verdict) -> 
         energy_by_level={**energies, chip.mac.name: found.mac_energy},
         dram_bytes=dram_bytes(chip, accesses, float(found.index_bits[:, -1].sum())),
         accesses=accesses,
-        note=_counted(chip, batch),
+        note=_counted(nest, batch),
     )
 
 
@@ -87,7 +89,7 @@ def judged_row(row: LayerCost, stats: Stats, nest: Nest, batch: Batch, *, search
         return replace(row, note="; ".join(filter(None, [row.note, f"dense: {PACKED}"])))
     assert chip.sparsity is not None
     row = replace(row, dram_bytes=dram_bytes(chip, row.accesses, _index_bits(stats, chip)))
-    note = _counted(chip, batch, searched=searched)
+    note = _counted(nest, batch, searched=searched)
     if not chip.sparsity.gates:
         return replace(row, note=note)
     assert layer.densities is not None
@@ -106,9 +108,13 @@ def judged_row(row: LayerCost, stats: Stats, nest: Nest, batch: Batch, *, search
     return replace(timed, energy=sum(energies.values()), energy_by_level=energies, note=f"{note}; {TAKEN}")
 
 
-def _counted(accelerator: Accelerator, batch: Batch, *, searched: bool = False) -> str:
-    first = ALONE if searched else COUNTED
-    return f"{first}; {ALL_CYCLES}" if skips_zeros(accelerator) and bool(batch.ragged[0]) else first
+def _counted(nest: Nest, batch: Batch, *, searched: bool = False) -> str:
+    told = [ALONE if searched else COUNTED]
+    if differs(nest.layer):
+        told.append(MEAN)
+    if skips_zeros(nest.accelerator) and bool(batch.ragged[0]):
+        told.append(ALL_CYCLES)
+    return "; ".join(told)
 
 
 def _timed(row: LayerCost, found: SparseVerdict, nest: Nest) -> LayerCost:
@@ -149,4 +155,15 @@ def _counts(found: SparseVerdict, nest: Nest, name: str, tensor: Tensor) -> dict
     return {"reads": reads, "fills": fills, "updates": updates}
 
 
-__all__ = ["ALL_CYCLES", "COUNTED", "LEFT_OUT", "TAKEN", "WRITTEN", "best_with_zeros", "dram_bytes", "judged_row", "sparse_row"]
+__all__ = [
+    "ALL_CYCLES",
+    "COUNTED",
+    "LEFT_OUT",
+    "MEAN",
+    "TAKEN",
+    "WRITTEN",
+    "best_with_zeros",
+    "dram_bytes",
+    "judged_row",
+    "sparse_row",
+]

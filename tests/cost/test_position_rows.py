@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import hwflow
+from hwflow.cost import sparse_rows
 from hwflow.cost.position_rows import APART, parts_of
 from hwflow.errors import InputError
 from hwflow.hardware.accelerator import Accelerator
@@ -73,6 +74,7 @@ def test_layers_that_depend_on_one_another_have_the_mean(tmp_path: Path) -> None
     given = list(SHARES), sum(SHARES) / 16
     rows = [cost(net.with_densities({"l": {"positions": one}}), activations="resident").rows[0] for one in given]
     assert rows[0].energy == rows[1].energy
+    assert [sparse_rows.MEAN in one.note for one in rows] == [True, False]
 
 
 def test_the_number_of_positions_is_that_of_a_tile() -> None:
