@@ -133,9 +133,7 @@ def _plain(words: Words, price: Price, k: int) -> dict[Transfer, Floats]:
     return {t: _cost(words.fans, price, t, words.delivered(t), words.delivered(t)) * words.one for t in begun}
 
 
-def _with(
-    words: Words, price: Price, plain: dict[Transfer, Floats], run: int, fits: Floats, k: int, whole: bool
-) -> Floats:
+def _with(words: Words, price: Price, plain: dict[Transfer, Floats], run: int, fits: Floats, k: int, whole: bool) -> Floats:
     """The costs of the transfers that begin at level k if a tensor has a run there, and those of tiles that do not fit."""
 
     def over(array: Floats) -> Floats:

@@ -84,7 +84,12 @@ def ratios(layer: Layer, chip: Accelerator, rules: Rules, rng: random.Random) ->
         bounds = Bounds(space, objective)
         rates = tuple(bounds.rates)
         mixed = ((rng.choice(rates), rng.random()),)
-        ways = [Way("nothing"), Way("longest"), Way("every", () if objective == "energy" else rates), Way("every", rates, mixed)]
+        ways = [
+            Way("nothing"),
+            Way("longest"),
+            Way("every", () if objective == "energy" else rates),
+            Way("every", rates, mixed),
+        ]
         simple = dict(zip(bounds.spreads, bounds.simple.tolist(), strict=True))
         found = np.array([[simple[leaf] for leaf in leaves], *(bounds.of([(leaf, way) for leaf in leaves]) for way in ways)])
         for leaf, some, each in zip(leaves, own.values(), found.T, strict=True):
