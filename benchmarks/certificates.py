@@ -4,7 +4,8 @@
 
 For each distinct layer of the networks: a search without a proof, a certificate of its mapping, and where that leaves more than
 the gap, a search with `--proof optimal` and another certificate; then the check. Every layer adds a line to a file of records,
-and what is recorded is not done again. Seconds are CPU seconds; those of search and proof together are of `benchmarks.proofs`.
+and what is recorded is not done again. Seconds are CPU seconds; those of search and proof together are of `benchmarks.proofs`,
+with which checks are compared for the layers that both records have.
 """
 
 from __future__ import annotations
@@ -119,10 +120,10 @@ def table(records: Sequence[Record], proofs: Sequence[Record]) -> str:
     """One row for each accelerator and objective, in Markdown, and the layers that are not within 0.1 %."""
     lines = [
         "| accelerator | objective | layers | within 0.1 % | within 1 % | largest gap (%) | leaves | kB | search s "
-        "| search and proof s | check s | check, most s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| search and proof s | check s | check, most s | check / search and proof (%) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    left = []
+    left, all_both = [], []
     proven = {(r["accelerator"], r["objective"], shape(r)): r["seconds"] for r in proofs}
     for name, objective in dict.fromkeys((r["accelerator"], r["objective"]) for r in records):
         every = [r for r in records if (r["accelerator"], r["objective"]) == (name, objective)]
@@ -131,21 +132,34 @@ def table(records: Sequence[Record], proofs: Sequence[Record]) -> str:
             continue
         gaps = [1 - r["bound"] / r["value"] for r in some]
         checks = [r["seconds"]["check"] for r in some]
-        both = [proven[key] for r in some if (key := (name, objective, shape(r))) in proven]
+        both = [(c, proven[key]) for r, c in zip(some, checks, strict=True) if (key := (name, objective, shape(r))) in proven]
+        all_both += both
         cells = [
             *(name, objective, str(len(every)), str(sum(g <= 0.001 + 1e-8 for g in gaps)), str(sum(g <= 0.01 for g in gaps))),
             *(f"{100 * max(gaps):.2f}", f"{statistics.median(r['leaves'] for r in some):.0f}"),
             f"{statistics.median(r['bytes'] for r in some) / 1000:.0f}",
             f"{statistics.median(r['seconds']['search'] for r in some):.3f}",
-            f"{statistics.median(both):.3f} ({len(both)})" if both else "",
-            *(f"{statistics.median(checks):.3f}", f"{max(checks):.2f}"),
+            f"{statistics.median(proof for _, proof in both):.3f} ({len(both)})" if both else "",
+            *(f"{statistics.median(checks):.3f}", f"{max(checks):.2f}", share(both)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
         left += [
             f"{name}, {objective}: {r['layer']}, {100 * g:.2f} %" for r, g in zip(some, gaps, strict=True) if g > 0.001 + 1e-8
         ]
         left += [f"{name}, {objective}: {r['layer']}: {r['not covered']}" for r in every if "not covered" in r]
-    return "\n".join([*lines, "", *(f"Not within 0.1 %: {text}" for text in left)])
+    checked, searched = (sum(seconds) for seconds in zip(*all_both, strict=True)) if all_both else (0.0, 0.0)
+    total = (
+        f"The {len(all_both)} layers in both records: checks take {checked:.1f} s, search and proof {searched:.1f} s "
+        f"({share(all_both)} %); a check takes less than a tenth for {sum(10 * c < s for c, s in all_both)} of them, and less "
+        f"than the whole for {sum(c < s for c, s in all_both)}."
+    )
+    return "\n".join([*lines, "", total, "", *(f"Not within 0.1 %: {text}" for text in left)]).rstrip()
+
+
+def share(both: Sequence[tuple[float, float]]) -> str:
+    """The seconds of checks over those of search and proof, in percent."""
+    searched = sum(seconds for _, seconds in both)
+    return f"{100 * sum(seconds for seconds, _ in both) / searched:.1f}" if searched else ""
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Bounds:
         return tuple(power(m, prime) + 1 for n, m in zip(self.space.sizes, left, strict=True) for prime in primes(n))
 
     def _size(self, sides: tuple[int, ...], counted: Counted) -> int:
-        """Elements of the largest arrays for one spatial mapping: tiles below the fan-outs, and where runs around them end."""
+        """Elements of the largest arrays for one spatial mapping: over tiles below the fan-outs and the ends of runs."""
         tiles = math.prod(map(min, sides, self._room))
         if counted != "every":
             return tiles

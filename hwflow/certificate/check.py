@@ -54,8 +54,17 @@ class Verified:
     own_energies: bool
 
 
-def verify(certificate: Document | str | Path) -> Verified:
+def verify(
+    certificate: Document | str | Path,
+    *,
+    layer: Layer | None = None,
+    accelerator: Accelerator | None = None,
+    objective: Objective | None = None,
+) -> Verified:
     """Check everything that a certificate, or the file of one, claims.
+
+    Args:
+        layer, accelerator, objective: what it must be about; None: whatever it is about.
 
     Raises:
         InputError: where it is no certificate, or its question describes no layer or chip that hwflow knows.
@@ -68,6 +77,7 @@ def verify(certificate: Document | str | Path) -> Verified:
             "digest", "it is not that of the question (layer, accelerator, dataflow, energies, objective) and the mapping"
         )
     problem = Problem.of(question)
+    _about(problem, layer, accelerator, objective)
     value, spread = cost_of(problem, document.mapping)
     if not math.isfinite(value):
         raise NotCertified("value", "with these energies the mapping has no finite cost")
@@ -93,6 +103,20 @@ def verify(certificate: Document | str | Path) -> Verified:
         not _shipped(problem.accelerator),
         problem.table.content()["parts"] not in _known_energies(problem),
     )
+
+
+def _about(problem: Problem, layer: Layer | None, accelerator: Accelerator | None, objective: Objective | None) -> None:
+    """Raises `NotCertified` where a certificate answers another question than the one asked."""
+    if layer is not None and layer.key != problem.layer.key:
+        raise NotCertified("question.layer", f"it is {_shape(problem.layer)}, and {layer.name!r} is {_shape(layer)}")
+    if accelerator is not None and accelerator.fingerprint != problem.accelerator.fingerprint:
+        raise NotCertified("question.accelerator", f"{problem.accelerator.label} there is not {accelerator.label} here")
+    if objective is not None and objective != problem.objective:
+        raise NotCertified("question.objective", f"it is {problem.objective}, and {objective} was asked for")
+
+
+def _shape(layer: Layer) -> str:
+    return str(layer).partition(" ")[2]
 
 
 def gap_of(bound: float, value: float) -> float:

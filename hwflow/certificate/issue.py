@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from hwflow.certificate.bounds import Bounds, Way
 from hwflow.certificate.check import ROUNDING, WAYS, contradicts, cost_of, gap_of, least_bound, lowered
@@ -20,6 +20,7 @@ from hwflow.mapping import Mapping
 from hwflow.types import Objective
 
 _WEIGHTS = (1.0, 0.5, 0.75)  # of one bandwidth in a sum of cycles, tried in this order
+_DECISIVE = 2  # bandwidths that the mapping uses most: the others are tried where these are not enough
 _NAMES = {number: name for name, number in WAYS.items()}
 
 
@@ -101,10 +102,12 @@ def _leaves(bounds: Bounds, enough: float, rates: Sequence[Rate]) -> list[tuple[
 
     energy = bounds.objective != "latency"
     slowest: dict[Spread, tuple[float, Rate]] = {}
-    for counted in get_args(Counted):  # the cheapest first
+    decisive = rates[:0] if bounds.objective == "energy" else rates[:_DECISIVE]
+    cheapest_first: list[tuple[Counted, Sequence[Rate]]] = [("nothing", decisive), ("longest", decisive), ("every", rates)]
+    for counted, some in cheapest_first:
         if energy:
             improve([(spread, Way(counted)) for spread in left()])
-        for rate in rates:
+        for rate in some:
             ways = [(spread, Way(counted, (rate,))) for spread in left()]
             for (spread, _), bound in zip(ways, improve(ways), strict=True):
                 slowest[spread] = max(slowest.get(spread, (0.0, rate)), (bound, rate))

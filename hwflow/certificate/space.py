@@ -44,7 +44,7 @@ class Storage:
         block: words per access; `read`, `write`, `update`: energies of an access of one instance, `leak`: of a cycle.
         limits: words per cycle that one instance can read, can write, and can move in total; infinite where unlimited.
         fanout: instances of the next inner level below one.
-        temporal, spatial: the dimensions whose loops may stand here, and over the fan-out, there in order, the innermost last.
+        temporal, spatial: the dimensions whose loops may stand here, and over the fan-out, there in this order, innermost last.
         innermost: those whose temporal loops must be inside all others here.
     """
 

@@ -7,22 +7,45 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwflow.cli import arguments as args
+from hwflow.metrics import MAPPED
+
 if TYPE_CHECKING:
     from hwflow.certificate.check import Verified
 
 
 def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Certificates that 'hwflow map --certificate' wrote.")],
+    network: Annotated[
+        str | None, typer.Option("--network", metavar="NETWORK", help="Refuse certificates of another layer than its --layer.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option("--layer", metavar="NAME", help="The layer of --network.")] = None,
+    accelerator: Annotated[
+        str | None, typer.Option("--accelerator", "-a", metavar="ACC", help="Refuse certificates of another accelerator.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", metavar="|".join(MAPPED), help="Refuse certificates of another objective.")
+    ] = None,
 ) -> None:
     """Check certificates of mappings without the search: that they cover all mappings, every bound, the mapping's cost.
 
-    The digest guards against accidents only. What is trusted is the code of the bounds, which issue and check share.
+    A certificate answers the question in it; options say which one you asked. The digest guards against accidents only. What is
+    trusted is the code of the bounds, which issue and check share.
     """
     from hwflow.certificate.check import verify as check
     from hwflow.cli.console import deliver_text
+    from hwflow.errors import InputError, not_found
+    from hwflow.hardware.accelerator import Accelerator
 
+    if (network is None) != (layer is None):
+        raise InputError("--network and --layer go together: give both, or neither.")
+    if objective is not None and objective not in MAPPED:
+        raise not_found("objective", objective, MAPPED)
+    asked = None if network is None or layer is None else args.load_network(network, None, None, None)[layer]
+    chip = None if accelerator is None else Accelerator.load(accelerator)
     for file in files:
-        deliver_text(f"{file}: {_told(check(file))}\n")
+        found = check(file, layer=asked, accelerator=chip, objective=objective)  # type: ignore[arg-type]
+        deliver_text(f"{file}: {_told(found)}\n")
 
 
 def _told(found: Verified) -> str:

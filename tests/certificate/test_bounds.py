@@ -140,6 +140,24 @@ def test_neighbours_beyond_a_level_without_inputs_hand_on(kept: list[str], order
     _held(chip, rules, Layer("l", **dict.fromkeys({*order, "P", "R"}, 3), M=2, C=1))
 
 
+@pytest.mark.parametrize(
+    ("order", "sizes"),
+    [
+        (["M", "P"], {"M": 2}),  # P innermost: handed on
+        (["P", "M"], {"M": 2}),
+        (["P", "M"], {"M": 3}),
+        (["C", "P"], {"C": 2}),
+        (["P", "C"], {"C": 2}),
+        (["P", "R", "M"], {"M": 2}),  # two loops along the window, and instances at both ends of M
+    ],
+)
+def test_neighbours_differ_in_the_innermost_loop(order: list[str], sizes: dict[str, int]) -> None:
+    chip = register_chip(4 if len(order) < 3 else 8, order, buffered=["inputs", "outputs"], read_words_per_cycle=1)
+    temporal = sorted({*order, "P", "R"})
+    rules = {"psum_spad": {"temporal": []}, "array": {"columns": order}, "global": {"temporal": temporal}}
+    _held(chip, rules | {"dram": {"temporal": []}}, Layer("l", P=4, R=2, **{"M": 1, "C": 1, **sizes}))
+
+
 # Random layers, chips and rules ---------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,20 @@ def test_what_does_not_hold_is_named(contents: list[Content], claim: str, change
         verify(Document.parse(content))
 
 
+def test_spatial_loops_in_another_order_than_the_dataflow_s_are_refused(contents: list[Content]) -> None:
+    """Neighbours hand on along the order, and the space has the dataflow's alone."""
+    content = copy.deepcopy(contents[0])
+    assert any(_turned(entry) for entry in content["mapping"] if entry["type"] == "spatial")
+    with pytest.raises(NotCertified, match=r"mapping: at .* it spreads .*, outermost first; the dataflow allows .*, in this"):
+        verify(Document.parse(signed(content)))
+
+
+def _turned(entry: Content) -> bool:
+    """Turn the order of spatial loops around; whether there are several."""
+    entry["permutation"] = entry["permutation"][::-1]
+    return sum(not factor.endswith("=1") for factor in entry["factors"].split()) > 1
+
+
 def test_a_smaller_space_is_refused(contents: list[Content]) -> None:
     """Leaves and bounds for fewer mappings than the layer has are no proof, however consistent."""
     content = copy.deepcopy(contents[0])

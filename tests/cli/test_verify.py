@@ -24,6 +24,22 @@ def test_a_certificate_is_written_checked_and_refused_when_changed(hw: Run, tmp_
     assert "holds. fc (" in out
     assert "on eyeriss, dataflow row_stationary, energies recorded" in out
     assert "and no mapping with perfect factors costs less than" in out
+    code, out, err = hw("verify", str(file), "--network", "resnet20", "--layer", "fc", "-a", "eyeriss", "--objective", "edp")
+    assert (code, err) == (0, "")
+    for option, value, claim in (
+        ("-a", "simba", "question.accelerator: eyeriss there is not simba here"),
+        ("--objective", "energy", "question.objective: it is edp, and energy was asked for"),
+    ):
+        code, out, err = hw("verify", str(file), option, value)
+        assert (code, out) == (1, "")
+        assert claim in err
+    code, _, err = hw("verify", str(file), "--network", "resnet20", "--layer", "conv1")
+    assert code == 1
+    assert "question.layer: it is (linear: C=64 M=10), and 'conv1' is (conv: C=3 M=16 P=32 Q=32 R=3 S=3)" in err
+    code, _, err = hw("verify", str(file), "--layer", "fc")
+    assert (code, "--network and --layer go together: give both, or neither." in err) == (2, True)
+    code, _, err = hw("verify", str(file), "--objective", "power")
+    assert (code, "power" in err) == (2, True)
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content | {"bound": content["bound"] * 1.01}))
     code, out, err = hw("verify", str(file))
