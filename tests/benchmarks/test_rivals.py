@@ -315,6 +315,22 @@ def test_timeloop_is_asked_in_each_column() -> None:
     assert 'target: "dram", type: "bypass", keep: ["Weights", "Inputs", "Outputs"]' in everything["constraints.yaml"]
 
 
+def test_recorded_answers_of_timeloop_serve_the_perfect_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no Timeloop
+    asked = ["versus", "--recorded", "--layers", "fc", "--records", str(tmp_path / "records.jsonl")]
+    monkeypatch.setattr("sys.argv", [*asked, "--columns", "perfect"])
+    versus_timeloop.main()
+    (record,) = versus_timeloop.read(tmp_path / "records.jsonl")
+    assert (record["asked"], record["theirs"]["cpu_s"]) == ("2026-11-21", 3.67)
+    assert record["ours"]["value"] <= record["theirs"]["value"] * (1 + 1e-6)
+    monkeypatch.setattr("sys.argv", asked)
+    with pytest.raises(SystemExit):
+        versus_timeloop.main()
+    assert "--recorded: only answers to --columns perfect" in capsys.readouterr().err
+
+
 def test_timeloops_table_has_its_columns() -> None:
     asked = {"network": "n", "accelerator": "a", "objective": "edp", "layer": "fc", "column": "perfect"}
     ours = {"value": 8.0, "cpu_s": 0.5}
