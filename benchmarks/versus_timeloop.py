@@ -1,6 +1,7 @@
 """How long hwflow and timeloop-mapper take to a mapping of a layer, and how good it is; needs Timeloop on PATH.
 
     python -m benchmarks.versus_timeloop [--network resnet18] [--accelerator eyeriss] [--layers N] [--columns perfect,...]
+    python -m benchmarks.versus_timeloop --recorded
     python -m benchmarks.versus_timeloop --table
 
 The columns are those of `benchmarks.rivals`: `perfect` factors on both sides; `imperfect` ones, timeloop-mapper's from its map
@@ -12,7 +13,8 @@ is asked first; hwflow's time is what it needs for a mapping as good: its search
 mapping is worse. Seconds are CPU seconds, which do not depend on what else the machine does; timeloop-mapper's are those of
 both its threads, so on two idle cores it would be done in about half of them.
 
-Every layer and column adds a line to a file of records, and what is recorded is not done again.
+Every layer and column adds a line to a file of records, and what is recorded is not done again. With `--recorded`, answers of
+timeloop-mapper are those that `tools.references` keeps: the same question, perfect factors, asked earlier.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from hwflow.timeloop.render import SearchSettings, render
 from hwflow.timeloop.run import run_timeloop
 from hwflow.timeloop.stats import read_stats
 from hwflow.types import Objective
+from tools import references
 from tools.references import SETTINGS
 
 EFFORTS = (1, 2, 4, 8, 16)
@@ -92,6 +95,20 @@ def timeloop(
     return Search(value, round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2))
 
 
+def remembered(layer: Layer, chip: Accelerator, objective: Objective) -> tuple[Search, str, str] | None:
+    """timeloop-mapper's recorded answer with perfect factors, its version, and the date; None where there is none.
+
+    One whose mapping hwflow's analysis prices otherwise, since the preset has changed, is left out.
+    """
+    provenance, known = references.load()
+    for r in known:
+        q = r.question
+        if (q.layer.key, q.accelerator, q.objective) == (layer.key, chip.name, objective) and references.confirmed(r):
+            value = None if r.failure else q.value(*r.found[:2])
+            return Search(value, r.cpu_s), provenance["version"][:12], r.recorded
+    return None
+
+
 def as_good(
     layer: Layer, chip: Accelerator, table: EnergyTable, objective: Objective, column: Column, value: float | None
 ) -> Search:
@@ -119,11 +136,14 @@ def main() -> None:
     parser.add_argument("--columns", default=",".join(COLUMNS))
     parser.add_argument("--victory-condition", type=int, default=SETTINGS.victory_condition, help="timeloop-mapper's")
     parser.add_argument("--timeout", type=int, default=SETTINGS.timeout, help="timeloop-mapper's, in mappings, not in seconds")
+    parser.add_argument(
+        "--recorded", action="store_true", help="perfect factors: take answers of timeloop-mapper's from tests/data"
+    )
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--table", action="store_true", help="run nothing, print the tables of what is recorded")
     options = parser.parse_args()
     if not options.table:
-        if shutil.which("timeloop-mapper") is None:
+        if shutil.which("timeloop-mapper") is None and not options.recorded:
             print("timeloop-mapper: not compared, it is not on PATH. 'hwflow doctor' says how to get it.")
             return
         try:
@@ -144,10 +164,16 @@ def run(options: argparse.Namespace) -> None:
     if table is None:
         sys.exit(f"{chip.name} has no recorded energies; benchmark a preset.")
     settings = replace(SETTINGS, victory_condition=options.victory_condition, timeout=options.timeout)
+    if options.recorded and (settings, options.columns) != (SETTINGS, "perfect"):
+        raise ValueError("--recorded: only answers to --columns perfect, with the default --victory-condition and --timeout")
     distinct = list({layer.key: layer for layer in hwflow.zoo(options.network)}.values())
-    tool = find_engine("native").version("timeloop-mapper")[:12]
+    today = str(datetime.now(UTC).date())
     for column in columns_of(options.columns):
         for layer in chosen(distinct, options.layers):
+            known = remembered(layer, chip, options.objective) if options.recorded else None
+            if options.recorded and known is None:
+                print(f"{layer}: timeloop-mapper's answer is not recorded")
+                continue
             asked: Record = {
                 "network": options.network,
                 "accelerator": chip.name,
@@ -155,14 +181,17 @@ def run(options: argparse.Namespace) -> None:
                 "layer": str(layer),
                 "column": column,
                 "settings": asdict(settings),
-                "timeloop": tool,
                 "mid": mid.VERSION,
             }
             if any(all(r[k] == v for k, v in asked.items()) for r in read(options.records)):
                 continue
-            theirs = timeloop(layer, chip, table, options.objective, column, settings)
+            theirs, tool, date = known or (
+                timeloop(layer, chip, table, options.objective, column, settings),
+                find_engine("native").version("timeloop-mapper")[:12],
+                today,
+            )
             ours = as_good(layer, chip, table, options.objective, column, theirs.value)
-            made = {"date": str(datetime.now(UTC).date()), "machine": platform.machine(), "hwflow": hwflow.__version__}
+            made = {"date": today, "machine": platform.machine(), "hwflow": hwflow.__version__, "timeloop": tool, "asked": date}
             record = asked | made | {"ours": asdict(ours), "theirs": asdict(theirs)}
             options.records.parent.mkdir(parents=True, exist_ok=True)
             with options.records.open("a", encoding="utf-8") as handle:

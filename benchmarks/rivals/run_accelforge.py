@@ -7,6 +7,7 @@ are in the request. AccelForge counts in seconds and joule; here a cycle is its 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -136,22 +137,31 @@ def verdict(data: Any) -> dict[str, float]:
     return {"energy": float(own["Total<SEP>energy"]), "cycles": float(own["Total<SEP>latency"])}
 
 
-def run(layer: dict[str, Any], request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """AccelForge's best mapping of one layer."""
-    files = [str(folder / name) for name in ("arch.yaml", "workload.yaml")]
-    spec = accelforge.Spec.from_yaml(*files)
-    spec.mapper.metrics = Metrics.ENERGY_DELAY_PRODUCT
-    for setting, value in request["settings"].items():
-        setattr(spec.mapper, setting, value)
+def run(request: dict[str, Any], folder: Path, candidates: list[dict[str, Any]]) -> dict[str, Any]:
+    """AccelForge's best mapping, the first of `candidates`, which has one for each order of registers.
+
+    With its default settings a register's loops lie outside those of the registers listed after it. These are no hierarchy, so
+    every order is a search.
+    """
+    settings, chip = dict(request["settings"]), request["chip"]
+    shared, registers = ([m for m in chip["memories"] if m["above_array"] == above] for above in (True, False))
+    orders = list(itertools.permutations(registers)) if settings.pop("register_orders") else [registers]
     cpu = time.process_time()
-    found = map_workload_to_arch(spec, print_progress=False, eval_in_detail=False)
-    cpu_seconds = time.process_time() - cpu
-    best = found.data["Total<SEP>mapping"].iloc[0]
-    judged = deepcopy(spec)
-    judged.model.metrics = Metrics.ENERGY | Metrics.LATENCY
-    judged.mapping = best(_for_model=True)
-    own = evaluate_mapping(judged, flattened_arches=found.flattened_arches, evaluated_specs=found.evaluated_specs)
-    return {"ended": True, "cpu_seconds": cpu_seconds, "candidates": [verdict(own.data) | {"nest": nest(best())}]}
+    for order in orders:
+        (folder / "arch.yaml").write_text(architecture(chip | {"memories": [*shared, *order]}))
+        spec = accelforge.Spec.from_yaml(*(str(folder / name) for name in ("arch.yaml", "workload.yaml")))
+        spec.mapper.metrics = Metrics.ENERGY_DELAY_PRODUCT
+        for setting, value in settings.items():
+            setattr(spec.mapper, setting, value)
+        found = map_workload_to_arch(spec, print_progress=False, eval_in_detail=False)
+        best = found.data["Total<SEP>mapping"].iloc[0]
+        judged = deepcopy(spec)
+        judged.model.metrics = Metrics.ENERGY | Metrics.LATENCY
+        judged.mapping = best(_for_model=True)
+        own = evaluate_mapping(judged, flattened_arches=found.flattened_arches, evaluated_specs=found.evaluated_specs)
+        candidates.append(verdict(own.data) | {"nest": nest(best())})
+        candidates.sort(key=lambda c: c["energy"] * c["cycles"])
+    return {"ended": True, "cpu_seconds": time.process_time() - cpu, "candidates": candidates}
 
 
 def said_of(layer: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -165,8 +175,8 @@ def said_of(layer: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def watch(seconds: float, megabytes: float, answer: Any) -> None:
-    """End the process, with a line that says so, once it has used so many more CPU seconds, or so much memory.
+def watch(seconds: float, megabytes: float, candidates: list[dict[str, Any]], answer: Any) -> None:
+    """End the process, with a line of what it has found, once it has used so many more CPU seconds, or so much memory.
 
     AccelForge has limits of its own, but they are of a single job of its search, and it lifts limits of the operating system.
     """
@@ -174,7 +184,7 @@ def watch(seconds: float, megabytes: float, answer: Any) -> None:
     while (used := time.process_time() - start) < seconds and resident_mb() < megabytes:
         time.sleep(0.5)
     reason = "time" if used >= seconds else "memory"
-    row: dict[str, Any] = {"ended": False, "ran_out_of": reason, "cpu_seconds": used, "candidates": []}
+    row: dict[str, Any] = {"ended": False, "ran_out_of": reason, "cpu_seconds": used, "candidates": candidates}
     print(json.dumps(row), file=answer, flush=True)
     os._exit(0)
 
@@ -193,14 +203,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)  # it writes a picture of every mapping into the working directory
-        (folder / "arch.yaml").write_text(architecture(request["chip"]))
-        (layer,) = request["layers"]
+        (layer,), chip = request["layers"], request["chip"]
         sys.stdout = sys.stderr  # it prints, too
-        (folder / "workload.yaml").write_text(workload(layer, request["chip"]["word_bits"]))
+        (folder / "arch.yaml").write_text(architecture(chip))
+        (folder / "workload.yaml").write_text(workload(layer, chip["word_bits"]))
         print(json.dumps({"given": said_of(layer, folder)}), file=answer, flush=True)
-        limits = (request["cap_s"], request["memory_mb"], answer)
+        candidates: list[dict[str, Any]] = []
+        limits = (request["cap_s"], request["memory_mb"], candidates, answer)
         threading.Thread(target=watch, args=limits, daemon=True).start()
-        row = run(layer, request, folder)
+        row = run(request, folder, candidates)
         print(json.dumps(row), file=answer, flush=True)
 
 

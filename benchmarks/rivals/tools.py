@@ -50,6 +50,7 @@ _ACCELFORGE: Settings = {
     "explore_imperfect_temporal_loops": False,
     "explore_imperfect_spatial_loops": False,
     "force_memory_hierarchy_order": True,
+    "register_orders": True,
     "objective_tolerance": 0,
     "tiling_coarseness": 1,
 }
@@ -82,7 +83,7 @@ RIVALS = {
         {
             "perfect": _ACCELFORGE,
             "imperfect": _IMPERFECT,
-            "everything": _IMPERFECT | {"force_memory_hierarchy_order": False},
+            "everything": _IMPERFECT | {"force_memory_hierarchy_order": False, "register_orders": False},
         },
     ),
 }

@@ -101,6 +101,14 @@ def test_the_order_of_registers_is_notation() -> None:
     assert verdict.energy == pytest.approx(first.energy, rel=1e-12)
 
 
+def test_registers_stay_as_they_are_where_their_order_matters() -> None:
+    nest = from_zigzag(ZIGZAG, LAYER, CHIP)
+    outputs = replace(nest, places=dict(nest.places) | {("input_spad", "inputs"): 5, ("psum_spad", "outputs"): 3})
+    levels = [level.level for level in express(outputs, LAYER, CHIP, TABLE).mapping.levels]
+    assert levels[3:] == ["weight_spad", "psum_spad", "input_spad"]  # R, between them, changes inputs, not outputs
+    assert space(express(outputs, LAYER, CHIP, TABLE), LAYER, CHIP) == "beyond"
+
+
 def test_what_is_too_long_has_a_shorter_last_pass() -> None:
     row = {
         "spatial": {"D1": [["P", 12]], "D2": [["S", 3], ["C", 4]]},
@@ -305,6 +313,32 @@ def test_timeloop_is_asked_in_each_column() -> None:
     assert imperfect["constraints.yaml"] == perfect["constraints.yaml"]
     assert 'target: "global_buffer", type: "bypass", bypass: ["Weights"]' in everything["constraints.yaml"]
     assert 'target: "dram", type: "bypass", keep: ["Weights", "Inputs", "Outputs"]' in everything["constraints.yaml"]
+
+
+def test_recorded_answers_of_timeloop_serve_the_perfect_column(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no Timeloop
+    asked = ["versus", "--recorded", "--layers", "fc", "--records", str(tmp_path / "records.jsonl")]
+    monkeypatch.setattr("sys.argv", [*asked, "--columns", "perfect"])
+    versus_timeloop.main()
+    (record,) = versus_timeloop.read(tmp_path / "records.jsonl")
+    assert (record["asked"], record["theirs"]["cpu_s"]) == ("2026-11-21", 3.67)
+    assert record["ours"]["value"] <= record["theirs"]["value"] * (1 + 1e-6)
+    monkeypatch.setattr("sys.argv", asked)
+    with pytest.raises(SystemExit):
+        versus_timeloop.main()
+    assert "--recorded: only answers to --columns perfect" in capsys.readouterr().err
+
+
+def test_timeloops_table_has_its_columns() -> None:
+    asked = {"network": "n", "accelerator": "a", "objective": "edp", "layer": "fc", "column": "perfect"}
+    ours = {"value": 8.0, "cpu_s": 0.5}
+    found = asked | {"ours": ours, "theirs": {"value": 10.0, "cpu_s": 20.0}}
+    failed = asked | {"column": "everything", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
+    table = versus_timeloop.table_of([found, failed])
+    assert "| fc | 0.800, 20.0 s : 0.50 s |  | none found |" in table
+    assert "| CPU seconds | 40 times hwflow's (40 to 40) |  |  |" in table
 
 
 def test_a_rival_that_is_not_there_is_named_with_its_remedy(
