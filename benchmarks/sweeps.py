@@ -1,10 +1,11 @@
-"""NSGA-II against a random sample, with the same number of designs: hypervolume of the two fronts, over several seeds.
+"""Searches for a Pareto front against random samples with as many designs costed: hypervolumes, over several seeds.
 
-    python -m benchmarks.sweeps [--network resnet20] [--points 100] [--seeds 5] [--level mid] [--jobs 2]
+    python -m benchmarks.sweeps [--network resnet20] [--points 100] [--seeds 5] [--level mid] [--jobs 2] [--whole]
 
-The space has 1536 variants of eyeriss. Both samples are `hwflow.sweep`s; layers that several of them ask for are computed once.
-Objectives are scaled to what all samples found, with the reference point at 1.1. Where no area is known of a variant (energies
-neither fitted nor Accelergy's), energy in normalised units and latency are left.
+The space has 1536 variants of eyeriss. All samples are `hwflow.sweep`s; layers that several of them ask for are computed once.
+With `--whole` the whole space is costed, too, which says how much hypervolume there is to be found. Objectives are scaled to
+what was found in all, with the reference point at 1.1. Where no area is known of a variant (energies neither fitted nor
+Accelergy's), energy in normalised units and latency are left.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,12 @@ import yaml
 
 import hwflow
 from hwflow.sweeping import run
+from hwflow.sweeping.registry import SEARCHERS
 
 Floats = npt.NDArray[np.float64]
+Volume = Callable[[Floats], float]
+Found = Mapping[tuple[str, int], Floats]
+"""By method and seed."""
 
 ACCELERATOR: dict[str, Any] = {
     "base": "eyeriss",
@@ -37,6 +43,10 @@ ACCELERATOR: dict[str, Any] = {
 }
 WITH_AREA = ("energy_pj", "latency_s", "area_um2")
 WITHOUT = ("energy_normalized", "latency_s")
+METHODS = ("random", "nsga2", "surrogate")
+SHARES = (0.25, 0.5, 1.0)
+"""Of the designs costed; what a sweep has found by then are its first points."""
+NEARLY = 0.999
 
 
 def objectives(level: str) -> tuple[str, ...]:
@@ -47,9 +57,11 @@ def objectives(level: str) -> tuple[str, ...]:
 
 
 def sample(folder: Path, method: str, seed: int, names: tuple[str, ...], options: argparse.Namespace) -> Floats:
-    """The objectives of all designs that one sweep costs, an array [design, objective]."""
-    chosen: dict[str, Any] = {"method": method, "points": options.points, "seed": seed}
-    if method == "nsga2":
+    """The objectives of all designs that one sweep costs, in the order in which it does, an array [design, objective]."""
+    chosen: dict[str, Any] = {"method": method}
+    if method != "grid":
+        chosen |= {"points": options.points, "seed": seed}
+    if method in SEARCHERS:
         chosen["objectives"] = list(names)
     content = {
         "networks": [options.network],
@@ -74,27 +86,85 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--level", choices=("coarse", "mid"), default="mid")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--whole", action="store_true", help="cost all designs, too")
     options = parser.parse_args()
     names = objectives(options.level)
-    begin, found = time.perf_counter(), {}
+    begin, whole = time.perf_counter(), None
+    found: dict[tuple[str, int], Floats] = {}
     with tempfile.TemporaryDirectory() as folder:
+        if options.whole:
+            whole = sample(Path(folder), "grid", 0, names, options)
         for seed in range(options.seeds):
-            for method in ("random", "nsga2"):
+            for method in METHODS:
                 found[method, seed] = sample(Path(folder), method, seed, names, options)
-    everything = np.concatenate(list(found.values()))
+    everything = np.concatenate([*found.values(), *([] if whole is None else [whole])])
     least, span = everything.min(axis=0), np.ptp(everything, axis=0)
     indicator = HV(ref_point=np.full(len(names), 1.1))
-    volumes = {key: float(indicator((values - least) / np.where(span > 0, span, 1.0))) for key, values in found.items()}
+
+    def volume(values: Floats) -> float:
+        return float(indicator((values - least) / np.where(span > 0, span, 1.0)))
+
     print(
         f"{datetime.now(UTC).date()}, hwflow {hwflow.__version__}: {options.network} at {options.level}, {options.points} "
         f"designs each, objectives {', '.join(names)}, {time.perf_counter() - begin:.0f} s"
     )
-    print("seed  random   nsga2   ratio")
-    for seed in range(options.seeds):
-        random, nsga2 = volumes["random", seed], volumes["nsga2", seed]
-        print(f"{seed:4}  {random:.4f}  {nsga2:.4f}  {nsga2 / random:.3f}")
-    means = [statistics.mean(volumes[method, seed] for seed in range(options.seeds)) for method in ("random", "nsga2")]
-    print(f"mean  {means[0]:.4f}  {means[1]:.4f}  {means[1] / means[0]:.3f}")
+    table(found, volume, options, None if whole is None else volume(whole))
+    efforts(found, volume, options, None if whole is None else volume(whole))
+
+
+def table(
+    found: Mapping[tuple[str, int], Floats],
+    volume: Volume,
+    options: argparse.Namespace,
+    all_of: float | None,
+) -> None:
+    """The hypervolumes at several shares of the designs, and as ratios to the random sample's with as many; with that of the
+    whole space the ratio that is possible, and the share of the random sample's gap to it that is closed."""
+    print(
+        "designs  seed " + "".join(f"{method:>11}" for method in METHODS) + "".join(f"{m + ' ratio':>17}" for m in METHODS[1:])
+    )
+    for share in SHARES:
+        number = round(share * options.points)
+        rows = [[volume(found[method, seed][:number]) for method in METHODS] for seed in range(options.seeds)]
+        means = [statistics.mean(column) for column in zip(*rows, strict=True)]
+        for name, row in [*((str(seed), row) for seed, row in enumerate(rows)), ("mean", means)]:
+            ratios = "".join(f"{value / row[0]:17.3f}" for value in row[1:])
+            print(f"{number:7}  {name:>4} " + "".join(f"{value:11.4f}" for value in row) + ratios)
+        if all_of is not None:
+            closed = ", ".join(
+                f"{method} {(value - means[0]) / (all_of - means[0]):.1%}"
+                for method, value in zip(METHODS[1:], means[1:], strict=True)
+            )
+            print(f"         the whole space: {all_of:.4f}, {all_of / means[0]:.3f} of random; of this gap close {closed}")
+
+
+def efforts(
+    found: Mapping[tuple[str, int], Floats],
+    volume: Volume,
+    options: argparse.Namespace,
+    all_of: float | None,
+) -> None:
+    """How many designs each needs to reach what NSGA-II reaches with all of its own, and nearly all that there is."""
+    goals = {"NSGA-II's hypervolume": lambda seed: volume(found["nsga2", seed])}
+    if all_of is not None:
+        goals[f"{NEARLY:.1%} of the whole space's"] = lambda seed: NEARLY * all_of
+    for text, goal in goals.items():
+        told = []
+        for method in METHODS:
+            needs = [designs_for(found[method, seed], volume, goal(seed)) for seed in range(options.seeds)]
+            told.append(f"{method} {' '.join('-' if n is None else str(n) for n in needs)}")
+        print(f"designs until {text}, by seed: {'; '.join(told)}")
+
+
+def designs_for(values: Floats, volume: Volume, goal: float) -> int | None:
+    """The number of first designs that reach a hypervolume; None where all together do not."""
+    if volume(values) < goal:
+        return None
+    low, high = 1, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if volume(values[:middle]) >= goal else (middle + 1, high)
+    return low
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def assemble(
         not_counted={} if chosen and options.operators == "all" else network.not_counted,
         other_traffic_bytes=None if backend.maps else _other_traffic_bytes(plan),
         mac_units=accelerator.mac_units if accelerator else None,
-        area_um2=_area_um2(plan),
+        area_um2=area_um2(plan),
         peak_activation_bytes=coarse.peak_activation_bytes(chosen.network if chosen else network, accelerator),
         chip=accelerator,
         tables=tuple(plan.chip(layer).table for layer in network) if accelerator else (),
@@ -109,7 +109,7 @@ def _other_traffic_bytes(plan: Plan) -> float:
     return coarse.other_traffic_bytes(plan.network.other, width)
 
 
-def _area_um2(plan: Plan) -> float | None:
+def area_um2(plan: Plan) -> float | None:
     """The chip's area; where layers differ in word widths, of the chip that serves the widest, its accumulators included."""
     areas = []
     for layer in plan.network if plan.accelerator else ():

@@ -21,8 +21,8 @@ from hwflow.hardware.stored_bits import moved_bytes
 from hwflow.layers import TENSORS, Layer, Tensor
 from hwflow.loopnest.nest import Batch, Keeps, Nest, Verdict
 from hwflow.mapper import padding, search
-from hwflow.mapper.array_utilization import array_utilization
-from hwflow.mapper.bounds import lower_bound
+from hwflow.mapper.array_utilization import least_passes
+from hwflow.mapper.bounds import least_costs
 from hwflow.mapper.proof import proven
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
@@ -165,9 +165,7 @@ def least(
         return 0.0, 0.0
     nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
     constraints = _holding(constraints, layer, resident)
-    array = array_utilization(nest, constraints) if ragged else None
-    energy, cycles = (lower_bound(nest, constraints, objective, array=array) for objective in ("energy", "latency"))
-    return energy, cycles
+    return least_costs(nest, constraints, least_passes(nest, constraints) if ragged else None)
 
 
 def _keeps(accelerator: Accelerator, resident: Sequence[Tensor]) -> Keeps | None:

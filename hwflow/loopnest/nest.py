@@ -45,7 +45,7 @@ from hwflow.loopnest.disjoint_tiles import DisjointWalk
 from hwflow.loopnest.imperfect_factors import Walk
 from hwflow.loopnest.memories import Memories
 from hwflow.loopnest.spans import Spans
-from hwflow.loopnest.tiles import Shape, unreached
+from hwflow.loopnest.tiles import Shape, shape_of, unreached
 from hwflow.mapping import LevelMapping, Loop, Mapping
 
 __all__ = ["OUTPUTS", "Batch", "Bools", "Floats", "Ints", "Keeps", "Nest", "Verdict"]
@@ -108,7 +108,7 @@ class Nest:
         self.sizes = np.array([layer.dims[d] for d in DIMS], dtype=np.int64)
         kept = keeps or tuple(lv.memory.keeps if lv.memory else () for lv in self.levels)
         self.keep = np.array([[t in k for t in TENSORS] for k in kept])
-        self.shapes = [Shape(layer, t) for t in TENSORS]
+        self.shapes = [shape_of(layer, t) for t in TENSORS]
         self.compute_energy = table.parts[accelerator.mac.name].compute
         self.mac_energy = layer.macs * self.compute_energy
         self.memories = Memories.of(accelerator, table, layer)

@@ -6,6 +6,7 @@ fractions (averages over the passes of ragged loops): the counts are then estima
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -16,12 +17,25 @@ from hwflow.arrays import Bools, Floats, Ints
 from hwflow.layers import DIMS, Layer, Tensor
 from hwflow.loopnest.spans import Extents, LevelLoops
 
+_KEPT = 4096  # projections that are kept: those of the layers of a few networks
+
 
 def unreached(layer: Layer) -> int:
     """Outputs that no product adds to: those in the gaps of a transposed convolution whose kernel does not fill its stride."""
+    return layer.words("outputs") - touched(layer, "outputs")
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def touched(layer: Layer, tensor: Tensor) -> int:
+    """Words of a tensor that take part in any product: an input's in the gaps between windows do not."""
     ones = np.ones((len(DIMS), 1), dtype=np.int64)
-    reached = Shape(layer, "outputs").distinct(np.array([[layer.dims[d]] for d in DIMS]), ones)
-    return layer.words("outputs") - int(reached[0])
+    return int(shape_of(layer, tensor).distinct(np.array([[layer.dims[d]] for d in DIMS]), ones)[0])
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def shape_of(layer: Layer, tensor: Tensor) -> Shape:
+    """The projection of a tensor; the same for all chips."""
+    return Shape(layer, tensor)
 
 
 class Shape:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from hwflow.arrays import Floats, Ints
+from hwflow.arrays import Floats, Ints, Places
 from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.layers import DIMS, TENSORS
 from hwflow.loopnest.nest import OUTPUTS, Nest
@@ -35,25 +36,54 @@ def array_utilization(nest: Nest, constraints: Sequence[LevelConstraint]) -> Arr
 
     A dimension of size n with spatial factor f takes ceil(n / f) passes; only the smallest f for each number of passes matters.
     """
+    fan_outs, wait, most = _fan_outs(constraints), np.ones(1), 0
+    for k, (factors, origin) in enumerate(_spreads(nest.sizes, fan_outs)):
+        wait, most = np.maximum(wait[origin], _waits(nest, k, factors)), max(most, len(factors))
+    rounds = passes(nest.sizes, factors).prod(axis=1)
+    return ArrayUtilization(factors, rounds * wait, _least(rounds, most, nest.layer.macs, fan_outs))
+
+
+def least_passes(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
+    """`ArrayUtilization.least` alone; remembered, since it is the same on all chips with these fan-outs."""
+    return _least_passes(tuple(nest.sizes.tolist()), _fan_outs(constraints))
+
+
+_FanOuts = tuple[tuple[tuple[int, ...], int], ...]
+"""For each level, from the innermost outwards, the dimensions that its fan-out may spread, and the fan-out."""
+
+
+def _fan_outs(constraints: Sequence[LevelConstraint]) -> _FanOuts:
+    return tuple((tuple(DIMS.index(d) for d in rule.spatial), rule.level.fanout) for rule in reversed(constraints))
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _least_passes(sizes: tuple[int, ...], fan_outs: _FanOuts) -> float:
+    each = [factors for factors, _ in _spreads(np.array(sizes), fan_outs)]
+    rounds = passes(np.array(sizes), each[-1]).prod(axis=1)
+    return _least(rounds, max(map(len, each)), math.prod(sizes), fan_outs)
+
+
+def _least(rounds: Ints, most: int, macs: int, fan_outs: _FanOuts) -> float:
+    """The fewest passes; `most`: spatial mappings at any level, of which some may have been left out."""
+    return float(rounds.min()) if most < _MOST else math.ceil(macs / math.prod(fan_out for _, fan_out in fan_outs))
+
+
+def _spreads(sizes: Ints, fan_outs: _FanOuts) -> Iterator[tuple[Ints, Places]]:
+    """For each level the spatial mappings up to its fan-out, and which of those of the level below each extends."""
     factors = np.ones((1, len(DIMS)), dtype=np.int64)
-    wait, complete = np.ones(1), True
-    for k, rule in enumerate(reversed(constraints)):
-        if rule.level.fanout > 1:
-            spatial = _fullest(nest.sizes, [DIMS.index(d) for d in rule.spatial], rule.level.fanout)
-            left = passes(nest.sizes, factors)[:, None]
+    for dims, fan_out in fan_outs:
+        origin = np.arange(len(factors))
+        if fan_out > 1:
+            spatial = _fullest(sizes, list(dims), fan_out)
+            left = passes(sizes, factors)[:, None]
             left = -(-left // -(-left // spatial[None]))  # the part that saves passes, given the fan-outs below
             factors = (factors[:, None] * left).reshape(-1, len(DIMS))
-            wait = np.repeat(wait, len(spatial))
             # of equal products one is enough
             _, index = np.unique(_code(factors), return_index=True)
-            factors, wait = factors[index], wait[index]
-            if len(factors) > _MOST:
-                index = np.argsort(passes(nest.sizes, factors).prod(axis=1), kind="stable")[:_MOST]
-                factors, wait, complete = factors[index], wait[index], False
-        wait = np.maximum(wait, _waits(nest, k, factors))
-    rounds = passes(nest.sizes, factors).prod(axis=1)
-    least = float(rounds.min()) if complete else math.ceil(nest.layer.macs / math.prod(r.level.fanout for r in constraints))
-    return ArrayUtilization(factors, rounds * wait, least)
+            if len(index) > _MOST:
+                index = index[np.argsort(passes(sizes, factors[index]).prod(axis=1), kind="stable")[:_MOST]]
+            factors, origin = factors[index], np.repeat(origin, len(spatial))[index]
+        yield factors, origin
 
 
 def passes(sizes: Ints, factors: Ints) -> Ints:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwflow.hardware.dataflow import LevelConstraint
-from hwflow.layers import DIMS, TENSORS
+from hwflow.layers import TENSORS
 from hwflow.loopnest.nest import OUTPUTS, Nest
+from hwflow.loopnest.tiles import touched
 from hwflow.mapper.array_utilization import ArrayUtilization
 from hwflow.mapper.tile_lattice import divisors
 
@@ -32,6 +33,13 @@ def lower_bound(
 
     With the result of `hwflow.mapper.array_utilization` it also holds for ragged mappings whose omitted energy is within
     `OMITTED`; otherwise for perfect factors only.
+    """
+    energy, cycles = least_costs(nest, constraints, None if array is None else array.least)
+    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
+
+
+def least_costs(nest: Nest, constraints: Sequence[LevelConstraint], passes: float | None) -> tuple[float, float]:
+    """Lower bounds on energy and on cycles; for ragged mappings, too, where the fewest `passes` over the fan-outs are given.
 
     Energy: every MAC; every operand read from the innermost memory that keeps it, shared by at most the fan-out below (nothing
     of that where operands travel between MACs); every word that the layer touches moved once from or to the outermost memory
@@ -39,7 +47,7 @@ def lower_bound(
     or the words that DRAM keeps over its bandwidth; and what the networks' fill and drain add.
     """
     layer, table, widths = nest.layer, nest.table, nest.memories.widths
-    cycles = even_cycles(nest, constraints) if array is None else array.least
+    cycles = even_cycles(nest, constraints) if passes is None else passes
     cycles, energy = max(cycles, streaming_cycles(nest)) + nest.memories.edges, nest.mac_energy
     for t, tensor in enumerate(TENSORS):
         inner = int(np.flatnonzero(nest.keep[:, t])[0])
@@ -59,9 +67,7 @@ def lower_bound(
                 * widths.share(outermost, t)
                 * (store.update if tensor == "outputs" else store.read)
             )
-    if array is not None:
-        energy *= 1 - OMITTED
-    return {"energy": energy, "latency": cycles, "edp": energy * cycles}[objective]
+    return energy if passes is None else energy * (1 - OMITTED), cycles
 
 
 def even_cycles(nest: Nest, constraints: Sequence[LevelConstraint]) -> float:
@@ -88,4 +94,4 @@ def _touched(nest: Nest, t: int) -> int:
     """Words of a tensor that cross DRAM's boundary at least once: outputs all do, inputs in gaps between windows need not."""
     if t == OUTPUTS:
         return nest.layer.words("outputs")
-    return int(nest.shapes[t].distinct(nest.sizes[:, None], np.ones((len(DIMS), 1), dtype=np.int64))[0])
+    return touched(nest.layer, TENSORS[t])

@@ -136,10 +136,14 @@ class AcceleratorSpec(_Checked):
     where: Annotated[str, Field(min_length=1)] | None = None
 
 
+SEARCHES = ("nsga2", "surrogate")
+"""Methods of a sample that go by what designs cost; see `hwflow.sweeping.registry`."""
+
+
 class Sample(_Checked):
     """Which designs are costed: all, or `points` of them. A design is a chip with a dataflow."""
 
-    method: Literal["grid", "random", "lhs", "nsga2"] = "grid"
+    method: Literal["grid", "random", "lhs", "nsga2", "surrogate"] = "grid"
     points: Positive | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     objectives: Annotated[tuple[str, ...], _Listed] | None = None
@@ -152,8 +156,8 @@ class Sample(_Checked):
                 if self.method == "grid"
                 else f"points is missing: {self.method} needs the number of designs to cost"
             )
-        if self.objectives is not None and self.method != "nsga2":
-            raise ValueError(f"objectives are of the method nsga2, not of {self.method}: leave them out")
+        if self.objectives is not None and self.method not in SEARCHES:
+            raise ValueError(f"objectives are of the methods {' and '.join(SEARCHES)}, not of {self.method}: leave them out")
         for name in self.objectives or ():
             if name not in OBJECTIVES:
                 raise ValueError(str(not_found("objective", name, OBJECTIVES)).rstrip("."))
@@ -193,8 +197,10 @@ class Description(_Checked):
     def _check(self) -> Description:
         if not self.networks and not self.plans:
             raise ValueError("networks is missing: name at least one network, or a pruning run's folder in plans")
-        if self.sample.method == "nsga2" and len(self.levels) > 1:
-            raise ValueError(f"nsga2 searches at one level, and levels names {', '.join(self.levels)}: leave one")
+        if self.sample.method in SEARCHES and len(self.levels) > 1:
+            raise ValueError(
+                f"{self.sample.method} searches at one level, and levels names {', '.join(self.levels)}: leave one"
+            )
         return self
 
     def options(self, jobs: int = 1) -> CostOptions:

@@ -7,16 +7,14 @@ nothing; one that was costed before is not costed again, so `points` counts diff
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from hwflow.optional import needed
 from hwflow.sweeping.sampling import count, draw
+from hwflow.sweeping.searcher import Cover, Least, Values
 from hwflow.sweeping.space import Design, Space
-
-Values = tuple[float, ...] | None
-"""A design's objectives, or None where it failed."""
 
 _IDLE = 50  # generations without a new design after which there is nothing more to be found
 
@@ -27,9 +25,13 @@ def search(
     points: int,
     seed: int,
     objectives: int,
-    cover: Callable[[Sequence[Design]], Sequence[Values]],
+    cover: Cover,
+    least: Least | None = None,
 ) -> dict[Design, Values]:
     """What `cover` says of `points` designs, or of all where there are fewer; the same for the same seed and answers.
+
+    Args:
+        least: not looked at.
 
     Raises:
         MissingDependency: where pymoo is not installed.

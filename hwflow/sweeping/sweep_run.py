@@ -7,7 +7,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,14 @@ from hwflow.sweeping import runners
 from hwflow.sweeping.case import Case, cases_of, identity
 from hwflow.sweeping.coverage import Counts, Coverage, reasons
 from hwflow.sweeping.description import Description, load_description
-from hwflow.sweeping.nsga2 import Values, search
-from hwflow.sweeping.point_record import Checker, energy_source
+from hwflow.sweeping.design_bounds import DesignBounds
+from hwflow.sweeping.objectives import objectives_of
+from hwflow.sweeping.point_record import Checker
 from hwflow.sweeping.records import Records
+from hwflow.sweeping.registry import SEARCHERS
 from hwflow.sweeping.result_tables import check_installed, read_results, write_tables
 from hwflow.sweeping.sampling import count, draw
+from hwflow.sweeping.searcher import Values
 from hwflow.sweeping.space import Design, Space, space_of
 from hwflow.sweeping.unit import Unit, cost_unit
 
@@ -172,7 +175,7 @@ def run(
             """With the tables, which have the points below this number."""
             records.sync()
             left_out = records.leave_out(points)
-            if asked.sample.method != "nsga2" and (foreign := sorted({*records.others, *left_out})):
+            if asked.sample.method not in SEARCHERS and (foreign := sorted({*records.others, *left_out})):
                 tell(_foreign(place, foreign))
             write_tables(place, space, cases, records)
             counts = coverage.counts if coverage else Counts()
@@ -192,7 +195,7 @@ def run(
                     progress=bar,
                     notify=tell,
                 )
-                _carry_out(asked, space, coverage, records)
+                _carry_out(asked, space, cases, coverage, records)
         except KeyboardInterrupt:
             raise Interrupted(result(expected)) from None
         except InputError:  # of a search whose objective a design does not have
@@ -223,39 +226,23 @@ def _foreign(folder: Path, points: Sequence[int]) -> str:
     )
 
 
-def _carry_out(asked: Description, space: Space, coverage: Coverage, records: Records) -> None:
+def _carry_out(asked: Description, space: Space, cases: Sequence[Case], coverage: Coverage, records: Records) -> None:
     sample = asked.sample
     if sample.method == "grid":
         coverage.cover(space.designs())
         return
     assert sample.points is not None
-    if sample.method != "nsga2":
+    if sample.method not in SEARCHERS:
         coverage.cover(draw(space, sample.method, sample.points, sample.seed))
         return
     names = sample.objectives or _OBJECTIVES
+    least = DesignBounds(space, cases, replace(asked.options(), level=asked.levels[0]), names)
 
     def cover(designs: Sequence[Design]) -> list[Values]:
-        return [_objectives([records[n] for n in numbers], names) for numbers in coverage.cover(designs)]
+        return [objectives_of([records[n] for n in numbers], names) for numbers in coverage.cover(designs)]
 
-    search(space, points=sample.points, seed=sample.seed, objectives=len(names), cover=cover)
-
-
-def _objectives(points: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Values:
-    """A design's objectives: of each the geometric mean over networks, so that none dominates by its size (hwflow's own)."""
-    if any(point["status"] != "ok" for point in points):
-        return None
-    for name in names:
-        if any(point[name] is None for point in points):
-            raise InputError(
-                f"sample.objectives: {name} is not known of {points[0]['accelerator']}, whose energies are "
-                f"{energy_source(points[0])}. Name other objectives, or other energies (energy: fitted, accelergy)."
-            )
-    return tuple(_mean([point[name] for point in points]) for name in names)
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Geometric."""
-    return math.exp(sum(map(math.log, values)) / len(values)) if all(values) else 0.0
+    searcher = SEARCHERS[sample.method]
+    searcher(space, points=sample.points, seed=sample.seed, objectives=len(names), cover=cover, least=least)
 
 
 def _expected(asked: Description, space: Space, cases: Sequence[Case], designs: int) -> int:

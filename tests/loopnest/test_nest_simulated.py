@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hwflow.cost import mid
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import DIMS, Layer
+from hwflow.loopnest import nest as analysis
 from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapping import Mapping
 from tests.loopnest.cases import accelerators, energies, layers, mappings, triples
@@ -103,6 +105,10 @@ def test_a_batch_is_judged_as_one_by_one(family: tuple[Nest, list[Batch]]) -> No
         alone = nest.evaluate(single)
         for field in FIELDS:
             assert np.array_equal(getattr(verdict, field)[..., b], getattr(alone, field)[..., 0]), field
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis, "_PIECE", 2)
+        pieces = nest.evaluate(together(singles))
+    assert all(np.array_equal(getattr(pieces, field), getattr(verdict, field)) for field in FIELDS)
 
 
 @usual

@@ -78,7 +78,10 @@ def test_values_of_a_field(value: Any, values: tuple[Any, ...]) -> None:
         ({"batch": [0]}, r"batch\[0\] is 0"),
         ({"sample": {"method": "random"}}, "points is missing: random needs the number of designs"),
         ({"sample": {"points": 3}}, "a grid costs every design: leave points out"),
-        ({"sample": {"method": "lhs", "points": 3, "objectives": ["energy_pj"]}}, "objectives are of the method nsga2"),
+        (
+            {"sample": {"method": "lhs", "points": 3, "objectives": ["energy_pj"]}},
+            "of the methods nsga2 and surrogate, not of lhs",
+        ),
         ({"sample": {"method": "nsga2", "points": 3, "objectives": ["speed"]}}, "unknown objective 'speed'"),
         ({"sample": {"method": "nsga2", "points": 3}}, "nsga2 searches at one level"),
     ],

@@ -22,7 +22,10 @@ from hwflow.network import Network
 from hwflow.reporting.sweeps.sweep_folder import read_sweep
 from hwflow.sweeping import Interrupted, coverage, nsga2, run, runners, sweep_run
 from hwflow.sweeping import unit as costing
+from hwflow.sweeping.description import SEARCHES
 from hwflow.sweeping.point_record import SUMS
+from hwflow.sweeping.registry import SEARCHERS
+from hwflow.sweeping.searcher import Values
 from hwflow.sweeping.unit import Answer, Unit, cost_unit
 from tests.sweeping.conftest import Sweep, swept, tables
 
@@ -388,8 +391,9 @@ SEARCH: dict[str, Any] = {
 }
 
 
-def test_a_search_repeats_and_is_continued(sweep_file: Sweep, tmp_path: Path) -> None:
-    path = sweep_file(**SEARCH)
+@pytest.mark.parametrize("method", SEARCHERS)
+def test_a_search_repeats_and_is_continued(sweep_file: Sweep, tmp_path: Path, method: str) -> None:
+    path = sweep_file(**{**SEARCH, "sample": {**SEARCH["sample"], "method": method}})
     frame = hwflow.sweep(path, tmp_path / "one", store=False)
     assert len(frame) == 48
     assert frame.groupby("accelerator").size().eq(2).all()
@@ -401,6 +405,10 @@ def test_a_search_repeats_and_is_continued(sweep_file: Sweep, tmp_path: Path) ->
     assert tables(tmp_path / "one") == tables(tmp_path / "two")
 
 
+def test_the_searches_of_sweep_files_are_those_that_there_are() -> None:
+    assert tuple(SEARCHERS) == SEARCHES
+
+
 def test_a_search_finds_the_front_of_a_space_that_is_known(sweep_file: Sweep, tmp_path: Path) -> None:
     """Of 45 x 45 designs 200 are tried; the least of a bowl is among them, which random draws find with odds of 1 to 10."""
     from hwflow.sweeping.description import load_description
@@ -410,8 +418,8 @@ def test_a_search_finds_the_front_of_a_space_that_is_known(sweep_file: Sweep, tm
     path = sweep_file(accelerators=swept(pe_array__rows=every, pe_array__columns=every))
     space = space_of(load_description(path), tmp_path)
 
-    def cover(designs: Any) -> list[nsga2.Values]:
-        def values(design: Design) -> nsga2.Values:
+    def cover(designs: Any) -> list[Values]:
+        def values(design: Design) -> Values:
             x, y = design.values
             return None if (x, y) == (3, 4) else (float((x - 30) ** 2 + (y - 7) ** 2), 1.0)
 

@@ -1,0 +1,117 @@
+"""The search with bounds and a regression, on a space whose objectives are formulas: 96 designs of a rugged trade-off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwflow.sweeping import surrogate
+from hwflow.sweeping.description import load_description
+from hwflow.sweeping.searcher import Values
+from hwflow.sweeping.space import Design, Space, space_of
+from tests.sweeping.conftest import Sweep, swept
+
+ROWS, COLUMNS = 12, 8
+FAILS = Design(0, (7, 0), 0)
+
+
+@pytest.fixture
+def space(sweep_file: Sweep, tmp_path: Path) -> Space:
+    rows, columns = ({"from": 1, "to": most, "step": 1} for most in (ROWS, COLUMNS))
+    return space_of(load_description(sweep_file(accelerators=swept(pe_array__rows=rows, pe_array__columns=columns))), tmp_path)
+
+
+def least(designs: Sequence[Design]) -> list[tuple[float, ...]]:
+    """An area, which is exact, and a time."""
+    each = [(design.values[0] + 1, design.values[1] + 1) for design in designs]
+    return [(rows + 3.0 * columns, 1000 / (rows + 0.5 * columns)) for rows, columns in each]
+
+
+def values(design: Design) -> Values:
+    """The time is above its bound by a share that depends on both fields."""
+    area, time = least([design])[0]
+    rows, columns = design.values
+    return None if design == FAILS else (area, time * (1.02 + 0.02 * (rows % 4) + 0.01 * (columns % 3)))
+
+
+class Costed:
+    """Costs designs, and remembers which together; fails for one that those before match."""
+
+    def __init__(self) -> None:
+        self.designs: list[Design] = []
+
+    def __call__(self, designs: Sequence[Design]) -> list[Values]:
+        found = np.array([v for v in map(values, self.designs) if v is not None]).reshape(-1, 2)
+        assert not any((found <= np.array(bound)).all(axis=1).any() for bound in least(designs))
+        assert not set(designs) & set(self.designs)
+        self.designs += designs
+        return [values(design) for design in designs]
+
+
+def front(found: Sequence[Values]) -> set[tuple[float, ...]]:
+    return {tuple(row) for row in surrogate.front(np.array([v for v in found if v is not None])).tolist()}
+
+
+def run(space: Space, points: int) -> list[Values]:
+    return list(surrogate.search(space, points=points, seed=0, objectives=2, cover=Costed(), least=least).values())
+
+
+def test_it_ends_early_with_the_front_of_the_whole_space(space: Space) -> None:
+    """No design is costed whose bounds are matched (`Costed` sees to it), and what is left out is none of the front."""
+    found = run(space, points=ROWS * COLUMNS)
+    assert len(found) < ROWS * COLUMNS / 2
+    assert front(found) == front([values(design) for design in space.designs()])
+
+
+def test_equal_seeds_cost_equal_designs_and_fewer_points_the_first_of_them(space: Space) -> None:
+    costed = []
+    for points, seed in ((22, 3), (22, 3), (16, 3), (22, 4)):
+        cover = Costed()
+        surrogate.search(space, points=points, seed=seed, objectives=2, cover=cover, least=least)
+        costed.append(cover.designs)
+    assert costed[0] == costed[1]
+    assert costed[2] == costed[0][:16]
+    assert costed[3] != costed[0]
+    assert [len(designs) for designs in costed] == [22, 22, 16, 22]
+
+
+def test_it_finds_more_of_a_front_than_random_draws_do(space: Space) -> None:
+    whole = front([values(design) for design in space.designs()])
+    drawn = [values(design) for design in space.designs()]
+    order = [np.random.default_rng(seed).permutation(len(drawn))[:22] for seed in range(5)]
+    random = [len({drawn[i] for i in places} & whole) for places in order]
+    assert len(front(run(space, 22)) & whole) > 2 * max(random)
+
+
+def test_without_bounds_it_costs_all_that_it_may(space: Space) -> None:
+    found = surrogate.search(
+        space,
+        points=18,
+        seed=0,
+        objectives=2,
+        cover=lambda designs: [values(design) for design in designs],
+        least=lambda designs: [(0.0, 0.0)] * len(designs),
+    )
+    assert len(found) == 18
+
+
+def test_a_larger_space_is_drawn_from(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surrogate, "POOL", 40)
+    looked: list[Design] = []
+
+    def bounds(designs: Sequence[Design]) -> list[tuple[float, ...]]:
+        looked.extend(designs)
+        return least(designs)
+
+    cover = Costed()
+    surrogate.search(space, points=16, seed=0, objectives=2, cover=cover, least=bounds)
+    assert len(looked) == 40
+    assert set(cover.designs) <= set(looked)
+
+
+def test_where_all_fail_it_goes_on_with_others(space: Space) -> None:
+    found = surrogate.search(space, points=20, seed=0, objectives=2, cover=lambda designs: [None] * len(designs), least=least)
+    assert len(found) == 20
