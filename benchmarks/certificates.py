@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import hwflow
-from benchmarks.proofs import OBJECTIVES, Record, read
+from benchmarks.proofs import OBJECTIVES, Record, read, shape
 from benchmarks.proofs import RECORDS as PROOFS
 from hwflow.certificate.check import verify
 from hwflow.certificate.document import Document
@@ -109,11 +109,6 @@ def certified(name: str, objective: Objective, layer: hwflow.Layer, gap: float) 
         "bytes": len(document.text()),
         "seconds": seconds,
     }
-
-
-def shape(record: Record) -> str:
-    """A layer without its name."""
-    return str(record["layer"]).partition(" (")[2]
 
 
 def table(records: Sequence[Record], proofs: Sequence[Record]) -> str:

@@ -17,8 +17,8 @@ def test_the_page_has_the_table_of_the_records() -> None:
 
 def test_no_recorded_bound_exceeds_the_best_value_known() -> None:
     """Bounds of proofs and of certificates are independent of each other, and so are the mappings found with them."""
-    values = {(r["accelerator"], r["objective"], certificates.shape(r)): r["best"] for r in proofs.read(proofs.RECORDS)}
+    values = {(r["accelerator"], r["objective"], proofs.shape(r)): r["best"] for r in proofs.read(proofs.RECORDS)}
     for record in proofs.read(certificates.RECORDS):
-        key = record["accelerator"], record["objective"], certificates.shape(record)
+        key = record["accelerator"], record["objective"], proofs.shape(record)
         if "bound" in record and key in values:
             assert record["bound"] <= values[key] * (1 + 1e-9), record
