@@ -15,7 +15,9 @@ from hwflow import pruning
 from hwflow.cli.pruning_page import pruned_page
 from hwflow.compression.budget import Budget
 from hwflow.compression.kernels.layer_choice import ExecutedConv2d
+from hwflow.compression.run import check
 from hwflow.compression.settings import Settings
+from hwflow.compression.winograd.winograd_options import WinogradSettings
 from hwflow.compression.winograd.zeros import MagnitudeZeros
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
@@ -94,3 +96,25 @@ def test_zeros_rise_and_stay() -> None:
 def test_what_cannot_be_done_is_refused_before_training(changes: dict[str, object], text: str, data: Data) -> None:
     with pytest.raises(InputError, match=text):
         hwflow.compress(network(), data, method="sparse", settings=replace(SETTINGS, **changes), store=False)  # type: ignore[arg-type]
+
+
+def test_a_budget_is_of_the_zeros_that_are_asked_for_where_the_chip_sees_them(
+    data: Data, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # fine has nothing to add
+    dense = hwflow.Accelerator.load("eyeriss")
+    chip = dense.with_({"sparsity": {"skips": "weights", "compressed": {"dram": {"weights": "rle", "index_bits": 4}}}})
+    asked = replace(SETTINGS, method="sparse", levels=("mid",), winograd=WinogradSettings(sparsity=0.9))
+
+    def refused(accelerator: hwflow.Accelerator, method: str, share: float) -> str:
+        try:
+            check(network(), data, accelerator, replace(asked, method=method, budgets=(Budget("energy", share),)), store=False)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    assert not refused(chip, "sparse", 0.9)
+    assert "cannot be reached: the layers take 1 of the energy at mid, and zeros save nothing" in refused(dense, "sparse", 0.9)
+    assert "with these zeros take" in refused(chip, "sparse", 0.01)
+    assert "Raise the budget or the sparsity" in refused(chip, "sparse", 0.01)
+    assert "cannot be reached: winograd4 products with these zeros take" in refused(chip, "winograd-native", 0.01)
