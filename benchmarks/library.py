@@ -208,7 +208,7 @@ def volume(networks: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> f
 def table(found: Mapping[str, Any]) -> str:
     """A row for each network, in Markdown; a member before what was pruned to its latency."""
     chips = " / ".join(CHIPS)
-    headings = ["network", "test accuracy (%)", f"latency on {chips} (ms)", "parameters", "epochs", "plans measured"]
+    headings = ["network", "test accuracy (%)", f"latency on {chips} (us)", "parameters", "epochs", "plans measured"]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|", _row("unpruned", found["whole"])]
     for place, member in enumerate(found["library"]["members"]):
         lines.append(_row(f"member {place + 1}", member))
@@ -222,7 +222,7 @@ def _row(name: str, row: Mapping[str, Any]) -> str:
     work = [str(row.get("epochs", "")), str(row.get("plans", ""))]
     if "refused" in row:
         return f"| {' | '.join([name, 'out of reach', '', '', *work])} |"
-    times = " / ".join(f"{1e3 * one:.3f}" for one in row["latency_s"])
+    times = " / ".join(f"{1e6 * one:.4g}" for one in row["latency_s"])
     accuracy, size = f"{100 * row['accuracy']:.2f}", f"{row['params']:,}"
     return f"| {' | '.join([name, accuracy, times, size, *work])} |"
 
