@@ -11,12 +11,13 @@ another (`CostOptions.whole_network`). Then tiles without any weight, which a po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.layers import Densities, Layer
-from hwflow.results import LayerCost
+from hwflow.results import Accesses, LayerCost
+from hwflow.types import Tensor
 
 APART = "positions of different densities run one after the other, and those without weights not at all"
 
@@ -31,7 +32,8 @@ def parts_of(layer: Layer, accelerator: Accelerator | None) -> tuple[Layer, ...]
     """What is computed of a layer: positions of equal density together, the densest first, on a chip that does something about
     zeros; on another one the layer, of which it sees no density."""
     if accelerator is None or not accelerator.sparse:
-        return (layer if layer.densities is None else layer.with_(densities=None, position_densities=None),)
+        known = layer.densities is not None or layer.position_densities is not None
+        return (layer.with_(densities=None, position_densities=None) if known else layer,)
     if not differs(layer):
         return (layer,)
     positions = layer.position_densities
@@ -56,29 +58,23 @@ def merged(layer: Layer, parts: Sequence[LayerCost], accelerator: Accelerator) -
     if len(parts) == 1 and first.layer.G == layer.G:
         return replace(first, layer=layer)
     cycles, slowest = sum(part.cycles or 0 for part in parts), max(parts, key=lambda part: part.cycles or 0)
-    instances = {name: max(part.utilized_instances.get(name, 0.0) for part in parts) for name in first.utilized_instances}
-    accesses = {
-        name: {
-            tensor: {
-                kind: sum(part.accesses[name][tensor][kind] * _weight(part, name, instances) for part in parts)
-                for kind in counts
-            }
-            for tensor, counts in tensors.items()
-        }
-        for name, tensors in first.accesses.items()
-    }
+    names = dict.fromkeys(name for part in parts for name in part.utilized_instances)
+    instances = {name: max(part.utilized_instances.get(name, 0.0) for part in parts) or 1.0 for name in names}
     return replace(
         first,
         layer=layer,
         energy=sum(part.energy or 0.0 for part in parts),
-        energy_by_level={name: sum(part.energy_by_level[name] for part in parts) for name in first.energy_by_level},
+        energy_by_level={
+            name: sum(part.energy_by_level.get(name, 0.0) for part in parts)
+            for name in dict.fromkeys(name for part in parts for name in part.energy_by_level)
+        },
         cycles=cycles,
         latency_s=cycles * accelerator.cycle_s,
         bound_by=slowest.bound_by,
         utilization=layer.macs / (cycles * accelerator.mac_units),
         dram_bytes=sum(part.dram_bytes for part in parts),
         seconds=sum(part.seconds for part in parts),
-        accesses=accesses,
+        accesses=_accesses(parts, instances),
         utilized_instances=instances,
         mapping=None,
         note="; ".join(dict.fromkeys([*(note for part in parts for note in part.note.split("; ") if note), APART])),
@@ -88,9 +84,17 @@ def merged(layer: Layer, parts: Sequence[LayerCost], accelerator: Accelerator) -
     )
 
 
-def _weight(part: LayerCost, name: str, instances: dict[str, float]) -> float:
-    most = instances.get(name, 0.0)
-    return part.utilized_instances[name] / most if most else 1.0
+def _accesses(parts: Sequence[LayerCost], instances: Mapping[str, float]) -> Accesses:
+    """The sums of all parts, for each of so many instances."""
+    found: dict[str, dict[Tensor, dict[str, float]]] = {}
+    for part in parts:
+        for name, tensors in part.accesses.items():
+            weight = part.utilized_instances.get(name, 1.0) / instances.get(name, 1.0)
+            for tensor, counts in tensors.items():
+                sums = found.setdefault(name, {}).setdefault(tensor, {})
+                for kind, count in counts.items():
+                    sums[kind] = sums.get(kind, 0.0) + count * weight
+    return found
 
 
 __all__ = ["APART", "differs", "merged", "parts_of"]
