@@ -15,29 +15,21 @@ ZIGZAG_AXES: dict[str, Axis] = {"D1": "columns", "D2": "rows"}
 def from_zigzag(row: Mapping[str, Any], layer: Layer, chip: Accelerator) -> Nest:
     """ZigZag gives each operand's loops by memory, innermost memory and loop first; all operands have one order of loops.
 
-    Its spatial loops have no place among the temporal ones. Here they stand outside all that registers of a PE hold, a loop
-    that does not change what a register holds put outside it.
+    Its spatial loops have no place among the temporal ones.
     """
     orders = {t: [(d, n) for level in row["temporal"][t] for d, n in level][::-1] for t in TENSORS}
     temporal: list[Bound] = orders["weights"]
     if any(order != temporal for order in orders.values()):
         raise Inexpressible("the operands' loops are in different orders")
     places: dict[tuple[str, Tensor], int] = {}
-    registers = []
-    below = {m.name for m in chip.hierarchy[array_index(chip) :]}
     for tensor in TENSORS:
-        relevant, outside = layer.relevant(tensor), len(temporal)
+        outside = len(temporal)
         memories = [m.name for m in reversed(chip.memories) if tensor in m.keeps]
         for name, level in zip(memories, row["temporal"][tensor], strict=True):
             outside -= len(level)
             places[name, tensor] = outside
-            if name in below:
-                inner = outside
-                while inner < len(temporal) and temporal[inner][0] not in relevant:
-                    inner += 1
-                registers.append(inner)
     spatial = {ZIGZAG_AXES[axis]: tuple((d, n) for d, n in loops) for axis, loops in row["spatial"].items()}
-    return Nest(tuple(temporal), spatial, places, min(registers))
+    return Nest(tuple(temporal), spatial, places, _array(temporal, places, layer, chip))
 
 
 def from_accelforge(row: Mapping[str, Any], layer: Layer, chip: Accelerator) -> Nest:
@@ -58,9 +50,23 @@ def from_accelforge(row: Mapping[str, Any], layer: Layer, chip: Accelerator) -> 
             arrays.add(len(temporal))
     if len(arrays) > 1:
         raise Inexpressible("temporal loops run between the axes of the array")
-    registers = {m.name for m in chip.hierarchy[array_index(chip) :]}
-    array = arrays.pop() if arrays else min(place for (name, _), place in places.items() if name in registers)
+    array = max(_array(temporal, places, layer, chip), *arrays, 0)
     return Nest(tuple(temporal), {axis: tuple(loops) for axis, loops in spatial.items()}, places, array)
+
+
+def _array(temporal: Sequence[Bound], places: Mapping[tuple[str, Tensor], int], layer: Layer, chip: Accelerator) -> int:
+    """How many temporal loops can run outside the array: up to the first one that changes what a register of a PE holds.
+
+    A loop that changes nothing that is held inside it costs the same outside the array, where hwflow's search has it.
+    """
+    registers = {m.name for m in chip.hierarchy[array_index(chip) :]}
+    inner = []
+    for (name, tensor), place in places.items():
+        if name in registers:
+            while place < len(temporal) and temporal[place][0] not in layer.relevant(tensor):
+                place += 1  # noqa: PLW2901
+            inner.append(place)
+    return min(inner)
 
 
 def _bound(loop: Sequence[Any], size: dict[Dim, int]) -> Bound:

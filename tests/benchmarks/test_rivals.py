@@ -187,6 +187,21 @@ def test_the_request_tells_the_chip_in_bits() -> None:
     ]
 
 
+def test_a_loop_that_no_register_holds_runs_outside_the_array() -> None:
+    """AccelForge finds such mappings; in hwflow's terms the loop over C is one of the global buffer."""
+    nest = [
+        ["storage", "dram", ["weights", "inputs", "outputs"]],
+        ["storage", "global_buffer", ["inputs", "outputs"]],
+        *(["spatial", "columns", "q", 1], ["storage", "psum_spad", ["outputs"]], ["temporal", "c", 1]),
+        *(["storage", "input_spad", ["inputs"]], ["storage", "weight_spad", ["weights"]], ["temporal", "m", 1]),
+        *(["temporal", "p", 1], ["compute", "mac"]),
+    ]
+    layer = Layer("pointwise", C=16, M=2, P=7, Q=7)
+    found = express(from_accelforge({"nest": nest}, layer, CHIP), layer, CHIP, TABLE)
+    assert found.mapping.levels[1].temporal == (Loop("C", 16),)
+    assert space(found, layer, CHIP) == "perfect"
+
+
 def test_a_mapping_belongs_to_the_least_space_that_has_it() -> None:
     nest = from_zigzag(ZIGZAG, LAYER, CHIP)
     assert space(express(nest, LAYER, CHIP, TABLE), LAYER, CHIP) == "perfect"
