@@ -4,7 +4,8 @@ The first plan is what the policy does without exploration. The three after it a
 ranking and the exact planner's; from there on the agent and the planner take turns, and both learn of every plan. The agent's
 are, as from scratch, the most promising of several walks that explore around the policy or around the best plan so far
 (`hwflow.compression.search.walks`). The turns are hwflow's own: where a sum over groups predicts well the planner is better, at
-tight budgets the policy is, and together they were better than either (docs/pages/explanation/pruning-measured.md).
+tight budgets the policy is, and together they were better than either (docs/pages/explanation/pruning-measured.md). With a
+budget of EDP all plans are the agent's.
 """
 
 from __future__ import annotations
@@ -73,6 +74,10 @@ class PolicySearcher(DdpgSearcher):
         self._measured, self._steps = [], []
         self._walks: dict[float, PolicyWalks] = {}
         self._guide = ExactSearcher(problem, settings, seed)
+        # A budget of EDP is a product, which the planner branches over: a plan can take minutes.
+        self._turns = all(budget.metric != "edp" for budget in problem.budgets) and (
+            bool(problem.budgets) or problem.metric != "edp"
+        )
 
     @property
     def identity(self) -> list[Any]:
@@ -116,7 +121,7 @@ class PolicySearcher(DdpgSearcher):
         """Whether the next plan is the planner's: the second to the fourth, then every other one, and later every tenth, since
         a solution can take seconds."""
         count = len(self._measured)
-        return 0 < count < 4 or count % (2 if count < _TURNS else 10) == 1
+        return self._turns and (0 < count < 4 or count % (2 if count < _TURNS else 10) == 1)
 
     def outcome(self) -> Outcome:
         """Which policy it is, and what it was trained on."""

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from hwflow.compression.budget import Budget
 from hwflow.compression.search.ddpg import Hyperparameters
+from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.exact import ExactSearcher
 from hwflow.compression.search.policy import FILE, SHIPPED, Policy
 from hwflow.compression.search.policy_searcher import PolicySearcher
@@ -78,6 +80,11 @@ def test_the_planner_takes_turns_and_is_told_what_the_agent_measured() -> None:
     for plan in plans[:3]:
         guide.tell(plan, PROBLEM.accuracy(plan), 0.0)
     assert plans[3] == guide.ask(PROBLEM)
+    product = PruningEnv(PROBLEM.costs, PROBLEM.accuracy, [Budget("edp", 0.5)], scores=PROBLEM.scores)
+    noises = [
+        episode.noise for episode in explore(product, PolicySearcher(product, Hyperparameters(), 3, untrained(product)), 5)
+    ]
+    assert None not in noises
     late = PolicySearcher(PROBLEM, Hyperparameters(), 3, untrained(PROBLEM))
     late.ask(PROBLEM)
     turns = []
