@@ -39,7 +39,7 @@ def parts_of(layer: Layer, accelerator: Accelerator | None) -> tuple[Layer, ...]
     positions = layer.position_densities
     assert positions is not None
     others = layer.densities or Densities()
-    found = []
+    found: list[Layer] = []
     for share in sorted(set(positions) - {0.0}, reverse=True):
         count = positions.count(share)
         name = f"{layer.name} ({count} of {layer.G} positions, density {share:.3g})"

@@ -271,7 +271,8 @@ def _known(location: Sequence[str | int]) -> list[str]:
     names = [part for part in location[:-1] if isinstance(part, str)]
     model: type[Strict] = _File
     if names[:1] == ["layers"]:
-        model = {"bits": _Bits, "densities": _Densities}.get(names[1] if len(names) > 1 else "", _Layer)
+        inner: dict[str, type[Strict]] = {"bits": _Bits, "densities": _Densities}
+        model = inner.get(names[1] if len(names) > 1 else "", _Layer)
     elif names[:1] == ["other"]:
         model = _Other
     return list(model.model_fields)

@@ -154,7 +154,7 @@ class Network:
         bits = Bits(weights, activations, activations)
         return replace(self, layers=tuple(la if la.bits else la.with_(bits=bits) for la in self.layers))
 
-    def with_densities(self, given: Mapping[str, Mapping[str, float]]) -> Network:
+    def with_densities(self, given: Mapping[str, Mapping[str, Any]]) -> Network:
         """Layers with the shares of their elements that are not zero; those that state their own keep them.
 
         Args:

@@ -86,7 +86,7 @@ def check_meaning(found: Optimizations, chip: Accelerator, components: Mapping[s
         how = "are not saved, and hwflow saves them with those of the others" if one in own else "are not saved so in hwflow"
         raise NotExpressible(f"accesses to {TIMELOOP_TENSORS[one.tensor]} in {one.memory} {how}")
     for (name, tensor), count in found.ranks.items():
-        inner = [m for m in chip.memories[chip.memories.index(chip[name]) + 1 :] if tensor in m.keeps]  # type: ignore[arg-type]
+        inner = [m for m in chip.memories[chip.memories.index(chip[name]) + 1 :] if tensor in m.keeps]
         packed = [m for m in inner if sparsity.encoding(m.name, tensor)]
         tiles = len(packed) + (len(inner) > len(packed))
         if count != tiles + 1:
