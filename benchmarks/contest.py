@@ -25,12 +25,14 @@ from benchmarks.fastnas import FastNas
 from benchmarks.reduced import reduced_data
 from hwflow.compression import registry
 from hwflow.compression.accuracy import ProxySettings
+from hwflow.compression.budget import parse_budgets
 from hwflow.compression.fine_tuning import default_tuning
 from hwflow.compression.settings import Settings
 from hwflow.datasets import Data
 from hwflow.datasets.split import stratified
+from hwflow.dynamic import add_curves
 from hwflow.network.load import load_module
-from hwflow.reporting.compression.contest_records import read_contest
+from hwflow.reporting.compression.contest_records import CURVES, read_contest
 from hwflow.reporting.compression.contest_report import differences
 from hwflow.training.recipe import default_recipe
 
@@ -38,7 +40,7 @@ HERE = Path("runs/contest")
 IMAGES = 5000
 METHODS = ("greg1", "asrfp", "legr", "increg", "exact", "greg2", "sfp", "srfp", "asfp")
 BUDGETS = ("energy=0.25", "energy=0.5", "energy=0.125")
-KEPT = ("contest.json", "results.json", "results.csv")
+KEPT = ("contest.json", "results.json", "results.csv", CURVES)
 
 
 def fewer(data: Data, count: int = IMAGES) -> Data:
@@ -82,6 +84,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", default=list(BUDGETS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--curves", type=Path, nargs="+", default=[], help="folders whose networks the report also shows")
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--record", type=Path, default=None, metavar="FOLDER", help="run nothing")
@@ -93,7 +96,8 @@ def main() -> None:
     if asked.record:
         asked.record.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
-            shutil.copyfile(asked.output / name, asked.record / name)
+            if name != CURVES or (asked.output / name).exists():
+                shutil.copyfile(asked.output / name, asked.record / name)
         return
     if FastNas.name in asked.methods:
         registry.METHODS[FastNas.name] = FastNas
@@ -124,6 +128,9 @@ def main() -> None:
         progress=False,
         notify=lambda text: print(text, flush=True),
     )
+    if asked.curves:
+        budget = replace(settings, budgets=parse_budgets(asked.budgets[0], settings.metric))
+        add_curves(asked.output, asked.curves, network, data, "eyeriss", budget, notify=print)
     print(contest.to_frame().to_string())
     sys.exit(1 if contest.failed else 0)
 

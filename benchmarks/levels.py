@@ -12,7 +12,8 @@ Fashion-MNIST at 14 x 14 pixels (`benchmarks.reduced`), a part of its training i
 
 At the end the latency of every level on this CPU is measured, all in turns. The table has the least of many rounds, which comes
 nearest to a machine that does nothing else; medians are kept beside it. Where the machine is busy, set GOMP_SPINCOUNT=20000 for
-this part: threads that wait for one another then sleep, instead of using up the time that they get.
+this part: threads that wait for one another then sleep, instead of using up the time that they get. Latencies with as many
+threads as cores need a free machine all the same.
 """
 
 from __future__ import annotations
