@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def table(
-    found: Mapping[tuple[str, int], Floats],
+    found: Found,
     volume: Volume,
     options: argparse.Namespace,
     all_of: float | None,
@@ -139,15 +139,15 @@ def table(
 
 
 def efforts(
-    found: Mapping[tuple[str, int], Floats],
+    found: Found,
     volume: Volume,
     options: argparse.Namespace,
     all_of: float | None,
 ) -> None:
     """How many designs each needs to reach what NSGA-II reaches with all of its own, and nearly all that there is."""
-    goals = {"NSGA-II's hypervolume": lambda seed: volume(found["nsga2", seed])}
+    goals: dict[str, Callable[[int], float]] = {"NSGA-II's hypervolume": lambda seed: volume(found["nsga2", seed])}
     if all_of is not None:
-        goals[f"{NEARLY:.1%} of the whole space's"] = lambda seed: NEARLY * all_of
+        goals[f"{NEARLY:.1%} of the whole space's"] = lambda _: NEARLY * all_of
     for text, goal in goals.items():
         told = []
         for method in METHODS:

@@ -168,7 +168,7 @@ def _gains(points: Floats, reached: Floats, volume: Callable[[Floats], float]) -
     """What each point adds to the hypervolume of the points reached."""
     gains = np.zeros(len(points))
     before = volume(reached)
-    new = ~(reached[None] <= points[:, None]).all(axis=2).any(axis=1)
-    for i in new.nonzero()[0]:
+    within = np.asarray((reached[None] <= points[:, None]).all(axis=2))
+    for i in np.flatnonzero(~np.asarray(within.any(axis=1))):
         gains[i] = volume(np.concatenate([reached, points[i : i + 1]])) - before
     return gains
