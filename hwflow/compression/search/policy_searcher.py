@@ -75,9 +75,7 @@ class PolicySearcher(DdpgSearcher):
         self._walks: dict[float, PolicyWalks] = {}
         self._guide = ExactSearcher(problem, settings, seed)
         # A budget of EDP is a product, which the planner branches over: a plan can take minutes.
-        self._turns = all(budget.metric != "edp" for budget in problem.budgets) and (
-            bool(problem.budgets) or problem.metric != "edp"
-        )
+        self._turns = "edp" not in problem.space.metrics
 
     @property
     def identity(self) -> list[Any]:
