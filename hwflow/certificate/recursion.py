@@ -188,11 +188,12 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
         full = (words.axes[a][2] + 1 for a in idle)
         costs = np.full((*(s.stop for s in inner), *full, words.count), np.inf)
         if each.whole:
-            costs[(..., *(-1 for _ in idle), slice(None))] = on
+            last: tuple[Any, ...] = (..., *(-1 for _ in idle), slice(None))
+            costs[last] = on
         else:
             costs[...] = on
-        own = costs[(..., *(slice(0, shape[a]) for a in idle), slice(None))]
-        np.minimum(own, ending, out=own)
+        here_ending: tuple[Any, ...] = (..., *(slice(0, shape[a]) for a in idle), slice(None))
+        np.minimum(costs[here_ending], ending, out=costs[here_ending])
         result.append(After(costs, False))
     return result
 

@@ -44,7 +44,7 @@ def verify(
     asked = None if network is None or layer is None else args.load_network(network, None, None, None)[layer]
     chip = None if accelerator is None else Accelerator.load(accelerator)
     for file in files:
-        found = check(file, layer=asked, accelerator=chip, objective=objective)  # type: ignore[arg-type]
+        found = check(file, layer=asked, accelerator=chip, objective=objective)
         deliver_text(f"{file}: {_told(found)}\n")
 
 
