@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from benchmarks import plans
+from benchmarks import plans, tuned_plans
 from benchmarks.plans import RECORDS, Setup, read, run, table
 from hwflow.compression.budget import Budget
 from hwflow.compression.search.environment import PruningEnv
@@ -71,4 +71,12 @@ def test_the_page_shows_the_recorded_tables() -> None:
     assert records
     for setup in dict.fromkeys(Setup(r["network"], r["chip"], r["budget"], r["streams"]) for r in records):
         for line in table(setup, records, 50).strip().splitlines():
+            assert line in shown
+
+
+def test_the_page_shows_the_recorded_accuracies_after_fine_tuning() -> None:
+    shown, records = PAGE.read_text(encoding="utf-8"), read(tuned_plans.TUNED)
+    assert records
+    for setup in dict.fromkeys(Setup(r["network"], r["chip"], r["budget"], r["streams"]) for r in records):
+        for line in tuned_plans.table(setup, records, 6).strip().splitlines():
             assert line in shown
