@@ -150,7 +150,7 @@ def deviation(kind: str, ours: float, theirs: float) -> float:
 def to_record(case: Case, numbers: Numbers) -> dict[str, Any]:
     """A case and Timeloop's numbers as plain data, complete in itself: presets may change, it does not."""
     # who else reads a layer's weights costs it nothing, nor does the name of how it runs
-    silent = {"shared", "execution", *(["densities"] if case.layer.densities is None else [])}
+    silent = {"shared", "execution", *(n for n in ("densities", "position_densities") if getattr(case.layer, n) is None)}
     layer = {k: v for k, v in vars(case.layer).items() if k in Layer.__dataclass_fields__ and k not in silent}
     parts = {name: {k: v for k, v in vars(p).items() if v} for name, p in case.table.parts.items()}
     chip = case.accelerator.model_dump(mode="json", exclude_none=True, exclude={"sources", "description"})

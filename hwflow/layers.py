@@ -197,7 +197,7 @@ class Layer:
         """What makes two layers the same to every cost model: everything but the name and what is not costed."""
         known = () if self.densities is None else (self.densities,)
         if self.position_densities is not None:
-            known = (*known, self.position_densities)
+            known = (*known, "positions", self.position_densities)
         return (self.type == "conv_transpose", *self.dims.values(), self.strides, self.dilations, self.bits, *known)
 
     def __getstate__(self) -> dict[str, object]:

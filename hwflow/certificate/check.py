@@ -87,12 +87,13 @@ def verify(
     _at_most("bound", document.bound, bound, "the least of the leaves is")
     gap = gap_of(bound, value)
     _same("gap", document.gap, gap, "1 - bound / value is", slack=_NEAR)
+    known = _known_energies(problem)
     return Verified(
         problem.layer,
         problem.accelerator.label,
         question.dataflow if isinstance(question.dataflow, str) else str(question.dataflow.get("name")),
         problem.objective,
-        question.energies.source,
+        question.energies.source if known is None else known.source,
         value,
         bound,
         gap,
@@ -101,7 +102,7 @@ def verify(
         document.about,
         problem.table.unit,
         not _shipped(problem.accelerator),
-        problem.table.content()["parts"] not in _known_energies(problem),
+        known is None,
     )
 
 
@@ -134,18 +135,19 @@ def _shipped(accelerator: Accelerator) -> bool:
     return name in presets() and Accelerator.load(name).fingerprint == accelerator.fingerprint
 
 
-def _known_energies(problem: Problem) -> list[object]:
-    """What the certificate would say of the energies that hwflow itself has for the accelerator."""
+def _known_energies(problem: Problem) -> EnergyTable | None:
+    """The energies that hwflow itself has for the accelerator, where the certificate's are these."""
     chip, table = problem.accelerator, problem.table
     known = normalized(chip) if table.unit == "normalized" else recorded(chip)
     if known is None:
-        return []
+        return None
     parts = {
         name: PartEnergy(**{action: getattr(known.parts[name], action) for action in ACTIONS})
         for name in table.parts
         if name in known.parts
     }
-    return [EnergyTable(known.unit, known.source, parts).content()["parts"]]
+    own = EnergyTable(known.unit, known.source, parts)
+    return own if own.content()["parts"] == table.content()["parts"] else None
 
 
 def _least_of(document: Document, bounds: Bounds, spread: Spread, value: float) -> float:

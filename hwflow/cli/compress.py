@@ -265,7 +265,7 @@ def compress(
     from hwflow.compression.winograd.winograd_options import WinogradSettings
     from hwflow.cost.backend import backend_of
     from hwflow.datasets import load_data
-    from hwflow.dynamic.contest_curves import add_curves
+    from hwflow.dynamic.contest_curves import add_curves, check_folders
     from hwflow.network.load import load_module
     from hwflow.training.recipe import default_recipe
 
@@ -317,6 +317,9 @@ def compress(
     transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient, "thresholds": thresholds}
     from hwflow.compression.budget import parse_budgets
 
+    several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1 or bool(curves)
+    if curves:
+        check_folders(curves, loaded)
     settings = Settings(
         levels=(level,),
         budgets=() if budgets == ["none"] else parse_budgets(budgets[0], metric),
@@ -342,7 +345,7 @@ def compress(
         exclude=tuple(args.listed("--exclude", exclude)) if exclude else (),
         criterion=criterion,
         searcher=searcher or "ddpg",
-        policy=usual_policy(methods, searcher),
+        policy=usual_policy(["agent"] if several else methods, searcher),  # a contest always has the agent in it
         word_bits=(2, 4, 8) if word_bits is None else tuple(args.whole("--word-bits", word_bits)),
         edge_bits=8 if edge_bits is None else edge_bits,
         proxy=ProxySettings() if samples is None else ProxySettings(samples=samples),
@@ -357,7 +360,6 @@ def compress(
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}
     common["holdout"] = holdout
-    several = len(methods) > 1 or len(seeds) > 1 or len(budgets) > 1 or bool(curves)
     with training_session(
         f"{network} on {data}", module, loaded, default_tuning(loaded, module).batch_size, threads, output
     ) as bar:

@@ -92,7 +92,8 @@ def prune(
             "--search",
             "--searcher",
             metavar="NAME",
-            help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent (DDPG), from the shipped policy.",
+            help=f"What proposes plans: {', '.join(SEARCHES)}; by default the agent (DDPG), from the shipped policy, "
+            "in turns with exact.",
         ),
     ] = None,
     policy: Annotated[

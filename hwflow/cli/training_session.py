@@ -5,21 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from hwflow.datasets import Data
+from typing import Any
 
 
 @contextlib.contextmanager
-def training_session(
-    title: str, module: nn.Module, data: Data, batch_size: int, threads: int | None, output: Path
-) -> Iterator[Any]:
+def training_session(title: str, module: Any, data: Any, batch_size: int, threads: int | None, output: Path) -> Iterator[Any]:
     """Say and set the number of threads, and give the bar of a command that `--resume` continues.
 
     Args:
+        module: the `torch.nn.Module` that is trained.
+        data: the `hwflow.datasets.Data` it is trained on.
         threads: as `--threads` has it.
         output: where everything is that an interrupted command leaves.
 

@@ -50,15 +50,23 @@ def verify(
 
 def _told(found: Verified) -> str:
     unit = {"energy": found.unit, "latency": "cycles", "edp": f"{found.unit} x cycles"}[found.objective]
-    layer = str(found.layer).replace(found.layer.name, found.about.get("layer", "a layer").partition(" (")[0], 1)
-    chip = f"a chip that calls itself {found.accelerator}" if found.own_chip else found.accelerator
-    energies = f"of its own, said to be {found.energies}" if found.own_energies else found.energies
+    layer = str(found.layer).replace(found.layer.name, _plain(found.about.get("layer", "a layer").partition(" (")[0]), 1)
+    chip = f"a chip that calls itself {_plain(found.accelerator)}" if found.own_chip else found.accelerator
+    energies = f"of its own, said to be {_plain(found.energies)}" if found.own_energies else found.energies
     return (
-        f"holds. {layer} on {chip}, dataflow {found.dataflow}, energies {energies}: the mapping costs "
+        f"holds. {layer} on {chip}, dataflow {_plain(found.dataflow)}, energies {energies}: the mapping costs "
         f"{found.value:.6g} {unit}, and no mapping with perfect factors costs less than {found.bound:.6g} {unit}: "
         f"{gap_text(found.gap)}. "
         f"{found.spreads} choices of spatial loops, {found.leaves} with a leaf of their own."
     )
+
+
+def _plain(text: str) -> str:
+    """A text of the file, quoted where it could pass for more than a name."""
+    return text if text.isprintable() and len(text) <= _NAME else repr(text[:_NAME])
+
+
+_NAME = 100  # characters
 
 
 def gap_text(gap: float) -> str:

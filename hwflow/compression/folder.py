@@ -91,9 +91,13 @@ class Folder:
                 return
             if changed := differences(before, config):
                 changed = [text for text in changed if "begun_with" not in text] or changed  # which nobody asked for
+                began = any(text.startswith("settings.policy was not there") for text in changed)
+                changed = [text for text in changed if "policy_identity" not in text or not began]
+                hint = " The earlier default was the agent without a policy: add --search agent." if began else ""
                 raise InputError(
                     f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}"
                     f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
+                    f"{hint}"
                 )
             self._tidy()
             return

@@ -47,9 +47,10 @@ def check_zero_budgets(task: Task, after: Network, what: str) -> None:
         if old is None or new is None:
             raise InputError(unknown_metric(budget.metric))
         if not budget.held(old, new):
+            other = "" if budget.metric == "macs" else "ask for one of macs, "
             raise InputError(
                 f"the budget {budget} cannot be reached: {what}{zeros} take {new / old:.3g} of the {budget.metric} at {level}"
-                f"{more}. Raise the budget{remedy}, ask for one of macs, or for none."
+                f"{more}. Raise the budget{remedy}, {other}or ask for none."
             )
 
 
@@ -60,7 +61,8 @@ def tell_exceeded(task: Task, costs: Mapping[str, tuple[NetworkCost, NetworkCost
     for budget in task.budgets:
         old, new = (amount_of(totals, budget.metric) for totals in (before, after))
         if old and new is not None and not budget.held(old, new):
-            task.notify(f"the budget {budget} does not hold: {new / old:.3g} of it are left at {level}, as the zeros lie.")
+            left = f"{new / old:.3g} of the {budget.metric} are left at {level}"
+            task.notify(f"the budget {budget} is exceeded: with the zeros as trained, {left}.")
 
 
 __all__ = ["check_zero_budgets", "counts_zeros", "tell_exceeded"]

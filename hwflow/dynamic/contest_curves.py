@@ -68,11 +68,7 @@ def add_curves(
     place = Path(contest)
     if not is_contest(place):
         raise InputError(f"{place} holds no contest; 'hwflow compress' with several methods makes one.")
-    named = {Path(folder).resolve().name: Path(folder) for folder in folders}
-    if len(named) < len(folders):
-        raise InputError(f"curves are called like their folders, and two of {', '.join(map(str, folders))} have the same name.")
-    for folder in named.values():
-        _check(folder, data, notify)
+    named = check_folders(folders, data, notify)
     chip = None if accelerator is None else accelerator_of(accelerator)
     costs = LevelCosts(chip, settings, store=store, notify=notify, progress=None)
     recipe = settings.tuning or default_tuning(data, whole)
@@ -106,6 +102,20 @@ def _networks(folder: Path, model: nn.Module | None, allow_import: Sequence[str]
     kind = "member" if is_library(folder) else "level"
     for number, network in networks_in(folder, model, allow_import=allow_import).items():
         yield f"{kind} {number}", network
+
+
+def check_folders(folders: Sequence[str | Path], data: Data, notify: Notify = lambda _: None) -> dict[str, Path]:
+    """The folders by the names of their curves, each looked at before a contest that takes hours.
+
+    Raises:
+        InputError: as `add_curves`.
+    """
+    named = {Path(folder).resolve().name: Path(folder) for folder in folders}
+    if len(named) < len(folders):
+        raise InputError(f"curves are called like their folders, and two of {', '.join(map(str, folders))} have the same name.")
+    for folder in named.values():
+        _check(folder, data, notify)
+    return named
 
 
 def _check(folder: Path, data: Data, notify: Notify) -> None:

@@ -136,6 +136,10 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
             variant._origin = self._origin or self
         return variant
 
+    def dense(self) -> Accelerator:
+        """This chip without `sparsity`, as for a layer of which no density is known."""
+        return self if self.sparsity is None else self.with_({"sparsity": None})
+
     def with_bits(self, bits: Bits) -> Accelerator:
         """Word widths for these tensors: each memory takes the largest of what it keeps, sizes in bytes stay as they are.
 

@@ -104,6 +104,10 @@ class TimeloopAccelerator(Accelerator):
         except ValidationError as error:
             raise InputError(explain(error, content, where)) from None
 
+    def dense(self) -> Accelerator:
+        """Itself: the architecture stays as it is written, and without `sparse_optimizations` it does nothing about zeros."""
+        return self
+
     def with_(self, changes: Mapping[str, Any]) -> NoReturn:
         """Refused: the files say what the chip is."""
         raise InputError(

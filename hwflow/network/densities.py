@@ -20,6 +20,7 @@ _ALIKE = 0.05  # densities of positions that a row can share
 
 
 POSITIONS = "positions"
+_TILES = (1, 16, 36)  # densities that can be given of positions
 """Of what can be given for a layer, the shares of transformed weights; the others are tensors."""
 
 
@@ -90,7 +91,13 @@ def layer_fields(shares: Mapping[str, Any]) -> dict[str, Any]:
     tensors = {name: share for name, share in shares.items() if name != POSITIONS}
     fields: dict[str, Any] = {"densities": Densities(**tensors)} if tensors else {}
     if (positions := shares.get(POSITIONS)) is not None:
-        fields["position_densities"] = tuple(positions) if isinstance(positions, (list, tuple)) else (positions,)
+        shares_of = tuple(positions) if isinstance(positions, (list, tuple)) else (positions,)
+        if len(shares_of) not in _TILES:
+            raise InputError(
+                f"positions has {len(shares_of)} densities; give one for all positions, 16 (4 x 4 tiles, winograd2) or 36 "
+                "(6 x 6 tiles, winograd4)."
+            )
+        fields["position_densities"] = shares_of
     return fields
 
 

@@ -185,14 +185,15 @@ class Coverage:
     # A point's record -------------------------------------------------------------------------------------------------
 
     def _finish(self, point: Point) -> None:
-        distinct, area = {}, None
+        distinct: dict[tuple[object, ...], LayerCost] = {}
+        areas: list[float | None] = []
         for layer in point.case.distinct:
             found = point.answers[point.case.identity(layer)]
             if isinstance(found, Failure):
                 self._fail(point, self._named(found, point))
                 return
             distinct[point.case.identity(layer)] = cost_from_data(found.row, layer)
-            area = found.area_um2
+            areas.append(found.area_um2)
         assert point.accelerator is not None
         chip, network = point.accelerator, point.case.network
         costs = list(distinct.values())
@@ -206,7 +207,7 @@ class Coverage:
             point.case.batch,
             rows,
             mac_units=chip.mac_units,
-            area_um2=area,
+            area_um2=_largest(areas),
             peak_activation_bytes=peak_activation_bytes(network, chip),
             operators=operators,
         )
@@ -278,6 +279,12 @@ def _summed(rest: LayerCost) -> tuple[OperatorCost, ...]:
     """All other operators of a network as one."""
     energy, cycles, latency = rest.energy or 0.0, rest.cycles or 0, rest.latency_s or 0.0
     return (OperatorCost(OPERATORS, OPERATORS, 0, energy, rest.energy_unit, {}, cycles, latency, rest.dram_bytes),)
+
+
+def _largest(areas: Sequence[float | None]) -> float | None:
+    """Of the chip that serves every layer; None where one is not known."""
+    known = [area for area in areas if area is not None]
+    return max(known) if known and len(known) == len(areas) else None
 
 
 def _clock(seconds: float) -> str:

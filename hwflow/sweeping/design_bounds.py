@@ -1,8 +1,8 @@
 """`DesignBounds`: lower bounds on what designs cost, from formulas that no mapping search can undercut.
 
-Energy and cycles of a layer are bounded as its mappings are (`hwflow.cost.mid.least`); a network's are sums of its layers', the
-EDP's bound is the product of both, and the area is known exactly. Nothing is searched, so a design takes a hundredth of the
-time that its mappings take.
+Energy and cycles of a layer, or of the parts in which it is computed, are bounded as mappings are (`hwflow.cost.mid.least`); a
+network's are sums of its layers', the EDP's bound is the product of both, and the area is known exactly. Nothing is searched,
+so a design takes a hundredth of the time that its mappings take.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hwflow.cost.assembly import area_um2
 from hwflow.cost.mid import least
 from hwflow.cost.options import CostOptions
 from hwflow.cost.plan import plan_for
+from hwflow.cost.position_rows import parts_of
 from hwflow.errors import HwflowError
 from hwflow.layers import DIRECT
 from hwflow.network import Network
@@ -63,11 +64,12 @@ class DesignBounds:
         plan = plan_for(Network("sweep", case.widths), self.space.accelerator(design), asked, None)
         energy = cycles = 0.0
         counted = Counter(identity(layer) for layer in case.network)
-        for layer in {identity(layer): layer for layer in case.network}.values():
+        distinct = {identity(layer): layer for layer in case.network}
+        for name, layer in distinct.items():
             chip = plan.chip(layer)
-            costs = least(plan.layer(layer), chip.accelerator, chip.constraints, chip.table, ragged=asked.ragged)
-            times = counted[identity(layer)]
-            energy, cycles = energy + times * costs[0], cycles + times * costs[1]
+            for part in parts_of(plan.layer(layer), chip.accelerator):
+                costs = least(part, chip.accelerator, chip.constraints, chip.table, ragged=asked.ragged)
+                energy, cycles = energy + counted[name] * costs[0], cycles + counted[name] * costs[1]
         assert plan.accelerator is not None
         latency_s = cycles * plan.accelerator.cycle_s
         unit = chip.table.unit
@@ -75,6 +77,6 @@ class DesignBounds:
             "energy_pj" if unit == "pJ" else "energy_normalized": energy,
             "cycles": cycles,
             "latency_s": latency_s,
-            "area_um2": area_um2(plan) or 0.0,
+            "area_um2": area_um2(replace(plan, network=Network("sweep", tuple(distinct.values())))) or 0.0,
             **({"edp_pj_s": energy * latency_s} if unit == "pJ" else {}),
         }

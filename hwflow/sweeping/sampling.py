@@ -22,12 +22,15 @@ def count(space: Space, most: int = _COUNTED) -> int | None:
     return None if space.size > most else sum(1 for _ in space.designs())
 
 
-def draw(space: Space, method: str, points: int, seed: int) -> list[Design]:
+def draw(space: Space, method: str, points: int, seed: int, *, patience: int = _PATIENCE) -> list[Design]:
     """Different designs that the constraints allow, `points` of them, or all where there are fewer.
 
     An accelerator of the file is drawn as often as another, whatever its number of designs. `lhs` spreads the draws over each
     field's values (`scipy.stats.qmc`); those that a constraint forbids, and repetitions, are replaced by those of further
     hypercubes.
+
+    Args:
+        patience: draws for each design that is asked for.
 
     Raises:
         InputError: where the constraints leave too few to be found by drawing.
@@ -37,14 +40,14 @@ def draw(space: Space, method: str, points: int, seed: int) -> list[Design]:
     if known is not None and known <= points:
         return list(space.designs())
     chosen: dict[Design, None] = {}
-    for genes in itertools.islice(_genes(space, method, points, seed), _PATIENCE * points):
+    for genes in itertools.islice(_genes(space, method, points, seed), patience * points):
         design = space.decode(genes)
         if design not in chosen and space.allows(design):
             chosen[design] = None
             if len(chosen) == points:
                 return list(chosen)
     raise InputError(
-        f"sample: {_PATIENCE * points:,} draws gave {len(chosen):,} of {points:,} designs: where allows too few of "
+        f"sample: {patience * points:,} draws gave {len(chosen):,} of {points:,} designs: where allows too few of "
         f"{space.size:,}. Narrow the values to what it allows, or ask for fewer points."
     )
 

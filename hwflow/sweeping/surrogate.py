@@ -13,12 +13,14 @@ search ends early where that holds for all that are left, and then the front is 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from hwflow.arrays import Bools, Floats, Places
+from hwflow.errors import InputError
 from hwflow.optional import needed
 from hwflow.sweeping.sampling import count, draw
 from hwflow.sweeping.searcher import Cover, Least, Values
@@ -32,6 +34,7 @@ _EACH = 2  # as many more for each field that is swept
 _TOGETHER, _MORE = 4, 8  # designs chosen at once, so that several workers have something to do; or a share of those costed
 _TREES = 64
 _OPTIMISM = (0.0, 2.0)  # standard deviations between the trees by which predictions are lowered, one after the other
+_PATIENCE = 20  # draws for each design of a sampled pool
 _MARGIN = 0.1  # of the reference point beyond the largest bounds, as a share of their range
 _ROUNDING = 1e-9  # sums of the same terms in another order
 _UNKNOWN = 1e-300  # stands for a bound of 0: logarithms
@@ -44,7 +47,7 @@ def search(space: Space, *, points: int, seed: int, objectives: int, cover: Cove
         MissingDependency: where scikit-learn, scipy or pymoo is not installed.
     """
     known = count(space)
-    pool = list(space.designs()) if known is not None and known <= POOL else draw(space, "random", POOL, seed)
+    pool = list(space.designs()) if known is not None and known <= POOL else _drawn(space, points, seed)
     if len(pool) <= min(points, _FIRST):
         return dict(zip(pool, cover(pool), strict=True))
     needed("sklearn.ensemble", "the search surrogate", "sweep")
@@ -87,6 +90,15 @@ def front(values: Floats) -> Floats:
     return np.asarray(values[kept])
 
 
+def _drawn(space: Space, points: int, seed: int) -> list[Design]:
+    """As many as `POOL` designs at random; fewer where constraints allow so few that drawing them takes long."""
+    for size in (POOL, POOL // 10, POOL // 100):
+        if size > points:
+            with contextlib.suppress(InputError):
+                return draw(space, "random", size, seed, patience=_PATIENCE)
+    return draw(space, "random", points, seed)
+
+
 def _swept(space: Space) -> int:
     """Choices that a design makes."""
     fields = max(sum(len(values) > 1 for values in entry.fields.values()) for entry in space.entries)
@@ -95,7 +107,7 @@ def _swept(space: Space) -> int:
 
 def _begin(space: Space, pool: Sequence[Design], places: dict[Design, int], number: int, seed: int) -> list[int]:
     """Designs of the pool to begin with: a Latin hypercube, or the first of a pool that was drawn itself."""
-    if len(places) < POOL or count(space) == len(pool):
+    if count(space) == len(pool):
         return [places[design] for design in draw(space, "lhs", number, seed)]
     return list(range(number))
 
@@ -135,8 +147,8 @@ def _predicted(
     """The objectives of designs, never below their bounds, and the deviation of their logarithms, [design, objective]."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    floor = np.maximum(bounds, _UNKNOWN)
-    excess = np.log(np.maximum(found, _UNKNOWN) / floor[answered])
+    floor = np.log(np.maximum(bounds, _UNKNOWN))
+    excess = np.log(np.maximum(found, _UNKNOWN)) - floor[answered]
     mean, deviation = np.empty((len(some), found.shape[1])), np.zeros((len(some), found.shape[1]))
     for i, target in enumerate(excess.T):
         if np.ptp(target) <= _ROUNDING:  # the bound is exact, as it is for areas
@@ -145,7 +157,7 @@ def _predicted(
         model = ExtraTreesRegressor(_TREES, random_state=seed).fit(features[answered], target)
         each = np.array([tree.predict(features[some]) for tree in model.estimators_])
         mean[:, i], deviation[:, i] = each.mean(axis=0), each.std(axis=0)
-    return np.maximum(floor[some] * np.exp(mean), bounds[some]), deviation
+    return np.maximum(np.exp(floor[some] + mean), bounds[some]), deviation
 
 
 class _Scale:
@@ -157,8 +169,12 @@ class _Scale:
     @classmethod
     def of(cls, values: Floats) -> _Scale:
         """Over the range of these, of which those that are unknown are left out."""
-        logs = np.log(np.where(values > 0, values, np.nan))
-        return cls(np.nanmin(logs, axis=0), np.nanmax(logs, axis=0) - np.nanmin(logs, axis=0))
+        known = values > 0
+        logs = np.log(np.where(known, values, 1.0))
+        least = np.where(known, logs, math.inf).min(axis=0)
+        most = np.where(known, logs, -math.inf).max(axis=0)
+        some = known.any(axis=0)  # an objective can be 0 everywhere
+        return cls(np.where(some, least, 0.0), np.where(some, most - np.where(some, least, 0.0), 0.0))
 
     def __call__(self, values: Floats) -> Floats:
         return np.asarray((np.log(np.maximum(values, _UNKNOWN)) - self._least) / self._span)

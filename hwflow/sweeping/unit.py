@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from hwflow.cost.assembly import area_um2
 from hwflow.cost.backend import backend_of
 from hwflow.cost.estimator import carry_out
 from hwflow.cost.options import CostOptions
@@ -123,10 +124,14 @@ class _Work:
 
     def costs(self, layers: tuple[Layer, ...]) -> tuple[Costed, ...]:
         """All of them; the first that fails is an error."""
-        cost = self._cost(Network("sweep", layers))
+        rows = self._cost(Network("sweep", layers)).rows
         if self.unit.on_chip:
-            return tuple(_costed(row, cost, {ON_CHIP: self._on_chip(row)}) for row in cost.rows)
-        return tuple(_costed(row, cost) for row in cost.rows)
+            return tuple(_costed(row, self._area(row), {ON_CHIP: self._on_chip(row)}) for row in rows)
+        return tuple(_costed(row, self._area(row)) for row in rows)
+
+    def _area(self, row: LayerCost) -> float | None:
+        """Of the chip that serves this layer alone, so that it does not depend on what else is computed with it."""
+        return area_um2(replace(self.plan, network=Network("sweep", (row.layer,))))
 
     def _on_chip(self, row: LayerCost) -> int:
         from hwflow.cost.levels import mapping_of
@@ -149,7 +154,7 @@ class _Work:
             dram_bytes=sum(operator.dram_bytes for operator in cost.operators),
             seconds=0.0,
         )
-        return tuple(_costed(row, cost) for row in (*cost.rows, rest))
+        return tuple(_costed(row, cost.area_um2) for row in (*cost.rows, rest))
 
     def _cost(self, network: Network) -> NetworkCost:
         begun: set[int] = set()
@@ -172,8 +177,8 @@ class _Work:
             return failure(error)
 
 
-def _costed(row: LayerCost, cost: NetworkCost, more: Mapping[str, int] | None = None) -> Costed:
-    return Costed({**{name: getattr(row, name) for name in _KEPT}, **(more or {})}, cost.area_um2)
+def _costed(row: LayerCost, area: float | None, more: Mapping[str, int] | None = None) -> Costed:
+    return Costed({**{name: getattr(row, name) for name in _KEPT}, **(more or {})}, area)
 
 
 @functools.cache

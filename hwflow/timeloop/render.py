@@ -19,7 +19,7 @@ from hwflow.hardware.stored_bits import accelerator_for_timeloop, widened
 from hwflow.layers import TENSORS, Dim, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 from hwflow.timeloop.architecture import architecture_of
-from hwflow.timeloop.sparse_optimizations import WRITTEN_ZEROS, optimizations, without_zeros
+from hwflow.timeloop.sparse_optimizations import WRITTEN_ZEROS, optimizations
 from hwflow.timeloop.templates import fill
 
 METRICS: dict[str, str] = {"energy": "energy", "latency": "delay", "edp": "edp"}
@@ -66,7 +66,7 @@ def render(
     if objective not in METRICS:
         raise InputError(f"objective is {objective!r}; allowed: {', '.join(METRICS)}.")
     chip, zeros = accelerator_for_timeloop(accelerator, layer, judging=mapping is not None), counts_zeros(layer, accelerator)
-    architecture = architecture_of(chip if zeros else without_zeros(chip))
+    architecture = architecture_of(chip if zeros else chip.dense())
     energies = architecture.energies(widened(table, accelerator, layer))
     files = {
         "architecture.yaml": architecture.text,

@@ -7,7 +7,6 @@ from typing import Any
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.components import Memory
 from hwflow.hardware.sparsity import Compressed, Encoding
-from hwflow.hardware.timeloop_accelerator import TimeloopAccelerator
 from hwflow.layers import DIMS, Layer, Tensor
 from hwflow.mapping import TIMELOOP_TENSORS, Mapping
 
@@ -15,14 +14,6 @@ WRITTEN_ZEROS = "sparse.yaml"
 """The file with `sparse_optimizations` as a user has written them."""
 
 _FORMATS: dict[Encoding, str] = {"rle": "RLE", "coordinates": "CP", "bitmask": "B"}
-
-
-def without_zeros(accelerator: Accelerator) -> Accelerator:
-    """The chip for a layer of which no density is known: one that does nothing about zeros. Of a chip from Timeloop's files the
-    architecture stays as it is written; without `sparse_optimizations` it does nothing, too."""
-    if accelerator.sparsity is None or isinstance(accelerator, TimeloopAccelerator):
-        return accelerator
-    return accelerator.with_({"sparsity": None})
 
 
 def index_attributes(accelerator: Accelerator, memory: Memory) -> dict[str, Any]:
@@ -113,4 +104,4 @@ def _level(mapping: Mapping, name: str) -> Any:
     return next(level for level in mapping.levels if level.level == name)
 
 
-__all__ = ["WRITTEN_ZEROS", "index_attributes", "optimizations", "without_zeros"]
+__all__ = ["WRITTEN_ZEROS", "index_attributes", "optimizations"]

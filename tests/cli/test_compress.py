@@ -203,6 +203,11 @@ def test_curves_make_a_contest_of_one_method(
     monkeypatch.setattr("hwflow.cli.contest_page.contest_page", lambda *_: Page("contest", []))
     given = [*asked, "--method", "l1", "--budget", "0.6", "--curves", "runs/levels", "--curves", "runs/library", "-o", "c"]
     code, _, err = run(given, capsys)
+    assert code == 2
+    assert "runs/levels holds no networks" in err
+    assert held == [], "what cannot be shown is refused before anything is trained"
+    monkeypatch.setattr("hwflow.dynamic.contest_curves.check_folders", lambda *_: {})
+    code, _, err = run(given, capsys)
     assert code == 0, err
     assert held == [["l1"]]
     ((contest, folders, whole, data, chip, settings),) = shown

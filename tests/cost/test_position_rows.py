@@ -77,7 +77,15 @@ def test_layers_that_depend_on_one_another_have_the_mean(tmp_path: Path) -> None
     assert [sparse_rows.MEAN in one.note for one in rows] == [True, False]
 
 
+def test_densities_of_positions_are_no_densities_of_tensors() -> None:
+    same = (0.3, 0.5, 0.5)
+    one, other = Layer("a", C=8, M=8, densities=Densities(*same)), Layer("b", C=8, M=8, position_densities=same)
+    assert one.key != other.key
+
+
 def test_the_number_of_positions_is_that_of_a_tile() -> None:
+    with pytest.raises(InputError, match="positions has 3 densities; give one for all positions, 16"):
+        NET.with_densities({"l": {"positions": [0.1, 0.2, 0.3]}})
     with pytest.raises(InputError, match="densities of 16 positions are given, and its tiles have 36"):
         hwflow.estimate(BY_POSITION, CHIP, execution={"l": "winograd4"}, store=False)
     chosen = hwflow.estimate(BY_POSITION, CHIP, execution="auto", objective="energy", store=False)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import hwflow
+from hwflow.cost.options import CostOptions
+from hwflow.layers import Bits, Densities, Layer
 from hwflow.metrics import OBJECTIVES
-from hwflow.sweeping.case import cases_of
+from hwflow.network import Network
+from hwflow.sweeping.case import Case, cases_of
 from hwflow.sweeping.description import load_description
 from hwflow.sweeping.design_bounds import DesignBounds
 from hwflow.sweeping.objectives import objectives_of
-from hwflow.sweeping.space import space_of
+from hwflow.sweeping.space import Design, Entry, Space, space_of
 from tests.sweeping.conftest import Sweep, swept
 
 CHIPS = swept(global_buffer__size_kib=[0.001, 16, 64], pe_array__rows=[4, 12])
@@ -48,3 +52,40 @@ def test_a_bound_is_known_only_where_it_holds(sweep_file: Sweep) -> None:
         assert not bounds.known
         assert bounds(list(bounds.space.designs())[:1]) == [(0.0, 0.0)]
     assert bounds_of(sweep_file(levels=["mid"]), "latency_s").known
+
+
+def test_a_product_that_runs_in_parts_is_bounded_by_these() -> None:
+    """Positions without weights are not run, so that the whole product's bound is none."""
+    content = hwflow.Accelerator.load("eyeriss").model_dump(mode="json", exclude_none=True)
+    chip = hwflow.Accelerator.from_dict({**content, "name": "sparse", "sparsity": {"gates": {"weights": []}}}, "sparse")
+    positions = (1.0,) * 4 + (0.0,) * 12
+    packed = Layer(
+        "w", C=8, M=8, P=16, G=16, position_densities=positions, bits=Bits(8, 8, 8), densities=Densities(weights=0.25)
+    )
+    for layer in (packed, packed.with_(bits=None), packed.with_(bits=None, densities=None)):
+        case, options = Case(Network("n", (layer,)), None), CostOptions(level="mid", energy="normalized")
+        bounds = DesignBounds(
+            Space((Entry("sparse", chip, {}, None, {}),), (None,)), [case], options, ("energy_normalized", "cycles")
+        )
+        row = hwflow.estimate(case.network, chip, level="mid", energy="normalized", store=False).rows[0]
+        energy, cycles = bounds([Design(0, (), 0)])[0]
+        assert energy <= (row.energy or 0) * (1 + 1e-9)
+        assert cycles <= (row.cycles or 0)
+
+
+def test_a_point_has_the_area_of_its_own_layers_whatever_was_costed_before(sweep_file: Sweep, tmp_path: Path) -> None:
+    sizes = {"M": 16, "P": 8, "Q": 8}
+    layers = [{"name": "a", "C": 64, "R": 3, "S": 3, **sizes}, {"name": "b", "C": 4, "R": 1, "S": 1, **sizes}]
+    areas = []
+    for order in ((1, 0), (0, 1), (1,)):
+        networks = []
+        for count in order:
+            file = tmp_path / f"net{count}.yaml"
+            file.write_text(json.dumps({"name": f"net{count}", "layers": layers[count:]}))
+            networks.append(str(file))
+        path = sweep_file(networks=networks, levels=["mid"], energy="fitted", bits=[[8, 8]])
+        frame = hwflow.sweep(path, tmp_path / f"out{''.join(map(str, order))}", store=False)
+        areas.append({row["network"].split(",")[0]: row["area_um2"] for row in frame.to_dict("records")})
+    assert areas[0] == areas[1]
+    assert areas[2].items() <= areas[0].items()
+    assert areas[0]["net0"] > areas[0]["net1"]

@@ -86,16 +86,35 @@ def test_it_finds_more_of_a_front_than_random_draws_do(space: Space) -> None:
     assert len(front(run(space, 22)) & whole) > 2 * max(random)
 
 
-def test_without_bounds_it_costs_all_that_it_may(space: Space) -> None:
+@pytest.mark.parametrize("scale", [1.0, 1e12, 0.0])
+def test_without_bounds_it_costs_all_that_it_may(space: Space, scale: float) -> None:
+    def costed(design: Design) -> Values:
+        found = values(design)
+        return None if found is None else (found[0], found[1] * scale)
+
     found = surrogate.search(
         space,
         points=18,
         seed=0,
         objectives=2,
-        cover=lambda designs: [values(design) for design in designs],
+        cover=lambda designs: [costed(design) for design in designs],
         least=lambda designs: [(0.0, 0.0)] * len(designs),
     )
     assert len(found) == 18
+
+
+def test_a_constraint_that_leaves_few_designs_of_many_makes_the_pool_small(
+    sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surrogate, "POOL", 400)
+    rows, columns = ({"from": 1, "to": 400, "step": 1} for _ in range(2))
+    chips = swept(pe_array__rows=rows, pe_array__columns=columns)
+    path = sweep_file(accelerators=[{**chips[0], "where": "pe_array.rows * pe_array.columns <= 1600"}])
+    few = space_of(load_description(path), tmp_path)
+    cover = Costed()
+    surrogate.search(few, points=14, seed=0, objectives=2, cover=cover, least=least)
+    assert len(cover.designs) == 14
+    assert all(few.allows(design) for design in cover.designs)
 
 
 def test_a_larger_space_is_drawn_from(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from hwflow.compression.method import Method
 from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
 from hwflow.compression.run import check, prune
+from hwflow.compression.search.policy import SHIPPED
 from hwflow.compression.settings import Settings, changed
 from hwflow.cost.backend import backend_of
 from hwflow.cost.inputs import accelerator_of
@@ -168,6 +169,8 @@ def compress_many(
     loaded = load_data(data) if isinstance(data, str) else data
     loaded = loaded if holdout is None else with_holdout(loaded, holdout)
     asked = settings or Settings(levels=(level,), metric=metric)
+    if settings is None and not {"searcher", "policy"} & set(changes):
+        asked = replace(asked, policy=SHIPPED)  # as `hwflow.prune` without settings
     module = model if isinstance(model, nn.Module) else _made(model, loaded)
     asked = changed(asked, changes, lambda: default_tuning(loaded, module))
     asked = replace(asked, tuning=asked.tuning or default_tuning(loaded, module))

@@ -190,7 +190,7 @@ def _bits(rank: Mapping[str, Any], key: str, usual: int | None, place: str) -> i
 
 
 def _named(name: Any, known: Mapping[str, Any], place: str) -> Any:
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise NotExpressible(f"{place}: {shown(name)} is none of {', '.join(known)}")
     return known[name]
 
