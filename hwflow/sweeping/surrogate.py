@@ -8,7 +8,8 @@ most hypervolume to the front, each counted as costed when the next is chosen (k
 2010). Where none adds any, predictions are made more optimistic, and at last the bounds themselves decide.
 
 A design whose bounds are all matched by a design that was costed is never costed: it could not be better in anything. The
-search ends early where that holds for all that are left, and then the front is that of the whole space.
+search ends early where that holds for all that are left, and then the front is that of all designs that were looked at: of the
+whole space, where it has at most `POOL` of them.
 """
 
 from __future__ import annotations
