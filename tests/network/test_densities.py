@@ -59,15 +59,18 @@ def test_layer_lists_have_them(tmp_path: Path) -> None:
     assert Network.from_yaml(tmp_path / "again.yaml").layers == net.layers
 
 
+GIVEN = [0.5, *[0.0] * 15]
+
+
 def test_transformed_weights_have_one_for_each_position(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text(
-        "layers:\n- {name: a, C: 4, M: 8, P: 4, Q: 4, R: 3, S: 3, densities: {inputs: 0.5, positions: [0.5, 0]}}\n"
+        f"layers:\n- {{name: a, C: 4, M: 8, P: 4, Q: 4, R: 3, S: 3, densities: {{inputs: 0.5, positions: {GIVEN}}}}}\n"
         "- {name: b, C: 4, M: 8, P: 4, Q: 4, R: 3, S: 3, densities: {positions: 0.25}}\n"
     )
     net = Network.from_yaml(path)
     assert [la.densities for la in net] == [Densities(1.0, 0.5, 1.0), None]
-    assert [la.position_densities for la in net] == [(0.5, 0.0), (0.25,)]
+    assert [la.position_densities for la in net] == [tuple(GIVEN), (0.25,)]
     from hwflow.network.from_yaml import write
 
     write(net, tmp_path / "again.yaml")
@@ -76,7 +79,7 @@ def test_transformed_weights_have_one_for_each_position(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"densities\.positions\[1\] is 2; it must be the share of transformed weights"):
         Network.from_yaml(path)
     with pytest.raises(InputError, match="layer 'a': the transformed weights of all positions are zero"):
-        NET.with_densities({"a": {"positions": [0.0, 0.0]}})
+        NET.with_densities({"a": {"positions": [0.0] * 16}})
     with pytest.raises(InputError, match=r"layer 'a': the density of transformed weights at a position is 1\.5"):
         NET.with_densities({"a": {"positions": 1.5}})
 
