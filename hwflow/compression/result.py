@@ -21,6 +21,7 @@ from hwflow.compression.registry import method_named
 from hwflow.compression.search.comparison import PlanComparison
 from hwflow.compression.winograd.winograd_method import tiles_of
 from hwflow.errors import InputError
+from hwflow.network import Network
 from hwflow.network.callables import NamedIn
 from hwflow.network.densities import living_densities
 from hwflow.network.from_torch import record_rows, rows_of
@@ -167,6 +168,17 @@ def load_pruned(
     tiles = tiles_of(small) if rows is not None or origin.given else {}
     record_rows(small, RecordedRows(origin.settings.method, plan, bits_from_file(place), densities, tiles))
     return small.eval()
+
+
+def pruned_network(folder: str | Path, *, batch: int | None = None, allow_import: Sequence[str] = ()) -> Network:
+    """The rows of the compressed network of a finished run, as they run.
+
+    Raises:
+        InputError, ImportFailed: as `load_pruned`.
+    """
+    origin, place = read_origin(Path(folder)), Path(folder)
+    pruned = load_pruned(place, allow_import=allow_import)
+    return Network.from_torch(pruned, (batch or 1, *origin.input_shape), name=f"{origin.network} pruned in {place.name}")
 
 
 load_compressed = load_pruned
