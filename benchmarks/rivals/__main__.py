@@ -19,6 +19,7 @@ import argparse
 import json
 import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ from benchmarks.rivals.records import (
     settled,
     tables,
 )
-from benchmarks.rivals.tools import COLUMNS, RIVALS, Settings, answers, chosen, columns_of
+from benchmarks.rivals.tools import COLUMNS, RIVALS, RivalFailed, Settings, answers, chosen, columns_of
 from hwflow.cost import mid
 from hwflow.timeloop.engine import find_engine
 
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, python: Path) -> None:
-    """Compare layer by layer, and record each.
+    """Compare layer by layer, and record each; a search that fails is reported and not recorded, so the next run repeats it.
 
     Raises:
         ValueError: for a column, layer or setting that is not there.
@@ -102,8 +103,13 @@ def run(options: argparse.Namespace, python: Path) -> None:
                 continue
             ours = searched(layer, chip, table, column)
             request = to_request(chip, table, [layer], [ours.found.mapping], asked["settings"])
-            rows = answers(python, rival.script, request | {"cap_s": options.cap, "memory_mb": options.memory})
+            limits = {"cap_s": options.cap, "memory_mb": options.memory}
             machine = {"date": str(datetime.now(UTC).date()), "machine": platform.machine(), "memory_mb": options.memory}
+            try:
+                rows = list(answers(python, rival.script, request | limits))
+            except RivalFailed as error:
+                print(f"{layer.name:24}{column:11} not recorded: {error}", file=sys.stderr, flush=True)
+                continue
             record = asked | machine | compared(rival, ours, rows, chip, table, engine)
             options.records.parent.mkdir(parents=True, exist_ok=True)
             with options.records.open("a", encoding="utf-8") as handle:

@@ -45,7 +45,7 @@ def ratio(record: Record) -> float | None:
 
 
 def own_ratio(record: Record) -> float | None:
-    """The same by the rival's model, of the mapping that it likes best; None where it cannot say."""
+    """The same by the rival's model, of the mapping that it likes best of those that fit; None where it cannot say."""
     said, best = record["ours"]["by_rival"], record["theirs"].get("best_by_rival")
     return None if best is None or "error" in said else edp(said) / edp(best)
 
@@ -119,15 +119,19 @@ def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
         yield f"- {column}: {changes}{' (otherwise as before)' if settings else ''}"
         settings = new
     off, count = timeloop_deviation(records)
+    for r in records:
+        if reasons := r["theirs"].get("refused"):
+            some = f"{sum(reasons.values())} of {r['theirs']['candidates']} mappings"
+            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} not judged: {'; '.join(reasons)}"
     yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
 
 
 def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:
     """A column's cell of one layer, and the record that counts: of the strongest settings, or of the last ones that ended."""
     full = next((r for r in records if r["settings"] == strongest), None)
-    if full is not None and full["theirs"]["ended"]:
+    if full is not None and full["theirs"]["ended"] and "best_by_rival" in full["theirs"]:
         return _ratios(full), full
-    failed = "" if full is None else not_ended(full)
+    failed = "" if full is None else "does not fit the chip" if full["theirs"]["ended"] else not_ended(full)
     weaker = [r for r in records if r["settings"] != strongest and r["theirs"]["ended"]]
     if not weaker:
         if full is not None and ratio(full) is not None:
