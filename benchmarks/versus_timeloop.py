@@ -30,10 +30,12 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 import hwflow
 from benchmarks.rivals.tools import COLUMNS, Column, chosen, columns_of
@@ -43,6 +45,7 @@ from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable, recorded
 from hwflow.layers import Layer
+from hwflow.timeloop.architecture import architecture_of
 from hwflow.timeloop.engine import find_engine
 from hwflow.timeloop.render import SearchSettings, render
 from hwflow.timeloop.run import run_timeloop
@@ -60,10 +63,14 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Search:
-    """What a search ended with: the objective's value (pJ, cycles or their product), or None without a mapping; CPU seconds."""
+    """What a search ended with: the objective's value (pJ, cycles or their product), or None without a mapping; CPU seconds.
+
+    `bypassed`: by memory, the tensors that the chip's memory keeps, and the mapping does not.
+    """
 
     value: float | None
     cpu_s: float
+    bypassed: dict[str, list[str]] = field(default_factory=dict)
 
 
 def files_of(
@@ -86,13 +93,26 @@ def timeloop(
     """timeloop-mapper's search, by its own statistics: it does not write residuals into the mapping."""
     files, engine = files_of(layer, chip, table, objective, column, settings), find_engine("native")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    def answer(folder: Path) -> tuple[float, dict[str, list[str]]]:
+        stats = read_stats(folder, "timeloop-mapper")
+        return _value(stats.energy, stats.cycles, objective), _bypassed(folder, chip)
+
+    value: float | None
     try:
-        stats, _ = run_timeloop(files, engine, _LIMIT_S, lambda folder: read_stats(folder, "timeloop-mapper"), layer.name)
-        value = _value(stats.energy, stats.cycles, objective)
+        (value, bypassed), _ = run_timeloop(files, engine, _LIMIT_S, answer, layer.name)
     except NotMappable:
-        value = None
+        value, bypassed = None, {}
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Search(value, round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2))
+    return Search(value, round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2), bypassed)
+
+
+def _bypassed(folder: Path, chip: Accelerator) -> dict[str, list[str]]:
+    entries = yaml.safe_load((folder / "timeloop-mapper.map.yaml").read_text(encoding="utf-8"))["mapping"]
+    found = architecture_of(chip).mapping(entries)
+    kept = {m.level: m.keeps for m in found.levels}
+    left_out = {m.name: [t for t in m.keeps if t not in kept[m.name]] for m in chip.memories}
+    return {name: tensors for name, tensors in left_out.items() if tensors}
 
 
 def remembered(layer: Layer, chip: Accelerator, objective: Objective) -> tuple[Search, str, str] | None:
