@@ -368,7 +368,7 @@ def test_timeloop_is_asked_in_each_column() -> None:
     assert "template: uber" in perfect["mapper.yaml"]
     assert "template: ruby" in imperfect["mapper.yaml"]
     assert imperfect["constraints.yaml"] == perfect["constraints.yaml"]
-    assert 'target: "global_buffer", type: "bypass", bypass: ["Weights"]' in everything["constraints.yaml"]
+    assert 'target: "global_buffer", type: "bypass", keep: [], bypass: ["Weights"]' in everything["constraints.yaml"]
     assert 'target: "dram", type: "bypass", keep: ["Weights", "Inputs", "Outputs"]' in everything["constraints.yaml"]
 
 
@@ -392,10 +392,13 @@ def test_timeloops_table_has_its_columns() -> None:
     asked = {"network": "n", "accelerator": "a", "objective": "edp", "layer": "fc", "column": "perfect"}
     ours = {"value": 8.0, "cpu_s": 0.5}
     found = asked | {"ours": ours, "theirs": {"value": 10.0, "cpu_s": 20.0}}
-    failed = asked | {"column": "everything", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
-    table = versus_timeloop.table_of([found, failed])
-    assert "| fc | 0.800, 20.0 s : 0.50 s |  | none found |" in table
-    assert "| CPU seconds | 40 times hwflow's (40 to 40) |  |  |" in table
+    failed = asked | {"column": "imperfect", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
+    free = {"column": "everything", "ours": {"value": 12.0, "cpu_s": 9.0}, "bypassing": {"value": 6.0, "cpu_s": 4.0}}
+    free["theirs"] = found["theirs"] | {"bypassed": {"buffer": ["inputs", "outputs"]}}
+    table = versus_timeloop.table_of([found, failed, found | free])
+    assert "| fc | 0.800, 20.0 s : 0.50 s | none found | 0.600 (1.200), 20.0 s : 4.00 s |" in table
+    assert "- fc: timeloop-mapper's mapping bypasses buffer (inputs, outputs)" in table
+    assert "| CPU seconds | 40 times hwflow's (40 to 40) |  | 5 times hwflow's (5 to 5) |" in table
 
 
 def test_a_rival_that_is_not_there_is_named_with_its_remedy(
