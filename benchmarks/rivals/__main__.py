@@ -10,7 +10,8 @@ express. Its mappings are translated and judged by hwflow's analysis, by timeloo
 judges hwflow's. Seconds are of one process on one core, as the operating system charges them (CPU time).
 
 Every layer and column adds a line to a file of records, and what is recorded is not done again. A search that reaches the cap
-is recorded as such, and is repeated where a later run allows more.
+is recorded as such. Where a later run allows more, AccelForge's goes on after the orders of registers that it has searched, and
+ZigZag's is repeated.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.rivals.chip import shared_chip, to_request
 from benchmarks.rivals.comparison import Ours, compared, posed, searched
 from benchmarks.rivals.records import (
     RECORDS,
+    begun,
     below_bound,
     better_inside,
     edp,
@@ -103,7 +105,7 @@ def run(options: argparse.Namespace, python: Path) -> None:
                 continue
             ours = searched(layer, chip, table, column)
             request = to_request(chip, table, [layer], [ours.found.mapping], asked["settings"])
-            limits = {"cap_s": options.cap, "memory_mb": options.memory}
+            limits = {"cap_s": options.cap, "memory_mb": options.memory} | begun(read(options.records), asked)
             machine = {"date": str(datetime.now(UTC).date()), "machine": platform.machine(), "memory_mb": options.memory}
             try:
                 rows = list(answers(python, rival.script, request | limits))

@@ -136,6 +136,8 @@ def compared(
     }
     if not row["ended"]:
         record["theirs"]["ran_out_of"] = row["ran_out_of"]
+        if parts := [c for c in row["candidates"] if "order" in c]:
+            record["theirs"]["parts"] = parts
     if not row["candidates"]:
         return record
     found, refused = best_of(row, layer, chip, table, rival)

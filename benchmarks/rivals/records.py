@@ -29,8 +29,17 @@ def question(record: Record) -> tuple[str, ...]:
 
 def settled(records: Sequence[Record], asked: Record) -> bool:
     """Whether the question is answered, or was left without an answer after at least as many CPU seconds as now allowed."""
-    some = [r for r in records if all(r[name] == asked[name] for name in asked if name != "cap_s")]
-    return any(r["theirs"]["ended"] or r["cap_s"] >= asked["cap_s"] for r in some)
+    return any(r["theirs"]["ended"] or r["cap_s"] >= asked["cap_s"] for r in _of(records, asked))
+
+
+def begun(records: Sequence[Record], asked: Record) -> Record:
+    """Parts of a search that did not end, and the CPU seconds that they took, for the rival to go on from."""
+    parts = [r["theirs"] for r in _of(records, asked) if "parts" in r["theirs"]]
+    return {"found": parts[-1]["parts"], "spent_s": parts[-1]["cpu_s"]} if parts else {"found": [], "spent_s": 0.0}
+
+
+def _of(records: Sequence[Record], asked: Record) -> list[Record]:
+    return [r for r in records if all(r[name] == asked[name] for name in asked if name != "cap_s")]
 
 
 def edp(said: dict[str, Any]) -> float:
@@ -91,8 +100,10 @@ def timeloop_deviation(records: Sequence[Record]) -> tuple[float, int]:
 
 
 def not_ended(record: Record) -> str:
-    """What a search that did not end had used up."""
-    return f"not in {record['cap_s']:g} s" if record["theirs"]["ran_out_of"] == "time" else f"not in {record['memory_mb']:g} MB"
+    """What a search that did not end had used up, and how far it was."""
+    theirs = record["theirs"]
+    limit = f"{record['cap_s']:g} s" if theirs["ran_out_of"] == "time" else f"{record['memory_mb']:g} MB"
+    return f"not in {limit}" if "parts" not in theirs else f"orders of registers in {limit}: {len(theirs['parts'])}"
 
 
 def _rows(name: str, records: Sequence[Record]) -> Iterator[str]:

@@ -221,7 +221,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     """Runs the command with an AccelForge that answers what it is given, and returns the lines of the file of records."""
     answer, records = tmp_path / "answer", tmp_path / "results" / "rivals.jsonl"
     interpreter = tmp_path / "python"
-    interpreter.write_text(f'#!/bin/sh\ncat "{answer}" && test $(wc -l < "{answer}") -eq 3\n', encoding="utf-8")
+    interpreter.write_text(
+        f'#!/bin/sh\ncp "$2" "{tmp_path}/asked"\ncat "{answer}" && test $(wc -l < "{answer}") -eq 3\n', encoding="utf-8"
+    )
     interpreter.chmod(0o755)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no Timeloop
 
@@ -295,6 +297,20 @@ def test_a_mapping_with_more_columns_than_the_array_has_makes_way_for_the_next(
     _, alone = fake({"ended": True, "cpu_seconds": 9.0, "candidates": [wide]}, "--set", "tiling_coarseness=2")
     assert alone["theirs"]["not_judged"] == reason
     assert "| fc (linear: C=512 M=1000) | does not fit the chip |" in tables([alone | {"settings": record["settings"]}])
+
+
+def test_what_was_searched_of_a_search_that_did_not_end_is_not_searched_again(
+    fake: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    part = {"energy": 7.2e7, "cycles": 128378, "order": ["psum_spad", "input_spad"], "nest": _nest((128, 32, 8))}
+    stopped = {"ended": False, "ran_out_of": "time", "cpu_seconds": 5.0, "candidates": [part]}
+    fake(stopped, "--cap", "5")
+    asked = json.loads((tmp_path / "asked").read_text(encoding="utf-8"))
+    assert (asked["found"], asked["spent_s"]) == ([], 0.0)
+    assert "(orders of registers in 5 s: 1) |" in capsys.readouterr().out
+    fake(stopped | {"cpu_seconds": 9.0}, "--cap", "9")
+    asked = json.loads((tmp_path / "asked").read_text(encoding="utf-8"))
+    assert (asked["found"], asked["spent_s"], asked["cap_s"]) == ([part], 5.0, 9.0)
 
 
 def test_a_rival_that_fails_is_reported_and_asked_again(
