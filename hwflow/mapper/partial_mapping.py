@@ -117,7 +117,7 @@ def _unsettled(facts: LayerFacts, state: Partial, k: int, resources: slice) -> t
     prices = facts.prices
     inside = np.array([transfer.high <= k for transfer in prices.transfers])[:, None] & ~state.waits
     spent = np.where(inside, state.words, 0.0)
-    low, high = prices.low[resources], prices.high[resources]
+    low, high = prices.each[:, resources]
     cost = np.einsum("rp,pn->rn", low, spent) + np.einsum("rp,pn->rn", high, spent / state.cast)
     sums = np.array([transfer.tensor == OUTPUTS for transfer in prices.transfers])[:, None]
     return np.concatenate([cost, np.where(inside, 0.0, state.words)]), np.where(inside & ~sums, 0.0, state.cast)
