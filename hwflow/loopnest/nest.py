@@ -112,10 +112,12 @@ class Nest:
         estimates ragged mappings by the averages over their passes, with fractions of instances.
         """
         verdict = Verdict.blank(len(self.levels), batch.size)
-        step = _PIECE if batch.temporal_last is None else max(batch.size, 1)
-        for begin in range(0, batch.size, step):
-            piece = slice(begin, begin + step)
-            self._evaluate(batch if step >= batch.size else batch.take(piece), verdict.take(piece), with_links)
+        if batch.size <= _PIECE or batch.temporal_last is not None:
+            self._evaluate(batch, verdict, with_links)
+            return verdict
+        for begin in range(0, batch.size, _PIECE):
+            piece = slice(begin, begin + _PIECE)
+            self._evaluate(batch.take(piece), verdict.take(piece), with_links)
         return verdict
 
     def _evaluate(self, batch: Batch, verdict: Verdict, with_links: bool) -> None:

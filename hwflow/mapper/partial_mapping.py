@@ -47,8 +47,16 @@ class Partial(NamedTuple):
     def take(self, index: Places | slice) -> Partial:
         """The partial mappings at `index`."""
         if isinstance(index, slice):
-            return Partial._make(field[..., index] for field in self)
-        return Partial._make(field.take(index, axis=-1) for field in self)
+            return Partial._make([field[..., index] for field in self])
+        return Partial._make([field.take(index, axis=-1) for field in self])
+
+    def where(self, flags: Bools) -> Partial:
+        """The partial mappings with these flags: this object itself where that is all of them."""
+        return self if flags.all() else self.take(flags.nonzero()[0])
+
+    def ranked(self) -> Partial:
+        """The same by ascending score: this object itself where they are so already."""
+        return self if ascending(self.score) else self.take(np.argsort(self.score, kind="stable"))
 
     def bare(self) -> Partial:
         """The same without history, until `remember`: saves memory while there are many more than will be kept."""
@@ -149,7 +157,7 @@ def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[P
     If there are too many, the best two of every tile are kept first, because loose bounds are loose for whole tiles; padded
     layers get equal shares of the width.
     """
-    if not _ascending(state.score):
+    if not ascending(state.score):
         index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf
@@ -178,12 +186,12 @@ def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
 
 def _grouped(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
     """The order that sorts by group and score, and for each position in it the first of the group."""
-    ranked = np.argsort(group, kind="stable") if _ascending(scores) else np.lexsort((scores, group))
+    ranked = np.argsort(group, kind="stable") if ascending(scores) else np.lexsort((scores, group))
     same, begin = group[ranked], np.arange(len(ranked))
     begin[1:] *= same[1:] != same[:-1]
     return ranked, np.maximum.accumulate(begin)
 
 
-def _ascending(scores: Floats) -> bool:
+def ascending(scores: Floats) -> bool:
     """Most states are sorted already."""
     return bool((scores[1:] >= scores[:-1]).all())

@@ -89,7 +89,7 @@ class TemporalLoops:
 
         `most`: candidates compared for dominance before the `width` best are kept.
         """
-        state = state.take(np.argsort(state.score, kind="stable"))
+        state = state.ranked()
         stage = self._stage(state, cut)
         if len(stage.room) == 0:
             return state.take(stage.room), math.inf
