@@ -55,11 +55,9 @@ def drawn(nest: Any, rules: Sequence[Any], count: int, seed: int = 0) -> Any:
                 wide = mine & (spatial[k].prod(axis=0) * prime > nest.levels[k].fanout) if bounds is spatial else mine & False
                 bounds[k, d, mine & ~wide] *= prime
                 temporal[-1, d, wide] *= prime  # outside all fan-outs
-    order = np.argsort(random.random(temporal.shape) + (temporal == 1), axis=1).astype(
-        np.int8
-    )  # bounds of 1 last, as in searches
+    order = np.argsort(random.random(temporal.shape) + (temporal == 1), axis=1)  # bounds of 1 last, as in searches
     across = tuple(tuple(DIMS.index(d) for d in rule.spatial) if rule.level.fanout > 1 else () for rule in rules)
-    return Batch(temporal, spatial, order, across)
+    return Batch(temporal, spatial, order.astype(np.int8), across)
 
 
 def measure(network: str, accelerator: str) -> dict[str, Any]:
