@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -173,7 +174,12 @@ def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
     rows = [np.ascontiguousarray(f).reshape(math.prod(f.shape[:-1]), size) for f in fields]
     bits = np.concatenate([f.view(np.int64) if f.dtype == np.float64 else f.astype(np.int64) for f in rows])
     bits ^= bits >> 32  # floats that hold whole numbers have their digits in the upper bits
-    return np.asarray(np.multiply.accumulate(np.full(len(bits), _ODD)) @ bits)
+    return np.asarray(_powers(len(bits)) @ bits)
+
+
+@functools.cache
+def _powers(count: int) -> Ints:
+    return np.multiply.accumulate(np.full(count, _ODD))
 
 
 def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:

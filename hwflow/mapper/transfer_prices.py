@@ -67,7 +67,8 @@ class TransferPrices:
 
     def paid(self, which: slice, words: Floats) -> Floats:
         """Costs of words of some transfers at their lower and upper levels, [2, transfer, mapping], as [resource, mapping]."""
-        low, high = np.einsum("xrp,xpn->xrn", self.each[:, :, which], words[:, which])
+        each, some = self.each[:, :, which], words[:, which]
+        low, high = each * some if which.stop == which.start + 1 else np.einsum("xrp,xpn->xrn", each, some)
         return np.asarray(low + high)
 
 
