@@ -68,10 +68,10 @@ class Shape:
             return np.asarray(self.sides(extents).prod(axis=0))
         return _product([self._side(terms, extents) for terms in self.terms], extents.shape[1])
 
-    def _side(self, terms: list[tuple[int, int]], extents: Ints) -> Ints:
+    def _side(self, terms: list[tuple[int, int]], extents: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """One of `sides`, of whole numbers, which are not for BLAS."""
         (d, coefficient), *others = terms
-        side: Ints = extents[d] if coefficient == 1 else extents[d] * coefficient
+        side: npt.NDArray[Any] = extents[d] if coefficient == 1 else extents[d] * coefficient
         for e, further in others:
             side = side + (extents[e] if further == 1 else extents[e] * further)
         beyond = 1 - coefficient - sum([further for _, further in others])
@@ -89,8 +89,7 @@ class Shape:
             met = [pair for pair in pairs if over[pair[1]] and over[pair[2]]]
             alone = [d for d in (*alone, *(d for pair in pairs if pair not in met for d in pair[1:])) if over[d]]
             pairs = met
-        factors = [spatial[d] for d in alone]
-        result: npt.NDArray[Any] = _product(factors, spatial.shape[1])
+        result = _product([spatial[d] for d in alone], spatial.shape[1])
         for a, first, second in pairs:
             f1, f2 = spatial[first], spatial[second]
             tiles = f1 * f2
@@ -179,7 +178,7 @@ class Shape:
         return np.asarray((tile - kept) * (motion > 0))
 
 
-def _product(factors: list[Ints], size: int) -> Ints:
+def _product(factors: list[npt.NDArray[Any]], size: int) -> npt.NDArray[Any]:
     if not factors:
         return np.ones(size, dtype=np.int64)
     result = factors[0] * factors[1] if len(factors) > 1 else factors[0].copy()

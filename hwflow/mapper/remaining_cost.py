@@ -82,7 +82,7 @@ class RemainingCost:
         words = np.empty((2, *state.words.shape))  # at the lower level, and as the upper one is asked for them
         words[0] = state.words
         np.divide(np.maximum(state.words - self.handed[k], 0.0) if tiles.sound else state.words, cast, out=words[1])
-        some = waits.any(axis=1)
+        some: Bools = np.asarray(waits.any(axis=1))
         still = words * ~waits if some.any() else words  # faster than a choice by a mask
         closed = prices.paid(slice(0, sums.start), still)
         shared = np.multiply.accumulate(cast[sums][::-1])[::-1]  # instances that share a word
