@@ -112,10 +112,12 @@ class Nest:
         estimates ragged mappings by the averages over their passes, with fractions of instances.
         """
         verdict = Verdict.blank(len(self.levels), batch.size)
-        step = _PIECE if batch.temporal_last is None else max(batch.size, 1)
-        for begin in range(0, batch.size, step):
-            piece = slice(begin, begin + step)
-            self._evaluate(batch if step >= batch.size else batch.take(piece), verdict.take(piece), with_links)
+        if batch.size <= _PIECE or batch.temporal_last is not None:
+            self._evaluate(batch, verdict, with_links)
+            return verdict
+        for begin in range(0, batch.size, _PIECE):
+            piece = slice(begin, begin + _PIECE)
+            self._evaluate(batch.take(piece), verdict.take(piece), with_links)
         return verdict
 
     def _evaluate(self, batch: Batch, verdict: Verdict, with_links: bool) -> None:
@@ -133,10 +135,6 @@ class Nest:
                     bits = full * self.memories.widths.sums[k, t]
                     padded[k] = padded[k] + bits if k in padded else bits
                 content, arriving, peer = crossing[i]
-                if k == kept[-1]:
-                    arriving = peer
-                elif peer is not None:
-                    arriving = arriving + peer
                 asked = content if peer is None else content + peer
                 reads, fills, updates = verdict.reads[k, t], verdict.fills[k, t], verdict.updates[k, t]
                 if owned is None:
@@ -149,11 +147,11 @@ class Nest:
                         updates += np.maximum(owned[i] - np.floor(asked + 0.5), 0)
                     _round(asked - owned[i], reads)
                     np.maximum(reads, 0, out=reads)
-                    if k != kept[-1]:
+                    if arriving is not None and k != kept[-1]:
                         _round(arriving - owned[i], fills)
                         np.maximum(fills, 0, out=fills)
-                    elif peer is not None:
-                        _round(peer, fills)
+                    elif arriving is not None:
+                        _round(arriving, fills)
         for k in range(len(self.levels)):
             if nest.spreads[k]:
                 verdict.fits[...] &= nest.fan[k] <= self.memories.fanout[k, 0]

@@ -26,7 +26,7 @@ class TemporalLoops:
         begins: by level, the first row of the level.
     """
 
-    def __init__(self, batch: Batch, spread: Sequence[Ints], bounds: Extents, looped: Bools) -> None:
+    def __init__(self, batch: Batch, spread: Sequence[Ints], bounds: Extents, looped: Sequence[bool]) -> None:
         """`spread`: extents below a level's temporal loops; `looped`: whether a level has any."""
         column = np.arange(batch.size)
         dims, picked, steps = [], [], []
@@ -92,9 +92,10 @@ class Spans:
         """`exact`: with whole instances, as in Timeloop, instead of their average."""
         count = batch.temporal.shape[0]
         self.batch, self.exact = batch, exact
-        self.over = over = (batch.spatial > 1).any(axis=2)
-        looped = (batch.temporal > 1).any(axis=2).any(axis=1)  # in two steps, which NumPy does four times as fast
-        self.spreads = over.any(axis=1).tolist()
+        self.over: Bools = np.asarray((batch.spatial > 1).any(axis=2))
+        inside: Bools = np.asarray((batch.temporal > 1).any(axis=2))  # in two steps, which NumPy does four times as fast
+        looped: list[bool] = np.asarray(inside.any(axis=1)).tolist()
+        self.spreads: list[bool] = np.asarray(self.over.any(axis=1)).tolist()
         self.several = [any(self.spreads[k + 1 :]) for k in range(count)]
         self.inner: list[Ints] = [np.ones(batch.temporal.shape[1:], dtype=np.int64)]
         self.spread: list[Ints] = []
@@ -104,7 +105,7 @@ class Spans:
             self.spread.append(self.inner[k] * batch.spatial[k] if self.spreads[k] else self.inner[k])
             self.outer.append(self.spread[k] * batch.temporal[k] if looped[k] else self.spread[k])
             self.inner.append(self.outer[k])
-            for d in over[k].nonzero()[0].tolist():
+            for d in self.over[k].nonzero()[0].tolist():
                 self.fan[k] *= batch.spatial[k, d]
         self.most: Ints = np.ones_like(self.fan)
         for k in reversed(range(count - 1)):

@@ -51,13 +51,12 @@ class Shape:
                 self.coefficients[a, DIMS.index(term.dim)] = term.coefficient
         self.relevant: Bools = np.asarray(self.coefficients.any(axis=0))
         # axes along which tiles overlap: only one of several loops moves a window by less than its side
-        used = (self.coefficients != 0) & np.array([layer.dims[d] > 1 for d in DIMS])
-        self.windows = [a for a in range(len(axes)) if np.count_nonzero(used[a]) > 1]
+        self.terms = [[(d, c) for d, c in enumerate(row) if c] for row in self.coefficients.tolist()]
+        self.windows = [a for a, terms in enumerate(self.terms) if sum(layer.dims[DIMS[d]] > 1 for d, _ in terms) > 1]
         in_window = self.coefficients[self.windows].any(axis=0) if self.windows else np.zeros(len(DIMS), dtype=np.bool_)
         self.other: Bools = np.asarray(self.relevant & ~in_window)
         self.apart = self.other.nonzero()[0].tolist()
-        self.terms = [[(d, int(row[d])) for d in row.nonzero()[0].tolist()] for row in self.coefficients]
-        self.pairs = {a: self.coefficients[a].nonzero()[0].tolist() for a in self.windows}
+        self.pairs = {a: [d for d, _ in self.terms[a]] for a in self.windows}
 
     def sides(self, extents: Extents) -> npt.NDArray[Any]:
         """Words along each axis of the tile that spans `extents`, [axis, batch]."""
@@ -69,14 +68,14 @@ class Shape:
             return np.asarray(self.sides(extents).prod(axis=0))
         return _product([self._side(terms, extents) for terms in self.terms], extents.shape[1])
 
-    def _side(self, terms: list[tuple[int, int]], extents: Ints) -> Ints:
+    def _side(self, terms: list[tuple[int, int]], extents: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """One of `sides`, of whole numbers, which are not for BLAS."""
-        if len(terms) == 1 and terms[0][1] == 1:
-            return np.asarray(extents[terms[0][0]])
-        side = np.full(extents.shape[1], 1 - sum(coefficient for _, coefficient in terms))
-        for d, coefficient in terms:
-            side += extents[d] if coefficient == 1 else coefficient * extents[d]
-        return side
+        (d, coefficient), *others = terms
+        side: npt.NDArray[Any] = extents[d] if coefficient == 1 else extents[d] * coefficient
+        for e, further in others:
+            side = side + (extents[e] if further == 1 else extents[e] * further)
+        beyond = 1 - coefficient - sum([further for _, further in others])
+        return side + beyond if beyond else side
 
     def distinct(self, spatial: Extents, inner: Ints, over: Bools | None = None) -> npt.NDArray[Any]:
         """How many different tiles the instances of a fan-out hold, [batch]; `over`: the dimensions that any mapping spreads.
@@ -85,16 +84,13 @@ class Shape:
         With a = g a', b = g b' and gcd(a', b') = 1 there are f1 f2 - max(0, f1 - b') max(0, f2 - a') different sums; this
         formula is hwflow's own, obtained by counting one representative of each sum.
         """
-        result: npt.NDArray[Any] = np.ones(spatial.shape[1], dtype=np.int64)
-        for d in self.apart:
-            if over is None or over[d]:
-                result = result * spatial[d]
-        for a in self.windows:
-            first, second = self.pairs[a]
-            if over is not None and not (over[first] and over[second]):
-                for d in (first, second):
-                    result = result * spatial[d] if over[d] else result
-                continue
+        alone, pairs = self.apart, [(a, *self.pairs[a]) for a in self.windows]
+        if over is not None:
+            met = [pair for pair in pairs if over[pair[1]] and over[pair[2]]]
+            alone = [d for d in (*alone, *(d for pair in pairs if pair not in met for d in pair[1:])) if over[d]]
+            pairs = met
+        result = _product([spatial[d] for d in alone], spatial.shape[1])
+        for a, first, second in pairs:
             f1, f2 = spatial[first], spatial[second]
             tiles = f1 * f2
             both = ((f1 > 1) & (f2 > 1)).nonzero()[0]  # along one of them alone no tiles coincide
@@ -182,7 +178,7 @@ class Shape:
         return np.asarray((tile - kept) * (motion > 0))
 
 
-def _product(factors: list[Ints], size: int) -> Ints:
+def _product(factors: list[npt.NDArray[Any]], size: int) -> npt.NDArray[Any]:
     if not factors:
         return np.ones(size, dtype=np.int64)
     result = factors[0] * factors[1] if len(factors) > 1 else factors[0].copy()

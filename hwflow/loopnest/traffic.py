@@ -16,8 +16,8 @@ from hwflow.loopnest.tiles import Shape
 
 
 class Traffic(NamedTuple):
-    """Words of an instance of one level, [batch]: requested from below, delivered from above, forwarded by neighbours (None
-    where links are left out, or there is no level above)."""
+    """Words of an instance of one level, [batch]: requested from below, delivered from above or by neighbours, and by these
+    alone; None where there are none."""
 
     content: Floats
     arriving: Floats | None
@@ -67,7 +67,11 @@ def traffic(
             peer.append(None if link is None else link / nest.instances[k - 1])
     arriving.append(None)
     peer.append(None)
-    return [Traffic(content[k], arriving[k], peer[k]) for k in kept]
+    found = []
+    for k in kept:
+        above, beside = arriving[k] if k != kept[-1] else None, peer[k]
+        found.append(Traffic(content[k], beside if above is None else above if beside is None else above + beside, beside))
+    return found
 
 
 def shares(shape: Shape, nest: Spans, footprints: Mapping[int, Ints], kept: Sequence[int]) -> list[Ints]:

@@ -47,11 +47,11 @@ class Verdict:
     @classmethod
     def blank(cls, levels: int, size: int) -> Verdict:
         """One to be filled: no words, no energy, no cycles; everything fits."""
-        counts = (np.zeros((levels, len(TENSORS), size)) for _ in range(3))
+        reads, fills, updates = (np.zeros((levels, len(TENSORS), size)) for _ in range(3))
         tiles, instances = np.zeros((levels, len(TENSORS), size), dtype=np.int64), np.ones((levels, size), dtype=np.int64)
         energies = np.zeros((levels, size)), np.zeros(size), np.zeros(size)
         cycles = np.zeros(size), np.zeros((levels, size)), np.zeros(size)
-        return cls(*counts, tiles, instances, *energies, *cycles, np.ones(size, dtype=np.bool_))
+        return cls(reads, fills, updates, tiles, instances, *energies, *cycles, np.ones(size, dtype=np.bool_))
 
     def take(self, index: Places | slice) -> Verdict:
         """The verdict on the mappings at `index`; of a slice a view."""

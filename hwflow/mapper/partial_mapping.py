@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -47,8 +48,16 @@ class Partial(NamedTuple):
     def take(self, index: Places | slice) -> Partial:
         """The partial mappings at `index`."""
         if isinstance(index, slice):
-            return Partial._make(field[..., index] for field in self)
-        return Partial._make(field.take(index, axis=-1) for field in self)
+            return Partial._make([field[..., index] for field in self])
+        return Partial._make([field.take(index, axis=-1) for field in self])
+
+    def where(self, flags: Bools) -> Partial:
+        """The partial mappings with these flags: this object itself where that is all of them."""
+        return self if flags.all() else self.take(flags.nonzero()[0])
+
+    def ranked(self) -> Partial:
+        """The same by ascending score: this object itself where they are so already."""
+        return self if ascending(self.score) else self.take(np.argsort(self.score, kind="stable"))
 
     def bare(self) -> Partial:
         """The same without history, until `remember`: saves memory while there are many more than will be kept."""
@@ -117,7 +126,7 @@ def _unsettled(facts: LayerFacts, state: Partial, k: int, resources: slice) -> t
     prices = facts.prices
     inside = np.array([transfer.high <= k for transfer in prices.transfers])[:, None] & ~state.waits
     spent = np.where(inside, state.words, 0.0)
-    low, high = prices.low[resources], prices.high[resources]
+    low, high = prices.each[:, resources]
     cost = np.einsum("rp,pn->rn", low, spent) + np.einsum("rp,pn->rn", high, spent / state.cast)
     sums = np.array([transfer.tensor == OUTPUTS for transfer in prices.transfers])[:, None]
     return np.concatenate([cost, np.where(inside, 0.0, state.words)]), np.where(inside & ~sums, 0.0, state.cast)
@@ -149,7 +158,7 @@ def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[P
     If there are too many, the best two of every tile are kept first, because loose bounds are loose for whole tiles; padded
     layers get equal shares of the width.
     """
-    if not _ascending(state.score):
+    if not ascending(state.score):
         index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf
@@ -165,7 +174,12 @@ def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
     rows = [np.ascontiguousarray(f).reshape(math.prod(f.shape[:-1]), size) for f in fields]
     bits = np.concatenate([f.view(np.int64) if f.dtype == np.float64 else f.astype(np.int64) for f in rows])
     bits ^= bits >> 32  # floats that hold whole numbers have their digits in the upper bits
-    return np.asarray(np.multiply.accumulate(np.full(len(bits), _ODD)) @ bits)
+    return np.asarray(_powers(len(bits)) @ bits)
+
+
+@functools.cache
+def _powers(count: int) -> Ints:
+    return np.multiply.accumulate(np.full(count, _ODD))
 
 
 def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
@@ -178,12 +192,12 @@ def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
 
 def _grouped(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
     """The order that sorts by group and score, and for each position in it the first of the group."""
-    ranked = np.argsort(group, kind="stable") if _ascending(scores) else np.lexsort((scores, group))
+    ranked = np.argsort(group, kind="stable") if ascending(scores) else np.lexsort((scores, group))
     same, begin = group[ranked], np.arange(len(ranked))
     begin[1:] *= same[1:] != same[:-1]
     return ranked, np.maximum.accumulate(begin)
 
 
-def _ascending(scores: Floats) -> bool:
+def ascending(scores: Floats) -> bool:
     """Most states are sorted already."""
     return bool((scores[1:] >= scores[:-1]).all())

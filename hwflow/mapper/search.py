@@ -241,7 +241,7 @@ def _best(nest: Nest, batch: Batch, objective: Objective, count: int, *, with_li
     firsts, seconds = np.full(batch.size, np.inf), np.full(batch.size, np.inf)
     for start in range(0, batch.size, _CHUNK):
         index = np.arange(start, min(start + _CHUNK, batch.size))
-        verdict = nest.evaluate(batch.take(index), with_links=with_links)
+        verdict = nest.evaluate(batch if batch.size <= _CHUNK else batch.take(index), with_links=with_links)
         first, second = scores(verdict, objective)
         firsts[index], seconds[index] = np.where(verdict.fits, first, np.inf), second
     ranked = np.lexsort((seconds, firsts))[:count]
