@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwflow import display
+from hwflow.cost.proofs import By, proven
 from hwflow.cost.sparse_rows import best_with_zeros, sparse_row
 from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
@@ -23,7 +24,6 @@ from hwflow.loopnest.nest import Batch, Keeps, Nest, Verdict
 from hwflow.mapper import padding, search
 from hwflow.mapper.array_utilization import least_passes
 from hwflow.mapper.bounds import least_costs
-from hwflow.mapper.proof import proven
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.types import Objective, Proof
@@ -44,7 +44,8 @@ class MapResult:
     objective (energy in the table's unit, latency in cycles, EDP in their product), or None where none is known. Both speak of
     the mappings that were searched: ragged ones included (but those of which Timeloop omits more than a hundredth of the
     energy), or perfect ones only where the search was told so. `perfect_bound` is the same of mappings with perfect factors,
-    where a proof was asked for.
+    where a proof was asked for, and `proven_by` says whose bound that is: "search", or "certificate" for the recursion of
+    certificates; None, too, for results of a store.
     """
 
     mapping: Mapping
@@ -52,6 +53,7 @@ class MapResult:
     proven_optimal: bool
     bound: float | None
     perfect_bound: float | None = None
+    proven_by: By | None = None
 
     def __repr__(self) -> str:
         return f"<MapResult {self._summary()}>"
@@ -117,7 +119,7 @@ def map_layer(
     Without `ragged`, only loops that divide their dimensions are looked at, as in Timeloop's usual map space.
 
     With a `proof`, mappings with perfect factors are bounded until the bound is within the share `gap` of the best value, or
-    there is no more room (see `hwflow.mapper.proof`); one that is better than what the search found is taken instead.
+    there is no more room (see `hwflow.cost.proofs`); one that is better than what the search found is taken instead.
 
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
     outside that memory may step through it.
@@ -143,12 +145,21 @@ def map_layer(
         mapping = nest.mapping_of(batch, 0)
         cost = _cost(nest, batch, verdict, mapping, time.perf_counter() - start)
         return MapResult(mapping, cost, proven_optimal=False, bound=None)
-    perfect = None
+    perfect, by = None, None
     if proof != "off":
-        found, perfect = proven(nest, constraints, objective, found, ragged=ragged, most=proof == "optimal", gap=gap)
+        found, perfect, by = proven(
+            nest,
+            constraints,
+            objective,
+            found,
+            ragged=ragged,
+            most=proof == "optimal",
+            gap=gap,
+            whole_chip=not resident,
+        )
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
-    return MapResult(mapping, cost, found.proven_optimal, found.bound, perfect)
+    return MapResult(mapping, cost, found.proven_optimal, found.bound, perfect, by)
 
 
 def least(
