@@ -48,20 +48,20 @@ def proven(
     ragged: bool,
     most: bool,
     gap: float,
-    whole_chip: bool = True,
+    stays: bool = False,
 ) -> Proven:
     """Bound the objective of all mappings with perfect factors until the bound is within `gap` of the best value known.
 
     Args:
         ragged: whether the search looked at imperfect factors, too; then its own bound stays.
         most: whether to use all the room that there is.
-        whole_chip: whether DRAM keeps all tensors, as certificates take for granted.
+        stays: whether a tensor stays on the chip; certificates take for granted that DRAM keeps all.
     """
     known, bound, by = value(found.verdict, objective), 0.0, "search"
     searched, complete = True, False
     for room in (_FIRST, None, USUAL, MOST) if most else (_FIRST, None, USUAL):
         if room is None:
-            own = _recursion(nest, constraints, objective, found, known * (1 - max(gap, _ROUNDING))) if whole_chip else 0.0
+            own = _recursion(nest, constraints, objective, found, known * (1 - max(gap, _ROUNDING))) if not stays else 0.0
             bound, by = max((bound, by), (own, "certificate"))
             complete = bound >= known * (1 - max(gap, _ROUNDING)) * (1 - _ROUNDING)
         elif searched:
