@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from hwflow.certificate.recursion import Counted
 from hwflow.certificate.space import Space
+from hwflow.certificate.states import Counted
 from hwflow.errors import InputError
 from hwflow.files import parse_json, read_text
 from hwflow.hardware.accelerator import Accelerator
@@ -24,7 +24,7 @@ from hwflow.layers import DIMS, Layer
 from hwflow.types import EnergyUnit, LayerType, Objective
 from hwflow.validation import Strict, explain
 
-FORM = 2
+FORM = 3
 """Of the file; what another form says, this version of hwflow does not know."""
 
 

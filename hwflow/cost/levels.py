@@ -123,9 +123,10 @@ def _proof_version(options: CostOptions) -> tuple[int, ...]:
     """What makes proofs of another version of the bounds others."""
     if options.proof == "off":
         return ()
+    from hwflow.cost import proofs
     from hwflow.mapper import proof
 
-    return (proof.VERSION,)
+    return (proof.VERSION, proofs.VERSION)
 
 
 def _zeros_version(layer: Layer, chip: Chip) -> tuple[str, ...]:

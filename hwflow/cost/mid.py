@@ -12,6 +12,7 @@ import numpy as np
 
 from hwflow import display
 from hwflow.cost.bypasses import keeps_of
+from hwflow.cost.proofs import By, proven
 from hwflow.cost.sparse_rows import best_with_zeros, sparse_row
 from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
@@ -25,7 +26,6 @@ from hwflow.mapper import padding, search
 from hwflow.mapper.array_utilization import array_utilization, least_passes
 from hwflow.mapper.bounds import least_costs, lower_bound
 from hwflow.mapper.objective import Found, value
-from hwflow.mapper.proof import proven
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.types import Objective, Proof
@@ -47,7 +47,8 @@ class MapResult:
     objective (energy in the table's unit, latency in cycles, EDP in their product), or None where none is known. Both speak of
     the mappings that were searched: ragged ones included (but those of which Timeloop omits more than a hundredth of the
     energy), or perfect ones only where the search was told so. `perfect_bound` is the same of mappings with perfect factors,
-    where a proof was asked for.
+    where a proof was asked for, and `proven_by` says whose bound that is: "search", or "certificate" for the recursion of
+    certificates; None, too, for results of a store.
     """
 
     mapping: Mapping
@@ -55,6 +56,7 @@ class MapResult:
     proven_optimal: bool
     bound: float | None
     perfect_bound: float | None = None
+    proven_by: By | None = None
 
     def __repr__(self) -> str:
         return f"<MapResult {self._summary()}>"
@@ -123,7 +125,7 @@ def map_layer(
     value so far, and what is proven holds for all of them.
 
     With a `proof`, mappings with perfect factors are bounded until the bound is within the share `gap` of the best value, or
-    there is no more room (see `hwflow.mapper.proof`); one that is better than what the search found is taken instead.
+    there is no more room (see `hwflow.cost.proofs`); one that is better than what the search found is taken instead.
 
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
     outside that memory may step through it.
@@ -148,13 +150,15 @@ def map_layer(
         found = searched(nest, constraints, objective=objective, effort=effort, keep=_SEVERAL * effort if zeros else 1)
         if found is None:
             continue
-        perfect = None
+        perfect: float | None = None
+        by: By | None = None
         if zeros:
             batch, verdict = best_with_zeros(nest, found, objective)
             found = Found(batch, verdict, proven_optimal=False, bound=0.0)
         elif proof != "off":
-            found, perfect = proven(nest, constraints, objective, found, ragged=ragged, most=proof == "optimal", gap=gap)
-        some.append(_Searched(nest, found, perfect))
+            most, stays = proof == "optimal", bool(resident)
+            found, perfect, by = proven(nest, constraints, objective, found, ragged=ragged, most=most, gap=gap, stays=stays)
+        some.append(_Searched(nest, found, perfect, by))
     if not some:
         raise NotMappable(_too_small(Nest(layer, accelerator, table, keeps_of(accelerator, resident)[0])))
     best = min(some, key=lambda one: one.value(objective))
@@ -166,15 +170,19 @@ def map_layer(
     optimal = best.found.proven_optimal and all(
         one is best or best.value(objective) <= one.found.bound * (1 + _ROUNDING) for one in some
     )
-    return MapResult(mapping, cost, optimal, bound, min((one.perfect for one in some if one.perfect is not None), default=None))
+    least = min((one for one in some if one.perfect is not None), key=lambda one: one.perfect or 0.0, default=None)
+    proven_by = (None, None) if least is None else (least.perfect, least.by)
+    return MapResult(mapping, cost, optimal, bound, *proven_by)
 
 
 class _Searched(NamedTuple):
-    """What was found with one choice of what the memories keep, and a bound for perfect factors where one was asked for."""
+    """What was found with one choice of what the memories keep, and where asked for a bound for perfect factors, with whose it
+    is."""
 
     nest: Nest
     found: Found
     perfect: float | None
+    by: By | None
 
     def value(self, objective: Objective) -> float:
         return value(self.found.verdict, objective)
