@@ -271,21 +271,17 @@ def compress(
     from hwflow.training.recipe import default_recipe
 
     methods = chosen_methods(method, decide)
-    refuse_unused(
-        methods,
-        {
-            "--search": searcher,
-            "--word-bits": word_bits,
-            "--edge-bits": edge_bits,
-            "--weight-bits": weight_bits,
-            "--activation-bits": activation_bits,
-            "--scheme": scheme,
-            "--granularity": granularity,
-            "--post-training": post_training,
-            "--mean-k": mean_k,
-            "--distribution-loss": distribution_loss,
-        },
-    )
+    quantization = {
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "scheme": scheme,
+        "granularity": granularity,
+        "post_training": post_training,
+        "mean_k": mean_k,
+        "distribution_loss": distribution_loss,
+    }
+    rounding = {f"--{name.replace('_', '-')}": value for name, value in quantization.items()}
+    refuse_unused(methods, {"--search": searcher, "--word-bits": word_bits, "--edge-bits": edge_bits, **rounding})
     for name in methods:
         method_named(name)  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]
@@ -305,15 +301,6 @@ def compress(
         "ramp_steps": ramp_steps,
         "growth": growth,
         "limit": limit,
-    }
-    quantization = {
-        "weight_bits": weight_bits,
-        "activation_bits": activation_bits,
-        "scheme": scheme,
-        "granularity": granularity,
-        "post_training": post_training,
-        "mean_k": mean_k,
-        "distribution_loss": distribution_loss,
     }
     transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient, "thresholds": thresholds}
     from hwflow.compression.budget import parse_budgets

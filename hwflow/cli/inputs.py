@@ -41,7 +41,7 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
 
 def _compressed(folder: Path, inputs: Sequence[str] | None, batch: int | None) -> Network:
     """The network of a run of 'hwflow prune' or 'hwflow compress'."""
-    from hwflow.compression.folder import read_origin
+    from hwflow.compression.plan_files import read_origin
     from hwflow.compression.result import pruned_network
     from hwflow.network.callables import is_callable
 
