@@ -1,4 +1,4 @@
-"""`Folder`: the files of a compression run, and reading of what a compressed network is rebuilt from.
+"""`Folder`: the files of a compression run; `hwflow.compression.plan_files` reads and writes what is in some of them.
 
 config.json      the inputs and settings of the run: a continued run must have the same
 log.jsonl        every plan that was tried, one JSON object a line

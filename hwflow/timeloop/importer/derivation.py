@@ -142,8 +142,8 @@ def _levels(
         else:
             raise InputError(
                 f"{where}: {component.name}.class is {component.kind!r}, neither a memory ({', '.join(STORAGE)}) nor "
-                f"arithmetic ({', '.join(COMPUTE)}). Use a class whose name contains one of these, or give subclass: storage or "
-                "compute."
+                f"arithmetic ({', '.join(COMPUTE)}). Use a class whose name contains one of these, or give subclass: storage "
+                "or compute."
             )
     if len(macs) != 1 or not storage:
         raise InputError(
