@@ -214,7 +214,7 @@ def test_only_regular_files_within_the_limit_are_read(
 def _readers() -> dict[str, tuple[str, Callable[[Path], object]]]:
     """Each reader of the package, with the name that it takes a file under."""
     from hwflow.compression.plan_files import plan_from_file
-    from hwflow.compression.run import _hash
+    from hwflow.compression.run_config import _hash
     from hwflow.datasets import cifar, idx
     from hwflow.reporting.estimates.configuration import read_configurations
     from hwflow.reporting.pruning.pruning_folder import read_run
