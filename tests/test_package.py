@@ -225,6 +225,7 @@ def test_imports_cost_nothing_that_is_not_used(program: str, unwanted: set[str])
     "arguments",
     [
         ["--help"],
+        ["--version"],
         ["list", "networks"],
         ["list", "accelerators"],
         ["list", "datasets"],

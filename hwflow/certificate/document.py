@@ -105,7 +105,7 @@ class Document(Strict):
         try:
             content = parse_json(read_text(path, "certificate"))
         except ValueError as error:
-            raise InputError(f"certificate {path}: {error}") from None
+            raise InputError(f"{path} is no certificate; 'hwflow map --certificate' writes them: {error}.") from None
         return cls.parse(content, str(path))
 
     @classmethod

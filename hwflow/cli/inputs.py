@@ -22,7 +22,7 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
     from hwflow.network._inputs import parsed_inputs
     from hwflow.network.load import load
 
-    if all((Path(spec) / name).is_file() for name in ("config.json", "plan.json")):
+    if (Path(spec) / "config.json").is_file() and not (Path(spec) / "table.json").exists():  # nor levels, nor a library
         network = _compressed(Path(spec), inputs, batch)
     else:
         network = load(spec, input_shape=parsed_inputs(inputs), batch=batch)
@@ -41,7 +41,7 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
 
 def _compressed(folder: Path, inputs: Sequence[str] | None, batch: int | None) -> Network:
     """The network of a run of 'hwflow prune' or 'hwflow compress'."""
-    from hwflow.compression.folder import read_origin
+    from hwflow.compression.plan_files import read_origin
     from hwflow.compression.result import pruned_network
     from hwflow.network.callables import is_callable
 

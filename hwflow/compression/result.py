@@ -11,10 +11,11 @@ from torch import nn
 
 from hwflow import display
 from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.folder import CONFIG, bits_from_file, plan_from_file, read_origin
+from hwflow.compression.folder import CONFIG
 from hwflow.compression.given_network import had_zeros, zeros_left
 from hwflow.compression.kernels.layer_choice import execute as execute_layers
 from hwflow.compression.kernels.measured_times import MeasuredTimes
+from hwflow.compression.plan_files import bits_from_file, plan_from_file, read_origin
 from hwflow.compression.quantization.bit_decisions import ACTIVATIONS, WEIGHTS
 from hwflow.compression.recorded_rows import RecordedRows
 from hwflow.compression.registry import method_named

@@ -15,7 +15,7 @@ from torch import nn
 from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged, records_dataflow
+from hwflow.compression.folder import PLAN, Folder, prolonged, records_dataflow
 from hwflow.compression.given_network import (
     budgets_explained,
     given_network,
@@ -28,6 +28,7 @@ from hwflow.compression.given_network import (
 from hwflow.compression.kernels.measured_times import measured
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.plan_files import plan_data
 from hwflow.compression.quantization.folded_normalization import fold
 from hwflow.compression.recorded_rows import RecordedRows
 from hwflow.compression.registry import method_name, method_named

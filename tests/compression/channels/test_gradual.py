@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import hwflow
-from hwflow.compression.folder import refuse_other_network
+from hwflow.compression.plan_files import refuse_other_network
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
 from hwflow.pruning import find_groups, prune_model
