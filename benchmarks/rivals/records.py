@@ -133,7 +133,8 @@ def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
     for r in records:
         if reasons := r["theirs"].get("refused"):
             some = f"{sum(reasons.values())} of {r['theirs']['candidates']} mappings"
-            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} not judged: {'; '.join(reasons)}"
+            why = "; ".join(dict.fromkeys(reason.split(". ")[0].rstrip(".") for reason in reasons))
+            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} left out: {why}"
     yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
 
 
