@@ -264,6 +264,8 @@ def test_what_does_not_end_is_recorded_and_repeated_with_a_larger_cap(
     theirs = second["theirs"] | {"energy": second["ours"]["energy"] * 0.9}
     wrong = second | {"theirs": theirs}
     assert better_inside([wrong]) == below_bound([wrong]) == [wrong]
+    assert second["ours"]["proof"]["bound"] == pytest.approx(second["ours"]["energy"] * second["ours"]["cycles"], rel=2e-3)
+    assert below_bound([wrong | {"ours": second["ours"] | {"bound": 0.0}}])  # the proof's is enough
 
 
 def _nest(channels: tuple[int, int, int]) -> list[list[Any]]:
