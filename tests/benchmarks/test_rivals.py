@@ -411,8 +411,9 @@ def test_timeloops_table_has_its_columns() -> None:
     ours = {"value": 8.0, "cpu_s": 0.5}
     found = asked | {"ours": ours, "theirs": {"value": 10.0, "cpu_s": 20.0}}
     failed = asked | {"column": "imperfect", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
-    free = {"column": "everything", "ours": {"value": 12.0, "cpu_s": 9.0}, "bypassing": {"value": 6.0, "cpu_s": 4.0}}
-    free["theirs"] = found["theirs"] | {"bypassed": {"buffer": ["inputs", "outputs"]}}
+    theirs = {"value": 10.0, "cpu_s": 20.0, "bypassed": {"buffer": ["inputs", "outputs"]}}
+    free: dict[str, Any] = {"column": "everything", "ours": {"value": 12.0, "cpu_s": 9.0}, "theirs": theirs}
+    free["bypassing"] = {"value": 6.0, "cpu_s": 4.0}
     table = versus_timeloop.table_of([found, failed, found | free])
     assert "| fc | 0.800, 20.0 s : 0.50 s | none found | 0.600 (1.200), 20.0 s : 4.00 s |" in table
     assert "- fc: timeloop-mapper's mapping bypasses buffer (inputs, outputs)" in table
