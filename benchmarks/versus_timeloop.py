@@ -113,7 +113,7 @@ def _bypassed(folder: Path, chip: Accelerator) -> dict[str, list[str]]:
     entries = yaml.safe_load((folder / "timeloop-mapper.map.yaml").read_text(encoding="utf-8"))["mapping"]
     found = architecture_of(chip).mapping(entries)
     kept = {m.level: m.keeps for m in found.levels}
-    left_out = {m.name: [t for t in m.keeps if t not in kept[m.name]] for m in chip.memories}
+    left_out = {m.name: [str(t) for t in m.keeps if t not in kept[m.name]] for m in chip.memories}
     return {name: tensors for name, tensors in left_out.items() if tensors}
 
 
@@ -264,7 +264,7 @@ def _bypasses(records: Sequence[Record]) -> Iterator[str]:
 
 def _of_ours(record: Record) -> Record:
     """hwflow's search that has the same freedom."""
-    found: Record = record.get("bypassing", record["ours"])
+    found: Record = record["bypassing"] if "bypassing" in record else record["ours"]
     return found
 
 

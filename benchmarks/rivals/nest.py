@@ -94,7 +94,7 @@ def express(nest: Nest, layer: Layer, chip: Accelerator, table: EnergyTable) -> 
     array = chip.hierarchy[at]
     assert isinstance(array, Fanout)
     temporal, spatial = _ragged(nest, layer)
-    sizes: dict[Axis, int] = {"columns": array.columns, "rows": array.rows}
+    sizes: dict[Axis, int] = {"columns": array.columns or 1, "rows": array.rows or 1}
     for axis, size in sizes.items():
         if (used := math.prod(loop.bound for loop in spatial[axis])) > size:
             raise NotMappable(f"its spatial loops need {used} {axis}, and {array.name} has {size}.")

@@ -12,6 +12,8 @@ from benchmarks.rivals.tools import COLUMNS, RIVALS, Column, Settings
 
 RECORDS = Path(__file__).parents[1] / "results" / "rivals.jsonl"
 
+_NEAR = 0.001 * (1 + 1e-9)
+
 Record = dict[str, Any]
 
 
@@ -65,8 +67,9 @@ def better_inside(records: Sequence[Record]) -> list[Record]:
 
 
 def below_bound(records: Sequence[Record]) -> list[Record]:
-    """Those where such a mapping is below the bound that hwflow states, which would make that bound wrong."""
-    return [r for r in records if _inside(r) and edp(r["theirs"]) < r["ours"]["bound"] * (1 - 1e-9)]
+    """Those where such a mapping is below a bound that hwflow states or proves, which would make that bound wrong."""
+    bounds = [max(r["ours"]["bound"], r["ours"].get("proof", {}).get("bound", 0.0)) for r in records]
+    return [r for r, bound in zip(records, bounds, strict=True) if _inside(r) and edp(r["theirs"]) < bound * (1 - 1e-9)]
 
 
 def _inside(record: Record) -> bool:
@@ -129,12 +132,28 @@ def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
         changes = ", ".join(f"{k} {json.dumps(v)}" for k, v in new.items() if k not in settings or settings[k] != v)
         yield f"- {column}: {changes}{' (otherwise as before)' if settings else ''}"
         settings = new
+    yield from _proofs(records)
     off, count = timeloop_deviation(records)
     for r in records:
         if reasons := r["theirs"].get("refused"):
             some = f"{sum(reasons.values())} of {r['theirs']['candidates']} mappings"
-            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} not judged: {'; '.join(reasons)}"
+            why = "; ".join(dict.fromkeys(reason.split(". ")[0].rstrip(".") for reason in reasons))
+            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} left out: {why}"
     yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
+
+
+def _proofs(records: Sequence[Record]) -> Iterator[str]:
+    """How near the proven bound hwflow's mappings with perfect factors are."""
+    some = {r["layer"]: r["ours"] for r in records if "proof" in r["ours"]}
+    if not some:
+        return
+    gaps = {layer: 1 - ours["proof"]["bound"] / edp(ours) for layer, ours in some.items()}
+    near, far = ([layer for layer in gaps if (gaps[layer] <= _NEAR) == is_near] for is_near in (True, False))
+    rest = ", ".join(f"{layer.split()[0]} {100 * gaps[layer]:.1f} %" for layer in far)
+    yield (
+        f"- perfect: hwflow's mapping is proven to be within 0.1 % of the best one for {len(near)} of {len(gaps)} layers"
+        f"{'; of the others the bound is lower by: ' + rest if rest else ''}"
+    )
 
 
 def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:

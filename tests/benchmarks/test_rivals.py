@@ -264,6 +264,8 @@ def test_what_does_not_end_is_recorded_and_repeated_with_a_larger_cap(
     theirs = second["theirs"] | {"energy": second["ours"]["energy"] * 0.9}
     wrong = second | {"theirs": theirs}
     assert better_inside([wrong]) == below_bound([wrong]) == [wrong]
+    assert second["ours"]["proof"]["bound"] == pytest.approx(second["ours"]["energy"] * second["ours"]["cycles"], rel=2e-3)
+    assert below_bound([wrong | {"ours": second["ours"] | {"bound": 0.0}}])  # the proof's is enough
 
 
 def _nest(channels: tuple[int, int, int]) -> list[list[Any]]:
@@ -292,7 +294,7 @@ def test_a_mapping_with_more_columns_than_the_array_has_makes_way_for_the_next(
     reason = "its spatial loops need 15 columns, and pe_array has 14."
     assert (theirs["number"], theirs["refused"]) == (2, {reason: 1})
     assert theirs["best_by_rival"] == {"energy": 7.2e7, "cycles": 128378}
-    assert f"- perfect, fc: 1 of 2 mappings not judged: {reason}" in capsys.readouterr().out
+    assert f"- perfect, fc: 1 of 2 mappings left out: {reason[:-1]}" in capsys.readouterr().out
 
     _, alone = fake({"ended": True, "cpu_seconds": 9.0, "candidates": [wide]}, "--set", "tiling_coarseness=2")
     assert alone["theirs"]["not_judged"] == reason
@@ -409,8 +411,9 @@ def test_timeloops_table_has_its_columns() -> None:
     ours = {"value": 8.0, "cpu_s": 0.5}
     found = asked | {"ours": ours, "theirs": {"value": 10.0, "cpu_s": 20.0}}
     failed = asked | {"column": "imperfect", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
-    free = {"column": "everything", "ours": {"value": 12.0, "cpu_s": 9.0}, "bypassing": {"value": 6.0, "cpu_s": 4.0}}
-    free["theirs"] = found["theirs"] | {"bypassed": {"buffer": ["inputs", "outputs"]}}
+    theirs = {"value": 10.0, "cpu_s": 20.0, "bypassed": {"buffer": ["inputs", "outputs"]}}
+    free: dict[str, Any] = {"column": "everything", "ours": {"value": 12.0, "cpu_s": 9.0}, "theirs": theirs}
+    free["bypassing"] = {"value": 6.0, "cpu_s": 4.0}
     table = versus_timeloop.table_of([found, failed, found | free])
     assert "| fc | 0.800, 20.0 s : 0.50 s | none found | 0.600 (1.200), 20.0 s : 4.00 s |" in table
     assert "- fc: timeloop-mapper's mapping bypasses buffer (inputs, outputs)" in table

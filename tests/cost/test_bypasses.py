@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
@@ -30,8 +31,8 @@ def _table(chip: Accelerator) -> EnergyTable:
     return table
 
 
-def _best(chip: Accelerator, layer: Layer = POINTWISE, objective: Objective = "edp", **options: object) -> mid.MapResult:
-    return mid.map_layer(layer, chip, constrain(chip), _table(chip), objective=objective, **options)  # type: ignore[arg-type]
+def _best(chip: Accelerator, layer: Layer = POINTWISE, objective: Objective = "edp", **options: Any) -> mid.MapResult:
+    return mid.map_layer(layer, chip, constrain(chip), _table(chip), objective=objective, **options)
 
 
 def _edp(found: mid.MapResult) -> float:
@@ -60,17 +61,22 @@ def test_a_resident_tensor_stays_in_its_memory() -> None:
 @pytest.mark.parametrize(("objective", "ragged"), [("edp", False), ("energy", True), ("latency", False)])
 def test_it_is_the_best_of_chips_that_keep_less(objective: Objective, ragged: bool) -> None:
     """The same memories with fewer tensors in `keeps`, each searched by itself."""
-    options = {"objective": objective, "ragged": ragged}
     fixed = [EYERISS, *(EYERISS.with_({"global_buffer.keeps": [t]}) for t in ("inputs", "outputs"))]
     one = EYERISS.with_({"global_buffer.may_bypass": ["inputs"]})
-    each = [_best(chip, **options) for chip in fixed]
-    both, found = (each[0], each[2]), _best(one, **options)
-    score = {"edp": _edp, "energy": lambda r: r.cost.energy, "latency": lambda r: r.cost.cycles}[objective]
+    each = [_best(chip, objective=objective, ragged=ragged) for chip in fixed]
+    both, found = (each[0], each[2]), _best(one, objective=objective, ragged=ragged)
+
+    def score(result: mid.MapResult) -> float:
+        values = {"edp": _edp(result), "energy": result.cost.energy, "latency": result.cost.cycles}
+        value = values[objective]
+        assert value is not None
+        return value
+
     assert score(found) == min(map(score, both))
     bounds = [r.bound for r in both if r.bound is not None]
     assert found.bound is not None
     assert min(bounds) <= found.bound <= score(found)
-    assert score(_best(BUFFER, **options)) <= min(map(score, each))
+    assert score(_best(BUFFER, objective=objective, ragged=ragged)) <= min(map(score, each))
 
 
 def test_bypassing_pays_on_a_pointwise_layer_and_a_proof_covers_every_choice() -> None:
@@ -135,11 +141,11 @@ def test_timeloops_mapper_may_choose_too() -> None:
 
 @pytest.mark.timeloop
 def test_timeloop_says_the_same_of_what_was_found() -> None:
-    engine = find_engine("native")
+    engine, objectives = find_engine("native"), get_args(Objective)
     chip = ALL.with_({"psum_spad.may_bypass": ["outputs"]})
-    for objective in ("edp", "energy", "latency"):
+    for objective in objectives:
         for layer in (POINTWISE, Layer("ragged", C=10, M=12, P=7, Q=7, R=3, S=3)):
-            found = _best(chip, layer, objective)  # type: ignore[arg-type]
+            found = _best(chip, layer, objective)
             real = fine.judge(layer, chip, found.mapping, _table(chip), engine=engine)
             assert real.cycles == found.cost.cycles
             assert real.energy == pytest.approx(found.cost.energy, rel=1e-6)
