@@ -5,7 +5,8 @@
 A question is a network and a space: `eyeriss`, ResNet-20 on 1,536 variants of eyeriss, by which the settings of the search were
 chosen, or `tpu_like`, MobileNetV2 on 1,080 variants of tpu_like, which was fixed before any of its results were known. All
 samples are `hwflow.sweep`s; layers that several of them ask for are computed once. With `--whole` the whole space is costed,
-too, which says how much hypervolume there is to be found. Objectives are scaled to what was found in all, with the reference
+too, which says how much hypervolume there is to be found, and random samples are taken from it. Where bounds are known of the
+whole space the surrogate draws nothing, so that one search stands for all seeds. Objectives are scaled to what was found in all, with the reference
 point at 1.1; a second table has their logarithms scaled. Where no area is known of a variant (energies neither fitted nor
 Accelergy's), energy in normalised units and latency are left.
 """
@@ -26,9 +27,11 @@ import numpy.typing as npt
 import yaml
 
 import hwflow
-from hwflow.sweeping import run
+from hwflow.sweeping import load_description, run
 from hwflow.sweeping.design_front import ROUNDING, FrontProof
 from hwflow.sweeping.registry import SEARCHERS
+from hwflow.sweeping.sampling import draw
+from hwflow.sweeping.space import space_of
 
 Floats = npt.NDArray[np.float64]
 Volume = Callable[[Floats], float]
@@ -102,6 +105,13 @@ def sample(
     return np.asarray(frame.loc[frame["status"] == "ok", list(names)].to_numpy(dtype=np.float64)), result.proof
 
 
+def drawn(whole: Floats, file: Path, seed: int, points: int) -> Floats:
+    """What a random sample of the designs of a sweep file has, of which all were costed."""
+    space = space_of(load_description(file), file.parent)
+    places = {design: place for place, design in enumerate(space.designs())}
+    return whole[[places[design] for design in draw(space, "random", points, seed)]]
+
+
 def main() -> None:
     """Print the hypervolumes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,16 +126,23 @@ def main() -> None:
     begin, whole = time.perf_counter(), None
     found: dict[tuple[str, int], Floats] = {}
     more: dict[int, Floats] = {}
+    seeds = range(options.seeds)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.whole:
             whole, _ = sample(folder, "grid", 0, names, options, 0)
-        for seed in range(options.seeds):
-            for method in METHODS:
-                found[method, seed], _ = sample(folder, method, seed, names, options, options.points)
-            more[seed], _ = sample(folder, "random", seed, names, options, MORE * options.points)
-        shares = {round(share * options.points) for share in SHARES}
-        proofs = {n: sample(folder, "surrogate", 0, names, options, n)[1] for n in sorted(shares)}
+        proofs = {n: sample(folder, "surrogate", 0, names, options, n) for n in (options.points // MORE, options.points)}
+        found["surrogate", 0], proof = proofs[options.points]
+        for seed in seeds:
+            if seed and proof is None:
+                found["surrogate", seed], _ = sample(folder, "surrogate", seed, names, options, options.points)
+            found["surrogate", seed] = found["surrogate", seed if proof is None else 0]
+            found["nsga2", seed], _ = sample(folder, "nsga2", seed, names, options, options.points)
+            if whole is None:
+                more[seed], _ = sample(folder, "random", seed, names, options, MORE * options.points)
+            else:
+                more[seed] = drawn(whole, next(folder.glob("grid-*.yaml")), seed, MORE * options.points)
+            found["random", seed] = more[seed][: options.points]
     everything = np.concatenate([*found.values(), *more.values(), *([] if whole is None else [whole])])
     print(
         f"{datetime.now(UTC).date()}, hwflow {hwflow.__version__}: {QUESTIONS[options.question][0]} on {options.question} at "
@@ -136,7 +153,7 @@ def main() -> None:
         print(f"hypervolumes of {text}:")
         table(found, volume, options, None if whole is None else volume(whole))
         efforts(found, more, volume, options, None if whole is None else volume(whole))
-    for number, proof in proofs.items():
+    for number, (_, proof) in proofs.items():
         if proof is not None:
             print(
                 f"after {number} designs of the surrogate: its front is proven to be within {proof.within:.2%} of all "

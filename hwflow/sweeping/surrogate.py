@@ -3,7 +3,7 @@
 Of every design a lower bound on each objective is known before it is costed (`hwflow.sweeping.design_bounds`). How far designs
 are above their bounds varies much less than what they cost, so that is what is learned: the logarithm of an objective over its
 bound, by a Gaussian process (Rasmussen, Williams, Gaussian Processes for Machine Learning, 2006; scikit-learn) over the places
-of the fields' values. Next is costed the design whose predicted objectives, which are never below the bounds, add most
+of the fields' values and the bounds. Next is costed the design whose predicted objectives, which are never below the bounds, add most
 hypervolume to the front. Where the last designs added nothing to it, or none is predicted to, predictions are made more
 optimistic, and at last the bounds themselves decide. Several that are chosen together each count as costed when the next is
 chosen (kriging believer: Ginsbourger, Le Riche, Carraro, 2010).
@@ -65,8 +65,7 @@ def search(space: Space, *, points: int, seed: int, objectives: int, cover: Cove
     bounds = np.array(least(pool), dtype=np.float64).reshape(len(pool), objectives)
     bounded = bool((bounds > 0).any(axis=0).all())
     places = {design: place for place, design in enumerate(pool)}
-    genes = np.array([space.encode(design) for design in pool])
-    search = _Search(bounds, _floor(bounds), genes[:, np.ptp(genes, axis=0) > 0])
+    search = _Search(bounds, _floor(bounds), _features(space, pool, _floor(bounds)))
     chosen = search.next(1) if bounded else _begin(space, pool, places, min(points, _FIRST + _EACH * _swept(space)), seed)
     while chosen:
         search.learn(chosen, cover([pool[place] for place in chosen]))
@@ -82,10 +81,10 @@ class _Search:
         costed, values: in the order in which they were costed.
     """
 
-    def __init__(self, bounds: Floats, floor: Floats, genes: Floats) -> None:
+    def __init__(self, bounds: Floats, floor: Floats, features: Floats) -> None:
         self.costed: list[int] = []
         self.values: list[Values] = []
-        self._bounds, self._floor, self._genes = bounds, floor, genes
+        self._bounds, self._floor, self._features = bounds, floor, features
 
     def learn(self, places: Sequence[int], values: Sequence[Values]) -> None:
         """What some designs cost."""
@@ -130,23 +129,31 @@ class _Search:
             if np.ptp(target) <= ROUNDING:  # the bound is exact, as it is for areas, or one design alone is known
                 mean[:, i] = target[0]
                 continue
-            mean[:, i], deviation[:, i] = _regression(self._genes[answered[last]], target, self._genes[some])
+            mean[:, i], deviation[:, i] = _regression(self._features[answered[last]], target, self._features[some])
         return np.maximum(np.exp(floor[some] + mean), self._bounds[some]), deviation
 
 
-def _regression(genes: Floats, target: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+def _regression(features: Floats, target: Floats, wanted: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of a Gaussian process through some points, at others."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
-    kernel = Matern(np.ones(genes.shape[1]), _SMOOTH, nu=2.5) + WhiteKernel(1e-3, _NOISE)
+    kernel = Matern(np.ones(features.shape[1]), _SMOOTH, nu=2.5) + WhiteKernel(1e-3, _NOISE)
     middle, spread = target.mean(), target.std()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its limit: a field that changes nothing
-        model = GaussianProcessRegressor(kernel, random_state=0).fit(genes, (target - middle) / spread)
+        model = GaussianProcessRegressor(kernel, random_state=0).fit(features, (target - middle) / spread)
         mean, deviation = model.predict(wanted, return_std=True)
     return np.round(mean * spread + middle, _DIGITS), np.round(deviation * spread, _DIGITS)
+
+
+def _features(space: Space, pool: Sequence[Design], floor: Floats) -> Floats:
+    """What objectives are predicted from, each over the range from 0 to 1, [design, feature]."""
+    genes, logs = np.array([space.encode(design) for design in pool]), np.log(floor)
+    span = np.ptp(logs, axis=0)
+    features = np.concatenate([genes, (logs - logs.min(axis=0)) / np.where(span > 0, span, 1.0)], axis=1)
+    return np.asarray(features[:, np.ptp(features, axis=0) > 0])
 
 
 def _floor(bounds: Floats) -> Floats:
