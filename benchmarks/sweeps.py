@@ -6,9 +6,9 @@ A question is a network and a space: `eyeriss`, ResNet-20 on 1,536 variants of e
 chosen, or `tpu_like`, MobileNetV2 on 1,080 variants of tpu_like, which was fixed before any of its results were known. All
 samples are `hwflow.sweep`s; layers that several of them ask for are computed once. With `--whole` the whole space is costed,
 too, which says how much hypervolume there is to be found, and random samples are taken from it. Where bounds are known of the
-whole space the surrogate draws nothing, so that one search stands for all seeds. Objectives are scaled to what was found in all, with the reference
-point at 1.1; a second table has their logarithms scaled. Where no area is known of a variant (energies neither fitted nor
-Accelergy's), energy in normalised units and latency are left.
+whole space the surrogate draws nothing, so that one search stands for all seeds. Objectives are scaled to what was found in all,
+with the reference point at 1.1; a second table has their logarithms scaled. Where no area is known of a variant (energies neither
+fitted nor Accelergy's), energy in normalised units and latency are left.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def objectives(options: argparse.Namespace) -> tuple[str, ...]:
 def sample(
     folder: Path, method: str, seed: int, names: tuple[str, ...], options: argparse.Namespace, points: int
 ) -> tuple[Floats, FrontProof | None]:
-    """The objectives of all designs that one sweep costs, in the order in which it does, an array [design, objective]; and what
-    bounds say of their front."""
+    """The objectives of all designs that one sweep costs, in the order in which it does, an array [design, objective], without
+    those that failed, which are NaN in a grid; and what bounds say of their front."""
     chosen: dict[str, Any] = {"method": method}
     if method != "grid":
         chosen |= {"points": points, "seed": seed}
@@ -102,14 +102,20 @@ def sample(
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     result = run(file, file.with_suffix(""), jobs=options.jobs)
     frame = result.frame()
-    return np.asarray(frame.loc[frame["status"] == "ok", list(names)].to_numpy(dtype=np.float64)), result.proof
+    values = np.asarray(frame[list(names)].where(frame["status"] == "ok").to_numpy(dtype=np.float64))
+    return values if method == "grid" else answered(values), result.proof
+
+
+def answered(values: Floats) -> Floats:
+    """Those of designs that did not fail."""
+    return np.asarray(values[~np.isnan(values).any(axis=1)])
 
 
 def drawn(whole: Floats, file: Path, seed: int, points: int) -> Floats:
     """What a random sample of the designs of a sweep file has, of which all were costed."""
     space = space_of(load_description(file), file.parent)
     places = {design: place for place, design in enumerate(space.designs())}
-    return whole[[places[design] for design in draw(space, "random", points, seed)]]
+    return answered(whole[[places[design] for design in draw(space, "random", points, seed)]])
 
 
 def main() -> None:
@@ -143,6 +149,7 @@ def main() -> None:
             else:
                 more[seed] = drawn(whole, next(folder.glob("grid-*.yaml")), seed, MORE * options.points)
             found["random", seed] = more[seed][: options.points]
+        whole = None if whole is None else answered(whole)
     everything = np.concatenate([*found.values(), *more.values(), *([] if whole is None else [whole])])
     print(
         f"{datetime.now(UTC).date()}, hwflow {hwflow.__version__}: {QUESTIONS[options.question][0]} on {options.question} at "

@@ -3,10 +3,10 @@
 Of every design a lower bound on each objective is known before it is costed (`hwflow.sweeping.design_bounds`). How far designs
 are above their bounds varies much less than what they cost, so that is what is learned: the logarithm of an objective over its
 bound, by a Gaussian process (Rasmussen, Williams, Gaussian Processes for Machine Learning, 2006; scikit-learn) over the places
-of the fields' values and the bounds. Next is costed the design whose predicted objectives, which are never below the bounds, add most
-hypervolume to the front. Where the last designs added nothing to it, or none is predicted to, predictions are made more
-optimistic, and at last the bounds themselves decide. Several that are chosen together each count as costed when the next is
-chosen (kriging believer: Ginsbourger, Le Riche, Carraro, 2010).
+of the fields' values and the bounds. Next is costed the design whose predicted objectives, which are never below the bounds,
+add most hypervolume to the front. Where the last designs added nothing to it, or none is predicted to, predictions are made
+more optimistic, and at last the bounds themselves decide. Several that are chosen together each count as costed when the next
+is chosen (kriging believer: Ginsbourger, Le Riche, Carraro, 2010).
 
 Where bounds are known the search begins with them alone: what adds most hypervolume by its bounds is costed first. Elsewhere it
 begins with a Latin hypercube.
