@@ -6,9 +6,9 @@ A question is a network and a space: `eyeriss`, ResNet-20 on 1,536 variants of e
 chosen, or `tpu_like`, MobileNetV2 on 1,080 variants of tpu_like, which was fixed before any of its results were known. All
 samples are `hwflow.sweep`s; layers that several of them ask for are computed once. With `--whole` the whole space is costed,
 too, which says how much hypervolume there is to be found, and random samples are taken from it. Where bounds are known of the
-whole space the surrogate draws nothing, so that one search stands for all seeds. Objectives are scaled to what was found in all,
-with the reference point at 1.1; a second table has their logarithms scaled. Where no area is known of a variant (energies neither
-fitted nor Accelergy's), energy in normalised units and latency are left.
+whole space the surrogate draws nothing, so that one search stands for all seeds. Objectives are scaled to what was found in
+all, with the reference point at 1.1; a second table has their logarithms scaled. Where no area is known of a variant (energies
+neither fitted nor Accelergy's), energy in normalised units and latency are left.
 """
 
 from __future__ import annotations
