@@ -42,7 +42,8 @@ ALLOWED = {
     "hardware": {"layers"},
     "mapping": {"layers", "hardware"},
     "occupancy": set(),
-    "results": {"layers", "occupancy"},
+    "layer_cost": {"layers"},
+    "results": {"layers", "layer_cost", "occupancy"},
     "loopnest": {"layers", "hardware", "mapping"},
     "mapper": {"layers", "hardware", "loopnest"},
     "certificate": {"layers", "hardware", "mapping", "loopnest"},  # nothing of the search, whose results it checks

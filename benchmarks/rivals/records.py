@@ -29,8 +29,17 @@ def question(record: Record) -> tuple[str, ...]:
 
 def settled(records: Sequence[Record], asked: Record) -> bool:
     """Whether the question is answered, or was left without an answer after at least as many CPU seconds as now allowed."""
-    some = [r for r in records if all(r[name] == asked[name] for name in asked if name != "cap_s")]
-    return any(r["theirs"]["ended"] or r["cap_s"] >= asked["cap_s"] for r in some)
+    return any(r["theirs"]["ended"] or r["cap_s"] >= asked["cap_s"] for r in _of(records, asked))
+
+
+def begun(records: Sequence[Record], asked: Record) -> Record:
+    """Parts of a search that did not end, and the CPU seconds that they took, for the rival to go on from."""
+    parts = [r["theirs"] for r in _of(records, asked) if "parts" in r["theirs"]]
+    return {"found": parts[-1]["parts"], "spent_s": parts[-1]["cpu_s"]} if parts else {"found": [], "spent_s": 0.0}
+
+
+def _of(records: Sequence[Record], asked: Record) -> list[Record]:
+    return [r for r in records if all(r[name] == asked[name] for name in asked if name != "cap_s")]
 
 
 def edp(said: dict[str, Any]) -> float:
@@ -45,7 +54,7 @@ def ratio(record: Record) -> float | None:
 
 
 def own_ratio(record: Record) -> float | None:
-    """The same by the rival's model, of the mapping that it likes best; None where it cannot say."""
+    """The same by the rival's model, of the mapping that it likes best of those that fit; None where it cannot say."""
     said, best = record["ours"]["by_rival"], record["theirs"].get("best_by_rival")
     return None if best is None or "error" in said else edp(said) / edp(best)
 
@@ -91,8 +100,10 @@ def timeloop_deviation(records: Sequence[Record]) -> tuple[float, int]:
 
 
 def not_ended(record: Record) -> str:
-    """What a search that did not end had used up."""
-    return f"not in {record['cap_s']:g} s" if record["theirs"]["ran_out_of"] == "time" else f"not in {record['memory_mb']:g} MB"
+    """What a search that did not end had used up, and how far it was."""
+    theirs = record["theirs"]
+    limit = f"{record['cap_s']:g} s" if theirs["ran_out_of"] == "time" else f"{record['memory_mb']:g} MB"
+    return f"not in {limit}" if "parts" not in theirs else f"orders of registers in {limit}: {len(theirs['parts'])}"
 
 
 def _rows(name: str, records: Sequence[Record]) -> Iterator[str]:
@@ -119,15 +130,19 @@ def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
         yield f"- {column}: {changes}{' (otherwise as before)' if settings else ''}"
         settings = new
     off, count = timeloop_deviation(records)
+    for r in records:
+        if reasons := r["theirs"].get("refused"):
+            some = f"{sum(reasons.values())} of {r['theirs']['candidates']} mappings"
+            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} not judged: {'; '.join(reasons)}"
     yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
 
 
 def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:
     """A column's cell of one layer, and the record that counts: of the strongest settings, or of the last ones that ended."""
     full = next((r for r in records if r["settings"] == strongest), None)
-    if full is not None and full["theirs"]["ended"]:
+    if full is not None and full["theirs"]["ended"] and "best_by_rival" in full["theirs"]:
         return _ratios(full), full
-    failed = "" if full is None else not_ended(full)
+    failed = "" if full is None else "does not fit the chip" if full["theirs"]["ended"] else not_ended(full)
     weaker = [r for r in records if r["settings"] != strongest and r["theirs"]["ended"]]
     if not weaker:
         if full is not None and ratio(full) is not None:

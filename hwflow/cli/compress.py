@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_chip, with_pe_type
 from hwflow.cli.method_choice import CurvesOption, chosen_methods, refuse_unused
 from hwflow.cli.prune import SEARCHES, seeds_of, usual_policy
 from hwflow.cli.training_session import training_session
@@ -355,7 +356,7 @@ def compress(
         quantization=QuantizationSettings(**{name: value for name, value in quantization.items() if value is not None}),  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
-    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    chip = load_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or backend_of(settings.levels[0]).needs_chip):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}

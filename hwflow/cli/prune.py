@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_chip, with_pe_type
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS, MAPPED
@@ -251,7 +252,7 @@ def prune(
         reconstruct=reconstruct,  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
-    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    chip = load_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     with training_session(

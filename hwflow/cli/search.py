@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_chip, with_pe_type
 from hwflow.cli.prune import seeds_of
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
@@ -151,7 +152,7 @@ def search(
         tuning=recipe,
         single_path=SinglePathSettings(**{name: value for name, value in own.items() if value is not None}),
     )
-    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    chip = load_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or backend_of(level).needs_chip):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     with training_session(f"{network} on {data}", module, loaded, recipe.batch_size, threads, output) as bar:

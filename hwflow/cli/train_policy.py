@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_chips
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS
@@ -100,7 +101,7 @@ def train_policy(
         effort=effort,
         jobs=args.cores(jobs),
     )
-    chips = args.load_chips(accelerators, None, None, None)
+    chips = load_chips(accelerators, None, None, None)
     loaded = load_data(data)
     first = load_module(networks[0].partition("=")[0], num_classes=loaded.classes, in_channels=loaded.input_shape[0])
     with training_session("training a policy", first, loaded, default_recipe(loaded, first).batch_size, threads, output) as bar:

@@ -262,6 +262,12 @@ class _Asked(BaseModel):
     method: str = "channels"
 
 
+class _Given(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    zeros: bool
+
+
 class Origin(BaseModel):
     """Of `config.json` what the unpruned network is made of again: the name and sizes of a network of the zoo, or a callable.
 
@@ -269,6 +275,7 @@ class Origin(BaseModel):
         module: whether the run was given a module, of which nothing but the class's name is known.
         input_shape: (C, H, W).
         settings: of these, the compression method.
+        given: of a module that came from an earlier run, whether it had zeros.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -278,6 +285,7 @@ class Origin(BaseModel):
     classes: _Size
     input_shape: Annotated[list[_Size], Field(min_length=3, max_length=3)]
     settings: _Asked = _Asked()
+    given: _Given | None = None
 
 
 class _Group(BaseModel):

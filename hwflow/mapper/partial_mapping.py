@@ -135,11 +135,12 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], amounts: Floats, laye
         layer: index of the layer that is mapped, [mapping].
     """
     future = hashed(memory)
-    place, ranked = ranks(future, state.score)
-    leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
-    beaten = np.zeros(state.size, dtype=np.bool_)
-    beaten[ranked] = (amounts[:, leader] <= amounts[:, ranked] * (1 + 1e-12)).all(axis=0) & (leader != ranked)
-    return fitting(state, (~beaten).nonzero()[0], layer, width)
+    ranked, begin = _grouped(future, state.score)
+    later = (begin != np.arange(len(ranked))).nonzero()[0]
+    leader, ranked = ranked[begin[later]], ranked[later]
+    kept = np.ones(state.size, dtype=np.bool_)
+    kept[ranked] = (amounts[:, leader] > amounts[:, ranked] * (1 + 1e-12)).any(axis=0)
+    return fitting(state, kept.nonzero()[0], layer, width)
 
 
 def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[Places, float]:
@@ -148,7 +149,8 @@ def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[P
     If there are too many, the best two of every tile are kept first, because loose bounds are loose for whole tiles; padded
     layers get equal shares of the width.
     """
-    index = index[np.argsort(state.score[index], kind="stable")]
+    if not _ascending(state.score):
+        index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf
     place, _ = ranks(state.place[index], state.score[index])
@@ -168,10 +170,20 @@ def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
 
 def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
     """The rank of each element by score within its group, and the order that sorts by group and score."""
-    ranked = np.lexsort((scores, group))
-    begins = np.ones(len(ranked), dtype=np.bool_)
-    begins[1:] = group[ranked[1:]] != group[ranked[:-1]]
-    counter = np.arange(len(ranked))
+    ranked, begin = _grouped(group, scores)
     place = np.empty(len(ranked), dtype=np.intp)
-    place[ranked] = counter - np.maximum.accumulate(np.where(begins, counter, 0))
+    place[ranked] = np.arange(len(ranked)) - begin
     return place, ranked
+
+
+def _grouped(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
+    """The order that sorts by group and score, and for each position in it the first of the group."""
+    ranked = np.argsort(group, kind="stable") if _ascending(scores) else np.lexsort((scores, group))
+    same, begin = group[ranked], np.arange(len(ranked))
+    begin[1:] *= same[1:] != same[:-1]
+    return ranked, np.maximum.accumulate(begin)
+
+
+def _ascending(scores: Floats) -> bool:
+    """Most states are sorted already."""
+    return bool((scores[1:] >= scores[:-1]).all())

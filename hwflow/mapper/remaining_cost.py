@@ -78,10 +78,11 @@ class RemainingCost:
         """Costs per resource of the transfers that began below level k: the finished ones, [resource, mapping], less the elided
         first writes, and the waiting ones. `way`: how the fan-outs above share words, an index of `sharing[k]`."""
         tiles, prices = self.facts.tiles, self.facts.prices
-        cast = state.cast * self.sharing[k][way]
-        asked = np.maximum(state.words - self.handed[k], 0.0) / cast
+        cast = state.cast * self.sharing[k][way] if self.facts.spread_above(k) else state.cast
+        asked = (np.maximum(state.words - self.handed[k], 0.0) if tiles.sound else state.words) / cast
         waits = state.waits
-        words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
+        some, rest = np.asarray(waits.any(axis=1)), ~waits
+        words_closed, asked_closed = state.words * rest, asked * rest  # faster than a choice by a mask, as are those below
         sums = prices.of[OUTPUTS]
         closed = self._paid(slice(0, sums.start), words_closed, asked_closed)
         shared = np.multiply.accumulate(cast[sums][::-1])[::-1]  # instances that share a word
@@ -95,11 +96,12 @@ class RemainingCost:
         # fan-outs above count as fully used, which may subtract too many reads
         least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[sums])
         begun = [t.low <= k for t in prices.transfers[sums]]
-        closed += np.where(waits[sums], into + out_of, least)[:, begun].sum(axis=1)
-        some = np.asarray(waits.any(axis=1))
+        if some[sums].any():
+            least = np.where(waits[sums], into + out_of, least)
+        closed += least[:, begun].sum(axis=1)
         if not some.any():
             return closed, []
-        words, asked, waiting = state.words - words_closed, asked - asked_closed, []
+        words, asked, waiting = state.words * waits, asked * waits, []
         for t, mine in enumerate(prices.of):
             if tiles.slides and t == tiles.windowed:
                 for row in some[mine].nonzero()[0].tolist():

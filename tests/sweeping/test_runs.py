@@ -520,6 +520,36 @@ def test_a_pruned_network_is_swept_beside_the_whole_one(sweep_file: Sweep, tmp_p
     assert expected.macs < frame["macs"][0]
 
 
+def test_a_plan_with_zeros_says_what_was_costed(sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its layers keep their densities, which labels say; and the report's command costs the folder, zeros included."""
+    from hwflow.cli.inputs import load_network
+    from hwflow.network.load import load_module
+    from hwflow.training.weights import save_weights
+
+    run_folder = tmp_path / "pruned"
+    run_folder.mkdir()
+    config = {"network": "resnet20", "module": False, "classes": 10, "input_shape": (1, 8, 8), "settings": {"method": "sparse"}}
+    (run_folder / "config.json").write_text(json.dumps(config))
+    (run_folder / "plan.json").write_text(json.dumps({"decisions": [{"name": "weights of conv1", "chosen": 72}]}))
+    model = load_module("resnet20", num_classes=10, in_channels=1)
+    model.get_submodule("conv1").weight.data[8:] = 0  # type: ignore[union-attr]
+    save_weights(run_folder / "model.pt", model, {})
+    zeros = [None, "weights=0.25"]
+    path = sweep_file(networks=["tiny.yaml"], plans=["pruned"], accelerators=["eyeriss"], levels=["coarse"], densities=zeros)
+    frame = hwflow.sweep(path, tmp_path / "out", store=False)
+    name, all_of_it = "resnet20 pruned in pruned", "but for 20 of 20 layers, which have their own"
+    assert list(frame["network"])[2:] == [name, f"{name}, density weights=0.25 {all_of_it}"]
+    assert list(frame["network"])[:2] == ["tiny", "tiny, density weights=0.25"]
+    sweep = read_sweep(tmp_path / "out")
+    assert sweep.command(sweep.points[2]).startswith("hwflow estimate pruned --accelerator eyeriss --level coarse")
+    monkeypatch.chdir(tmp_path)
+    costed = load_network("pruned", None, None, None)
+    assert costed["conv1"].densities == (0.5, 1.0, 1.0)
+    assert costed.macs == frame["macs"][2]
+    with pytest.raises(InputError, match="leave --input out"):
+        load_network("pruned", ["1x1x8x8"], None, None)
+
+
 @pytest.mark.slow
 def test_compressed_networks_are_swept_at_their_widths_and_as_they_run(sweep_file: Sweep, tmp_path: Path) -> None:
     from hwflow.compression.registry import method_named
