@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ import yaml
 
 import hwflow
 from hwflow.sweeping import load_description, run
-from hwflow.sweeping.design_front import ROUNDING, FrontProof
+from hwflow.sweeping.case import cases_of
+from hwflow.sweeping.design_bounds import DesignBounds
+from hwflow.sweeping.design_front import ROUNDING, FrontProof, matched
 from hwflow.sweeping.registry import SEARCHERS
 from hwflow.sweeping.sampling import draw
 from hwflow.sweeping.space import space_of
@@ -118,6 +121,15 @@ def drawn(whole: Floats, file: Path, seed: int, points: int) -> Floats:
     return answered(whole[[places[design] for design in draw(space, "random", points, seed)]])
 
 
+def unmatched(whole: Floats, file: Path, names: tuple[str, ...], options: argparse.Namespace) -> int:
+    """How many designs of a sweep file no other design excludes by its costs: those that must be costed to prove the front."""
+    asked = load_description(file)
+    space = space_of(asked, file.parent)
+    bounds = DesignBounds(space, cases_of(asked, file), replace(asked.options(), level=options.level), names)
+    least = np.array(bounds(list(space.designs()), jobs=options.jobs)).reshape(-1, len(names))
+    return int((~matched(least, answered(whole))).sum())
+
+
 def main() -> None:
     """Print the hypervolumes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,7 +141,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="cost all designs, too")
     options = parser.parse_args()
     names = objectives(options)
-    begin, whole = time.perf_counter(), None
+    begin, whole, needed = time.perf_counter(), None, 0
     found: dict[tuple[str, int], Floats] = {}
     more: dict[int, Floats] = {}
     seeds = range(options.seeds)
@@ -149,7 +161,9 @@ def main() -> None:
             else:
                 more[seed] = drawn(whole, next(folder.glob("grid-*.yaml")), seed, MORE * options.points)
             found["random", seed] = more[seed][: options.points]
-        whole = None if whole is None else answered(whole)
+        if whole is not None:
+            needed = unmatched(whole, next(folder.glob("grid-*.yaml")), names, options)
+            whole = answered(whole)
     everything = np.concatenate([*found.values(), *more.values(), *([] if whole is None else [whole])])
     print(
         f"{datetime.now(UTC).date()}, hwflow {hwflow.__version__}: {QUESTIONS[options.question][0]} on {options.question} at "
@@ -160,6 +174,8 @@ def main() -> None:
         print(f"hypervolumes of {text}:")
         table(found, volume, options, None if whole is None else volume(whole))
         efforts(found, more, volume, options, None if whole is None else volume(whole))
+    if whole is not None:
+        print(f"designs that are on the front or could be better than it by their bounds: {needed} of {len(whole)}")
     for number, (_, proof) in proofs.items():
         if proof is not None:
             print(

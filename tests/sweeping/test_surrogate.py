@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwflow.sweeping import surrogate, sweep_run
+from hwflow.sweeping import Interrupted, surrogate, sweep_run
 from hwflow.sweeping.description import load_description
+from hwflow.sweeping.design_bounds import DesignBounds
 from hwflow.sweeping.design_front import front as front_of
 from hwflow.sweeping.searcher import Values
 from hwflow.sweeping.space import Design, Space, space_of
-from tests.sweeping.conftest import Sweep, swept
+from tests.sweeping.conftest import Sweep, swept, tables
 
 ROWS, COLUMNS = 12, 8
 FAILS = Design(0, (7, 0), 0)
@@ -177,3 +178,23 @@ def test_a_search_says_what_is_proven_of_its_front(sweep_file: Sweep, tmp_path: 
     assert 0 < proof.within < 1
     assert told[0] == (24, 24, "lower bounds of designs")
     assert results[1].proof is None  # coarse has no mappings to bound
+
+
+def test_it_can_be_interrupted_while_it_finds_bounds(
+    sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"from": 1, "to": 10, "step": 1}
+    sample = {"method": "surrogate", "points": 3, "objectives": ["latency_s", "energy_normalized"]}
+    path = sweep_file(networks=["tiny.yaml"], accelerators=swept(pe_array__rows=rows), levels=["mid"], sample=sample)
+
+    def interrupted(bounds: DesignBounds, design: Design) -> tuple[float, ...]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DesignBounds, "_of", interrupted)
+        with pytest.raises(Interrupted) as stopped:
+            sweep_run.run(path, tmp_path / "one", store=False)
+    assert (stopped.value.result.points, stopped.value.result.proof) == (0, None)
+    again, whole = (sweep_run.run(path, tmp_path / name, store=False) for name in ("one", "two"))
+    assert again.proof == whole.proof
+    assert tables(tmp_path / "one") == tables(tmp_path / "two")
