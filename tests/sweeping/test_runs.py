@@ -391,6 +391,16 @@ SEARCH: dict[str, Any] = {
 }
 
 
+def test_the_end_of_a_search_says_what_is_proven(sweep_file: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample = {"method": "surrogate", "points": 7, "objectives": ["latency_s", "energy_normalized"]}
+    chips = swept(pe_array__rows=[4, 5, 6, 7, 8, 9, 10])
+    path = sweep_file(networks=["tiny.yaml"], accelerators=chips, levels=["mid"], sample=sample)
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", str(path), "-o", str(tmp_path / "out"), "--jobs", "1"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Proven by lower bounds: for each of 7 designs the front has one that is at most " in out
+
+
 @pytest.mark.parametrize("method", SEARCHERS)
 def test_a_search_repeats_and_is_continued(sweep_file: Sweep, tmp_path: Path, method: str) -> None:
     path = sweep_file(**{**SEARCH, "sample": {**SEARCH["sample"], "method": method}})
