@@ -123,9 +123,9 @@ def _proof_version(options: CostOptions) -> tuple[int, ...]:
     """What makes proofs of another version of the bounds others."""
     if options.proof == "off":
         return ()
-    from hwflow.mapper import proof
+    from hwflow.mapper import proof, ragged_proof
 
-    return (proof.VERSION,)
+    return (proof.VERSION, ragged_proof.VERSION) if options.ragged else (proof.VERSION,)
 
 
 def _zeros_version(layer: Layer, chip: Chip) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from hwflow.mapper import padding, search
 from hwflow.mapper.array_utilization import least_passes
 from hwflow.mapper.bounds import least_costs
 from hwflow.mapper.proof import proven
+from hwflow.mapper.ragged_proof import proven_ragged
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.types import Objective, Proof
@@ -117,7 +118,8 @@ def map_layer(
     Without `ragged`, only loops that divide their dimensions are looked at, as in Timeloop's usual map space.
 
     With a `proof`, mappings with perfect factors are bounded until the bound is within the share `gap` of the best value, or
-    there is no more room (see `hwflow.mapper.proof`); one that is better than what the search found is taken instead.
+    there is no more room (see `hwflow.mapper.proof`); one that is better than what the search found is taken instead. So is one
+    with imperfect factors, which, if `ragged`, have a closer bound then, too (see `hwflow.mapper.ragged_proof`).
 
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
     outside that memory may step through it.
@@ -146,6 +148,7 @@ def map_layer(
     perfect = None
     if proof != "off":
         found, perfect = proven(nest, constraints, objective, found, ragged=ragged, most=proof == "optimal", gap=gap)
+        found = proven_ragged(nest, constraints, objective, found, gap=gap) if ragged else found
     mapping = nest.mapping_of(found.batch, 0)
     cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
     return MapResult(mapping, cost, found.proven_optimal, found.bound, perfect)
