@@ -1,10 +1,10 @@
 """Spatial loops with imperfect factors, the tiles below them, and the energy that both decide.
 
-With p tiles of extent x along a dimension and spatial factors f, the loops outside make n = ceil(p / f) passes at least, and p / n
-instances are active on average. Timeloop counts what the first instance does, which is in every pass, with whole tiles (see
-`hwflow.mapper.ragged_space` for the mappings where that is not so), times the average number of instances in all dimensions,
-truncated. So a spread dimension counts as p x instead of its size. Words that arrive at a memory are averaged over all instances
-of the fan-out, and then multiplied by the average number again; where a pass is not full, they count less.
+With p tiles of extent x along a dimension and spatial factors f, the loops outside make n = ceil(p / f) passes at least, and
+p / n instances are active on average. Timeloop counts what the first instance does, which is in every pass, with whole tiles
+(`hwflow.mapper.ragged_space` names the mappings where that is not so), times the average number of instances in all dimensions,
+truncated. So a spread dimension counts as p x instead of its size. Words that arrive at a memory are averaged over all
+instances of the fan-out, and then multiplied by the average number again; where a pass is not full, they count less.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Spread:
     """Spatial loops that are bounded together.
 
     Attributes:
-        factors: of each dimension, over all fan-outs; of those with equal passes the smallest, where no other fan-out, window or
-            temporal loop inside tells them apart.
+        factors: of each dimension, over all fan-outs; of those with equal passes the smallest, where no other fan-out, window
+            or temporal loop inside tells them apart.
         largest: the largest factors that these stand for.
         levels: the factors over the fan-out below each level that has one, of one of the choices that these stand for.
     """
@@ -52,7 +52,7 @@ class InnerCosts:
         fixed: energy that loops outside do not change.
         crossing: energy of a tensor's words between the memories inside and outside, for one pass over its idle dimensions,
             [tensor, tile].
-        cycles: compute cycles.
+        cycles: that compute takes, or words that MAC units exchange with memories outside the fan-outs.
         omitted: energy that Timeloop's truncation of instances omits, at least.
     """
 
@@ -79,7 +79,8 @@ def spreads(space: RaggedSpace) -> list[Spread]:
     inside = _inside(space)
     apart = {d for d in range(len(sizes)) if sum(d in dims for dims in space.spatial) > 1} | set(slides)
     found: dict[tuple[Factors, ...], Spread] = {}
-    for choice in itertools.product(*(list(_choices(space, k)) for k in levels)):
+    for each in itertools.product(*(list(_choices(space, k)) for k in levels)):
+        choice = each
         total = tuple(math.prod(factors) for factors in zip(*choice, strict=True)) if choice else (1,) * len(sizes)
         alike = tuple(
             f if d in inside | apart else -(-n // -(-n // f)) for d, (f, n) in enumerate(zip(total, sizes, strict=True))
@@ -156,14 +157,14 @@ class Inside:
                 )
         return fits
 
-    def costs(self, some: Sequence[Spread]) -> InnerCosts:
-        """Those of all tiles under each of some spreads that leave work for all of their factors."""
+    def costs(self, space: RaggedSpace, some: Sequence[Spread]) -> InnerCosts:
+        """Those of all tiles under each of some spreads that leave work for all of their factors, at the prices of a space."""
         step = max(1, _PAIRS // len(self.tiles))
-        parts = [self._costs(some[start : start + step], start) for start in range(0, len(some), step)]
+        parts = [self._costs(space, some[start : start + step], start) for start in range(0, len(some), step)]
         return InnerCosts.joined(parts)
 
-    def _costs(self, some: Sequence[Spread], first: int) -> InnerCosts:
-        space, m = self.space, self.space.nest.memories
+    def _costs(self, space: RaggedSpace, some: Sequence[Spread], start: int) -> InnerCosts:
+        m = space.nest.memories
         which = np.repeat(np.arange(len(some)), len(self.tiles))
         tiles = np.tile(self.tiles, (len(some), 1))
         near = np.array([s.levels[space.inner] if s.levels else s.factors for s in some], dtype=np.float64)
@@ -190,13 +191,17 @@ class Inside:
         held = space.outputs * share[:, [d for d, _ in space.singles[OUTPUTS]]].prod(axis=1)
         own, fixed, slack = np.zeros(len(tiles)), np.zeros(len(tiles)), 0.0
         crossing = np.zeros((len(TENSORS), len(tiles)))
+        moved = np.zeros((len(space.temporal), 2, len(tiles)))  # words that MAC units read and write at the levels outside
         for t in range(len(TENSORS)):
             high = space.kept[t][0]
             read, write, update = space.prices(high)
             again = update if t == OUTPUTS else 0.0
             if high >= space.inner:  # the MAC units' operands, from outside
                 asked = iterations * self._asked(t, pairs)
-                fixed += asked * (read + again) - (space.outputs * read if t == OUTPUTS else 0.0)
+                first = space.outputs if t == OUTPUTS else 0.0  # first writes need no read
+                moved[high, 0] += asked - first
+                moved[high, 1] += asked if t == OUTPUTS else 0.0
+                fixed += asked * (read + again) - first * read
                 continue
             own += iterations * (read + again) - (held * read if t == OUTPUTS else 0.0)
             read, _, update = space.prices(space.kept[t][1])
@@ -213,11 +218,14 @@ class Inside:
         most = np.where(over, passes * most, self.sizes).prod(axis=1)
         omitted = (active - whole) * (own + leak_inside * iterations) + (space.nest.layer.macs - whole * most) * compute
         spans = np.minimum(tiles * factors, self.sizes)
-        return InnerCosts(first + which, tiles, spans, fixed, crossing, iterations, omitted)
+        cycles = iterations
+        for limit, words in zip(m.limits, (moved[:, 0], moved[:, 1], moved.sum(axis=1)), strict=True):
+            cycles = np.maximum(cycles, (words / limit).max(axis=0))
+        return InnerCosts(start + which, tiles, spans, fixed, crossing, cycles, omitted)
 
     def _asked(self, t: int, pairs: _Pairs) -> Floats:
-        """How many different words instances ask for at a time, at least, whatever they hand on: of tensors that no memory below
-        the fan-outs keeps."""
+        """How many different words instances ask for at a time, at least, whatever they hand on: of tensors that no memory
+        below the fan-outs keeps."""
         words = pairs.factors[:, [d for d, _ in self.space.singles[t]]].prod(axis=1)
         for (d, _), (e, _) in self.space.windows[t]:
             for k in pairs.levels:
@@ -263,8 +271,8 @@ class Inside:
         """How many instances' words are read, at least, for each word that one of them is sent.
 
         Neighbours below the innermost fan-out hand words on only where loops of a dimension are left whose partner along the
-        window is spread; of each step's words at least one instance's are read. Fan-outs further out take the ratio of words read
-        to words delivered, of which at most the smaller factor's instances share one.
+        window is spread; of each step's words at least one instance's are read. Fan-outs further out take the ratio of words
+        read to words delivered, of which at most the smaller factor's instances share one.
         """
         (d, _), (e, _) = pair
         times = np.ones(len(pairs.tiles))
@@ -286,7 +294,7 @@ class Inside:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Tiles, each under the spread `some[which]`, [tile, dimension]: extents, factors, parts, and passes of the loops outside."""
+    """Tiles, each under the spread `some[which]`, [tile, dimension]: extents, factors, parts, and passes of loops outside."""
 
     some: Sequence[Spread]
     which: Ints

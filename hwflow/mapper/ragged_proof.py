@@ -1,9 +1,9 @@
 """A lower bound for all mappings with imperfect factors, and better mappings that its tiles suggest.
 
-All choices of spatial loops are ranked by a bound that leaves out what only their own recursion can see; those with the least are
-then bounded by it (`hwflow.mapper.ragged_outside`), until the next ones cannot be below what is already reached. Tiles at which
-the least was reached become mappings: whole numbers of each other, in the orders of loops that can matter, and the best of these
-are evaluated exactly.
+All choices of spatial loops, with all tiles below them, have a bound that counts their crossing words with the passes outside
+as if all choices had the least of these words. Those with the least bounds are then bounded by their own recursion
+(`hwflow.mapper.ragged_outside`), until the next ones cannot be below what is already reached. Tiles at which the least was
+reached become mappings, in the orders of loops that can matter, and the best of these are evaluated exactly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper.bounds import OMITTED, streaming_cycles
 from hwflow.mapper.objective import Found, scores, value
 from hwflow.mapper.padding import trimmed
-from hwflow.mapper.ragged_inside import InnerCosts, Inside, Spread, spreads
+from hwflow.mapper.ragged_inside import Inside, Spread, spreads
 from hwflow.mapper.ragged_outside import Outside
 from hwflow.mapper.ragged_space import RaggedSpace, lopsided
 from hwflow.types import Objective
@@ -59,7 +59,7 @@ def prove_ragged(
     if space is None or lopsided(known[0])[0]:
         return RaggedProof(0.0, None)
     best, better = value(known[1], objective), None
-    search = _Search.of(space, objective)
+    search = _Search.of(space, objective, known[1])
     if search is None:
         return RaggedProof(0.0, None)
     bound, starts = search.bound(best)
@@ -75,6 +75,8 @@ def proven_ragged(
     nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, found: Found, *, gap: float
 ) -> Found:
     """The result of a search of mappings of both kinds of factors, or a better mapping, with the larger bound."""
+    if found.bound >= value(found.verdict, objective) * (1 - gap):
+        return found
     proof = prove_ragged(nest, constraints, objective, (found.batch, found.verdict), gap=gap)
     if proof.better is not None:
         found = replace(found, batch=proof.better[0], verdict=proof.better[1])
@@ -83,90 +85,116 @@ def proven_ragged(
 
 
 class _Start(NamedTuple):
-    """A tile below the fan-outs, the spatial loops, the tensor with the run around both, what a pass costs, and the bound."""
+    """A tile below the fan-outs, the spatial loops, tiles of the levels outside, and the bound."""
 
     bound: float
     tile: Floats
     spread: Spread
-    tensor: int
-    pending: float
-    place: tuple[int, ...]
+    outside: list[tuple[int, ...]]
+
+
+class _Priced:
+    """Least energies of one layer under all choices of spatial loops, with a toll on words to and from DRAM or without."""
+
+    def __init__(self, space: RaggedSpace, inside: Inside, some: Sequence[Spread]) -> None:
+        self.space, self.outside, self.costs = space, Outside(space), inside.costs(space, some)
+        self.places = inside.places(self.costs.spans, self.outside.extents)
+        self.passes = [self.outside.counted(t, space.outer) for t in range(len(TENSORS))]
+
+    def least(self, rows: slice) -> tuple[Floats, Ints]:
+        """Bounds of the energy of some tiles, and the tensors that have the run directly outside, [tile].
+
+        Of each tensor's crossing words the least of these tiles counts for each pass outside a run, the rest as for one.
+        """
+        outside, crossing = self.outside, self.costs.crossing[:, rows]
+        places, counted = tuple(column[rows] for column in self.places), crossing.min(axis=1)
+
+        def at(array: Floats) -> Floats:
+            return np.asarray(np.broadcast_to(array, outside.shape)[places])
+
+        passed = np.stack([cost * at(passes) for cost, passes in zip(crossing, self.passes, strict=True)])
+        beyond = np.stack([at(outside.around(t, self.space.outer, float(c) * outside.one)) for t, c in enumerate(counted)])
+        energies = passed.sum(axis=0) - passed + beyond + (crossing - counted[:, None])
+        return energies.min(axis=0) + self.costs.fixed[rows] - outside.saved, energies.argmin(axis=0)
+
+    def tiles(self, row: int, t: int) -> list[tuple[int, ...]]:
+        """Tiles of the levels outside that have the least energy around a tile with a run of tensor t."""
+        place = tuple(int(column[row]) for column in self.places)
+        return self.outside.chosen(t, float(self.costs.crossing[t, row]) * self.outside.one, place)
 
 
 @dataclass
 class _Search:
-    """Bounds of one layer under all choices of spatial loops."""
+    """Bounds of one layer under all choices of spatial loops.
+
+    Attributes:
+        priced: energies without a toll, and for EDP on a chip whose DRAM has a bandwidth with one.
+        weight: the energy of a cycle at that bandwidth, by which the toll is chosen.
+    """
 
     space: RaggedSpace
     objective: Objective
-    outside: Outside
     spreads: list[Spread]
-    costs: InnerCosts
-    places: tuple[Ints, ...]
+    priced: list[_Priced]
+    weight: float
 
     @classmethod
-    def of(cls, space: RaggedSpace, objective: Objective) -> _Search | None:
+    def of(cls, space: RaggedSpace, objective: Objective, known: Verdict) -> _Search | None:
         """None where there are too many choices of spatial loops and of tiles below them."""
         inside, some = Inside(space), spreads(space)
         if len(some) * len(inside.tiles) > _MOST_PAIRS:
             return None
-        outside, costs = Outside(space), inside.costs(some)
-        return cls(space, objective, outside, some, costs, inside.places(costs.spans, outside.extents))
+        bandwidth = space.nest.accelerator.words_per_cycle(space.nest.accelerator.dram)
+        weight = float(known.energy[0] / known.cycles[0])
+        tolls = [weight / bandwidth] if objective == "edp" and bandwidth is not None else []
+        return cls(space, objective, some, [_Priced(replace(space, toll=t), inside, some) for t in (0.0, *tolls)], weight)
 
     def bound(self, known: float) -> tuple[float, list[_Start]]:
         """The least over all choices, if no mapping above `known` is of interest, and the tiles that it was found for."""
-        costs = self.costs
+        costs = self.priced[0].costs
         if not len(costs.spread):
             return 0.0, []
-        energies, _ = self._least(slice(None), costs.crossing.min(axis=1))
         cheap = np.full(len(self.spreads), np.inf)
-        np.minimum.at(cheap, costs.spread, self._valued(energies, slice(None), known))
+        np.minimum.at(cheap, costs.spread, self._valued(slice(None), known)[0])
         order = np.argsort(cheap, kind="stable")
         best, starts, seen = math.inf, [], 0
         for i in order[:_BOUNDED].tolist():
             if cheap[i] >= min(best, known):
                 break
             rows = slice(*np.searchsorted(costs.spread, [i, i + 1]).tolist())
-            energies, runs = self._least(rows, costs.crossing[:, rows].min(axis=1))
-            bounds = self._valued(energies, rows, known)
+            bounds, runs = self._valued(rows, known)
             best, seen = min(best, float(bounds.min())), seen + 1
             for j in np.argsort(bounds, kind="stable")[:_STARTS].tolist():
-                row, t = rows.start + j, int(runs[j])
-                place = tuple(int(column[row]) for column in self.places)
-                pending = float(costs.crossing[t, row])
-                starts.append(_Start(float(bounds[j]), costs.tiles[row], self.spreads[i], t, pending, place))
+                if bounds[j] < known and (len(starts) < _STARTS or bounds[j] < starts[-1].bound):
+                    row = rows.start + j
+                    for priced, tensors in zip(self.priced, runs, strict=True):
+                        tiles = priced.tiles(row, int(tensors[j]))
+                        starts.append(_Start(float(bounds[j]), costs.tiles[row], self.spreads[i], tiles))
+                    starts = sorted(starts, key=lambda start: start.bound)[: _STARTS * len(self.priced)]
         unseen = float(cheap[order[seen]]) if seen < len(order) else math.inf
-        starts.sort(key=lambda start: start.bound)
-        return min(best, unseen, known) * _SLACK, [s for s in starts[:_STARTS] if s.bound < known]
+        return min(best, unseen, known) * _SLACK, starts
 
-    def _least(self, rows: slice, counted: Floats) -> tuple[Floats, Ints]:
-        """Bounds of the energy of some tiles, and the tensors that have the run directly outside, [tile].
-
-        Args:
-            counted: what of the tensors' crossing words counts for each pass outside a run; the rest as for a single one.
-        """
-        space, outside, costs = self.space, self.outside, self.costs
-        places = tuple(column[rows] for column in self.places)
-
-        def at(array: Floats) -> Floats:
-            return np.asarray(np.broadcast_to(array, outside.shape)[places])
-
-        crossing = costs.crossing[:, rows]
-        passed = np.stack([crossing[t] * at(outside.counted(t, space.outer)) for t in range(len(TENSORS))])
-        beyond = np.stack([at(outside.around(t, space.outer, float(c) * outside.one)) for t, c in enumerate(counted)])
-        energies = passed.sum(axis=0) - passed + beyond + (crossing - counted[:, None])
-        return energies.min(axis=0) + costs.fixed[rows] - outside.saved, energies.argmin(axis=0)
-
-    def _valued(self, energy: Floats, rows: slice, known: float) -> Floats:
-        """The objective, [tile]; infinite for tiles of which mappings below the known one omit too much."""
-        nest = self.space.nest
-        cycles = np.maximum(self.costs.cycles[rows], streaming_cycles(nest)) + nest.memories.edges
+    def _valued(self, rows: slice, known: float) -> tuple[Floats, list[Ints]]:
+        """Bounds of the objective, [tile], infinite for tiles of which mappings below the known one omit too much; and for each
+        price the tensors that have the run."""
+        nest, costs = self.space.nest, self.priced[0].costs
+        energies, runs = zip(*(priced.least(rows) for priced in self.priced), strict=True)
+        energy = energies[0]
+        cycles = np.maximum(costs.cycles[rows], streaming_cycles(nest)) + nest.memories.edges
         if self.objective == "latency":
-            return np.where(np.isfinite(energy), cycles, np.inf)
+            return np.where(np.isfinite(energy), cycles, np.inf), list(runs)
         # mappings below the known one, with so little omitted, have at most this energy, a hundredth of it more if all counts
         most = known / (cycles if self.objective == "edp" else 1.0) / (1 - OMITTED)
-        honest = self.costs.omitted[rows] <= OMITTED * most * (1 + 1e-9)
-        return np.where(honest, energy * (cycles if self.objective == "edp" else 1.0), np.inf)
+        bounds = energy if self.objective == "energy" else energy * cycles
+        possible = np.isfinite(energy)
+        for tolled in energies[1:]:
+            # energy + weight x cycles is this at least; the product of two numbers is least where one is as small as it can be
+            both = np.where(possible, tolled, 0.0) + self.weight * nest.memories.edges
+            alone = np.where(possible, energy, 0.0)
+            slower = alone * np.maximum(cycles, (both - alone) / self.weight)
+            dearer = np.maximum(alone, both - self.weight * cycles) * cycles
+            bounds = np.where(possible, np.maximum(bounds, np.minimum(slower, dearer)), np.inf)
+        return np.where(costs.omitted[rows] <= OMITTED * most * (1 + 1e-9), bounds, np.inf), list(runs)
 
     # Mappings --------------------------------------------------------------------------------------------------------
 
@@ -209,7 +237,7 @@ class _Search:
 
     def _nests(self, starts: Sequence[_Start]) -> Iterator[tuple[Ints, Ints]]:
         """Temporal and spatial bounds, [level, dimension] each, near the tiles of the least bounds."""
-        space, outside = self.space, self.outside
+        space = self.space
         count = len(space.temporal)
         seen = set()
         for start in starts:
@@ -220,11 +248,10 @@ class _Search:
                 if x > 1:
                     inner[next(k for k, temporal in enumerate(space.temporal) if d in temporal), d] = x
             span = inner.prod(axis=0) * spatial.prod(axis=0)
-            tiles = outside.chosen(start.tensor, start.pending * outside.one, start.place)
             options: list[list[tuple[int, ...]]] = []
             for d, size in enumerate(space.sizes):
                 ways: list[tuple[int, ...]] = [()]
-                for k, tile in zip(range(space.outer, count - 1), tiles, strict=True):
+                for k, tile in zip(range(space.outer, count - 1), start.outside, strict=True):
                     longer = []
                     for way in ways:
                         inside = int(span[d]) * math.prod(way)

@@ -49,6 +49,7 @@ class RaggedSpace:
         temporal, spatial: dimensions whose loops may be at a level, and over the fan-out below it.
         kept: the levels that keep a tensor.
         inner, outer: the innermost and the outermost level with a fan-out.
+        toll: what each word to or from DRAM adds to the energy.
     """
 
     nest: Nest
@@ -62,6 +63,7 @@ class RaggedSpace:
     kept: tuple[tuple[int, ...], ...]
     inner: int
     outer: int
+    toll: float = 0.0
 
     @classmethod
     def of(cls, nest: Nest, constraints: Sequence[LevelConstraint]) -> RaggedSpace | None:
@@ -129,10 +131,10 @@ class RaggedSpace:
         return np.asarray(words <= float(memories.room[k, 0]))
 
     def prices(self, k: int) -> tuple[float, float, float]:
-        """Energies of a word that is read from level k, written to it, and updated in it."""
-        m = self.nest.memories
+        """Energies of a word that is read from level k, written to it, and updated in it, with the toll."""
+        m, toll = self.nest.memories, self.toll if k == len(self.temporal) - 1 else 0.0
         read, write, update = (float(energy[k, 0]) / float(m.block[k, 0]) for energy in (m.read, m.write, m.update))
-        return read, write, update
+        return read + toll, write, update + toll
 
     @functools.cached_property
     def outputs(self) -> float:
@@ -164,11 +166,12 @@ def swept(
     """Words along a window's axis that a tile is sent in one sweep over all its positions, if the innermost loop that moves the
     tile moves it along this axis.
 
-    With loops of one dimension alone outside the tile, every step sends what it renews, and returning to the start sends a whole
-    tile. With loops of both, only the first loop's own steps are sure to renew anything, for other loops can undo its motion. If
-    it is a loop of the first dimension, these are half of its steps for every pass of the second, so as many as without the
-    second. If it is one of the second, they are half of these; but where a tile is more than twice as far from the next as all
-    loops of the second dimension reach, no motion is undone or repeated, and each step of the first dimension sends a whole tile.
+    With loops of one dimension alone outside the tile, every step sends what it renews, and returning to the start sends a
+    whole tile. With loops of both, only the first loop's own steps are sure to renew anything, for other loops can undo its
+    motion. If it is a loop of the first dimension, these are half of its steps for every pass of the second, so as many as
+    without the second. If it is one of the second, they are half of these; but where a tile is more than twice as far from the
+    next as all loops of the second dimension reach, no motion is undone or repeated, and each step of the first dimension sends
+    a whole tile.
 
     Args:
         passes: over the two dimensions; `tile`: its extents along them; `moves`: how far their innermost loops move it.
