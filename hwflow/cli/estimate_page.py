@@ -169,6 +169,10 @@ def _proven(about: Mapping[str, Any]) -> str:
         line += "; nothing is known of others" if largest is None else f"; the others within {100 * largest:.3g} %"
     if (network := proven["network_gap"]) is not None:
         line += f". The network's {about['objective']} is within {100 * network:.3g} %"
+    if imperfect := proven.get("imperfect"):
+        line += f". With imperfect factors: {imperfect['within_gap']} of {imperfect['of']} layers"
+        if imperfect["within_gap"] < imperfect["of"] and imperfect["largest_gap"] is not None:
+            line += f", the others within {100 * imperfect['largest_gap']:.3g} %"
     return f"{line}."
 
 

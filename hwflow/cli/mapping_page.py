@@ -158,7 +158,11 @@ def _proven(found: MapResult, objective: str, edges: Edges | None) -> str:
         return f"proven to have the least {objective} that the dataflow allows"
     if found.perfect_bound:
         share = 1 - found.perfect_bound / _value(found.cost, objective)
-        return f"proven to be within {100 * share:.3g} % of the least {objective} that perfect factors allow"
+        told = f"proven to be within {100 * share:.3g} % of the least {objective} that perfect factors allow"
+        if found.bound is None or found.bound >= found.perfect_bound:
+            return told
+        more = 1 - found.bound / _value(found.cost, objective)
+        return f"{told}, and within {100 * more:.3g} % of the least with imperfect ones"
     if found.bound is None:
         return "nothing is proven of it"
     energy = found.cost.energy_unit

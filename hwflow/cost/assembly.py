@@ -189,12 +189,19 @@ def _executions(network: Network, asked: Asked) -> dict[str, Any]:
 
 
 def _proven(rows: Sequence[LayerCost], options: CostOptions) -> dict[str, Any]:
-    """How many rows are proven near enough to the best mapping with perfect factors, how far a row can be from it, and how far
-    the network can be, where the objective of layers adds up."""
+    """What is proven of mappings with perfect factors, and where they were searched, of all with imperfect ones."""
+    proven = _near([(row, row.perfect_bound) for row in rows], options)
+    return proven | ({"imperfect": _near([(row, row.bound) for row in rows], options)} if options.ragged else {})
+
+
+def _near(bounded: Sequence[tuple[LayerCost, float | None]], options: CostOptions) -> dict[str, Any]:
+    """How many rows are proven near enough to the best mapping, how far a row can be from it, and how far the network can be,
+    where the objective of layers adds up."""
+    rows = [row for row, _ in bounded]
     known = [
-        (value_of(row.energy, row.cycles, options.objective), row.perfect_bound)
-        for row in rows
-        if row.perfect_bound and row.energy is not None and row.cycles is not None
+        (value_of(row.energy, row.cycles, options.objective), bound)
+        for row, bound in bounded
+        if bound and row.energy is not None and row.cycles is not None
     ]
     gaps = [1 - bound / value for value, bound in known]
     adds = options.objective != "edp" and len(known) == len(rows)

@@ -124,9 +124,10 @@ def _proof_version(options: CostOptions) -> tuple[int, ...]:
     if options.proof == "off":
         return ()
     from hwflow.cost import proofs
-    from hwflow.mapper import proof
+    from hwflow.mapper import proof, ragged_proof
 
-    return (proof.VERSION, proofs.VERSION)
+    versions = (proof.VERSION, proofs.VERSION)
+    return (*versions, ragged_proof.VERSION) if options.ragged else versions
 
 
 def _zeros_version(layer: Layer, chip: Chip) -> tuple[str, ...]:

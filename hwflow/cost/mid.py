@@ -26,6 +26,7 @@ from hwflow.mapper import padding, search
 from hwflow.mapper.array_utilization import array_utilization, least_passes
 from hwflow.mapper.bounds import least_costs, lower_bound
 from hwflow.mapper.objective import Found, value
+from hwflow.mapper.ragged_proof import proven_ragged
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
 from hwflow.types import Objective, Proof
@@ -125,7 +126,8 @@ def map_layer(
     value so far, and what is proven holds for all of them.
 
     With a `proof`, mappings with perfect factors are bounded until the bound is within the share `gap` of the best value, or
-    there is no more room (see `hwflow.cost.proofs`); one that is better than what the search found is taken instead.
+    there is no more room (see `hwflow.cost.proofs`); one that is better than what the search found is taken instead. So is one
+    with imperfect factors, which, if `ragged`, have a closer bound then, too (see `hwflow.mapper.ragged_proof`).
 
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
     outside that memory may step through it.
@@ -158,6 +160,7 @@ def map_layer(
         elif proof != "off":
             most, stays = proof == "optimal", bool(resident)
             found, perfect, by = proven(nest, constraints, objective, found, ragged=ragged, most=most, gap=gap, stays=stays)
+            found = proven_ragged(nest, constraints, objective, found, gap=gap) if ragged else found
         some.append(_Searched(nest, found, perfect, by))
     if not some:
         raise NotMappable(_too_small(Nest(layer, accelerator, table, keeps_of(accelerator, resident)[0])))

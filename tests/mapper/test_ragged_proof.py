@@ -1,0 +1,179 @@
+"""Bounds on mappings with imperfect factors against every one of them of small layers, and what they are worth."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+import hwflow
+from benchmarks.proofs import RAGGED_RECORDS, ragged_table, read
+from hwflow.hardware.accelerator import Accelerator
+from hwflow.hardware.dataflow import constrain
+from hwflow.hardware.energy_table import normalized
+from hwflow.hardware.storage_level import LevelConstraint
+from hwflow.layers import DIMS, Layer
+from hwflow.loopnest.nest import Batch, Nest, Verdict
+from hwflow.mapper.bounds import OMITTED
+from hwflow.mapper.objective import value
+from hwflow.mapper.ragged_proof import prove_ragged
+from hwflow.mapper.ragged_space import RaggedSpace, lopsided
+from hwflow.types import Objective
+from tests.mapper.test_search import SMALLER, everything, tiny
+from tests.mapper.test_search import value as values
+
+OBJECTIVES = get_args(Objective)
+_MANY = 30_000  # mappings; layers with more are left out
+_NEAR, _OTHERS = 300, 100  # mappings analysed exactly: those with the least estimates, and some of the others
+
+
+def chains(n: int, slots: int) -> list[tuple[int, ...]]:
+    """All bounds, the innermost first, whose loops cover n with an outermost one that is no longer than necessary."""
+    if slots == 0:
+        return [()] if n == 1 else []
+    return [(bound, *rest) for bound in range(1, n + 1) for rest in chains(-(-n // bound), slots - 1)]
+
+
+def ways(nest: Nest, constraints: tuple[LevelConstraint, ...]) -> int:
+    """The number of tilings."""
+    count = 1
+    for d, n in enumerate(nest.sizes.tolist()):
+        slots = sum((DIMS[d] in rule.temporal) + (DIMS[d] in rule.spatial and rule.level.fanout > 1) for rule in constraints)
+        count *= len(chains(n, slots)) if n > 1 and count <= _MANY else 1
+    return count
+
+
+def small_layer(rng: random.Random) -> Layer:
+    """A layer with so few loops that all of its mappings can be tried."""
+    kind, stride, dilation = rng.randrange(6), rng.choice([1, 1, 2, 3]), rng.choice([1, 1, 2])
+    if kind < 2:
+        return Layer("matrix", C=rng.choice([2, 3, 5, 7, 9]), M=rng.choice([3, 5, 6, 7]), N=rng.choice([1, 1, 2]))
+    if kind == 2:
+        return Layer("point", C=rng.choice([1, 3, 5]), M=rng.choice([1, 3, 4]), P=rng.choice([3, 5, 7]), strides=(stride, 1))
+    if kind == 3:
+        sides = {"P": rng.choice([3, 4, 5, 6, 7]), "R": rng.choice([2, 3, 5])}
+        return Layer(
+            "window", C=rng.choice([1, 2]), M=rng.choice([1, 2, 3]), **sides, strides=(stride, 1), dilations=(dilation, 1)
+        )
+    if kind == 4:
+        sides = {"P": rng.choice([2, 3, 5]), "Q": rng.choice([1, 2, 3]), "R": rng.choice([2, 3]), "S": rng.choice([1, 2])}
+        return Layer("square", C=1, M=1, **sides, strides=(stride, stride), dilations=(dilation, 1))
+    return Layer("depthwise", C=1, M=1, G=rng.choice([3, 5]), P=rng.choice([3, 4, 5]), R=rng.choice([1, 3]))
+
+
+def cases(count: int, seed: int) -> Iterator[tuple[Nest, tuple[LevelConstraint, ...], Objective, Batch, Verdict]]:
+    """Random small layers on small chips, with the best of all mappings that the bounds cover, as a batch of one."""
+    rng = random.Random(seed)
+    while count:
+        name, objective = rng.choice(["eyeriss", "shidiannao_like", "tpu_like"]), rng.choice(OBJECTIVES)
+        bandwidth = rng.choice([0.01, 0.1, 0.72, 10.0])
+        if name == "eyeriss":
+            chip = tiny(rng.choice([4, 16, 64]), bandwidth)
+        else:
+            chip = Accelerator.load(name).with_({**SMALLER[name], "dram.bandwidth_gb_s": bandwidth})
+        if rng.random() < 0.4:
+            chip = chip.with_({"pe_array.rows": rng.choice([2, 3, 4]), "pe_array.columns": rng.choice([2, 3, 5])})
+        constraints = constrain(chip, rng.choice([None, None, "flexible"]))
+        nest = Nest(small_layer(rng), chip, normalized(chip))
+        if RaggedSpace.of(nest, constraints) is None or not 1 < ways(nest, constraints) <= _MANY // 6:
+            continue
+        batch = everything(nest, constraints, chains)
+        if batch.size > _MANY:
+            continue
+        batch, legal = batch.with_residuals(nest.sizes)
+        batch = batch.take(legal.nonzero()[0])
+        some = np.argsort(values(nest.evaluate(batch, with_links=False), objective), kind="stable")[:_NEAR].tolist()
+        batch = batch.take(np.unique([*some, *rng.sample(range(batch.size), min(_OTHERS, batch.size))]))
+        verdict = nest.evaluate(batch)
+        honest = (verdict.omitted <= OMITTED * (verdict.energy + verdict.omitted)) & ~lopsided(batch)
+        best = np.argmin(np.where(honest, values(verdict, objective), np.inf), keepdims=True)
+        if not (honest & verdict.fits)[best[0]]:
+            continue
+        count -= 1
+        yield nest, constraints, objective, batch.take(best), verdict.take(best)
+
+
+def check(count: int, seed: int) -> int:
+    """For how many layers the bound is within a hundredth of the best mapping; none may be above it."""
+    near = 0
+    for nest, constraints, objective, batch, verdict in cases(count, seed):
+        found, best = prove_ragged(nest, constraints, objective, (batch, verdict)), value(verdict, objective)
+        told = f"{nest.layer} on {nest.accelerator.label}, {objective}: bound {found.bound}, least {best}"
+        assert found.bound > 0, told
+        if found.better is None:  # the bound as it is, and not limited by the best value
+            above = prove_ragged(nest, constraints, objective, (batch, _worse(verdict)), gap=1.0)
+            assert above.bound <= best * (1 + 1e-9), told
+            near += above.bound >= 0.99 * best
+        else:
+            assert value(found.better[1], objective) < best
+            assert found.bound <= value(found.better[1], objective)
+    return near
+
+
+def _worse(verdict: Verdict) -> Verdict:
+    """As if the mapping cost twice as much."""
+    return replace(verdict, level_energy=verdict.level_energy * 2, mac_energy=verdict.mac_energy * 2, cycles=verdict.cycles * 2)
+
+
+def test_no_mapping_of_small_layers_is_below_its_bound() -> None:
+    assert check(8, seed=1) >= 1
+
+
+@pytest.mark.slow
+def test_no_mapping_of_many_small_layers_is_below_its_bound() -> None:
+    assert check(300, seed=3) >= 50
+
+
+def test_a_layer_without_windows_is_proven() -> None:
+    layer = Layer("pointwise", C=64, M=128, P=28, Q=28, strides=(2, 2))
+    for objective in ("energy", "edp"):
+        plain = hwflow.map_layer(layer, "tpu_like", objective=objective, store=False)
+        found = hwflow.map_layer(layer, "tpu_like", objective=objective, proof="gap", gap=0.001, store=False)
+        assert plain.bound is not None
+        assert found.bound is not None
+        energy, cycles = found.cost.energy or 0.0, found.cost.cycles or 0
+        reached = energy if objective == "energy" else energy * cycles
+        assert plain.bound < 0.95 * reached
+        assert 0.999 * reached <= found.bound <= reached
+
+
+def test_tiles_of_the_bound_become_a_better_mapping() -> None:
+    """One instance less per column, but all weights on the chip at once: with perfect factors the layer is read twice."""
+    layer = Layer("pointwise", C=128, M=256, P=14, Q=14, strides=(2, 2))
+    plain = hwflow.map_layer(layer, "eyeriss", objective="energy", store=False)
+    found = hwflow.map_layer(layer, "eyeriss", objective="energy", proof="gap", gap=0.001, store=False)
+    assert found.mapping.ragged
+    assert (found.cost.energy or 0.0) < 0.85 * (plain.cost.energy or 0.0)
+    assert found.bound is not None
+    assert found.bound > 0.99 * (found.cost.energy or 0.0)
+
+
+def test_what_it_does_not_cover_keeps_the_plain_bound() -> None:
+    layer, chip = Layer("l", C=8, M=8, P=7), Accelerator.load("simba")
+    assert RaggedSpace.of(Nest(layer, chip, normalized(chip)), constrain(chip)) is None
+    plain = hwflow.map_layer(layer, chip, objective="energy", store=False)
+    assert hwflow.map_layer(layer, chip, objective="energy", proof="gap", store=False).bound == plain.bound
+
+
+def test_lopsided_mappings_are_told_apart() -> None:
+    """Five channels on two instances: tiles of 2, 2 and 1, so that one instance has the last pass, with half a tile."""
+    chip = tiny(64, 1.0)
+    nest = Nest(Layer("l", C=1, M=5), chip, normalized(chip))
+    temporal, spatial = (np.ones((len(nest.levels), len(DIMS), 2), dtype=np.int64) for _ in range(2))
+    m, fan = DIMS.index("M"), next(k for k, level in enumerate(nest.levels) if level.fanout > 1)
+    temporal[0, m], spatial[fan, m], temporal[-1, m] = (2, 1), (2, 2), (2, 3)
+    order = np.tile(np.arange(len(DIMS), dtype=np.int8)[None, :, None], (len(nest.levels), 1, 2))
+    batch, legal = Batch(temporal, spatial, order, ((m,),) * len(nest.levels)).with_residuals(nest.sizes)
+    assert legal.all()
+    assert lopsided(batch).tolist() == [True, False]
+
+
+def test_the_page_has_the_table_of_the_records() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "pages" / "explanation" / "proofs.md"
+    text = page.read_text(encoding="utf-8").partition("<!-- ragged -->\n")[2].partition("<!-- end ragged -->")[0]
+    assert text.strip() == ragged_table(read(RAGGED_RECORDS)).strip()
