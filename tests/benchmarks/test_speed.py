@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from benchmarks import speed
 
 
@@ -19,3 +22,15 @@ def test_rows_have_ratios_to_the_first_commit() -> None:
     lines = speed.rows({"before": before, "after": speed.least([run(0.1, 0.05, [0.005])])})
     assert lines[2] == "| before | 163,840 | 1.00 | 327,680 | 1.00 | 10.0 ms | 1.00 | 20.0 ms | 1.00 |"
     assert lines[3] == "| after | 327,680 | 2.00 | 655,360 | 2.00 | 5.0 ms | 0.50 | 10.0 ms | 0.50 |"
+
+
+def test_the_page_says_what_the_record_says() -> None:
+    root = Path(__file__).parents[2]
+    record = json.loads((root / "benchmarks" / "results" / "speed.jsonl").read_text().splitlines()[-1])
+    page = (root / "docs" / "pages" / "explanation" / "measured.md").read_text()
+    first = next(iter(record["figures"].values()))
+    for commit, own in record["figures"].items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {commit}"))
+        rates = [f"{own[key]:,.0f}" + (f" ({own[key] / first[key]:.2f}x)" if own != first else "") for key in speed.RATES]
+        times = [f"{own[key]:.1f} ms" + (f" ({own[key] / first[key]:.2f})" if own != first else "") for key in speed.TIMES]
+        assert row.endswith(" | ".join(["", *rates, *times, ""]).strip(" "))
