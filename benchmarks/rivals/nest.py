@@ -165,6 +165,20 @@ def evened(nest: Nest, chip: Accelerator) -> Iterator[Nest]:
         yield replace(nest, places={k: place if k[0] in between else p for k, p in nest.places.items()})
 
 
+def in_order(nest: Nest, chip: Accelerator) -> Nest:
+    """The nest with each register of a PE at least as far out as those that the chip lists after it, as hwflow's search has it.
+
+    A register that moves outwards past loops that change what it holds keeps a larger tile, and is filled no more often.
+    """
+    places, last = dict(nest.places), len(nest.temporal)
+    for part in reversed(chip.hierarchy[array_index(chip) :]):
+        if isinstance(part, Memory):
+            for tensor in part.keeps:
+                places[part.name, tensor] = min(places[part.name, tensor], last)
+            last = min(places[part.name, tensor] for tensor in part.keeps)
+    return replace(nest, places=places)
+
+
 def array_index(chip: Accelerator) -> int:
     """Where the array stands in the chip's hierarchy."""
     return next(i for i, part in enumerate(chip.hierarchy) if isinstance(part, Fanout))

@@ -62,8 +62,13 @@ def own_ratio(record: Record) -> float | None:
 
 
 def better_inside(records: Sequence[Record]) -> list[Record]:
-    """Those where a rival's mapping, from a space that hwflow searched in that column, is better than hwflow's."""
-    return [r for r in records if _inside(r) and edp(r["theirs"]) < edp(r["ours"]) * (1 - 1e-6)]
+    """Those where a rival's mapping, in a space that hwflow searched in that column, is better than hwflow's at any effort."""
+    return [r for r in records if _inside(r) and edp(r["theirs"]) < _longest(r) * (1 - 1e-6)]
+
+
+def _longest(record: Record) -> float:
+    """The EDP of hwflow's mapping after the searches with more effort, if there were any."""
+    return float(record["ours"]["longer"]["value"]) if "longer" in record["ours"] else edp(record["ours"])
 
 
 def below_bound(records: Sequence[Record]) -> list[Record]:
@@ -175,7 +180,12 @@ def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record |
 def _ratios(record: Record) -> str:
     judged, own = ratio(record), own_ratio(record)
     mark = "" if record["theirs"].get("space") != "beyond" else "*"
-    return f"{'not judged' if judged is None else f'{judged:.3f}{mark}'} / {'cannot say' if own is None else f'{own:.3f}'}"
+    more = ""
+    if (longer := record["ours"].get("longer")) is not None:
+        more = f" (effort {longer['effort']}: {longer['value'] / edp(record['theirs']):.3f})"
+    return (
+        f"{'not judged' if judged is None else f'{judged:.3f}{mark}{more}'} / {'cannot say' if own is None else f'{own:.3f}'}"
+    )
 
 
 def _mean(records: Sequence[Record]) -> str:

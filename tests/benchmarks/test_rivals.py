@@ -16,7 +16,7 @@ from benchmarks import versus_timeloop
 from benchmarks.rivals import __main__ as rivals
 from benchmarks.rivals.chip import shared_chip, to_request
 from benchmarks.rivals.comparison import space
-from benchmarks.rivals.nest import Bound, Inexpressible, evened, express, judge
+from benchmarks.rivals.nest import Bound, Inexpressible, evened, express, in_order, judge
 from benchmarks.rivals.outputs import from_accelforge, from_zigzag
 from benchmarks.rivals.records import RECORDS, below_bound, better_inside, read, tables
 from benchmarks.rivals.tools import COLUMNS
@@ -121,6 +121,20 @@ def test_what_is_too_long_has_a_shorter_last_pass() -> None:
     found = express(from_zigzag(row, LAYER, CHIP), LAYER, CHIP, TABLE)
     assert found.mapping.levels[1].temporal == (Loop("Q", 6), Loop("P", 3))
     assert found.mapping.levels[1].spatial == (Loop("P", 12, 4),)
+
+
+def test_a_register_that_holds_more_can_be_in_the_chips_order() -> None:
+    """AccelForge's outputs lie outside its weights, of which it holds one at a time; the chip lists weights first, and a
+    register for all four is filled less often."""
+    nest = from_zigzag(ZIGZAG, LAYER, CHIP)
+    theirs = replace(nest, places=dict(nest.places) | {("weight_spad", "weights"): 4})  # inside M
+    ours = in_order(theirs, CHIP)
+    assert (theirs.places["psum_spad", "outputs"], ours.places["weight_spad", "weights"]) == (3, 3)
+    (theirs_cost, theirs_found), (cost, found) = (judge(one, LAYER, CHIP, TABLE) for one in (theirs, ours))
+    assert (space(theirs_found, LAYER, CHIP), space(found, LAYER, CHIP)) == ("beyond", "perfect")
+    assert cost.cycles <= theirs_cost.cycles
+    assert cost.energy <= theirs_cost.energy
+    assert in_order(nest, CHIP) == nest
 
 
 def test_an_uneven_memory_is_judged_in_parts_that_share_its_size() -> None:
@@ -264,6 +278,9 @@ def test_what_does_not_end_is_recorded_and_repeated_with_a_larger_cap(
     theirs = second["theirs"] | {"energy": second["ours"]["energy"] * 0.9}
     wrong = second | {"theirs": theirs}
     assert better_inside([wrong]) == below_bound([wrong]) == [wrong]
+    longer = wrong | {"ours": second["ours"] | {"longer": {"effort": 4, "value": theirs["energy"] * theirs["cycles"]}}}
+    assert better_inside([longer]) == []
+    assert "| 1.111 (effort 4: 1.000) / 1.000 |" in tables([longer])
     assert second["ours"]["proof"]["bound"] == pytest.approx(second["ours"]["energy"] * second["ours"]["cycles"], rel=2e-3)
     assert below_bound([wrong | {"ours": second["ours"] | {"bound": 0.0}}])  # the proof's is enough
 
