@@ -157,7 +157,7 @@ def _features(space: Space, pool: Sequence[Design], floor: Floats) -> Floats:
 
 
 def _floor(bounds: Floats) -> Floats:
-    """What objectives are predicted relative to: the bounds. A design without one is treated as if it had the largest of all, so
+    """What objectives are predicted relative to: the bounds. A design without one is taken to have the largest of all, so
     that it is not preferred for what is not known of it; where no design has one, it is 1."""
     most = bounds.max(axis=0)
     return np.where(bounds > 0, bounds, np.where(most > 0, most, 1.0))
