@@ -8,6 +8,7 @@ in about ten seconds at most.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -339,7 +340,16 @@ def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
             for folder_made in made:
                 folder_made.rmdir()
         left = "What stood there before still does." if os.path.isfile(target) else "Nothing was left there."
-        raise HwflowError(f"cannot write {path}: {error.strerror or error}. {left}") from error
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        raise HwflowError(f"cannot write {path}: {error.strerror or error}. {left}{remedy}") from error
+
+
+_REMEDIES = {
+    errno.ENOSPC: " Free space there, or write elsewhere.",
+    errno.EDQUOT: " Free space there, or write elsewhere.",
+    errno.EROFS: " Write elsewhere.",
+    errno.EACCES: " Write elsewhere, or change the permissions.",
+}
 
 
 def _umask() -> int:

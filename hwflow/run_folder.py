@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,69 @@ def differences(before: Any, now: Any, path: str = "") -> list[str]:
         pairs = enumerate(zip(before, now, strict=True))
         return [text for i, (old, new) in pairs for text in differences(old, new, f"{path}[{i}]")]
     return [] if before == now else [f"{path} was {_shown(before)}, now is {_shown(now)}"]
+
+
+_TOLD = 4
+OPTIONS = {
+    "methods": "--method",
+    "settings.method": "--method",
+    "seeds": "--seed",
+    "settings.seeds": "--seed",
+    "budgets": "--budget",
+    "settings.budgets": "--budget",
+    "epochs": "--epochs",
+    "settings.tuning.epochs": "--epochs",
+    "settings.tuning.learning_rate": "--learning-rate",
+    "settings.episodes": "--episodes",
+    "settings.levels": "--level",
+    "settings.metric": "--metric",
+    "settings.criterion": "--criterion",
+    "settings.round_to": "--round-to",
+    "settings.floor_ratio": "--floor",
+    "settings.streams": "--streams",
+    "settings.objective": "--objective",
+    "settings.dataflow": "--dataflow",
+    "settings.searcher": "--search",
+    "settings.proxy.samples": "--samples",
+    "data": "--data",
+    "data_identity": "--data",
+    "weights": "--weights",
+    "accelerator": "--accelerator",
+    "accelerator_identity": "--accelerator",
+    "holdout": "--holdout",
+    "allocate": "--allocate",
+}
+"""The options of 'hwflow compress' by the fields of a run's description that they set."""
+_HASHES = {
+    "weights": "the weights are others",
+    "data_identity": "the data are others",
+    "accelerator_identity": "the accelerator is another",
+    "policy_identity": "the policy is another",
+}
+
+
+def other_run(folder: Path, what: str, changed: Sequence[str], hint: str = "") -> InputError:
+    """The refusal to continue a folder with what it does not hold: what differs, and which options to give as before.
+
+    Args:
+        what: the folder holds another one of.
+        changed: as `differences` gives them.
+        hint: a sentence on what to do besides.
+    """
+    asked = [text for text in changed if "begun_with" not in text] or list(changed)  # which nobody asks for
+    unset = any(text.startswith("settings.policy was not there") for text in asked)
+    if unset:
+        asked = [text for text in asked if not text.startswith("policy_identity")]
+    fields = {text: re.sub(r"\[\d+\].*", "", text.partition(" was ")[0]) for text in asked}
+    told = dict.fromkeys(_HASHES.get(field, text) if "not there" not in text else text for text, field in fields.items())
+    rest = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    options = dict.fromkeys(OPTIONS[field] for field in fields.values() if field in OPTIONS)
+    keep = [f"give {', '.join(options)} as before"] if options else []
+    keep += ["add --search agent (the default was the agent without a policy then)"] if unset else []
+    return InputError(
+        f"{folder} holds another {what}, which cannot be continued by this one: {'; '.join(list(told)[:_TOLD])}{rest}. To "
+        f"continue it, {' and '.join(keep) or 'ask the same'}; else name another folder.{' ' * bool(hint)}{hint}"
+    )
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,8 @@ express. Its mappings are translated and judged by hwflow's analysis, by timeloo
 judges hwflow's. Seconds are of one process on one core, as the operating system charges them (CPU time).
 
 Every layer and column adds a line to a file of records, and what is recorded is not done again. A search that reaches the cap
-is recorded as such, and is repeated where a later run allows more.
+is recorded as such. Where a later run allows more, AccelForge's goes on after the orders of registers that it has searched, and
+ZigZag's is repeated.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +31,7 @@ from benchmarks.rivals.chip import shared_chip, to_request
 from benchmarks.rivals.comparison import Ours, compared, posed, searched
 from benchmarks.rivals.records import (
     RECORDS,
+    begun,
     below_bound,
     better_inside,
     edp,
@@ -39,7 +42,7 @@ from benchmarks.rivals.records import (
     settled,
     tables,
 )
-from benchmarks.rivals.tools import COLUMNS, RIVALS, Settings, answers, chosen, columns_of
+from benchmarks.rivals.tools import COLUMNS, RIVALS, RivalFailed, Settings, answers, chosen, columns_of
 from hwflow.cost import mid
 from hwflow.timeloop.engine import find_engine
 
@@ -78,7 +81,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, python: Path) -> None:
-    """Compare layer by layer, and record each.
+    """Compare layer by layer, and record each; a search that fails is reported and not recorded, so the next run repeats it.
 
     Raises:
         ValueError: for a column, layer or setting that is not there.
@@ -102,8 +105,13 @@ def run(options: argparse.Namespace, python: Path) -> None:
                 continue
             ours = searched(layer, chip, table, column)
             request = to_request(chip, table, [layer], [ours.found.mapping], asked["settings"])
-            rows = answers(python, rival.script, request | {"cap_s": options.cap, "memory_mb": options.memory})
+            limits = {"cap_s": options.cap, "memory_mb": options.memory} | begun(read(options.records), asked)
             machine = {"date": str(datetime.now(UTC).date()), "machine": platform.machine(), "memory_mb": options.memory}
+            try:
+                rows = list(answers(python, rival.script, request | limits))
+            except RivalFailed as error:
+                print(f"{layer.name:24}{column:11} not recorded: {error}", file=sys.stderr, flush=True)
+                continue
             record = asked | machine | compared(rival, ours, rows, chip, table, engine)
             options.records.parent.mkdir(parents=True, exist_ok=True)
             with options.records.open("a", encoding="utf-8") as handle:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks import parity
 from benchmarks.rivals.nest import Expressed, Inexpressible, Verdict, evened, judge
 from benchmarks.rivals.tools import Column, Rival
 from hwflow.cost import mid
-from hwflow.errors import NotMappable
+from hwflow.errors import HwflowError, NotMappable
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable
@@ -26,12 +27,22 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Proof:
+    """The EDP (pJ cycles) of the best mapping with perfect factors that a proof knows, a lower bound, and its CPU seconds."""
+
+    value: float
+    bound: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
 class Ours:
-    """What hwflow found, and the CPU seconds that it took."""
+    """What hwflow found, the CPU seconds that it took, and what is proven in the column with perfect factors."""
 
     layer: Layer
     found: mid.MapResult
     seconds: float
+    proof: Proof | None
 
     @property
     def verdict(self) -> Verdict:
@@ -61,32 +72,53 @@ def posed(layer: Layer) -> Layer:
 
 
 def searched(layer: Layer, chip: Accelerator, table: EnergyTable, column: Column) -> Ours:
-    """hwflow's search of one layer, as users get it."""
+    """hwflow's search of one layer, as users get it without a proof; the proof of the perfect column is timed by itself."""
     start = time.process_time()
     found = mid.map_layer(layer, chip, constrain(chip), table, ragged=column != "perfect")
-    return Ours(layer, found, time.process_time() - start)
+    seconds = time.process_time() - start
+    return Ours(layer, found, seconds, proof_of(layer, chip, table) if column == "perfect" else None)
 
 
-def best_of(row: Mapping[str, Any], layer: Layer, chip: Accelerator, table: EnergyTable, rival: Rival) -> Theirs | str:
-    """The candidate that the common judge likes best, or why it takes none; a split memory only where that is better."""
+def proof_of(layer: Layer, chip: Accelerator, table: EnergyTable) -> Proof:
+    """A search with a proof, which ends where the bound is within 0.1 %."""
+    start = time.process_time()
+    best = mid.map_layer(layer, chip, constrain(chip), table, ragged=False, proof="gap", gap=0.001)
+    cost, bound = best.cost, best.bound
+    assert cost.energy is not None
+    assert cost.cycles is not None
+    assert bound is not None
+    return Proof(cost.energy * cost.cycles, bound, round(time.process_time() - start, 4))
+
+
+def best_of(
+    row: Mapping[str, Any], layer: Layer, chip: Accelerator, table: EnergyTable, rival: Rival
+) -> tuple[Theirs | None, dict[int, Exception]]:
+    """The candidate that the common judge likes best, a split memory only where that is better; and why it refuses others.
+
+    Candidates are numbered from 1. None where it refuses all.
+    """
     found: list[Theirs] = []
-    reasons: list[str] = []
+    refused: dict[int, Exception] = {}
     for number, candidate in enumerate(row["candidates"], start=1):
         own = Verdict(candidate["energy"], round(candidate["cycles"]))
+        reasons: list[Exception] = []
         try:
             nest = rival.translate(candidate, layer, chip)
+            variants = [nest, *evened(nest, chip)]
         except Inexpressible as error:
-            reasons.append(str(error))
-            continue
-        for variant in (nest, *evened(nest, chip)):
+            variants, reasons = [], [error]
+        taken = len(found)
+        for variant in variants:
             try:
                 found.append(Theirs(*judge(variant, layer, chip, table), number, own))
-            except (Inexpressible, NotMappable) as error:
-                reasons.append(str(error))
+            except (Inexpressible, HwflowError) as error:
+                reasons.append(error)
+        if len(found) == taken:
+            refused[number] = reasons[0]
     if not found:
-        return reasons[0]
+        return None, refused
     least = min(t.verdict.edp for t in found) * (1 + 1e-9)
-    return min((t for t in found if t.verdict.edp <= least), key=lambda t: (len(t.expressed.split), t.number))
+    return min((t for t in found if t.verdict.edp <= least), key=lambda t: (len(t.expressed.split), t.number)), refused
 
 
 def space(found: Expressed, layer: Layer, chip: Accelerator) -> str:
@@ -106,10 +138,10 @@ def space(found: Expressed, layer: Layer, chip: Accelerator) -> str:
 
 
 def compared(
-    rival: Rival, ours: Ours, rows: Iterator[dict[str, Any]], chip: Accelerator, table: EnergyTable, engine: Engine | None
+    rival: Rival, ours: Ours, rows: Sequence[dict[str, Any]], chip: Accelerator, table: EnergyTable, engine: Engine | None
 ) -> Record:
     """What is recorded of one layer and column, by the lines that the rival prints."""
-    tool, given, row = next(rows), next(rows)["given"], next(rows)
+    tool, given, row = rows[0], rows[1]["given"], rows[2]
     verdict, layer = ours.verdict, ours.layer
     mine = Case(layer, chip, table, ours.found.mapping, "hwflow")
     record: Record = {
@@ -124,15 +156,23 @@ def compared(
         },
         "theirs": {"ended": row["ended"], "cpu_s": round(row["cpu_seconds"], 2)},
     }
+    if ours.proof is not None:
+        record["ours"]["proof"] = asdict(ours.proof)
     if not row["ended"]:
         record["theirs"]["ran_out_of"] = row["ran_out_of"]
+        if parts := [c for c in row["candidates"] if "order" in c]:
+            record["theirs"]["parts"] = parts
     if not row["candidates"]:
         return record
-    found = best_of(row, layer, chip, table, rival)
-    first = row["candidates"][0]
-    record["theirs"]["best_by_rival"] = {"energy": first["energy"], "cycles": first["cycles"]}
-    if isinstance(found, str):
-        record["theirs"]["not_judged"] = found
+    found, refused = best_of(row, layer, chip, table, rival)
+    record["theirs"]["candidates"] = len(row["candidates"])
+    if refused:
+        record["theirs"]["refused"] = dict(Counter(map(str, refused.values())))
+    possible = [c for n, c in enumerate(row["candidates"], start=1) if not isinstance(refused.get(n), NotMappable)]
+    if possible:
+        record["theirs"]["best_by_rival"] = {kind: possible[0][kind] for kind in ("energy", "cycles")}
+    if found is None:
+        record["theirs"]["not_judged"] = str(refused[1])
         return record
     its = found.expressed
     other = Case(layer, its.accelerator, its.table, its.mapping, rival.title)

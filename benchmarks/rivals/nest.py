@@ -88,10 +88,16 @@ def express(nest: Nest, layer: Layer, chip: Accelerator, table: EnergyTable) -> 
 
     Raises:
         Inexpressible: where a memory above the array lies inside loops that registers below it hold, or loops are too short.
+        NotMappable: where the array has too few rows or columns.
     """
     at = array_index(chip)
     array = chip.hierarchy[at]
+    assert isinstance(array, Fanout)
     temporal, spatial = _ragged(nest, layer)
+    sizes: dict[Axis, int] = {"columns": array.columns or 1, "rows": array.rows or 1}
+    for axis, size in sizes.items():
+        if (used := math.prod(loop.bound for loop in spatial[axis])) > size:
+            raise NotMappable(f"its spatial loops need {used} {axis}, and {array.name} has {size}.")
     above = [t for m in chip.hierarchy[:at] if isinstance(m, Memory) for t in _above(m, nest, layer)]
     below = _in_order([_below(m, nest, layer) for m in chip.hierarchy[at:] if isinstance(m, Memory)], nest, layer)
     hierarchy: list[NamedPart] = []
@@ -130,7 +136,7 @@ def judge(nest: Nest, layer: Layer, chip: Accelerator, table: EnergyTable) -> tu
 
     Raises:
         Inexpressible: see `express`.
-        NotMappable: where its tiles do not fit.
+        NotMappable: where its tiles or spatial loops do not fit.
     """
     found = express(nest, layer, chip, table)
     cost = mid.analyse(layer, found.accelerator, found.mapping, found.table)

@@ -12,6 +12,8 @@ from benchmarks.rivals.tools import COLUMNS, RIVALS, Column, Settings
 
 RECORDS = Path(__file__).parents[1] / "results" / "rivals.jsonl"
 
+_NEAR = 0.001 * (1 + 1e-9)
+
 Record = dict[str, Any]
 
 
@@ -29,8 +31,17 @@ def question(record: Record) -> tuple[str, ...]:
 
 def settled(records: Sequence[Record], asked: Record) -> bool:
     """Whether the question is answered, or was left without an answer after at least as many CPU seconds as now allowed."""
-    some = [r for r in records if all(r[name] == asked[name] for name in asked if name != "cap_s")]
-    return any(r["theirs"]["ended"] or r["cap_s"] >= asked["cap_s"] for r in some)
+    return any(r["theirs"]["ended"] or r["cap_s"] >= asked["cap_s"] for r in _of(records, asked))
+
+
+def begun(records: Sequence[Record], asked: Record) -> Record:
+    """Parts of a search that did not end, and the CPU seconds that they took, for the rival to go on from."""
+    parts = [r["theirs"] for r in _of(records, asked) if "parts" in r["theirs"]]
+    return {"found": parts[-1]["parts"], "spent_s": parts[-1]["cpu_s"]} if parts else {"found": [], "spent_s": 0.0}
+
+
+def _of(records: Sequence[Record], asked: Record) -> list[Record]:
+    return [r for r in records if all(r[name] == asked[name] for name in asked if name != "cap_s")]
 
 
 def edp(said: dict[str, Any]) -> float:
@@ -45,7 +56,7 @@ def ratio(record: Record) -> float | None:
 
 
 def own_ratio(record: Record) -> float | None:
-    """The same by the rival's model, of the mapping that it likes best; None where it cannot say."""
+    """The same by the rival's model, of the mapping that it likes best of those that fit; None where it cannot say."""
     said, best = record["ours"]["by_rival"], record["theirs"].get("best_by_rival")
     return None if best is None or "error" in said else edp(said) / edp(best)
 
@@ -56,8 +67,9 @@ def better_inside(records: Sequence[Record]) -> list[Record]:
 
 
 def below_bound(records: Sequence[Record]) -> list[Record]:
-    """Those where such a mapping is below the bound that hwflow states, which would make that bound wrong."""
-    return [r for r in records if _inside(r) and edp(r["theirs"]) < r["ours"]["bound"] * (1 - 1e-9)]
+    """Those where such a mapping is below a bound that hwflow states or proves, which would make that bound wrong."""
+    bounds = [max(r["ours"]["bound"], r["ours"].get("proof", {}).get("bound", 0.0)) for r in records]
+    return [r for r, bound in zip(records, bounds, strict=True) if _inside(r) and edp(r["theirs"]) < bound * (1 - 1e-9)]
 
 
 def _inside(record: Record) -> bool:
@@ -91,8 +103,10 @@ def timeloop_deviation(records: Sequence[Record]) -> tuple[float, int]:
 
 
 def not_ended(record: Record) -> str:
-    """What a search that did not end had used up."""
-    return f"not in {record['cap_s']:g} s" if record["theirs"]["ran_out_of"] == "time" else f"not in {record['memory_mb']:g} MB"
+    """What a search that did not end had used up, and how far it was."""
+    theirs = record["theirs"]
+    limit = f"{record['cap_s']:g} s" if theirs["ran_out_of"] == "time" else f"{record['memory_mb']:g} MB"
+    return f"not in {limit}" if "parts" not in theirs else f"orders of registers in {limit}: {len(theirs['parts'])}"
 
 
 def _rows(name: str, records: Sequence[Record]) -> Iterator[str]:
@@ -118,16 +132,36 @@ def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
         changes = ", ".join(f"{k} {json.dumps(v)}" for k, v in new.items() if k not in settings or settings[k] != v)
         yield f"- {column}: {changes}{' (otherwise as before)' if settings else ''}"
         settings = new
+    yield from _proofs(records)
     off, count = timeloop_deviation(records)
+    for r in records:
+        if reasons := r["theirs"].get("refused"):
+            some = f"{sum(reasons.values())} of {r['theirs']['candidates']} mappings"
+            why = "; ".join(dict.fromkeys(reason.split(". ")[0].rstrip(".") for reason in reasons))
+            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} left out: {why}"
     yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
+
+
+def _proofs(records: Sequence[Record]) -> Iterator[str]:
+    """How near the proven bound hwflow's mappings with perfect factors are."""
+    some = {r["layer"]: r["ours"] for r in records if "proof" in r["ours"]}
+    if not some:
+        return
+    gaps = {layer: 1 - ours["proof"]["bound"] / edp(ours) for layer, ours in some.items()}
+    near, far = ([layer for layer in gaps if (gaps[layer] <= _NEAR) == is_near] for is_near in (True, False))
+    rest = ", ".join(f"{layer.split()[0]} {100 * gaps[layer]:.1f} %" for layer in far)
+    yield (
+        f"- perfect: hwflow's mapping is proven to be within 0.1 % of the best one for {len(near)} of {len(gaps)} layers"
+        f"{'; of the others the bound is lower by: ' + rest if rest else ''}"
+    )
 
 
 def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:
     """A column's cell of one layer, and the record that counts: of the strongest settings, or of the last ones that ended."""
     full = next((r for r in records if r["settings"] == strongest), None)
-    if full is not None and full["theirs"]["ended"]:
+    if full is not None and full["theirs"]["ended"] and "best_by_rival" in full["theirs"]:
         return _ratios(full), full
-    failed = "" if full is None else not_ended(full)
+    failed = "" if full is None else "does not fit the chip" if full["theirs"]["ended"] else not_ended(full)
     weaker = [r for r in records if r["settings"] != strongest and r["theirs"]["ended"]]
     if not weaker:
         if full is not None and ratio(full) is not None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import resource
+import signal
+import subprocess
 import sys
 import tempfile
-import threading
 import time
+import traceback
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -137,8 +138,8 @@ def verdict(data: Any) -> dict[str, float]:
     return {"energy": float(own["Total<SEP>energy"]), "cycles": float(own["Total<SEP>latency"])}
 
 
-def run(request: dict[str, Any], folder: Path, candidates: list[dict[str, Any]]) -> dict[str, Any]:
-    """AccelForge's best mapping, the first of `candidates`, which has one for each order of registers.
+def run(request: dict[str, Any], folder: Path, file: Path) -> None:
+    """AccelForge's best mapping for each order of registers that is not in the file yet, which is written after each.
 
     With its default settings a register's loops lie outside those of the registers listed after it. These are no hierarchy, so
     every order is a search.
@@ -146,8 +147,10 @@ def run(request: dict[str, Any], folder: Path, candidates: list[dict[str, Any]])
     settings, chip = dict(request["settings"]), request["chip"]
     shared, registers = ([m for m in chip["memories"] if m["above_array"] == above] for above in (True, False))
     orders = list(itertools.permutations(registers)) if settings.pop("register_orders") else [registers]
-    cpu = time.process_time()
     for order in orders:
+        names, candidates = [m["name"] for m in order], json.loads(file.read_text())
+        if any(c["order"] == names for c in candidates):
+            continue
         (folder / "arch.yaml").write_text(architecture(chip | {"memories": [*shared, *order]}))
         spec = accelforge.Spec.from_yaml(*(str(folder / name) for name in ("arch.yaml", "workload.yaml")))
         spec.mapper.metrics = Metrics.ENERGY_DELAY_PRODUCT
@@ -159,9 +162,10 @@ def run(request: dict[str, Any], folder: Path, candidates: list[dict[str, Any]])
         judged.model.metrics = Metrics.ENERGY | Metrics.LATENCY
         judged.mapping = best(_for_model=True)
         own = evaluate_mapping(judged, flattened_arches=found.flattened_arches, evaluated_specs=found.evaluated_specs)
-        candidates.append(verdict(own.data) | {"nest": nest(best())})
-        candidates.sort(key=lambda c: c["energy"] * c["cycles"])
-    return {"ended": True, "cpu_seconds": time.process_time() - cpu, "candidates": candidates}
+        candidates.append(verdict(own.data) | {"order": names, "nest": nest(best())})
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(sorted(candidates, key=lambda c: c["energy"] * c["cycles"])))
+        new.replace(file)
 
 
 def said_of(layer: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -175,23 +179,50 @@ def said_of(layer: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def watch(seconds: float, megabytes: float, candidates: list[dict[str, Any]], answer: Any) -> None:
-    """End the process, with a line of what it has found, once it has used so many more CPU seconds, or so much memory.
+def searched(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The search in a process of its own, which is ended once it has used so many more CPU seconds, or so much memory.
 
     AccelForge has limits of its own, but they are of a single job of its search, and it lifts limits of the operating system.
+    A thread could not watch it: some of its jobs hold the interpreter's lock for many minutes.
     """
-    start = time.process_time()
-    while (used := time.process_time() - start) < seconds and resident_mb() < megabytes:
-        time.sleep(0.5)
-    reason = "time" if used >= seconds else "memory"
-    row: dict[str, Any] = {"ended": False, "ran_out_of": reason, "cpu_seconds": used, "candidates": candidates}
-    print(json.dumps(row), file=answer, flush=True)
-    os._exit(0)
+    file = folder / "found.json"
+    file.write_text(json.dumps(request["found"]))
+    spent, reason = request["spent_s"], None
+    child = os.fork()
+    if child == 0:
+        try:
+            run(request, folder, file)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    while True:
+        done, status, usage = os.wait4(child, os.WNOHANG if reason is None else 0)
+        if done:
+            break
+        seconds, megabytes = used(child)
+        if spent + seconds >= request["cap_s"] or megabytes >= request["memory_mb"]:
+            reason = "time" if spent + seconds >= request["cap_s"] else "memory"
+            os.kill(child, signal.SIGKILL)
+        else:
+            time.sleep(0.5)
+    if status and reason is None:
+        sys.exit("AccelForge's search failed.")
+    row = {"ended": reason is None, "cpu_seconds": spent + usage.ru_utime + usage.ru_stime}
+    return row | {"candidates": json.loads(file.read_text())} | ({} if reason is None else {"ran_out_of": reason})
 
 
-def resident_mb() -> float:
-    """The most memory that the process has had so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1e-6 if sys.platform == "darwin" else 1e-3)
+def used(process: int) -> tuple[float, float]:
+    """CPU seconds and MB of memory of a process, as `ps` prints them; zeros where it has just ended."""
+    asked = subprocess.run(["ps", "-o", "time=,rss=", "-p", str(process)], capture_output=True, text=True, check=False)
+    if not asked.stdout.split():
+        return 0.0, 0.0
+    clock, kilobytes = asked.stdout.split()
+    days, _, rest = clock.rpartition("-")
+    seconds = 0.0
+    for part in rest.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds + 86_400 * int(days or 0), int(kilobytes) * 1e-3
 
 
 def main() -> None:
@@ -208,10 +239,7 @@ def main() -> None:
         (folder / "arch.yaml").write_text(architecture(chip))
         (folder / "workload.yaml").write_text(workload(layer, chip["word_bits"]))
         print(json.dumps({"given": said_of(layer, folder)}), file=answer, flush=True)
-        candidates: list[dict[str, Any]] = []
-        limits = (request["cap_s"], request["memory_mb"], candidates, answer)
-        threading.Thread(target=watch, args=limits, daemon=True).start()
-        row = run(request, folder, candidates)
+        row = searched(request, folder)
         print(json.dumps(row), file=answer, flush=True)
 
 

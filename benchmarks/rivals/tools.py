@@ -22,6 +22,10 @@ COLUMNS: tuple[Column, ...] = get_args(Column)
 Settings = dict[str, Any]
 
 
+class RivalFailed(Exception):
+    """A rival's process that did not answer; says how it ended."""
+
+
 @dataclass(frozen=True)
 class Rival:
     """One other mapper.
@@ -121,7 +125,7 @@ def answers(python: Path, script: str, request: dict[str, Any]) -> Iterator[dict
     """What the rival prints, line by line; the first line is about itself.
 
     Raises:
-        RuntimeError: where it fails.
+        RivalFailed: where it ends with an error.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "request.json"
@@ -132,4 +136,4 @@ def answers(python: Path, script: str, request: dict[str, Any]) -> Iterator[dict
             for line in process.stdout:
                 yield json.loads(line)
         if process.returncode:
-            raise RuntimeError(f"{' '.join(argv[:2])} failed with exit status {process.returncode}.")
+            raise RivalFailed(f"{' '.join(argv[:2])} ended with exit status {process.returncode}.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
 
-from hwflow.certificate.recursion import After, Counted, Price, Rate, ends_whole, inside, operands, outside
+from hwflow.certificate.recursion import After, Price, Rate, ends_whole, operands, outside
 from hwflow.certificate.space import Factors, Space, Spread
+from hwflow.certificate.states import Counted, least
 from hwflow.certificate.words import Fans, Floats, Words, power, primes
 from hwflow.types import Objective
 
@@ -60,7 +61,7 @@ class Bounds:
         if self.objective == "latency":
             return np.asarray(fans.cycles + self.space.edges)
         beyond = min(float(after.costs.min()) for after in self.outside(_ENERGY))
-        return self._valued((operands(fans, _ENERGY) + beyond) * _SLACK, fans, fans.cycles)
+        return self._valued((operands(fans, _ENERGY) + beyond) * _SLACK, fans.cycles, fans)
 
     def of(self, leaves: Sequence[tuple[Spread, Way]]) -> list[float]:
         """A bound for each spatial mapping, found in the way that is given beside it."""
@@ -121,46 +122,54 @@ class Bounds:
     def _alike(self, spreads: Sequence[Spread], way: Way) -> Floats:
         """Bounds, all found in one way, [spatial mapping]."""
         words = Words(self.space, spreads)
+        result = _least([self._valued(*state, words.fans) for state in self._states(words, way)], words.count)
+        for n in np.flatnonzero(np.isfinite(result)).tolist() if way.mixed else ():
+            result[n] = max(result[n], self._mixed(Words(self.space, spreads[n : n + 1]), way))
+        return result
 
-        def least(price: Price) -> Floats:
-            return inside(words, price, self.outside(price), way.counted) * _SLACK
+    def _states(self, words: Words, way: Way) -> list[tuple[Floats, Floats]]:
+        """Energies of accesses and cycles, arrays over states for each tensor that can have a run there, [..., choice]; see
+        `hwflow.certificate.states.least`. For latency without energies."""
+        prices = [] if self.objective == "latency" else [_ENERGY]
+        prices += [Price(rates=((rate, 1.0),)) for rate in way.rates]
+        found = [least(words, price, self.outside(price), way.counted) for price in prices]
+        result = []
+        for several in zip(*found, strict=True):
+            costs = [cost * _SLACK for cost in several]
+            energy = np.zeros(()) if self.objective == "latency" else costs.pop(0)
+            result.append((energy, reduce(np.maximum, map(np.ceil, costs), words.fans.cycles)))
+        return result or [(np.zeros(()), words.fans.cycles)]
 
-        cycles = words.fans.cycles
-        for rate in way.rates:
-            cycles = np.maximum(cycles, np.ceil(least(Price(rates=((rate, 1.0),)))))
-        energy = np.zeros(()) if self.objective == "latency" else least(_ENERGY)
-        value = self._valued(energy, words.fans, cycles)
-        if way.mixed:
-            return np.array(
-                [
-                    self._mixed(spread, way, *each) if math.isfinite(each[0]) else each[0]
-                    for spread, *each in zip(spreads, value, energy * np.ones(words.count), cycles, strict=True)
-                ]
-            )
-        return value
+    def _mixed(self, words: Words, way: Way) -> float:
+        """The same for one spatial mapping, if in each state its energy and its cycles are also bounded together.
 
-    def _mixed(self, spread: Spread, way: Way, value: float, energy: float, cycles: float) -> float:
-        """The same for one spatial mapping, if its energy and its cycles at the bandwidths with a weight are bounded together.
-
-        With the energy e and the cycles c of any mapping, and lower bounds E and C of these, (e - E)(c - C) >= 0, so
-        e c >= C e + E c - E C; for e and c in this sum stand sums over transfers, whose least is known.
+        If the energy is at least E, cycles at least C, and the energy plus m times the cycles at least B, then energy times
+        cycles is least at one of the two corners where the last and one of the others are equalities.
         """
-        words, edges = Words(self.space, [spread]), self.space.edges
-        leak = float(self._leak(words.fans)[0])
-        whole = energy + self.space.compute + leak * cycles
-        of_energy, of_cycles, constant = {
-            "energy": (1.0, leak, self.space.compute),
-            "latency": (0.0, 1.0, float(edges)),
-            "edp": (
-                cycles + edges,
-                whole + (cycles + edges) * leak,
-                (cycles + edges) * self.space.compute + whole * edges - whole * (cycles + edges),
-            ),
-        }[self.objective]
+        states, edges = self._states(words, way), self.space.edges
+        leak, compute = float(self._leak(words.fans)[..., 0]), float(words.fans.cycles[0])
+        cycles = min(float(own.min()) for _, own in states)
+        slope = 0.0
+        if self.objective == "edp":
+            whole = min(float(self._energy(*state, words.fans).min()) for state in states)
+            slope = whole / (cycles + edges)
+        of_energy, of_cycles = (0.0, 1.0) if self.objective == "latency" else (1.0, leak + slope)
         price = Price(of_energy, tuple((rate, of_cycles * weight) for rate, weight in way.mixed))
-        rest = of_cycles * (1 - sum(weight for _, weight in way.mixed)) * float(words.fans.cycles[0])
         after = self.outside(price) if self.objective == "latency" else outside(self.space, price)  # prices of others differ
-        return max(value, float(inside(words, price, after)[0]) * _SLACK + rest + constant)
+        rest = of_cycles * (1 - sum(weight for _, weight in way.mixed)) * compute + of_energy * self.space.compute
+        values = []
+        for (accesses, own), joint in zip(states, least(words, price, after, way.counted), strict=True):
+            sums, energy = joint * _SLACK + rest, self._energy(accesses, own, words.fans)
+            if self.objective == "latency":
+                values.append(np.maximum(own, sums) + edges)
+            elif not slope:
+                values.append(np.maximum(energy, sums))
+            else:
+                reached = np.where(np.isfinite(sums), sums, 0.0)
+                longer = np.maximum(own, (reached - energy) / slope)
+                dearer = np.maximum(energy, reached - slope * own)
+                values.append(np.minimum(energy * (longer + edges), dearer * (own + edges)))
+        return float(_least(values, 1)[0])
 
     def outside(self, price: Price) -> list[After]:
         """What all spatial mappings share, found once for each price."""
@@ -168,14 +177,24 @@ class Bounds:
             self._outside[price] = outside(self.space, price)
         return self._outside[price]
 
-    def _valued(self, accesses: Floats, fans: Fans, cycles: Floats) -> Floats:
+    def _valued(self, accesses: Floats, cycles: Floats, fans: Fans) -> Floats:
         """The objective for given energies of accesses and cycles; infinite where there are no mappings."""
         if self.objective == "latency":
             return np.asarray(cycles + self.space.edges)
-        leak = self._leak(fans) * np.where(np.isfinite(cycles), cycles, 0.0)
-        energy = np.where(np.isfinite(cycles), accesses + self.space.compute + leak, np.inf)
+        energy = self._energy(accesses, cycles, fans)
         return energy if self.objective == "energy" else energy * (cycles + self.space.edges)
+
+    def _energy(self, accesses: Floats, cycles: Floats, fans: Fans) -> Floats:
+        """All energy, leakage included."""
+        leak = self._leak(fans) * np.where(np.isfinite(cycles), cycles, 0.0)
+        return np.where(np.isfinite(cycles), accesses + self.space.compute + leak, np.inf)
 
     def _leak(self, fans: Fans) -> Floats:
         """Energy that the instances in use leak in a cycle."""
         return sum((level.leak * n for level, n in zip(self.space.levels, fans.instances, strict=True)), start=np.zeros(()))
+
+
+def _least(values: Sequence[Floats], count: int) -> Floats:
+    """The least over all states, [spatial mapping]."""
+    least_of_each = (value.min(axis=tuple(range(value.ndim - 1))) if value.ndim else value for value in values)
+    return reduce(np.minimum, least_of_each, np.full(count, np.inf))

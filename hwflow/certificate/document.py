@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from hwflow.certificate.recursion import Counted
 from hwflow.certificate.space import Space
+from hwflow.certificate.states import Counted
 from hwflow.errors import InputError
 from hwflow.files import parse_json, read_text
 from hwflow.hardware.accelerator import Accelerator
@@ -24,7 +24,7 @@ from hwflow.layers import DIMS, Layer
 from hwflow.types import EnergyUnit, LayerType, Objective
 from hwflow.validation import Strict, explain
 
-FORM = 2
+FORM = 3
 """Of the file; what another form says, this version of hwflow does not know."""
 
 
@@ -105,7 +105,7 @@ class Document(Strict):
         try:
             content = parse_json(read_text(path, "certificate"))
         except ValueError as error:
-            raise InputError(f"certificate {path}: {error}") from None
+            raise InputError(f"{path} is no certificate; 'hwflow map --certificate' writes them: {error}.") from None
         return cls.parse(content, str(path))
 
     @classmethod

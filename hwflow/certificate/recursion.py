@@ -1,26 +1,21 @@
-"""The least cost of all temporal loops under one choice of spatial loops, by Bellman's recursion from DRAM inwards."""
+"""The least cost of all temporal loops outside all fan-outs, by Bellman's recursion from DRAM inwards."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hwflow.certificate.space import OUTPUTS, Space, Transfer
-from hwflow.certificate.words import Bools, Fans, Floats, Words, power
+from hwflow.certificate.words import Bools, Fans, Floats, Words
 from hwflow.layers import TENSORS
 
 _SLACK = 1 - 1e-12  # quotients of whole numbers, before they are rounded up
 
-
 READS, WRITES, BOTH = range(3)
-
-Counted = Literal["nothing", "longest", "every"]
-"""How transfers between the memories around the fan-outs count: not, as if one tensor had the longest run around each tile, or
-with every run."""
 
 
 class Rate(NamedTuple):
@@ -57,7 +52,8 @@ def outside(space: Space, price: Price) -> list[After]:
     start = np.where(complete, 0.0, np.inf) * np.ones(words.shape_of(top - 1))
     after = [After(start, True) for _ in TENSORS]
     for k in reversed(range(space.outermost_fan, top)):
-        after = _within(words, k, _begun(words, price, k, after))
+        costs = begun(words, price, k, [each.whole for each in after])
+        after = _within(words, k, [After(each.costs + cost, each.whole) for each, cost in zip(after, costs, strict=True)])
     return after
 
 
@@ -66,65 +62,19 @@ def ends_whole(space: Space) -> bool:
     return not any(level.temporal for level in space.levels[space.outermost_fan : -1])
 
 
-def inside(words: Words, price: Price, after: Sequence[After], counted: Counted = "every") -> Floats:
-    """The least of all mappings with each choice of spatial loops, [choice]; infinite where there are none.
-
-    Args:
-        after: of `outside`.
-        counted: how to count the transfers between the memories around the fan-outs; otherwise than "every" a lower bound.
-    """
-    space = words.space
-    if counted == "every":
-        after = [_below(words, each, run) for run, each in enumerate(after)]
-        for k in reversed(range(space.outermost_fan)):
-            after = _within(words, k, _begun(words, price, k, after))
-        least = _least_run(words, after)
-    else:
-        least = _below(words, After(_least_run(words, after), True), 0).costs
-    for k in reversed(range(space.outermost_fan)) if counted == "longest" else ():
-        least = _least_beyond(least + _longest(words, price, k), words.axes_of(space.levels[k].temporal))
-        least = least[tuple(slice(0, n) for n in words.shape_of(k - 1))]
-    return np.asarray(operands(words.fans, price) + least.min(axis=tuple(range(least.ndim - 1))))
-
-
 def operands(fans: Fans, price: Price) -> Floats:
     """What the MAC units' operands and results cost, which they move in every cycle."""
     moved = (t for t in fans.space.transfers if t.low < 0)
     return sum((_cost(fans, price, transfer, fans.cycles, fans.cycles) for transfer in moved), start=np.zeros(()))
 
 
-def _below(words: Words, after: After, run: int) -> After:
-    """The costs around the tiles below the fan-outs."""
-    space, idle = words.space, () if after.whole else words.run_axes(run)
-    shape = [*words.shape_of(space.outermost_fan - 1)[:-1], *(words.axes[a][2] + 1 for a in idle)]
-    taken = np.array([power(space.sizes[d], prime) for d, prime, _ in words.axes])[:, None] - words.powers
-    origins, which = np.unique(taken, axis=1, return_inverse=True)
-    result = np.full((*shape, words.count if origins.shape[1] > 1 else 1), np.inf)
-    for n, origin in enumerate(origins.T.tolist()):
-        starts = (*origin, *(origin[a] for a in idle))
-        costs = after.costs[tuple(slice(start, start + size) for start, size in zip(starts, shape, strict=True))]
-        own = slice(None) if result.shape[-1] == 1 else np.flatnonzero(which.ravel() == n)
-        result[(*(slice(0, size) for size in costs.shape[:-1]), own)] = costs
-    return After(result, after.whole)
-
-
-def _begun(words: Words, price: Price, k: int, after: Sequence[After]) -> list[After]:
-    """The costs with those of the transfers that begin at level k; infinite around tiles that do not fit it."""
+def begun(words: Words, price: Price, k: int, wholes: Sequence[bool]) -> list[Floats]:
+    """What the transfers that begin at level k cost, for each tensor that can have a run there; infinite around tiles that do
+    not fit. [tile, end of the run], or [tile] for runs that are `wholes`."""
     if not words.space.levels[k].keeps:
-        return list(after)
+        return [np.zeros(()) for _ in wholes]
     plain, fits = _plain(words, price, k), np.where(words.fits(k), 0.0, np.inf)
-    return [
-        After(each.costs + _with(words, price, plain, run, fits, k, each.whole), each.whole) for run, each in enumerate(after)
-    ]
-
-
-def _longest(words: Words, price: Price, k: int) -> Floats:
-    """The least that the transfers that begin at level k can cost if one tensor has the longest run, [tile]."""
-    if not words.space.levels[k].keeps:
-        return np.zeros(())
-    plain = _plain(words, price, k)
-    costs = reduce(np.minimum, (_with(words, price, plain, run, np.zeros(()), k, True) for run in range(len(TENSORS))))
-    return np.where(words.fits(k), costs, np.inf)
+    return [_with(words, price, plain, run, fits, k, whole) for run, whole in enumerate(wholes)]
 
 
 def _plain(words: Words, price: Price, k: int) -> dict[Transfer, Floats]:
@@ -158,10 +108,10 @@ def _with(words: Words, price: Price, plain: dict[Transfer, Floats], run: int, f
     return costs
 
 
-def _least_run(words: Words, after: Sequence[After]) -> Floats:
+def least_run(words: Words, costs: Sequence[Floats]) -> Floats:
     """The least costs over all runs and their ends, [tile]."""
-    ends = (tuple(range(len(words.axes), each.costs.ndim - 1)) for each in after)
-    return np.asarray(reduce(np.minimum, (each.costs.min(axis=axes) for each, axes in zip(after, ends, strict=True))))
+    ends = (tuple(range(len(words.axes), each.ndim - 1)) for each in costs)
+    return np.asarray(reduce(np.minimum, (each.min(axis=axes) for each, axes in zip(costs, ends, strict=True))))
 
 
 def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
@@ -170,7 +120,7 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
     if not level.temporal:
         return [After(each.costs[tuple(slice(0, n) for n in words.shape_of(k - 1)[:-1])], each.whole) for each in here]
     shape, inner = words.shape_of(k), tuple(slice(0, n) for n in words.shape_of(k - 1)[:-1])
-    any_run = _least_run(words, here)
+    any_run = least_run(words, [each.costs for each in here])
     result = []
     for run, each in enumerate(here):
         idle = words.run_axes(run)
@@ -178,13 +128,13 @@ def _within(words: Words, k: int, here: Sequence[After]) -> list[After]:
         first = level.innermost & space.relevant[run]
         fixed = [] if level.innermost & space.idle[run] else words.axes_of(first)
         # a run that ends at this level, behind a loop of a relevant dimension or at the level's end
-        free = _ending(words, _least_beyond(any_run, moves), run, inner)
-        bound = _ending(words, _least_beyond(any_run, [a for a in moves if a not in fixed]), run, inner) if fixed else free
-        starts, grows = _ends_beyond(words, k, run)
+        free = _ending(words, least_beyond(any_run, moves), run, inner)
+        bound = _ending(words, least_beyond(any_run, [a for a in moves if a not in fixed]), run, inner) if fixed else free
+        starts, grows = ends_beyond(words, k, run)
         some = (*inner, *(slice(0, shape[a]) for a in idle))
         ending = np.where(starts[some], free, np.where(grows[some], bound, np.inf))
         # a run that goes on outside
-        on = _least_beyond(each.costs, [a for a in idle if words.axes[a][0] in level.temporal])[inner]
+        on = least_beyond(each.costs, [a for a in idle if words.axes[a][0] in level.temporal])[inner]
         full = (words.axes[a][2] + 1 for a in idle)
         costs = np.full((*(s.stop for s in inner), *full, words.count), np.inf)
         if each.whole:
@@ -204,7 +154,7 @@ def _ending(words: Words, costs: Floats, run: int, inner: tuple[slice, ...]) -> 
     return costs[tuple(slice(None) if costs.shape[a] == 1 else part for a, part in enumerate(inner))]
 
 
-def _ends_beyond(words: Words, k: int, run: int) -> tuple[Bools, Bools]:
+def ends_beyond(words: Words, k: int, run: int) -> tuple[Bools, Bools]:
     """Whether a run is empty, and whether the idle loops of level k can make it, [tile, end of the run]."""
     n, idle = len(words.axes), words.run_axes(run)
     empty = np.ones((1,) * (n + len(idle) + 1), dtype=np.bool_)
@@ -220,7 +170,7 @@ def _ends_beyond(words: Words, k: int, run: int) -> tuple[Bools, Bools]:
     return empty, possible
 
 
-def _least_beyond(costs: Floats, axes: Collection[int]) -> Floats:
+def least_beyond(costs: Floats, axes: Collection[int]) -> Floats:
     """The least over all tiles that are at least as large along some axes."""
     costs = np.array(costs)
     for a in axes:

@@ -191,6 +191,8 @@ def _uncovered(layer: Layer, accelerator: Accelerator) -> str | None:
         return f"layer {layer.name!r}, whose widths (bits={tuple(layer.bits)}) may differ from the words of the memories"
     if levels[0].fanout > 1:
         return f"{accelerator.label}, whose MAC units below {levels[0].name} hand operands to one another"
+    if free := [memory.name for memory in accelerator.memories if memory.may_bypass]:
+        return f"{accelerator.label}, where tensors may bypass {', '.join(free)}"
     if shared := [level.name for level in levels if level.cluster > 1]:
         return f"{accelerator.label}, where instances of {', '.join(shared)} share their accesses"
     return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ class Words:
         self._tiles: dict[int, list[Floats]] = {}
         self._delivered: dict[Transfer, Floats] = {}
         self._couplings: dict[tuple[int, Pair], tuple[Bools, Bools]] = {}
-        self._handing: dict[int, Floats] = {}
+        self._handing: dict[int, list[Floats]] = {}
 
     def _sides(self, first: int) -> list[list[int]]:
         """Capacities count from level `first` outwards."""
@@ -210,8 +210,9 @@ class Words:
 
         sent: Floats | float = 1.0
         asked: Floats | float = 1.0
-        hands = over(self._hands(k, extents, left))
-        for pair in self.space.windows:
+        along = [over(hands) for hands in self._hands(k, extents, left)]
+        together = math.prod(along, start=np.ones(()))
+        for pair, hands in zip(self.space.windows, along, strict=True):
             for (d, step), (e, other) in (pair, pair[::-1]):
                 if tensor == INPUTS:  # any loop may follow the run
                     grows = far = over(left[d])
@@ -225,13 +226,15 @@ class Words:
                 side = np.asarray(1 + step * (extents[d] - 1) + other * (extents[e] - 1))
                 part = over(1 - np.maximum(side - step * extents[d] * self._between(k, d), 0.0) / side)
                 rare = 1 / np.where(repeats, over(left[d] * left[e]), np.maximum(far, 1.0))
-                share = np.where(undone, part / 2, part * (1 - rare) + rare)
+                share = np.where(undone, part * (1 - 1 / _least_bound(grows, self.space.sizes[d])), part * (1 - rare) + rare)
                 sent = np.minimum(sent, np.where(first, share, 1.0))
-                if tensor != INPUTS and (hands > 1).any():
+                if tensor != INPUTS and (together > 1).any():
                     # Whole tiles are handed on, too, unless a step of the first loop sends fewer words than the whole tile.
                     whole_tiles = over(step * extents[d] * self.spread[k + 1 :, d].prod(axis=0) >= side)
-                    all_handed = undone | repeats | whole_tiles | over((left[d] > 1) & (left[e] > 1))
-                    share = np.where(all_handed, share / hands, part * (1 - rare) / hands + rare)
+                    both = over((left[d] > 1) & (left[e] > 1))
+                    all_handed = undone | repeats | both | (whole_tiles & ~over(self._quiet(k, pair, left)))
+                    # The first loop's own steps move along its window alone, to neighbours that differ there alone.
+                    share = np.where(all_handed, share / together, part * (1 - rare) / hands + rare)
                 asked = np.minimum(asked, np.where(first, share, 1.0))
         return sent, asked
 
@@ -256,22 +259,23 @@ class Words:
             near = (step * extents[d] <= other * self.space.sizes[e]) & (other * extents[e] <= step * self.space.sizes[d])
             undone = np.asarray((left[d] > 1) & (left[e] > 1) & near)
             repeats = undone.copy()
-            exact = undone & (self.spread[k + 1 :, [d, e]] == 1).all(axis=(0, 1))
-            if exact.any():  # steps of loops outside are multiples of the tile's
-                columns = np.broadcast_arrays(step * extents[d], left[d], other * extents[e], left[e], exact)[:4]
-                cases = np.stack([column[exact] for column in columns]).astype(np.int64).T.tolist()
-                repeats[exact] = [repeated(*case) for case in cases]
-                undone[exact] = [meet(x, n, y, m) or meet(y, m, x, n) for x, n, y, m in cases]
+            if undone.any():  # steps of loops outside are multiples of the tile's, and of the spatial factors between
+                fans = [self.spread[k + 1 :, each].prod(axis=0) for each in (d, e)]
+                first = self._between(k, d)
+                columns = np.broadcast_arrays(step * extents[d], left[d], fans[0], first, other * extents[e], left[e], fans[1])
+                cases = np.stack([column[undone] for column in np.broadcast_arrays(*columns, undone)[:-1]])
+                found = [(repeated(*case), undoes(*case)) for case in cases.astype(np.int64).T.tolist()]
+                repeats[undone], undone[undone] = zip(*found, strict=True)
             self._couplings[k, pair] = undone, repeats
         return self._couplings[k, pair]
 
-    def _hands(self, k: int, extents: list[Floats], left: list[Floats]) -> Floats:
-        """Among how many instances below the fan-out above level k a tile can be handed on: the product of the spatial factors
-        of all windows along which a loop, or several loops together, can move a tile to where a neighbour's was."""
+    def _hands(self, k: int, extents: list[Floats], left: list[Floats]) -> list[Floats]:
+        """For each window, among how many instances along it, below the fan-out above level k, a tile can be handed on: the
+        product of its spatial factors if loops can move a tile to where a neighbour's was, and 1 otherwise."""
         if k not in self._handing:
             fan = self.spread[k + 1]
-            hands = self.one
             alone, never = self._neighbours(k + 1)
+            result = []
             for pair in self.space.windows:
                 meets = self.one < 0
                 for (d, step), (e, other) in (pair, pair[::-1]):
@@ -279,9 +283,21 @@ class Words:
                     farthest = step * extents[d] * (fan[d] - 1) + other * extents[e] * (fan[e] - 1)
                     near = np.where(alone, step * extents[d] % moved == 0, moved <= farthest)
                     meets = meets | (~never & (fan[d] > 1) & (left[e] > 1) & (near | (left[d] > 1)))
-                hands = hands * np.where(meets, math.prod(fan[d] for d, _ in pair), 1)
-            self._handing[k] = np.asarray(hands, dtype=np.float64)
+                result.append(np.where(meets, math.prod(fan[d] for d, _ in pair), 1).astype(np.float64))
+            self._handing[k] = result
         return self._handing[k]
+
+    def _quiet(self, k: int, pair: Pair, left: list[Floats]) -> Bools:
+        """Around which tiles of level k no step hands on along a window beside those of its own loops: instances differ in one
+        dimension of it alone, no loop is left that inputs do not depend on, and in no other window can two loops cancel."""
+        alone, _ = self._neighbours(k + 1)
+        quiet = np.asarray(alone & (self.one > 0))
+        for d in self.space.idle[INPUTS]:
+            quiet = quiet & (left[d] == 1)
+        for (d, _), (e, _) in self.space.windows:
+            if (d, e) not in {(pair[0][0], pair[1][0]), (pair[1][0], pair[0][0])}:
+                quiet = quiet & ((left[d] == 1) | (left[e] == 1))
+        return quiet
 
     def _neighbours(self, k: int) -> tuple[Bools, Bools]:
         """Of the fan-out below level k, whether the loops of one dimension alone move along windows, and whether neighbours can
@@ -302,21 +318,37 @@ class Words:
 
 
 @functools.cache
-def meet(step: int, left: int, other: int, rest: int) -> bool:
-    """Whether a loop of one dimension can undo what loops of another inside have moved.
+def undoes(step: int, left: int, fan: int, first: int, other: int, rest: int, fans: int) -> bool:
+    """Whether a loop of one dimension of a window can undo what loops of the other inside have moved.
 
     Args:
-        step, other: how far the innermost loops of the dimensions move the window; `left`, `rest`: all that their loops make.
+        step, other: how far one step of the tile moves the window; `left`, `rest`: all that temporal loops outside make of it;
+            `fan`, `fans`: what spatial loops outside do.
+        first: the factors of these inside the first loop of the first dimension.
     """
-    return any(step * m == other * s for m in advances(left) for s in returns(rest))
+    ahead, back = (_scaled(advances, left, fan), _scaled(returns, left, fan))
+    other_ahead, other_back = (_scaled(advances, rest, fans), _scaled(returns, rest, fans))
+    return _meet(step, ahead, other, other_back) or _meet(other, other_ahead, step, back)
 
 
 @functools.cache
-def repeated(step: int, left: int, other: int, rest: int) -> bool:
-    """Whether the motion of the innermost loop, one of the first dimension, can be repeated where both have loops."""
-    return any(other * m == step * (s + 1) for m in advances(rest) for s in returns(left)) or any(
-        step * (m - 1) == other * s for m in advances(left) for s in returns(rest)
+def repeated(step: int, left: int, fan: int, first: int, other: int, rest: int, fans: int) -> bool:
+    """Whether the motion of the first loop, one of the first dimension, can be repeated where both have loops."""
+    ahead, back = (_scaled(advances, left, fan), _scaled(returns, left, fan))
+    other_ahead, other_back = (_scaled(advances, rest, fans), _scaled(returns, rest, fans))
+    return _meet(other, other_ahead, step, {first + s for s in back}) or _meet(
+        step, {m - first for m in ahead}, other, other_back
     )
+
+
+def _meet(step: int, some: Collection[int], other: int, others: Collection[int]) -> bool:
+    return not {step * m for m in some}.isdisjoint(other * m for m in others)
+
+
+@functools.cache
+def _scaled(sums: Callable[[int], frozenset[int]], number: int, fan: int) -> frozenset[int]:
+    """The sums of loops that may have spatial factors, which make a product `fan`, inside each."""
+    return frozenset(s * m for s in range(1, fan + 1) if fan % s == 0 for m in sums(number * fan // s))
 
 
 @functools.cache
@@ -331,6 +363,14 @@ def advances(number: int) -> frozenset[int]:
     """A loop's step less those of the loops of its dimension inside, likewise."""
     inner = [c for c in range(2, number) if number % c == 0]
     return frozenset({1}.union(c * m - 1 for c in inner for m in advances(number // c))) if number > 1 else frozenset()
+
+
+def _least_bound(growth: Floats, size: int) -> Floats:
+    """The least bound that the first loop of a run can have, if loops of a dimension make its tile grow so."""
+    least = np.full(np.shape(growth), 2.0)
+    for prime in reversed(primes(size)):
+        least = np.where(growth % prime == 0, prime, least)
+    return least
 
 
 @functools.cache

@@ -15,15 +15,13 @@ from hwflow.metrics import MAPPED
 if TYPE_CHECKING:
     from hwflow.cli.output import Form
     from hwflow.cost.options import CostOptions
-    from hwflow.hardware.accelerator import Accelerator
-    from hwflow.network import Network
 
 NetworkArgument = Annotated[
     str,
     typer.Argument(
         metavar="NETWORK",
         help="A zoo name ('hwflow list networks'), an .onnx file, a .yaml layer list, Timeloop's problem files (one or a "
-        "folder), or package.module:callable.",
+        "folder), the folder of a compressed network, or package.module:callable.",
         show_default=False,
     ),
 ]
@@ -220,100 +218,6 @@ JobsOption = Annotated[
 
 _DIGITS = 18
 """Of a whole number; the largest size that can be costed has 10."""
-_VALUE = 10_000
-"""Characters of a field's value."""
-
-
-def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bits: str | None) -> Network:
-    """The network of the argument NETWORK, at the given inputs, batch size and word widths."""
-    from hwflow.network._inputs import parsed_inputs
-    from hwflow.network.load import load
-
-    network = load(spec, input_shape=parsed_inputs(inputs), batch=batch)
-    if network.notes:
-        from hwflow.cli.console import say
-
-        for note in network.notes:
-            say(f"{network.name}: {note}")
-    if bits is None:
-        return network
-    weights, activations = _whole(
-        "--bits", bits, bits.split(","), 2, "two whole numbers of at least 1, such as 8,16: weights, activations"
-    )
-    return network.with_bits(weights, activations)
-
-
-def load_accelerator(spec: str, changes: Sequence[str] | None) -> Accelerator:
-    """The accelerator of `--accelerator`, with the fields of `--set` changed."""
-    from hwflow.cost.inputs import accelerator_of
-    from hwflow.hardware.pe_types import PE_TYPES
-
-    accelerator = accelerator_of(spec)
-    _tell_remarks(accelerator)
-    fields = _fields(changes) if changes else {}
-    if spec in PE_TYPES and fields.get("pe_type", spec) != spec:
-        raise InputError(
-            f"--accelerator {spec} is eyeriss with PEs of that type, and --pe-type {fields['pe_type']} asks for another one; "
-            "leave one of them out, or name the chip: --accelerator eyeriss."
-        )
-    return accelerator.with_(fields) if fields else accelerator
-
-
-def with_pe_type(changes: Sequence[str] | None, pe_type: str | None) -> Sequence[str] | None:
-    """The fields of `--set`, with that of `--pe-type`."""
-    return changes if pe_type is None else [f"pe_type={pe_type}", *(changes or ())]
-
-
-def _tell_remarks(chip: Accelerator) -> None:
-    """Print what is special about the chip, as where mid deviates from the Timeloop files that it comes from."""
-    from hwflow.cli.console import say
-
-    for remark in chip.remarks:
-        say(f"{chip.name}: {remark}")
-
-
-def load_chip(
-    spec: str | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
-) -> Accelerator | None:
-    """The accelerator of `--accelerator` or of `--timeloop-arch`, or None; prints deviations from Timeloop's files."""
-    if not files:
-        if constraints:
-            raise InputError("--timeloop-constraints means nothing without --timeloop-arch; name the architecture, too.")
-        return None if spec is None else load_accelerator(spec, changes)
-    if spec is not None:
-        raise InputError(f"--accelerator {spec} and --timeloop-arch both name a chip; give one of them.")
-    if changes:
-        raise InputError("--set changes no Timeloop files, nor does --pe-type; change the value in them.")
-    from hwflow.timeloop.importer.importer import from_timeloop
-
-    chip = from_timeloop(list(files), constraints=list(constraints or ()))
-    _tell_remarks(chip)
-    return chip
-
-
-def load_needed_chip(
-    spec: str | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
-) -> Accelerator:
-    """`load_chip` for commands that need one."""
-    chip = load_chip(spec, changes, files, constraints)
-    if chip is None:
-        raise InputError(_NO_CHIP)
-    return chip
-
-
-def load_chips(
-    specs: Sequence[str] | None, changes: Sequence[str] | None, files: Sequence[Path] | None, constraints: Sequence[Path] | None
-) -> list[Accelerator]:
-    """All accelerators of `--accelerator`, which alone `--set` changes, and after them that of `--timeloop-arch`."""
-    wanted = dict.fromkeys(spec for text in specs or () for spec in listed("--accelerator", text))
-    named = [load_accelerator(spec, changes) for spec in wanted]
-    brought = load_chip(None, None if named else changes, files, constraints)
-    if not named and brought is None:
-        raise InputError(_NO_CHIP)
-    return named if brought is None else [*named, brought]
-
-
-_NO_CHIP = "no chip is named; give --accelerator, a preset ('hwflow list accelerators') or a YAML file, or --timeloop-arch."
 
 
 def modules(specs: Sequence[str] | None) -> tuple[str, ...]:
@@ -382,27 +286,11 @@ def listed(option: str, text: str) -> list[str]:
 
 def whole(option: str, text: str) -> list[int]:
     """A comma-separated list of whole numbers."""
-    return _whole(option, text, listed(option, text), None, "whole numbers of at least 1, with commas between them")
+    return whole_numbers(option, text, listed(option, text), None, "whole numbers of at least 1, with commas between them")
 
 
-def _whole(option: str, text: str, parts: Sequence[str], count: int | None, expected: str) -> list[int]:
+def whole_numbers(option: str, text: str, parts: Sequence[str], count: int | None, expected: str) -> list[int]:
     numbers = [int(p) for p in parts if p.strip().isdecimal() and len(p) <= _DIGITS and int(p) > 0]
     if len(numbers) != len(parts) or (count is not None and len(numbers) != count):
         raise InputError(f"{option} is {shown(text)}; it must be {expected}.")
     return numbers
-
-
-def _fields(changes: Sequence[str]) -> dict[str, Any]:
-    from hwflow.files import parse_yaml
-
-    fields: dict[str, Any] = {}
-    for text in changes:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            raise InputError(
-                f"--set {shown(text)} must have the form FIELD=VALUE, for example --set global_buffer.size_kib=64."
-            )
-        if len(value) > _VALUE:
-            raise InputError(f"--set {shown(text)}: the value has {len(value):,} characters; the most is {_VALUE:,}.")
-        fields[name.strip()] = parse_yaml(value, f"--set {shown(text)}: the value")
-    return fields

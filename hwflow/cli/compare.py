@@ -9,6 +9,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.densities import DensityOption, with_densities
+from hwflow.cli.inputs import load_chips, load_network, with_pe_type
 
 if TYPE_CHECKING:
     from hwflow.cli.output import Texts
@@ -79,8 +80,8 @@ def compare(
     from hwflow.cli.output import Answer, form_of, write_page
 
     shape = form_of(form, output, args.COST_FORMS)
-    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
-    chips = args.load_chips(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    net = with_densities(load_network(network, input_shape, batch, bits), density)
+    chips = load_chips(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     named = args.listed("--levels", levels)
     options = hwflow.CostOptions(
         objective=objective,  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def comparison_page(found: Comparison) -> Page:
     lines = [
         f"Ratios and ranks are against the first; ranks are Spearman's correlations over the {len(network)} layers.",
         *(f"{v.label}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
-        *(_whole(v) for v in variants if "activations" in v.cost.provenance),
+        *(_whole(v) for v in variants if "activations" in v.cost.provenance or "without" in v.cost.provenance),
         *(f"{v.label}: mappings of timeloop-mapper's own search." for v in variants if _searched_by_timeloop(v)),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]
@@ -54,6 +54,8 @@ def comparison_page(found: Comparison) -> Page:
 def _whole(variant: Configuration) -> str:
     """What was asked of the network as a whole."""
     about = variant.cost.provenance
+    if "without" in about:
+        return f"{variant.label}, of which level {variant.cost.level} knows nothing: {about['assumption']}."
     return f"{variant.label}: activations {about['activations']}, operators {about['operators']}; {about['assumption']}."
 
 

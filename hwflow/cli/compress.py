@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli import training_options as shared
+from hwflow.cli.inputs import load_chip, with_pe_type
 from hwflow.cli.method_choice import CurvesOption, chosen_methods, refuse_unused
 from hwflow.cli.prune import SEARCHES, seeds_of, usual_policy
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
-from hwflow.metrics import BUDGETS, MAPPED
+from hwflow.metrics import BUDGETS
 
 
 def compress(
-    network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
-    ],
+    network: shared.ModuleArgument,
     *,
     data: args.DataOption,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
+    output: shared.FolderOption,
     method: Annotated[
         str | None,
         typer.Option(
@@ -67,10 +66,7 @@ def compress(
             help="What chooses how many channels each group keeps, or a plan's file or folder.",
         ),
     ] = "uniform",
-    accelerator: Annotated[
-        str | None,
-        typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
-    ] = None,
+    accelerator: shared.ChipOption = None,
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
@@ -88,32 +84,15 @@ def compress(
             "at each; none for methods that need none.",
         ),
     ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
-        ),
-    ] = None,
-    execution: Annotated[
-        str,
-        typer.Option(
-            "--execution",
-            metavar="NAME",
-            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
-        ),
-    ] = "direct",
+    objective: shared.MappingsOption = None,
+    execution: shared.ExecutionOption = "direct",
     seed: Annotated[
         str,
         typer.Option(
             "--seed", metavar="S[,S...]", help="Seed of the order of samples and of searches; several make a contest."
         ),
     ] = "0",
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights", metavar="FILE", help="Weights from 'hwflow train'; without them, the network is trained first."
-        ),
-    ] = None,
+    weights: shared.WeightsOption = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Epochs of training, before and after the cut together.")
     ] = None,
@@ -217,20 +196,16 @@ def compress(
     optimizer: Annotated[
         str | None, typer.Option("--optimizer", metavar="sgd|adam", help="What trains; by default sgd.")
     ] = None,
-    episodes: Annotated[
-        int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
-    ] = None,
+    episodes: shared.EpisodesOption = None,
     samples: Annotated[
         int | None,
         typer.Option("--samples", metavar="N", help="Held-out samples on which a search measures accuracy; by default 500."),
     ] = None,
     holdout: args.HoldoutOption = None,
-    round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
-    floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
-    streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
-    exclude: Annotated[
-        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
-    ] = None,
+    round_to: shared.RoundToOption = 8,
+    floor: shared.FloorOption = 0.1,
+    streams: shared.StreamsOption = False,
+    exclude: shared.ExcludeOption = None,
     criterion: args.CriterionOption = "l1",
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
@@ -246,7 +221,7 @@ def compress(
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
     threads: args.ThreadsOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+    resume: shared.ResumeOption = False,
     curves: CurvesOption = None,
 ) -> None:
     """Compress a network with a method of the literature, or hold a contest between several.
@@ -270,21 +245,17 @@ def compress(
     from hwflow.training.recipe import default_recipe
 
     methods = chosen_methods(method, decide)
-    refuse_unused(
-        methods,
-        {
-            "--search": searcher,
-            "--word-bits": word_bits,
-            "--edge-bits": edge_bits,
-            "--weight-bits": weight_bits,
-            "--activation-bits": activation_bits,
-            "--scheme": scheme,
-            "--granularity": granularity,
-            "--post-training": post_training,
-            "--mean-k": mean_k,
-            "--distribution-loss": distribution_loss,
-        },
-    )
+    quantization = {
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "scheme": scheme,
+        "granularity": granularity,
+        "post_training": post_training,
+        "mean_k": mean_k,
+        "distribution_loss": distribution_loss,
+    }
+    rounding = {f"--{name.replace('_', '-')}": value for name, value in quantization.items()}
+    refuse_unused(methods, {"--search": searcher, "--word-bits": word_bits, "--edge-bits": edge_bits, **rounding})
     for name in methods:
         method_named(name)  # an unknown one shows before the data are read
     seeds, budgets = seeds_of(seed), budget or ["0.5"]
@@ -304,15 +275,6 @@ def compress(
         "ramp_steps": ramp_steps,
         "growth": growth,
         "limit": limit,
-    }
-    quantization = {
-        "weight_bits": weight_bits,
-        "activation_bits": activation_bits,
-        "scheme": scheme,
-        "granularity": granularity,
-        "post_training": post_training,
-        "mean_k": mean_k,
-        "distribution_loss": distribution_loss,
     }
     transformed: dict[str, Any] = {"tile": tile, "sparsity": sparsity, "gradient": gradient, "thresholds": thresholds}
     from hwflow.compression.budget import parse_budgets
@@ -355,7 +317,7 @@ def compress(
         quantization=QuantizationSettings(**{name: value for name, value in quantization.items() if value is not None}),  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
-    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    chip = load_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or backend_of(settings.levels[0]).needs_chip):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     common: dict[str, Any] = {"weights": weights, "training": training, "output": output, "resume": resume, "notify": say}

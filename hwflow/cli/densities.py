@@ -21,10 +21,14 @@ DensityOption = Annotated[
 
 
 def with_densities(network: Network, given: str | None) -> Network:
-    """The network with the densities of `--density`."""
+    """The network with the densities of `--density`; says which layers keep their own."""
     if given is None:
         return network
+    from hwflow.cli.console import say
     from hwflow.network.densities import given_densities
+
+    if own := network.own_densities:
+        say(f"--density {given} counts for layers without densities of their own; {own} of {len(network)} have some.")
 
     return network.with_densities(given_densities(given, "--density"))
 

@@ -8,6 +8,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.densities import DensityOption, with_densities
+from hwflow.cli.inputs import load_chip, load_network, with_pe_type
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ def estimate(
     from hwflow.cli.output import Answer, form_of, write_page
 
     shape = form_of(form, output, args.COST_FORMS)
-    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    chip = load_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     asked = level or ("mid" if chip else "coarse")
     if chip is None:
         _needs_no_accelerator({"--dataflow": dataflow, "--set": changes, "--pe-type": pe_type}, energy)
-    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
+    net = with_densities(load_network(network, input_shape, batch, bits), density)
     options = hwflow.CostOptions(
         level=asked,
         dataflow=dataflow,

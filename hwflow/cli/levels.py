@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli import training_options as shared
 from hwflow.cli.points import PointsOption, units_for
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
     from hwflow.cli.console import Page, Table
+    from hwflow.cost.options import CostOptions
     from hwflow.dynamic.level_run import Levels
     from hwflow.dynamic.level_table import LevelTable
+    from hwflow.training.recipe import Recipe
 
 
 MeasureOption = Annotated[
@@ -28,17 +30,15 @@ MeasureOption = Annotated[
 
 
 def levels(
-    network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
-    ],
+    network: shared.ModuleArgument,
     *,
     data: args.DataOption,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
+    output: shared.FolderOption,
     groups: Annotated[int, typer.Option("--groups", metavar="G", help="How many groups of channels, and so levels.")] = 4,
     accelerator: args.AcceleratorOption = None,
     points: PointsOption = None,
     changes: args.SetOption = None,
-    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="At which accelerators are costed.")] = "mid",
+    level: shared.CostLevelOption = "mid",
     objective: args.ObjectiveOption = "edp",
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
@@ -46,16 +46,14 @@ def levels(
         int | None,
         typer.Option("--epochs", metavar="N", help="Epochs of each group; by default those of 'hwflow train' by the groups."),
     ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", metavar="LR", help="The highest learning rate.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")] = 0,
+    learning_rate: shared.LearningRateOption = None,
+    seed: shared.SeedOption = 0,
     measure: MeasureOption = None,
     jobs: args.JobsOption = None,
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
     threads: args.ThreadsOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+    resume: shared.ResumeOption = False,
 ) -> None:
     """Train a network in groups of channels that can be dropped at run time, and tabulate every level at every clock.
 
@@ -63,7 +61,6 @@ def levels(
     'hwflow manage' and a device's runtime manager read.
     """
     from hwflow.cli.console import deliver, remark, say
-    from hwflow.cost.options import CostOptions
     from hwflow.datasets import load_data
     from hwflow.dynamic.level_run import default_level_recipe, train_levels
     from hwflow.errors import check_whole
@@ -73,22 +70,9 @@ def levels(
     units = units_for(points, accelerator, changes)
     loaded = load_data(data)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
-    recipe = default_level_recipe(loaded, module, groups)
-    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
-    recipe = replace(
-        recipe,
-        device=device,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
-        seed=seed,
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    options = CostOptions(
-        level=level,
-        dataflow=dataflow,
-        objective=objective,  # type: ignore[arg-type]
-        energy=energy,
-        jobs=args.cores(jobs),
-    )
+    usual = default_level_recipe(loaded, module, groups)
+    recipe = recipe_of(usual, device, precision, seed, epochs=epochs, learning_rate=learning_rate)
+    options = costs_asked(level, dataflow, objective, energy, jobs)
     with training_session(f"{network} in {groups} groups on {data}", module, loaded, recipe.batch_size, threads, output) as bar:
         found = train_levels(
             network,
@@ -105,6 +89,23 @@ def levels(
         )
     deliver(_page(network, found))
     remark(f"wrote {output}")
+
+
+def recipe_of(
+    usual: Recipe, device: str, precision: str, seed: int, *, epochs: int | None, learning_rate: float | None
+) -> Recipe:
+    """A recipe with what the command line says of it."""
+    given: dict[str, Any] = {"device": device, "precision": precision, "seed": seed}
+    given |= {"epochs": epochs, "learning_rate": learning_rate}
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
+
+
+def costs_asked(level: str, dataflow: str | None, objective: str, energy: str, jobs: int | None) -> CostOptions:
+    """What points are costed with."""
+    from hwflow.cost.options import CostOptions
+
+    asked: dict[str, Any] = {"level": level, "dataflow": dataflow, "objective": objective, "energy": energy}
+    return CostOptions(**asked, jobs=args.cores(jobs))
 
 
 def thread_counts(text: str | None) -> tuple[int, ...]:
@@ -184,4 +185,4 @@ def _costs(table: LevelTable) -> Table:
     return Table([*headings, "buys nothing against"], rows, left=frozenset({0, 8}))
 
 
-__all__ = ["MeasureOption", "cost_lines", "cost_tables", "levels", "thread_counts"]
+__all__ = ["MeasureOption", "cost_lines", "cost_tables", "costs_asked", "levels", "recipe_of", "thread_counts"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwflow.cli import arguments as args
-from hwflow.cli.levels import cost_lines, cost_tables, thread_counts
+from hwflow.cli import training_options as shared
+from hwflow.cli.levels import cost_lines, cost_tables, costs_asked, recipe_of, thread_counts
 from hwflow.cli.points import PointsOption, units_for
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
 
 def library(
-    network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
-    ],
+    network: shared.ModuleArgument,
     *,
     data: args.DataOption,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
+    output: shared.FolderOption,
     members: Annotated[int, typer.Option("--members", metavar="K", help="How many sub-networks are kept.")] = 6,
     accelerator: args.AcceleratorOption = None,
     points: PointsOption = None,
@@ -41,7 +39,7 @@ def library(
             help="Of the whole network's metric: what every sub-network keeps on every unit.",
         ),
     ] = None,
-    level: Annotated[str, typer.Option("--level", metavar="coarse|mid|fine", help="At which accelerators are costed.")] = "mid",
+    level: shared.CostLevelOption = "mid",
     objective: args.ObjectiveOption = "edp",
     dataflow: args.DataflowOption = None,
     energy: args.EnergyOption = "auto",
@@ -69,9 +67,7 @@ def library(
             help="Of each of the two trainings, of the whole and of all sub-networks; by default half those of 'hwflow train'.",
         ),
     ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", metavar="LR", help="The highest learning rate.")
-    ] = None,
+    learning_rate: shared.LearningRateOption = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Limits under which the evolution searches.")] = 6,
     population: Annotated[int, typer.Option("--population", metavar="N", help="Sub-networks of a generation.")] = 20,
     generations: Annotated[int, typer.Option("--generations", metavar="N", help="Under each limit.")] = 10,
@@ -79,7 +75,7 @@ def library(
         int,
         typer.Option("--statistics", metavar="N", help="Training samples on which normalisations of each are measured."),
     ] = 2000,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")] = 0,
+    seed: shared.SeedOption = 0,
     measure: Annotated[
         str | None,
         typer.Option(
@@ -102,7 +98,6 @@ def library(
     """
     from hwflow.cli.console import deliver, remark, say
     from hwflow.compression.budget import parse_budgets
-    from hwflow.cost.options import CostOptions
     from hwflow.datasets import load_data
     from hwflow.dynamic.choice_evolution import EvolutionSettings
     from hwflow.dynamic.library_options import LibrarySettings
@@ -121,21 +116,9 @@ def library(
     )
     units = units_for(points, accelerator, changes)
     loaded = load_data(data)
-    given: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
-    recipe = replace(
-        default_library_recipe(loaded),
-        device=device,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
-        seed=seed,
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    options = CostOptions(
-        level=level,
-        dataflow=dataflow,
-        objective=objective,  # type: ignore[arg-type]
-        energy=energy,
-        jobs=args.cores(jobs),
-    )
+    usual = default_library_recipe(loaded)
+    recipe = recipe_of(usual, device, precision, seed, epochs=epochs, learning_rate=learning_rate)
+    options = costs_asked(level, dataflow, objective, energy, jobs)
     module = load_module(network, num_classes=loaded.classes, in_channels=loaded.input_shape[0])
     with training_session(f"library of {network} on {data}", module, loaded, recipe.batch_size, threads, output) as bar:
         found = build_library(

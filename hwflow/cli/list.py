@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_network
 
 _LISTS = ("networks", "accelerators", "pe-types", "dataflows", "datasets", "methods", "points")
 _OPERATIONS = "operations"
@@ -48,7 +49,7 @@ def listing(
     if inputs and network is None:
         raise InputError(f"--input is the shape of a network's input, and 'hwflow list {what}' reads no network; leave it out.")
     if network is not None:
-        deliver_text(operations_text(args.load_network(network, inputs, None, None), form))
+        deliver_text(operations_text(load_network(network, inputs, None, None), form))
         return
     lists = {
         "networks": _networks,

@@ -11,6 +11,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.densities import DensityOption, with_densities
+from hwflow.cli.inputs import load_needed_chip, load_network, with_pe_type
 from hwflow.layers import DIRECT
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def show_mapping(
     mapping = output is not None and output.suffix.lower() in (".yaml", ".yml")
     answered = None if mapping else output
     shape = form_of(form, answered, ("table", "json", "markdown"))
-    chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
-    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
+    chip = load_needed_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    net = with_densities(load_network(network, input_shape, batch, bits), density)
     found_layer = net[layer]
 
     options = cost.CostOptions(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_accelerator, load_network
 from hwflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def points(
 
     shape = form_of(form, output, ("table", "json", "csv", "markdown"))
     units = units_for(points, accelerator, changes)
-    net = args.load_network(network, inputs, batch, bits)
+    net = load_network(network, inputs, batch, bits)
     options = CostOptions(
         level=level,
         dataflow=dataflow,
@@ -84,7 +85,7 @@ def units_for(points: str | None, accelerator: str | None, changes: Sequence[str
         )
     if accelerator is None and changes:
         raise InputError("--set changes the accelerator of --accelerator; name one, or leave it out.")
-    return load_units(points, None if accelerator is None else args.load_accelerator(accelerator, changes))
+    return load_units(points, None if accelerator is None else load_accelerator(accelerator, changes))
 
 
 def _useless(costs: Sequence[PointCost]) -> list[PointCost | None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_accelerator
 from hwflow.errors import HwflowError, InputError, shown
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def characterise(
     from hwflow.hardware.pe_types import PE_TYPES
     from hwflow.network._inputs import parsed_inputs
 
-    chip = args.load_accelerator(accelerator, changes)
+    chip = load_accelerator(accelerator, changes)
     try:
         with progress(f"characterising {chip.name}") as bar:
             result = coexploration.characterise(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli import training_options as shared
+from hwflow.cli.inputs import load_chip, with_pe_type
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
-from hwflow.metrics import BUDGETS, MAPPED
+from hwflow.metrics import BUDGETS
 
 SEARCHING = ("bits", "channels", "mixed")
 """The methods that search plans, the values of `hwflow.compression.settings.DECIDES`."""
@@ -22,16 +23,11 @@ SEARCHES = ("agent", "evolution", "exact", "global", "greedy", "guided", "legr",
 
 
 def prune(
-    network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
-    ],
+    network: shared.ModuleArgument,
     *,
     data: args.DataOption,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
-    accelerator: Annotated[
-        str | None,
-        typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
-    ] = None,
+    output: shared.FolderOption,
+    accelerator: shared.ChipOption = None,
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
@@ -69,20 +65,8 @@ def prune(
             help="Share of the unpruned network's metric: 0.5 (the default); energy=0.5,latency=0.6; or none.",
         ),
     ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
-        ),
-    ] = None,
-    execution: Annotated[
-        str,
-        typer.Option(
-            "--execution",
-            metavar="NAME",
-            help="How layers run on the accelerator: direct, winograd2, winograd4, im2col, or auto, the cheapest of these.",
-        ),
-    ] = "direct",
+    objective: shared.MappingsOption = None,
+    execution: shared.ExecutionOption = "direct",
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="How the network is compressed; channels prunes channels.")
     ] = "channels",
@@ -113,28 +97,19 @@ def prune(
             help="What the search is compared with: quick (the default), plans that need no search; all, other searchers, too.",
         ),
     ] = None,
-    episodes: Annotated[
-        int | None, typer.Option("--episodes", metavar="N", help="Plans that each search tries; by default 300.")
-    ] = None,
+    episodes: shared.EpisodesOption = None,
     seed: Annotated[
         str, typer.Option("--seed", metavar="S[,S...]", help="Seed of the search; several show the spread of the comparison.")
     ] = "0",
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights", metavar="FILE", help="Weights from 'hwflow train'; without them, the network is trained first."
-        ),
-    ] = None,
+    weights: shared.WeightsOption = None,
     plan: Annotated[
         str | None,
         typer.Option("--plan", metavar="uniform|FILE", help="Apply this plan instead of searching for one."),
     ] = None,
-    round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
-    floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
-    streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
-    exclude: Annotated[
-        str | None, typer.Option("--exclude", metavar="MODULE,...", help="Modules whose outputs are not pruned.")
-    ] = None,
+    round_to: shared.RoundToOption = 8,
+    floor: shared.FloorOption = 0.1,
+    streams: shared.StreamsOption = False,
+    exclude: shared.ExcludeOption = None,
     criterion: args.CriterionOption = "l1",
     reconstruct: Annotated[
         str,
@@ -175,7 +150,7 @@ def prune(
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
     threads: args.ThreadsOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+    resume: shared.ResumeOption = False,
 ) -> None:
     """Compress a network to a budget of energy or latency, fine-tune it, and cost the result.
 
@@ -251,7 +226,7 @@ def prune(
         reconstruct=reconstruct,  # type: ignore[arg-type]
     )
     training = None if weights else replace(default_recipe(loaded, module), device=device, precision=precision)  # type: ignore[arg-type]
-    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    chip = load_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or any(backend_of(name).needs_chip for name in settings.levels)):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     with training_session(

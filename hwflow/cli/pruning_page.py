@@ -10,7 +10,7 @@ from hwflow.compression.search.comparison import PlanComparison
 from hwflow.compression.settings import DECIDES, Settings
 from hwflow.cost.backend import backend_of
 from hwflow.metrics import BUDGETS, BY_FIELD, BY_NAME, Metric
-from hwflow.results import NetworkCost
+from hwflow.results import NetworkCost, without
 
 
 def _found_by(settings: Settings) -> str:
@@ -33,11 +33,12 @@ def pruned_page(result: PruneResult, settings: Settings) -> Page:
     costed += [("mid", objective, before, after) for objective, (before, after) in result.remapped.items()]
     more = [m for b in settings.budgets if (m := BY_NAME[b.metric]).heading and m not in _METRICS]
     for level, objective, before, after in costed:
+        name = f"{level}{without(before.provenance)}"
         for metric in (*_METRICS, *more):
             old, new = (_scaled(cost, metric) for cost in (before, after))
             share = None if not old or new is None else 100 * new / old
             if old is not None:
-                rows.append([level, objective, metric.heading, number(old, 3), number(new, 3), number(share, 1)])
+                rows.append([name, objective, metric.heading, number(old, 3), number(new, 3), number(share, 1)])
     headings = ["level", "mapped for", "metric", "before", "after", "left (%)"]
     tables.append(Table(headings, rows, left=frozenset({0, 1, 2})))
     tuned = counted(len(result.tuning.epochs), "epoch")

@@ -9,6 +9,7 @@ import typer
 
 from hwflow.cli import arguments as args
 from hwflow.cli.densities import DensityOption, with_densities
+from hwflow.cli.inputs import load_needed_chip, load_network, with_pe_type
 
 
 def render(
@@ -38,8 +39,8 @@ def render(
     from hwflow.cost.timeloop_input import write_inputs
     from hwflow.store import Store
 
-    chip = args.load_needed_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
-    net = with_densities(args.load_network(network, input_shape, batch, bits), density)
+    chip = load_needed_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    net = with_densities(load_network(network, input_shape, batch, bits), density)
     options = CostOptions(
         dataflow=dataflow,
         objective=objective,  # type: ignore[arg-type]

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli import training_options as shared
+from hwflow.cli.inputs import load_chip, with_pe_type
 from hwflow.cli.prune import seeds_of
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
-from hwflow.metrics import ADDITIVE, MAPPED
+from hwflow.metrics import ADDITIVE
 
 _METRICS = (*ADDITIVE, "edp")
 
@@ -28,11 +30,8 @@ def search(
     ],
     *,
     data: args.DataOption,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder of results.")],
-    accelerator: Annotated[
-        str | None,
-        typer.Option("--accelerator", "-a", metavar="ACC", help="A preset or a YAML file; coarse alone needs none."),
-    ] = None,
+    output: shared.FolderOption,
+    accelerator: shared.ChipOption = None,
     timeloop_arch: args.TimeloopArchOption = None,
     timeloop_constraints: args.TimeloopConstraintsOption = None,
     changes: args.SetOption = None,
@@ -55,12 +54,7 @@ def search(
             help="Share of the largest network's metric: 0.5, or energy=0.5,latency=0.6; none weighs the metric by --strength.",
         ),
     ] = "0.5",
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective", metavar="|".join(MAPPED), help="What mappings minimise; by default the metric of the budget."
-        ),
-    ] = None,
+    objective: shared.MappingsOption = None,
     search_epochs: Annotated[
         int | None, typer.Option("--search-epochs", metavar="N", help="Epochs of the search; by default 8.")
     ] = None,
@@ -100,7 +94,7 @@ def search(
     device: args.DeviceOption = "auto",
     precision: args.PrecisionOption = "auto",
     threads: args.ThreadsOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+    resume: shared.ResumeOption = False,
 ) -> None:
     """Find a network by gradient: kernels, expansions and blocks of inverted residuals, under a cost on an accelerator.
 
@@ -151,7 +145,7 @@ def search(
         tuning=recipe,
         single_path=SinglePathSettings(**{name: value for name, value in own.items() if value is not None}),
     )
-    chip = args.load_chip(accelerator, args.with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
+    chip = load_chip(accelerator, with_pe_type(changes, pe_type), timeloop_arch, timeloop_constraints)
     if chip is None and (changes or pe_type or backend_of(level).needs_chip):
         raise InputError("--accelerator (or --timeloop-arch) is missing: only --level coarse does without one.")
     with training_session(f"{network} on {data}", module, loaded, recipe.batch_size, threads, output) as bar:

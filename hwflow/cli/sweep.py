@@ -97,6 +97,12 @@ def _page(file: Path, result: SweepResult) -> Page:
     lines += [f"{times:,} failed: {reason}" for reason, times in result.failures.most_common(_REASONS)]
     if len(result.failures) > _REASONS:
         lines.append(f"{len(result.failures) - _REASONS:,} more reasons are in results.csv.")
+    if (proof := result.proof) is not None:
+        lines.append(
+            f"Proven by lower bounds: for each of {proof.designs:,} designs the front has one that is at most "
+            f"{number(100 * proof.within, 1)} % worse in every objective. {proof.costed:,} of them were costed, and "
+            f"{proof.excluded:,} were not, since one that was is as good as their bounds."
+        )
     if counts.layers:
         share = number(100 * (1 - counts.asked / counts.layers), 1)
         lines.append(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli import training_options as shared
 
 if TYPE_CHECKING:
     from hwflow.cli.console import Page
@@ -17,9 +18,7 @@ SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of al
 
 
 def train(
-    network: Annotated[
-        str, typer.Argument(metavar="NETWORK", help="A zoo name or package.module:callable.", show_default=False)
-    ],
+    network: shared.ModuleArgument,
     *,
     data: args.DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file of weights to write.")],

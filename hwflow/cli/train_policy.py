@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwflow.cli import arguments as args
+from hwflow.cli import training_options as shared
+from hwflow.cli.inputs import load_chips
 from hwflow.cli.training_session import training_session
 from hwflow.errors import InputError
 from hwflow.metrics import BUDGETS
@@ -59,15 +61,15 @@ def train_policy(
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Epochs of training, for networks without weights.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of all random numbers.")] = 0,
-    round_to: Annotated[int, typer.Option("--round-to", metavar="N", help="Channels kept are multiples of N.")] = 8,
-    floor: Annotated[float, typer.Option("--floor", metavar="SHARE", help="The least share of channels kept.")] = 0.1,
-    streams: Annotated[bool, typer.Option("--streams", help="Also prune the channels of residual streams.")] = False,
+    seed: shared.SeedOption = 0,
+    round_to: shared.RoundToOption = 8,
+    floor: shared.FloorOption = 0.1,
+    streams: shared.StreamsOption = False,
     criterion: args.CriterionOption = "l1",
     effort: args.EffortOption = 1,
     jobs: args.JobsOption = None,
     threads: args.ThreadsOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")] = False,
+    resume: shared.ResumeOption = False,
 ) -> None:
     """Train a pruning policy on several networks, accelerators and budgets, for 'hwflow prune --policy'.
 
@@ -100,7 +102,7 @@ def train_policy(
         effort=effort,
         jobs=args.cores(jobs),
     )
-    chips = args.load_chips(accelerators, None, None, None)
+    chips = load_chips(accelerators, None, None, None)
     loaded = load_data(data)
     first = load_module(networks[0].partition("=")[0], num_classes=loaded.classes, in_channels=loaded.input_shape[0])
     with training_session("training a policy", first, loaded, default_recipe(loaded, first).batch_size, threads, output) as bar:

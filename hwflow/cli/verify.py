@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwflow.cli import arguments as args
+from hwflow.cli.inputs import load_network
 from hwflow.metrics import MAPPED
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def verify(
         raise InputError("--network and --layer go together: give both, or neither.")
     if objective is not None and objective not in MAPPED:
         raise not_found("objective", objective, MAPPED)
-    asked = None if network is None or layer is None else args.load_network(network, None, None, None)[layer]
+    asked = None if network is None or layer is None else load_network(network, None, None, None)[layer]
     chip = None if accelerator is None else Accelerator.load(accelerator)
     for file in files:
         found = check(file, layer=asked, accelerator=chip, objective=objective)

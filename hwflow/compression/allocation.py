@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hwflow.compression.decision import Choice
-from hwflow.compression.folder import plan_from_file
+from hwflow.compression.plan_files import plan_from_file
 from hwflow.compression.search.ddpg import Hyperparameters
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.registry import SEARCHERS, WITHOUT_EVALUATIONS

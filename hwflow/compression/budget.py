@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hwflow.errors import InputError, is_number, not_found
@@ -86,6 +86,17 @@ def amount_of(totals: Mapping[str, Any], metric: str) -> float | None:
     if metric == "energy" and found is None:
         found = totals.get("energy_normalized")
     return None if found is None else float(found)
+
+
+def rescaled(budget: Budget, before: Mapping[str, Any], after: Mapping[str, Any]) -> Budget:
+    """A budget of one network as a share of another one, at most 1; as it is where an amount is unknown.
+
+    Args:
+        before, after: totals of both, as in `amount_of`.
+    """
+    old, new = (amount_of(totals, budget.metric) for totals in (before, after))
+    share = budget.share * old / new if old and new else budget.share
+    return replace(budget, share=min(1.0, share))
 
 
 def objective_of(budgets: Sequence[Budget]) -> Objective:

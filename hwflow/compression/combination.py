@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from hwflow.compression.budget import Budget, amount_of
+from hwflow.compression.budget import rescaled
 from hwflow.compression.channels.pruning import ChannelPruning
 from hwflow.compression.decision import Choice
 from hwflow.compression.level_costs import LevelCosts, RowPrices
@@ -62,8 +62,8 @@ class Combination(Method):
         except InputError as error:
             if pruning.budgets == task.budgets:
                 raise
-            rescaled = ", ".join(f"{own} is {b.share:.3g}" for own, b in zip(task.budgets, pruning.budgets, strict=True))
-            raise InputError(f"{error} (Here {rescaled} of the network at the widths of {self._second.name}.)") from None
+            shares = ", ".join(f"{own} is {b.share:.3g}" for own, b in zip(task.budgets, pruning.budgets, strict=True))
+            raise InputError(f"{error} (Here {shares} of the network at the widths of {self._second.name}.)") from None
 
     def compress(self, task: Task) -> Compressed:
         """The pruned network, quantized."""
@@ -106,7 +106,7 @@ class Combination(Method):
         before, after = (
             task.costs.at(n, level).to_dict()["totals"] for n in (network, running(network, *self._second.rows(task, network)))
         )
-        budgets = tuple(_rescaled(budget, before, after) for budget in task.budgets)
+        budgets = tuple(rescaled(budget, before, after) for budget in task.budgets)
         recipe = task.recipe if asked.quantization.post_training else replace(task.recipe, epochs=(task.recipe.epochs + 1) // 2)
         return replace(
             task,
@@ -156,13 +156,6 @@ class _RunRows:
     def fill(self, layers: Iterable[Layer] | None = None, *, progress: Shown = None) -> None:
         wanted = None if layers is None else [row for layer in layers for row in self._run(layer)]
         self._prices.fill(wanted, progress=progress)
-
-
-def _rescaled(budget: Budget, before: Mapping[str, float], after: Mapping[str, float]) -> Budget:
-    """A budget as a share of the network that is quantized already."""
-    old, new = (amount_of(totals, budget.metric) for totals in (before, after))
-    share = budget.share * old / new if old and new else budget.share
-    return replace(budget, share=min(1.0, share))
 
 
 def _parts(plan: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:

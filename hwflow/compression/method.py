@@ -36,6 +36,7 @@ from hwflow.datasets import Data
 from hwflow.errors import not_found
 from hwflow.layers import Bits
 from hwflow.network import Network
+from hwflow.network.from_torch import Rows
 from hwflow.progress import Progress, headed
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
@@ -62,6 +63,8 @@ class Task:
         progress: told what is done; `stage` gives it a heading.
         notify: told in a sentence what a user should know.
         part: where several methods share a run, which one this is: its checkpoints have names of their own.
+        given: how the rows of `model` run where an earlier run compressed it; None where none did. Methods need not look at it:
+            see `hwflow.compression.given_network`.
     """
 
     model: nn.Module
@@ -77,6 +80,7 @@ class Task:
     progress: Progress | None
     notify: Callable[[str], None]
     part: str = ""
+    given: Rows | None = None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

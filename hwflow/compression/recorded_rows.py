@@ -8,6 +8,7 @@ from typing import Any
 
 from hwflow.compression.method import running
 from hwflow.compression.registry import method_named
+from hwflow.compression.winograd.winograd_method import products
 from hwflow.layers import Bits
 from hwflow.network import Network
 
@@ -21,16 +22,19 @@ class RecordedRows:
         plan: of the network.
         bits: word widths by row, where the run stated them.
         densities: of weights by module, of methods that leave zeros.
+        tiles: of Winograd layers that another method made before, outputs of a tile on each axis by module.
     """
 
     method: str
     plan: Mapping[str, int]
     bits: Mapping[str, Bits]
     densities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tiles: Mapping[str, int] = field(default_factory=dict)
 
     def __call__(self, network: Network) -> Network:
         """With their word widths and zeros, and as they run."""
-        return method_named(self.method).costed(running(network, self.bits, {}, self.densities), self.plan)
+        network = running(network, self.bits, products(network, self.tiles), self.densities)
+        return method_named(self.method).costed(network, self.plan)
 
 
 __all__ = ["RecordedRows"]

@@ -11,17 +11,21 @@ from torch import nn
 
 from hwflow import display
 from hwflow.compression.channels.groups import Grouping
-from hwflow.compression.folder import CONFIG, bits_from_file, plan_from_file, read_origin
+from hwflow.compression.folder import CONFIG
+from hwflow.compression.given_network import had_zeros, zeros_left
 from hwflow.compression.kernels.layer_choice import execute as execute_layers
 from hwflow.compression.kernels.measured_times import MeasuredTimes
+from hwflow.compression.plan_files import bits_from_file, plan_from_file, read_origin
 from hwflow.compression.quantization.bit_decisions import ACTIVATIONS, WEIGHTS
 from hwflow.compression.recorded_rows import RecordedRows
 from hwflow.compression.registry import method_named
 from hwflow.compression.search.comparison import PlanComparison
+from hwflow.compression.winograd.winograd_method import tiles_of
 from hwflow.errors import InputError
+from hwflow.network import Network
 from hwflow.network.callables import NamedIn
 from hwflow.network.densities import living_densities
-from hwflow.network.from_torch import record_rows
+from hwflow.network.from_torch import record_rows, rows_of
 from hwflow.network.load import load_module
 from hwflow.results import NetworkCost, totals_of
 from hwflow.text import percent
@@ -155,13 +159,27 @@ def load_pruned(
         channels = origin.input_shape[0]
         model = load_module(origin.network, num_classes=origin.classes, in_channels=channels, named_in=named_in)
     method, plan = method_named(origin.settings.method), plan_from_file(place)
+    rows = rows_of(model)
     small = method.rebuild(model, (1, *origin.input_shape), plan)
     load_weights(place / "model.pt", small)
-    densities = living_densities(small) if method.zeroes else {}
+    zeros = had_zeros(rows) or (origin.given is not None and origin.given.zeros)
+    densities = living_densities(small) if method.zeroes else zeros_left(small) if zeros else {}
     if execute is not None:
         small = execute_layers(small, (1, *origin.input_shape), execute).model
-    record_rows(small, RecordedRows(origin.settings.method, plan, bits_from_file(place), densities))
+    tiles = tiles_of(small) if rows is not None or origin.given else {}
+    record_rows(small, RecordedRows(origin.settings.method, plan, bits_from_file(place), densities, tiles))
     return small.eval()
+
+
+def pruned_network(folder: str | Path, *, batch: int | None = None, allow_import: Sequence[str] = ()) -> Network:
+    """The rows of the compressed network of a finished run, as they run.
+
+    Raises:
+        InputError, ImportFailed: as `load_pruned`.
+    """
+    origin, place = read_origin(Path(folder)), Path(folder)
+    pruned = load_pruned(place, allow_import=allow_import)
+    return Network.from_torch(pruned, (batch or 1, *origin.input_shape), name=f"{origin.network} pruned in {place.name}")
 
 
 load_compressed = load_pruned

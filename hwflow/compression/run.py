@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import torch
 from torch import nn
 
 from hwflow.compression.allocation import ALLOCATIONS
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.fine_tuning import default_tuning, export_onnx
-from hwflow.compression.folder import PLAN, Folder, plan_data, prolonged, records_dataflow
+from hwflow.compression.folder import PLAN, Folder, prolonged, records_dataflow
+from hwflow.compression.given_network import (
+    budgets_explained,
+    given_network,
+    given_rows,
+    had_zeros,
+    refuse_codes,
+    with_structural_budgets,
+    with_what_is_left,
+)
 from hwflow.compression.kernels.measured_times import measured
 from hwflow.compression.level_costs import LevelCosts
 from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.plan_files import plan_data
 from hwflow.compression.quantization.folded_normalization import fold
 from hwflow.compression.recorded_rows import RecordedRows
 from hwflow.compression.registry import method_name, method_named
 from hwflow.compression.result import PruneResult
-from hwflow.compression.search.policy import SHIPPED, Policy
+from hwflow.compression.run_config import network_name, run_config
+from hwflow.compression.search.policy import SHIPPED
 from hwflow.compression.settings import Settings, changed, settings_of
+from hwflow.compression.winograd.winograd_method import tiles_of
 from hwflow.compression.zero_budgets import tell_exceeded
 from hwflow.cost.backend import backend_of, check_used
 from hwflow.cost.inputs import accelerator_of
@@ -36,25 +46,21 @@ from hwflow.datasets import Data, load_data
 from hwflow.datasets.holdout import with_holdout
 from hwflow.datasets.samples import Samples
 from hwflow.errors import HwflowError, InputError, MissingDependency, not_found
-from hwflow.files import open_input
 from hwflow.hardware.accelerator import Accelerator
-from hwflow.hardware.dataflow import dataflow_identity
 from hwflow.network import Network
-from hwflow.network.from_torch import record_rows
+from hwflow.network.from_torch import Rows, record_rows
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
 from hwflow.progress import Progress, Shown, headed, shown
 from hwflow.reporting import write_report
 from hwflow.results import NetworkCost
-from hwflow.store import Store, key_of
-from hwflow.training.checkpoint import digest
+from hwflow.store import Store
 from hwflow.training.loop import History
 from hwflow.training.recipe import Recipe
 from hwflow.training.runs import train
 from hwflow.training.score import score
 from hwflow.training.weights import check_values, load_weights, save_weights, trained_on
 from hwflow.types import Objective
-from hwflow.version import __version__
 
 if TYPE_CHECKING:
     from hwflow.cost.inputs import AcceleratorLike
@@ -132,25 +138,29 @@ def prune(
     with (
         _place(output) as place,
         opened(store, notify) as (cache, tell),
-        shown(progress, f"{_name(model)} on {loaded.name}") as bar,
+        shown(progress, f"{network_name(model)} on {loaded.name}") as bar,
     ):
         folder = Folder(place)
         if resume and plan is None and (first := prolonged(place, asked.to_data())):
             asked = replace(asked, begun_with=first)
-        config = _config(model, loaded, chip, asked, plan, weights, training)
+        config = run_config(model, loaded, chip, asked, plan, weights, training)
         if resume and not records_dataflow(place):
             del config["dataflow"]
+        if isinstance(model, nn.Module) and (rows := given_rows(model)) is not None:
+            config["given"] = {"zeros": had_zeros(rows)}
         if holdout is not None:
             config["holdout"] = holdout if isinstance(holdout, str) else "samples"
         with folder.opened(config, resume=resume):
             for samples in filter(None, (loaded.train, loaded.test, loaded.held)):  # a bad file shows now, not hours later
                 samples.check()
             task = _task(model, loaded, chip, asked, plan, weights, folder, config, cache, bar, tell)
-            method.prepare(task)
+            passed = with_structural_budgets(task)
+            with budgets_explained(task, passed):
+                method.prepare(passed)
             if isinstance(model, str) and weights is None:
                 _train(model, task, training)
             start = time.monotonic()
-            found = method.compress(task)
+            found = with_what_is_left(task, method.compress(passed))
             return _finish(task, method, found, time.monotonic() - start)
 
 
@@ -166,7 +176,10 @@ def check(
     """Raise what `prune` would raise before it trains: a budget out of reach, a plan that does not fit, too few epochs."""
     method, chip = _method(settings, None), _chip(accelerator, settings)
     with _place(None) as place, opened(store, notify) as (cache, tell):
-        method.prepare(_task(model, data, chip, settings, None, None, Folder(place), {}, cache, None, tell))
+        task = _task(model, data, chip, settings, None, None, Folder(place), {}, cache, None, tell)
+        passed = with_structural_budgets(task)
+        with budgets_explained(task, passed):
+            method.prepare(passed)
 
 
 def _method(asked: Settings, plan: str | Path | Mapping[str, int] | None) -> Method:
@@ -220,10 +233,10 @@ def _task(
     progress: Progress | None,
     notify: Notify,
 ) -> Task:
-    whole = _with_weights(model, data, weights)
+    whole, rows = _with_weights(model, data, weights)
     return Task(
         model=whole,
-        name=_name(model),
+        name=network_name(model),
         data=data,
         costs=LevelCosts(chip, asked, store=store or False, notify=notify, progress=headed(progress, "costing")),
         recipe=(asked.tuning or default_tuning(data, whole)).resolved(),
@@ -234,18 +247,22 @@ def _task(
         store=store,
         progress=progress,
         notify=notify,
+        given=rows,
     )
 
 
-def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> nn.Module:
-    """The uncompressed network, on the CPU; with its weights where there are any yet."""
+def _with_weights(model: str | nn.Module, data: Data, weights: str | Path | None) -> tuple[nn.Module, Rows | None]:
+    """The uncompressed network, on the CPU; with its weights where there are any yet, and then how its rows run where an
+    earlier run compressed it."""
     made = replica(model) if isinstance(model, nn.Module) else _module(model, data)
-    record_rows(made, None)  # of a network that was compressed before, which is now the whole one
     if weights is not None:
         load_weights(weights, made)
     if isinstance(model, nn.Module):
         check_values(made, type(model).__name__)
-    return made
+    refuse_codes(made, network_name(model))
+    rows = given_rows(made) if isinstance(model, nn.Module) or weights is not None else None  # training fills zeros
+    record_rows(made, None)
+    return made, rows
 
 
 def _train(model: str, task: Task, recipe: Recipe | None) -> None:
@@ -260,6 +277,7 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
     """Scores on the test set and costs at every level, before and after; then everything is written."""
     whole, data, recipe = task.model, task.data, task.recipe
     network, small = (n.network(task.input_shape, task.name) for n in (Compressed(whole, {}), found))
+    before_rows = given_network(task)
     times = None
     if method.zeroes:
         task.tell("timing layers on this processor")
@@ -268,12 +286,12 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
     before, after = (
         score(m, data.test, task=data.task, device=recipe.device, precision=recipe.precision) for m in (whole, found.model)
     )
-    full, missing = task.costs.networks(network)
+    full, missing = task.costs.networks(before_rows)
     less, also = task.costs.networks(small)
     costs = {level: (full[level], less[level]) for level in full if level in less}
     if method.zeroes:
         tell_exceeded(task, costs)
-    whole_again, small_again = task.costs.remapped(network), task.costs.remapped(small)
+    whole_again, small_again = task.costs.remapped(before_rows), task.costs.remapped(small)
     remapped = {name: (whole_again[name], small_again[name]) for name in whole_again if name in small_again}
     result = PruneResult(
         found.model.eval(),
@@ -291,7 +309,8 @@ def _finish(task: Task, method: Method, found: Compressed, seconds: float) -> Pr
         times,
     )
     _write(task, found, network, result, seconds)
-    record_rows(found.model, RecordedRows(task.settings.method, found.plan, found.bits, found.densities))
+    tiles = {} if task.given is None else tiles_of(found.model)
+    record_rows(found.model, RecordedRows(task.settings.method, found.plan, found.bits, found.densities, tiles))
     return result
 
 
@@ -351,47 +370,6 @@ def _timeless(cost: NetworkCost) -> dict[str, Any]:
     for row in content["layers"]:
         del row["seconds"]
     return content
-
-
-def _name(model: str | nn.Module) -> str:
-    return model if isinstance(model, str) else type(model).__name__
-
-
-def _config(
-    model: str | nn.Module,
-    data: Data,
-    accelerator: Accelerator | None,
-    settings: Settings,
-    plan: str | Path | Mapping[str, int] | None,
-    weights: str | Path | None,
-    training: Recipe | None,
-) -> dict[str, Any]:
-    """`config.json`: the inputs and settings of a run; equal ones give equal results."""
-    module = isinstance(model, nn.Module)
-    maps = any(backend_of(level).maps for level in settings.levels)
-    return {
-        "network": _name(model),
-        "module": module,
-        "weights": key_of(_hash(weights)) if weights is not None else digest(model) if isinstance(model, nn.Module) else None,
-        "training": None if training is None else asdict(training),
-        "data": data.name,
-        "data_identity": data.identity,
-        "classes": data.classes,
-        "input_shape": list(data.input_shape),
-        "task": data.task,
-        "accelerator": None if accelerator is None else accelerator.label,
-        "accelerator_identity": None if accelerator is None else accelerator.fingerprint,
-        "dataflow": dataflow_identity(accelerator, settings.dataflow) if maps else None,
-        "plan": dict(plan) if isinstance(plan, Mapping) else None if plan is None else str(plan),
-        "settings": settings.to_data(),
-        **({} if settings.policy is None else {"policy_identity": Policy.load(settings.policy).digest}),
-        "versions": {"hwflow": __version__, "torch": torch.__version__},
-    }
-
-
-def _hash(path: str | Path) -> str:
-    with open_input(path, "the weights", "weights") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

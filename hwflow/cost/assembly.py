@@ -157,6 +157,8 @@ def _provenance(
         }
         if options.proof != "off":
             content |= {"proof": options.proof, "gap": options.gap, "proven": _proven(rows, options)}
+    if not backend.maps and options.mapped_only:
+        content["without"] = list(options.mapped_only)
     if chosen is not None:
         content |= {"activations": options.activations, "operators": options.operators}
         if chosen.rounds > 1:

@@ -22,7 +22,7 @@ from hwflow.layers import DIRECT
 from hwflow.network import Network
 from hwflow.progress import Progress, Shown, shown
 from hwflow.ranking import spearman
-from hwflow.results import LevelName, NetworkCost, totals_of
+from hwflow.results import LevelName, NetworkCost, totals_of, without
 from hwflow.store import Store
 from hwflow.text import csv_of
 
@@ -51,9 +51,11 @@ class Configuration:
     @property
     def label(self) -> str:
         """A label that is unique in the comparison: `eyeriss (pe_array.rows=24)/mid/row_stationary`, and the execution if that
-        is not `direct`."""
+        is not `direct`; with what was asked for and the level does not know of: `eyeriss/coarse, without activations resident`.
+        """
         how = [] if self.execution == DIRECT else [self.execution]
-        return "/".join([self.accelerator, self.answered, *([self.dataflow] if self.dataflow else []), *how])
+        parts = "/".join([self.accelerator, self.answered, *([self.dataflow] if self.dataflow else []), *how])
+        return parts + without(self.cost.provenance)
 
 
 @dataclass(frozen=True, repr=False)

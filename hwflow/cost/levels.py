@@ -123,9 +123,11 @@ def _proof_version(options: CostOptions) -> tuple[int, ...]:
     """What makes proofs of another version of the bounds others."""
     if options.proof == "off":
         return ()
+    from hwflow.cost import proofs
     from hwflow.mapper import proof, ragged_proof
 
-    return (proof.VERSION, ragged_proof.VERSION) if options.ragged else (proof.VERSION,)
+    versions = (proof.VERSION, proofs.VERSION)
+    return (*versions, ragged_proof.VERSION) if options.ragged else versions
 
 
 def _zeros_version(layer: Layer, chip: Chip) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ import html
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hwflow import display
+from hwflow.cost.bypasses import keeps_of
+from hwflow.cost.proofs import By, proven
 from hwflow.cost.sparse_rows import best_with_zeros, sparse_row
 from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
@@ -19,11 +21,11 @@ from hwflow.hardware.dataflow import LevelConstraint
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.stored_bits import moved_bytes
 from hwflow.layers import TENSORS, Layer, Tensor
-from hwflow.loopnest.nest import Batch, Keeps, Nest, Verdict
+from hwflow.loopnest.nest import Batch, Nest, Verdict
 from hwflow.mapper import padding, search
-from hwflow.mapper.array_utilization import least_passes
-from hwflow.mapper.bounds import least_costs
-from hwflow.mapper.proof import proven
+from hwflow.mapper.array_utilization import array_utilization, least_passes
+from hwflow.mapper.bounds import least_costs, lower_bound
+from hwflow.mapper.objective import Found, value
 from hwflow.mapper.ragged_proof import proven_ragged
 from hwflow.mapping import Mapping
 from hwflow.results import LayerCost
@@ -34,6 +36,7 @@ VERSION = "mid-8"
 SPARSE_VERSION = 2
 """The same of layers whose zeros count."""
 
+_ROUNDING = 1e-9  # bounds are sums in another order than the analysis'
 _SEVERAL = 24  # mappings that are compared with their zeros, per unit of effort
 
 
@@ -45,7 +48,8 @@ class MapResult:
     objective (energy in the table's unit, latency in cycles, EDP in their product), or None where none is known. Both speak of
     the mappings that were searched: ragged ones included (but those of which Timeloop omits more than a hundredth of the
     energy), or perfect ones only where the search was told so. `perfect_bound` is the same of mappings with perfect factors,
-    where a proof was asked for.
+    where a proof was asked for, and `proven_by` says whose bound that is: "search", or "certificate" for the recursion of
+    certificates; None, too, for results of a store.
     """
 
     mapping: Mapping
@@ -53,6 +57,7 @@ class MapResult:
     proven_optimal: bool
     bound: float | None
     perfect_bound: float | None = None
+    proven_by: By | None = None
 
     def __repr__(self) -> str:
         return f"<MapResult {self._summary()}>"
@@ -117,8 +122,11 @@ def map_layer(
 
     Without `ragged`, only loops that divide their dimensions are looked at, as in Timeloop's usual map space.
 
+    Where memories may bypass tensors (`Memory.may_bypass`), each combination is searched whose lower bound is below the best
+    value so far, and what is proven holds for all of them.
+
     With a `proof`, mappings with perfect factors are bounded until the bound is within the share `gap` of the best value, or
-    there is no more room (see `hwflow.mapper.proof`); one that is better than what the search found is taken instead. So is one
+    there is no more room (see `hwflow.cost.proofs`); one that is better than what the search found is taken instead. So is one
     with imperfect factors, which, if `ragged`, have a closer bound then, too (see `hwflow.mapper.ragged_proof`).
 
     Tensors that are `resident` bypass DRAM: the outermost memory on the chip that keeps one is where it lies, whole, so no loop
@@ -132,26 +140,59 @@ def map_layer(
         NotMappable: where no mapping fits; says which memory is too small for the smallest tile.
     """
     start = time.perf_counter()
-    nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
     constraints = _holding(constraints, layer, resident)
     if zeros := counts_zeros(layer, accelerator):
         ragged, proof = ragged and not skips_zeros(accelerator), "off"
-    searched = padding.search if ragged else search.search
-    found = searched(nest, constraints, objective=objective, effort=effort, keep=_SEVERAL * effort if zeros else 1)
-    if found is None:
-        raise NotMappable(_too_small(nest))
+    some: list[_Searched] = []
+    for keeps in keeps_of(accelerator, resident):
+        nest = Nest(layer, accelerator, table, keeps)
+        if some and not zeros and _least(nest, constraints, objective, ragged) >= min(one.value(objective) for one in some):
+            continue
+        searched = padding.search if ragged else search.search
+        found = searched(nest, constraints, objective=objective, effort=effort, keep=_SEVERAL * effort if zeros else 1)
+        if found is None:
+            continue
+        perfect: float | None = None
+        by: By | None = None
+        if zeros:
+            batch, verdict = best_with_zeros(nest, found, objective)
+            found = Found(batch, verdict, proven_optimal=False, bound=0.0)
+        elif proof != "off":
+            most, stays = proof == "optimal", bool(resident)
+            found, perfect, by = proven(nest, constraints, objective, found, ragged=ragged, most=most, gap=gap, stays=stays)
+            found = proven_ragged(nest, constraints, objective, found, gap=gap) if ragged else found
+        some.append(_Searched(nest, found, perfect, by))
+    if not some:
+        raise NotMappable(_too_small(Nest(layer, accelerator, table, keeps_of(accelerator, resident)[0])))
+    best = min(some, key=lambda one: one.value(objective))
+    mapping = best.nest.mapping_of(best.found.batch, 0)
+    cost = _cost(best.nest, best.found.batch, best.found.verdict, mapping, time.perf_counter() - start)
     if zeros:
-        batch, verdict = best_with_zeros(nest, found, objective)
-        mapping = nest.mapping_of(batch, 0)
-        cost = _cost(nest, batch, verdict, mapping, time.perf_counter() - start)
         return MapResult(mapping, cost, proven_optimal=False, bound=None)
-    perfect = None
-    if proof != "off":
-        found, perfect = proven(nest, constraints, objective, found, ragged=ragged, most=proof == "optimal", gap=gap)
-        found = proven_ragged(nest, constraints, objective, found, gap=gap) if ragged else found
-    mapping = nest.mapping_of(found.batch, 0)
-    cost = _cost(nest, found.batch, found.verdict, mapping, time.perf_counter() - start)
-    return MapResult(mapping, cost, found.proven_optimal, found.bound, perfect)
+    bound = min(one.found.bound for one in some)
+    optimal = best.found.proven_optimal and all(
+        one is best or best.value(objective) <= one.found.bound * (1 + _ROUNDING) for one in some
+    )
+    least = min((one for one in some if one.perfect is not None), key=lambda one: one.perfect or 0.0, default=None)
+    proven_by = (None, None) if least is None else (least.perfect, least.by)
+    return MapResult(mapping, cost, optimal, bound, *proven_by)
+
+
+class _Searched(NamedTuple):
+    """What was found with one choice of what the memories keep, and where asked for a bound for perfect factors, with whose it
+    is."""
+
+    nest: Nest
+    found: Found
+    perfect: float | None
+    by: By | None
+
+    def value(self, objective: Objective) -> float:
+        return value(self.found.verdict, objective)
+
+
+def _least(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, ragged: bool) -> float:
+    return lower_bound(nest, constraints, objective, array=array_utilization(nest, constraints) if ragged else None)
 
 
 def least(
@@ -166,18 +207,10 @@ def least(
     """Energy, in the table's unit, and cycles that no mapping of those that `map_layer` searches undercuts; 0 with zeros."""
     if counts_zeros(layer, accelerator):
         return 0.0, 0.0
-    nest = Nest(layer, accelerator, table, _keeps(accelerator, resident))
     constraints = _holding(constraints, layer, resident)
-    return least_costs(nest, constraints, least_passes(nest, constraints) if ragged else None)
-
-
-def _keeps(accelerator: Accelerator, resident: Sequence[Tensor]) -> Keeps | None:
-    """What each level keeps, the innermost first, where DRAM does not keep the resident tensors; None where it keeps all."""
-    if not resident:
-        return None
-    kept = [level.memory.keeps if level.memory else () for level in accelerator.levels]
-    kept[0] = tuple(t for t in kept[0] if t not in resident)
-    return tuple(reversed(kept))
+    nests = [Nest(layer, accelerator, table, keeps) for keeps in keeps_of(accelerator, resident)]
+    costs = [least_costs(nest, constraints, least_passes(nest, constraints) if ragged else None) for nest in nests]
+    return min(energy for energy, _ in costs), min(cycles for _, cycles in costs)
 
 
 def _holding(constraints: Sequence[LevelConstraint], layer: Layer, resident: Sequence[Tensor]) -> tuple[LevelConstraint, ...]:

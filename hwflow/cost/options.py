@@ -129,6 +129,12 @@ class CostOptions:
         return self.activations != "dram" or self.operators != "mac"
 
     @property
+    def mapped_only(self) -> tuple[str, ...]:
+        """What was asked for beyond the usual that levels with mappings alone know of: `activations resident`, for one."""
+        names = ("activations", "operators", "latency")
+        return tuple(f"{name} {value}" for name in names if (value := getattr(self, name)) not in USED_BY[name][1])
+
+    @property
     def chooses_execution(self) -> bool:
         """Whether an execution of some layer is chosen by its cost."""
         return AUTO in ((self.execution,) if isinstance(self.execution, str) else self.execution.values())

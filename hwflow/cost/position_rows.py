@@ -23,9 +23,14 @@ APART = "positions of different densities run one after the other, and those wit
 
 
 def differs(layer: Layer) -> bool:
-    """Whether the row is a product whose positions have densities of their own."""
+    """Whether the row is a product whose positions have densities of their own.
+
+    A product has its tiles along P, and Q is 1. A convolution of 1 x 1 with as many groups, to which `*` gave these densities
+    too, has outputs of two axes; only where it has a single row of them can it not be told apart.
+    """
     positions = layer.position_densities
-    return positions is not None and len(positions) == layer.G > 1 and layer.R == layer.S == 1
+    product = layer.R == layer.S == layer.Q == 1
+    return positions is not None and len(positions) == layer.G > 1 and product
 
 
 def parts_of(layer: Layer, accelerator: Accelerator | None) -> tuple[Layer, ...]:

@@ -145,7 +145,8 @@ def least_room(layer: Layer, chip: Chip, homes: Homes, resident: Sequence[Tensor
         assert isinstance(part, Memory)
         whole = {d for t in resident if homes.place(t) == place for d in layer.relevant(t)}
         extents = {d: n if d in whole else 1 for d, n in layer.dims.items()}
-        bits = sum(math.ceil(hull(layer, t, extents) * part.buffering * _width(part, layer, t)) for t in part.keeps)
+        kept = [t for t in part.keeps if t in resident or t not in part.may_bypass]
+        bits = sum(math.ceil(hull(layer, t, extents) * part.buffering * _width(part, layer, t)) for t in kept)
         found.append(homes.rows(bits, place))
     return tuple(found)
 

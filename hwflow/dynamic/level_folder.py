@@ -28,7 +28,7 @@ from hwflow.files import parse_json, read_text, write_text
 from hwflow.network.callables import NamedIn
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
-from hwflow.run_folder import differences, held
+from hwflow.run_folder import differences, held, other_run
 from hwflow.validation import explain
 
 CONFIG, WEIGHTS, LEVELS = "config.json", "levels.pt", "levels.json"
@@ -83,11 +83,7 @@ class LevelFolder:
             if isinstance(before, dict):
                 before |= {name: wanted[name] for name in free}
             if changed := differences(before, wanted):
-                more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
-                raise InputError(
-                    f"{self.path} holds another run, which cannot be continued by this one: {'; '.join(changed[:4])}{more}. "
-                    "Ask the same, or name another folder."
-                )
+                raise other_run(self.path, "run", changed)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path} is no folder of {self.kind} and is not empty: name another, or a new one.")
         try:

@@ -32,6 +32,9 @@ from hwflow.layers import TENSORS, Bits, Layer
 from hwflow.text import label_of
 from hwflow.validation import Strict, explain
 
+MOST_BYPASSES = 8
+"""Tensors that memories may bypass, all together: a mapping search is repeated for each of their combinations."""
+
 _LISTED = 8  # changes that a label lists; with more, it is a chip of its own under a preset's name
 
 
@@ -87,7 +90,15 @@ class Accelerator(Strict):  # noqa: PLW1641  (pydantic's hash of frozen models)
                 raise ValueError(
                     f"hierarchy: {name}: the role {role!r} is taken by another part; a dataflow finds parts by role"
                 )
+        free = [(p.name, t) for p in parts if isinstance(p, Memory) for t in p.may_bypass]
+        if len(free) > MOST_BYPASSES:
+            raise ValueError(
+                f"hierarchy: may_bypass names {len(free)} tensors at {', '.join(dict.fromkeys(name for name, _ in free))}; at "
+                f"most {MOST_BYPASSES} in all, since every combination is searched"
+            )
         if self.sparsity is not None:
+            if free:
+                raise ValueError(f"hierarchy: {free[0][0]}: may_bypass cannot be combined with the section sparsity")
             self.sparsity.check(parts)
         return self
 

@@ -49,6 +49,9 @@ class Memory(NamedPart):
     what one entry of the energy table pays for). Bandwidths are words per cycle and instance; `bandwidth_gb_s` is a total
     that reads and writes share, in 1e9 byte/s. A memory without any bandwidth is never the bottleneck.
 
+    `keeps` are the tensors that pass through the memory. Those of them in `may_bypass` need not: whether they do is chosen for
+    each mapping.
+
     `network_fill_latency` and `network_drain_latency` are cycles that the network from the memory to what is inside it adds to
     every layer, before its first word and after its last; names and meaning are Timeloop's.
     """
@@ -56,6 +59,7 @@ class Memory(NamedPart):
     kind: Literal["dram", "sram", "regfile"]
     role: Name
     keeps: tuple[Tensor, ...] = TENSORS
+    may_bypass: tuple[Tensor, ...] = ()
     word_bits: Positive
     width_bits: Positive
     size_kib: PositiveFloat | None = None
@@ -86,6 +90,13 @@ class Memory(NamedPart):
             raise ValueError(f"its size (={self.size_bits} bit) must be a whole multiple of width_bits (={self.width_bits})")
         if not self.keeps or len(set(self.keeps)) != len(self.keeps):
             raise ValueError(f"keeps (={list(self.keeps)}) must name at least one of {', '.join(TENSORS)}, each once")
+        if self.may_bypass:
+            if self.kind == "dram":
+                raise ValueError(f"may_bypass (={list(self.may_bypass)}) is of memories on the chip; a dram keeps everything")
+            if not set(self.may_bypass) <= set(self.keeps) or len(set(self.may_bypass)) != len(self.may_bypass):
+                raise ValueError(
+                    f"may_bypass (={list(self.may_bypass)}) must name tensors of keeps (={list(self.keeps)}), each once"
+                )
         if (self.dram_type is not None) != (self.kind == "dram"):
             raise ValueError("dram_type belongs to a memory of kind dram, and every dram states it")
         return self

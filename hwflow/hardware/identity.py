@@ -29,6 +29,8 @@ def fingerprint_of(accelerator: BaseModel, *, plain: bool) -> str:
         for name in ("network_fill_latency", "network_drain_latency"):
             if part.get(name) == 0:
                 del part[name]
+        if part.get("may_bypass") == []:
+            del part["may_bypass"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -37,7 +39,8 @@ def flat(accelerator: BaseModel) -> dict[str, Any]:
     content = accelerator.model_dump(mode="json", exclude={"name", "description", "sources", "hierarchy", *SECTIONS})
     own = accelerator.model_dump(mode="json", include=set(SECTIONS), exclude_none=True, exclude_defaults=True)
     for part in [*accelerator.model_dump(mode="json")["hierarchy"], *({"name": name, **own[name]} for name in own)]:
-        content |= {f"{part['name']}.{field}": value for field, value in part.items() if field != "name" and value is not None}
+        said = {field: value for field, value in part.items() if field != "name" and value not in (None, [])}
+        content |= {f"{part['name']}.{field}": value for field, value in said.items()}
     return content
 
 

@@ -59,8 +59,8 @@ def transfers(shape: Shape, nest: Spans, level: int, index: Places) -> Handed:
     partial = tile if memoryless else tile - over
 
     # Timeloop simulates two steps of each loop: when one advances, the loops inside have moved the tile by one step each.
-    loops = nest.loops[level:]
-    dims, bounds, steps = (np.concatenate([getattr(a, f) for a in loops])[:, index] for f in ("dims", "bounds", "steps"))
+    begin = nest.loops.begins[level]
+    dims, bounds, steps = (a[begin:, index] for a in (nest.loops.dims, nest.loops.bounds, nest.loops.steps))
     active = bounds > 1
     motion = np.where(active, digits[dims] * steps, 0)
     jump = 2 * motion - motion.cumsum(axis=0)

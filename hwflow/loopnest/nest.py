@@ -28,73 +28,26 @@ Index conventions: levels run from the innermost (0) outwards; arrays end in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 
-from hwflow.arrays import Bools, Floats, Ints, Places
+from hwflow.arrays import Bools, Floats, Ints
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.stored_bits import widened
 from hwflow.layers import DIMS, TENSORS, Layer, Tensor
-from hwflow.loopnest import links
 from hwflow.loopnest.batch import Batch
-from hwflow.loopnest.disjoint_tiles import DisjointWalk
-from hwflow.loopnest.imperfect_factors import Walk
 from hwflow.loopnest.memories import Memories
 from hwflow.loopnest.spans import Spans
-from hwflow.loopnest.tiles import Shape, shape_of, unreached
+from hwflow.loopnest.tiles import shape_of, unreached
+from hwflow.loopnest.traffic import shares, traffic
+from hwflow.loopnest.verdict import OUTPUTS, Verdict
 from hwflow.mapping import LevelMapping, Loop, Mapping
 
 __all__ = ["OUTPUTS", "Batch", "Bools", "Floats", "Ints", "Keeps", "Nest", "Verdict"]
 
-OUTPUTS = TENSORS.index("outputs")
-
 _PIECE = 4096  # mappings analysed at once: their arrays fit a processor's cache
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The results of the analysis, arrays [..., batch]; tensors in the order of `TENSORS`, levels from the innermost outwards.
-
-    Attributes:
-        reads, fills, updates: words per instance, [level, tensor, batch].
-        tiles: words of a tensor's tile in one instance, [level, tensor, batch], 0 where it is bypassed.
-        instances: instances in use, [level, batch]; with ragged loops their average, truncated to a whole number.
-        level_energy: energy of each level, all instances and leakage included, [level, batch]; `mac_energy` apart, [batch].
-        omitted: energy of the truncated fractions of instances, which exact energies do not include, [batch].
-        compute_cycles, cycles: [batch]; `level_cycles` is each level's bandwidth-bound count, [level, batch].
-        fits: whether every tile fits its memory and every fan-out its array, [batch].
-    """
-
-    reads: Floats
-    fills: Floats
-    updates: Floats
-    tiles: Ints
-    instances: Ints
-    level_energy: Floats
-    mac_energy: Floats
-    omitted: Floats
-    compute_cycles: Floats
-    level_cycles: Floats
-    cycles: Floats
-    fits: Bools
-
-    def take(self, index: Places) -> Verdict:
-        """The verdict on the mappings at `index`."""
-        return Verdict(*(getattr(self, field.name)[..., index] for field in fields(self)))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Verdict]) -> Verdict:
-        """The verdicts on several batches as one."""
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts], axis=-1) for field in fields(cls)))
-
-    @cached_property
-    def energy(self) -> Floats:
-        """Total energy, [batch]."""
-        return np.asarray(self.level_energy.sum(axis=0) + self.mac_energy)
 
 
 class Nest:
@@ -109,6 +62,8 @@ class Nest:
         kept = keeps or tuple(lv.memory.keeps if lv.memory else () for lv in self.levels)
         self.keep = np.array([[t in k for t in TENSORS] for k in kept])
         self.shapes = [shape_of(layer, t) for t in TENSORS]
+        self._kept = [levels.nonzero()[0].tolist() for levels in self.keep.T]
+        self._keeps = [tensors.nonzero()[0].tolist() for tensors in self.keep]
         self.compute_energy = table.parts[accelerator.mac.name].compute
         self.mac_energy = layer.macs * self.compute_energy
         self.memories = Memories.of(accelerator, table, layer)
@@ -156,41 +111,61 @@ class Nest:
         `with_links=False` is for searches: it leaves out link transfers between neighbours, which is an upper bound, and
         estimates ragged mappings by the averages over their passes, with fractions of instances.
         """
-        if batch.size > _PIECE and batch.temporal_last is None:
-            pieces = [batch.take(slice(start, start + _PIECE)) for start in range(0, batch.size, _PIECE)]
-            return Verdict.joined([self.evaluate(piece, with_links=with_links) for piece in pieces])
-        count, size = len(self.levels), batch.size
+        verdict = Verdict.blank(len(self.levels), batch.size)
+        if batch.size <= _PIECE or batch.temporal_last is not None:
+            self._evaluate(batch, verdict, with_links)
+            return verdict
+        for begin in range(0, batch.size, _PIECE):
+            piece = slice(begin, begin + _PIECE)
+            self._evaluate(batch.take(piece), verdict.take(piece), with_links)
+        return verdict
+
+    def _evaluate(self, batch: Batch, verdict: Verdict, with_links: bool) -> None:
+        """Fill in the verdict on a batch."""
         nest = Spans(batch, self.sizes, exact=with_links)
-        shape = (count, len(TENSORS), size)
-        reads, fills, updates = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        tiles, padded = np.zeros(shape, dtype=np.int64), np.zeros((count, size), dtype=np.int64)
-        for t, projection in enumerate(self.shapes):
-            footprints = np.stack([projection.words(e) for e in nest.tiles])
-            traffic = self._traffic(t, nest, with_links)
-            keep = self.keep[:, t]
-            kept = keep.nonzero()[0].tolist()
-            outermost = kept[-1]
-            partition = self._partitions(projection, footprints, nest) if t == OUTPUTS else None
-            for k in kept:
-                tiles[k, t] = footprints[k]
-                full = footprints[k] if nest.passes is None else projection.words(nest.outer[k])
-                padded[k] += full * self.memories.widths.sums[k, t]
-                content, peer, arriving = traffic.content[k], traffic.peer[k], traffic.arriving[k] + traffic.peer[k]
-                if partition is None:
-                    reads[k, t] = _round(content + peer)
-                    fills[k, t] = np.floor(arriving) if k != outermost else np.floor(traffic.peer[k])
+        padded: dict[int, Ints] = {}
+        for t, (shape, kept) in enumerate(zip(self.shapes, self._kept, strict=True)):
+            footprints = {k: shape.words(nest.tiles[k]) for k in kept}
+            crossing = traffic(shape, nest, kept, footprints, with_links=with_links)
+            owned = shares(shape, nest, footprints, kept) if t == OUTPUTS else None
+            for i, k in enumerate(kept):
+                verdict.tiles[k, t] = footprints[k]
+                if np.isfinite(self.memories.room[k, 0]):
+                    full = footprints[k] if nest.passes is None else shape.words(nest.outer[k])
+                    bits = full * self.memories.widths.sums[k, t]
+                    padded[k] = padded[k] + bits if k in padded else bits
+                content, arriving, peer = crossing[i]
+                asked = content if peer is None else content + peer
+                reads, fills, updates = verdict.reads[k, t], verdict.fills[k, t], verdict.updates[k, t]
+                if owned is None:
+                    _round(asked, reads)
+                    if arriving is not None:
+                        np.floor(arriving, out=fills)
                 else:
-                    updates[k, t] = _round(content)
+                    _round(content, updates)
                     if self.gaps:
-                        updates[k, t] += np.maximum(partition[k] - _round(content + peer), 0)
-                    reads[k, t] = np.maximum(_round(content + peer - partition[k]), 0)
-                    fills[k, t] = np.maximum(_round(arriving - partition[k]), 0) if k != outermost else _round(peer)
-        return self._cost(_Counts(reads, fills, updates, tiles, padded), nest)
+                        updates += np.maximum(owned[i] - np.floor(asked + 0.5), 0)
+                    _round(asked - owned[i], reads)
+                    np.maximum(reads, 0, out=reads)
+                    if arriving is not None and k != kept[-1]:
+                        _round(arriving - owned[i], fills)
+                        np.maximum(fills, 0, out=fills)
+                    elif arriving is not None:
+                        _round(arriving, fills)
+        for k in range(len(self.levels)):
+            if nest.spreads[k]:
+                verdict.fits[...] &= nest.fan[k] <= self.memories.fanout[k, 0]
+            if k in padded:
+                verdict.fits[...] &= padded[k] <= self.memories.room[k, 0]
+        verdict.price(self.memories, nest, self._keeps, self.layer.macs, self.compute_energy)
 
     def priced(self, batch: Batch, reads: Floats, fills: Floats, updates: Floats) -> Verdict:
         """The verdict on mappings whose counts are known, in words per instance, [level, tensor, batch]."""
-        tiles = np.zeros(reads.shape, dtype=np.int64)
-        return self._cost(_Counts(reads, fills, updates, tiles, tiles.sum(axis=1)), Spans(batch, self.sizes, exact=True))
+        verdict = replace(Verdict.blank(len(self.levels), batch.size), reads=reads, fills=fills, updates=updates)
+        nest = Spans(batch, self.sizes, exact=True)
+        verdict.price(self.memories, nest, self._keeps, self.layer.macs, self.compute_energy)
+        verdict.fits[...] = (nest.fan <= self.memories.fanout).all(axis=0)
+        return verdict
 
     def short_of_updates(self, mapping: Mapping) -> tuple[str, int, int] | None:
         """The innermost memory with fewer updates than words in its share of the outputs, at which Timeloop aborts: its name,
@@ -198,136 +173,21 @@ class Nest:
         if not self.gaps:
             return None
         nest = Spans(self.batch_of(mapping), self.sizes, exact=True)
-        projection = self.shapes[OUTPUTS]
-        traffic = self._traffic(OUTPUTS, nest, with_links=True)
-        partition = self._partitions(projection, np.stack([projection.words(e) for e in nest.tiles]), nest)
-        for k in self.keep[:, OUTPUTS].nonzero()[0].tolist():
-            updates, share = int(traffic.content[k, 0] + traffic.peer[k, 0]), int(partition[k, 0])
+        shape, kept = self.shapes[OUTPUTS], self._kept[OUTPUTS]
+        footprints = {k: shape.words(nest.tiles[k]) for k in kept}
+        crossing = traffic(shape, nest, kept, footprints, with_links=True)
+        for k, here, owned in zip(kept, crossing, shares(shape, nest, footprints, kept), strict=True):
+            peer = 0.0 if here.peer is None else here.peer[0]
+            updates, share = int(here.content[0] + peer), int(owned[0])
             if updates < share:
                 return self.levels[k].name, updates, share
         return None
-
-    def _traffic(self, t: int, nest: Spans, with_links: bool) -> _Traffic:
-        """Words of one tensor that cross each boundary; boundary k is between level k and the instances below it."""
-        projection, count, size = self.shapes[t], len(self.levels), nest.batch.size
-        content, weighted, link = np.zeros((count, size)), np.zeros((count, size)), np.zeros((count, size))
-        arriving = np.zeros((count, size))
-        # The arithmetic has no memory: every iteration asks for its operands anew. How often those ask that hand all on to the
-        # level below does not matter: what that level asks for replaces it.
-        uneven = nest.ragged.nonzero()[0].tolist()
-        deliveries = {0: nest.iterations, **projection.delivered(nest.below, nest.loops, self.keep[:-1, t].nonzero()[0] + 1)}
-        for k in range(count):
-            each = deliveries.get(k, 1.0)
-            content[k] = weighted[k] = each
-            if nest.spreads[k]:
-                content[k] *= projection.distinct(nest.across[k], nest.inner[k])
-                weighted[k] *= nest.fan[k] if nest.passes is None else nest.across[k].prod(axis=0)
-            if with_links:
-                for b in uneven:
-                    if k == 0 and nest.fan[0, b] == 1:
-                        continue  # every iteration asks
-                    if k == 0 or self.keep[k - 1, t] or nest.fan[k, b] > 1:  # otherwise the bypass below replaces it
-                        way = Walk if k == 0 or projection.windows else DisjointWalk
-                        walk = way(nest.nesting(int(b)), projection.coefficients, k)
-                        content[k, b], weighted[k, b], link[k, b] = walk.crossing()
-            if with_links and nest.spreads[k]:
-                shared = links.transfers(projection, nest, k, ((nest.fan[k] > 1) & ~nest.ragged).nonzero()[0])
-                content[k, shared.index], weighted[k, shared.index] = shared.reads, shared.delivered
-                link[k, shared.index] = shared.links
-            if k > 0:
-                arriving[k - 1] = weighted[k] / nest.fan[k]
-        for k in range(count - 1):
-            if not self.keep[k, t]:  # bypassed: the level above serves what this one would have
-                asked = content[k] * nest.fan[k + 1]
-                ratio = np.divide(asked, weighted[k + 1], out=np.zeros(size), where=weighted[k + 1] > 0)
-                content[k + 1] = content[k + 1] * ratio
-                weighted[k + 1] = weighted[k + 1] * ratio
-                link[k + 1] = 0.0
-        peer = np.zeros((count, size))
-        for k in range(1, count):
-            peer[k - 1] = link[k] / nest.instances[k - 1]
-        return _Traffic(content, arriving, peer)
-
-    def _partitions(self, projection: Shape, footprints: Ints, nest: Spans) -> Ints:
-        """Share of the whole tensor that one instance is responsible for, in words; integer division as in Timeloop."""
-        partition = np.empty_like(footprints)
-        partition[-1] = footprints[-1]
-        for k in reversed(range(len(self.levels) - 1)):
-            if not nest.spreads[k + 1]:
-                partition[k] = partition[k + 1]
-                continue
-            union = np.where(nest.fan[k + 1] > 1, projection.words(nest.unions[k + 1]), footprints[k])
-            partition[k] = partition[k + 1] * footprints[k] // union
-        return partition
-
-    def _cost(self, counts: _Counts, nest: Spans) -> Verdict:
-        reads, fills, updates, memory = counts.reads, counts.fills, counts.updates, self.memories
-        compute_cycles, widths = nest.compute_cycles, memory.widths
-        fits = (nest.fan <= memory.fanout).all(axis=0) & (counts.padded <= memory.room).all(axis=0)
-        if widths.packed:
-            read, filled, updated = widths.accesses(reads, fills, updates)
-        else:
-            read, filled, updated = (np.ceil(words / memory.block[:, :, None]) for words in (reads, fills, updates))
-        per_instance = read.sum(axis=1) * memory.read + filled.sum(axis=1) * memory.write + updated.sum(axis=1) * memory.update
-        if memory.grouped:  # whose accesses the instances at work in one array share
-            per_instance *= np.minimum(nest.most, memory.groups) / nest.most
-        if widths.packed:
-            read, filled, updated = widths.words(nest.shared(reads), nest.shared(fills), nest.shared(updates))
-            written = filled + updated
-        else:
-            read, written = nest.shared(reads), nest.shared(fills + updates)
-        read_demand, write_demand = ((words / compute_cycles).sum(axis=1) for words in (read, written))
-        slowdown = np.ones(per_instance.shape)
-        for limit, demand in zip(memory.limits, (read_demand, write_demand, read_demand + write_demand), strict=True):
-            np.minimum(slowdown, np.divide(limit, demand, out=np.ones(demand.shape), where=demand > limit), out=slowdown)
-        level_cycles = np.ceil(compute_cycles / slowdown)
-        cycles = level_cycles.max(axis=0)  # of which parts leak; what networks add at the edges is not, as in Timeloop
-        leakage = memory.leak * cycles
-        level_energy = per_instance * nest.at_work + leakage * nest.at_work
-        omitted = (per_instance * nest.cut_off + leakage * nest.cut_off).sum(axis=0)
-        mac_energy = nest.computes(self.layer.macs) * self.compute_energy
-        if nest.exact:
-            omitted += self.mac_energy - mac_energy
-        return Verdict(
-            reads,
-            fills,
-            updates,
-            counts.tiles,
-            nest.instances,
-            level_energy,
-            mac_energy,
-            omitted,
-            compute_cycles,
-            level_cycles,
-            cycles + memory.edges,
-            fits,
-        )
 
 
 Keeps = tuple[tuple[Tensor, ...], ...]
 """For each level, from the innermost outwards, the tensors that it keeps."""
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """What each memory sees of each tensor, [level, tensor, batch]; `padded`: bits of all its full tiles, [level, batch]."""
-
-    reads: Floats
-    fills: Floats
-    updates: Floats
-    tiles: Ints
-    padded: Ints
-
-
-@dataclass(frozen=True)
-class _Traffic:
-    """Per level and mapping: words requested of an instance from below, delivered from above, forwarded by neighbours."""
-
-    content: Floats
-    arriving: Floats
-    peer: Floats
-
-
-def _round(values: Floats) -> Floats:
+def _round(values: Floats, into: Floats) -> None:
     """Round to the nearest integer, halves away from zero, as C++ `std::round` does for the positive numbers here."""
-    return np.floor(values + 0.5)
+    np.floor(values + 0.5, out=into)

@@ -97,7 +97,7 @@ class Beam:
         """
         first, state = (after.level, after.prefix) if after is not None else (0, self._start())
         level, prefix = first, state
-        state, dropped = state.take((state.score < cut).nonzero()[0]), math.inf
+        state, dropped = state.where(state.score < cut), math.inf
         last = max((k for k, loops in enumerate(self.temporal) if loops is not None), default=-1)
         for k in range(first, len(self.spatial)):
             over = self.spatial[k]
@@ -114,13 +114,11 @@ class Beam:
                 state, lost = loops.enlarge(state, kept, compared, cut)
                 dropped = min(dropped, lost)
             else:  # its tile is that of the level below
-                fits = self.facts.levels[k].fits[state.place].nonzero()[0]
-                state = begin_transfers(self.facts, state.take(fits), k)
+                state = begin_transfers(self.facts, state.where(self.facts.levels[k].fits[state.place]), k)
             if cut == dropped == math.inf:
                 level, prefix = k + 1, state
         state.history[0, -1] = self.facts.tiles.lattice.rest[state.place]
-        whole = self.facts.levels[-1].from_here[state.place].nonzero()[0]
-        return Explored(state.take(whole), dropped, level, prefix)
+        return Explored(state.where(self.facts.levels[-1].from_here[state.place]), dropped, level, prefix)
 
     def score(self, tilings: Partial) -> Floats:
         """The objective of complete tilings, [mapping]."""

@@ -97,11 +97,13 @@ def _fits(nest: Nest, tables: TileTables) -> list[Bools]:
 def _completable(tables: TileTables, temporal: Sequence[Bools], over: Sequence[Bools]) -> tuple[list[Bools], list[Bools]]:
     """Whether each tile can be completed: a dimension that no loop above a level may have must be complete below it."""
     later = np.zeros(len(DIMS), dtype=np.bool_)
+    whole: dict[bytes, Bools] = {}
     here: list[Bools] = []
     above: list[Bools] = []
     for k in reversed(range(len(temporal))):
-        above.append(tables.whole_along(~later))
-        later = later | temporal[k]
-        here.append(tables.whole_along(~later))
-        later = later | over[k]
+        for found, further in ((above, temporal[k]), (here, over[k])):
+            if later.tobytes() not in whole:
+                whole[later.tobytes()] = tables.whole_along(~later)
+            found.append(whole[later.tobytes()])
+            later = later | further
     return here[::-1], above[::-1]

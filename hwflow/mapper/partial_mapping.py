@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -47,8 +48,16 @@ class Partial(NamedTuple):
     def take(self, index: Places | slice) -> Partial:
         """The partial mappings at `index`."""
         if isinstance(index, slice):
-            return Partial._make(field[..., index] for field in self)
-        return Partial._make(field.take(index, axis=-1) for field in self)
+            return Partial._make([field[..., index] for field in self])
+        return Partial._make([field.take(index, axis=-1) for field in self])
+
+    def where(self, flags: Bools) -> Partial:
+        """The partial mappings with these flags: this object itself where that is all of them."""
+        return self if flags.all() else self.take(flags.nonzero()[0])
+
+    def ranked(self) -> Partial:
+        """The same by ascending score: this object itself where they are so already."""
+        return self if ascending(self.score) else self.take(np.argsort(self.score, kind="stable"))
 
     def bare(self) -> Partial:
         """The same without history, until `remember`: saves memory while there are many more than will be kept."""
@@ -117,7 +126,7 @@ def _unsettled(facts: LayerFacts, state: Partial, k: int, resources: slice) -> t
     prices = facts.prices
     inside = np.array([transfer.high <= k for transfer in prices.transfers])[:, None] & ~state.waits
     spent = np.where(inside, state.words, 0.0)
-    low, high = prices.low[resources], prices.high[resources]
+    low, high = prices.each[:, resources]
     cost = np.einsum("rp,pn->rn", low, spent) + np.einsum("rp,pn->rn", high, spent / state.cast)
     sums = np.array([transfer.tensor == OUTPUTS for transfer in prices.transfers])[:, None]
     return np.concatenate([cost, np.where(inside, 0.0, state.words)]), np.where(inside & ~sums, 0.0, state.cast)
@@ -135,11 +144,12 @@ def select(state: Partial, memory: list[npt.NDArray[Any]], amounts: Floats, laye
         layer: index of the layer that is mapped, [mapping].
     """
     future = hashed(memory)
-    place, ranked = ranks(future, state.score)
-    leader = ranked[np.maximum.accumulate(np.where(place[ranked] == 0, np.arange(len(ranked)), 0))]
-    beaten = np.zeros(state.size, dtype=np.bool_)
-    beaten[ranked] = (amounts[:, leader] <= amounts[:, ranked] * (1 + 1e-12)).all(axis=0) & (leader != ranked)
-    return fitting(state, (~beaten).nonzero()[0], layer, width)
+    ranked, begin = _grouped(future, state.score)
+    later = (begin != np.arange(len(ranked))).nonzero()[0]
+    leader, ranked = ranked[begin[later]], ranked[later]
+    kept = np.ones(state.size, dtype=np.bool_)
+    kept[ranked] = (amounts[:, leader] > amounts[:, ranked] * (1 + 1e-12)).any(axis=0)
+    return fitting(state, kept.nonzero()[0], layer, width)
 
 
 def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[Places, float]:
@@ -148,7 +158,8 @@ def fitting(state: Partial, index: Places, layer: Places, width: int) -> tuple[P
     If there are too many, the best two of every tile are kept first, because loose bounds are loose for whole tiles; padded
     layers get equal shares of the width.
     """
-    index = index[np.argsort(state.score[index], kind="stable")]
+    if not ascending(state.score):
+        index = index[np.argsort(state.score[index], kind="stable")]
     if len(index) <= width:
         return index, math.inf
     place, _ = ranks(state.place[index], state.score[index])
@@ -163,15 +174,30 @@ def hashed(fields: list[npt.NDArray[Any]]) -> Ints:
     rows = [np.ascontiguousarray(f).reshape(math.prod(f.shape[:-1]), size) for f in fields]
     bits = np.concatenate([f.view(np.int64) if f.dtype == np.float64 else f.astype(np.int64) for f in rows])
     bits ^= bits >> 32  # floats that hold whole numbers have their digits in the upper bits
-    return np.asarray(np.multiply.accumulate(np.full(len(bits), _ODD)) @ bits)
+    return np.asarray(_powers(len(bits)) @ bits)
+
+
+@functools.cache
+def _powers(count: int) -> Ints:
+    return np.multiply.accumulate(np.full(count, _ODD))
 
 
 def ranks(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
     """The rank of each element by score within its group, and the order that sorts by group and score."""
-    ranked = np.lexsort((scores, group))
-    begins = np.ones(len(ranked), dtype=np.bool_)
-    begins[1:] = group[ranked[1:]] != group[ranked[:-1]]
-    counter = np.arange(len(ranked))
+    ranked, begin = _grouped(group, scores)
     place = np.empty(len(ranked), dtype=np.intp)
-    place[ranked] = counter - np.maximum.accumulate(np.where(begins, counter, 0))
+    place[ranked] = np.arange(len(ranked)) - begin
     return place, ranked
+
+
+def _grouped(group: Ints | Places, scores: Floats) -> tuple[Places, Places]:
+    """The order that sorts by group and score, and for each position in it the first of the group."""
+    ranked = np.argsort(group, kind="stable") if ascending(scores) else np.lexsort((scores, group))
+    same, begin = group[ranked], np.arange(len(ranked))
+    begin[1:] *= same[1:] != same[:-1]
+    return ranked, np.maximum.accumulate(begin)
+
+
+def ascending(scores: Floats) -> bool:
+    """Most states are sorted already."""
+    return bool((scores[1:] >= scores[:-1]).all())

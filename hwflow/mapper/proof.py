@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from hwflow.layers import DIMS
 from hwflow.loopnest.nest import OUTPUTS, Batch, Nest, Verdict
 from hwflow.mapper.beam import Beam
 from hwflow.mapper.bounds import operands_travel
-from hwflow.mapper.objective import Found, scores, value
+from hwflow.mapper.objective import scores
 from hwflow.mapper.partial_mapping import Partial, hashed
 from hwflow.types import Objective
 
@@ -60,35 +60,6 @@ class Proof:
     bound: float
     better: tuple[Batch, Verdict] | None
     complete: bool
-
-
-def proven(
-    nest: Nest,
-    constraints: Sequence[LevelConstraint],
-    objective: Objective,
-    found: Found,
-    *,
-    ragged: bool,
-    most: bool,
-    gap: float,
-) -> tuple[Found, float]:
-    """The result of a search, or a mapping with perfect factors that is better, and a bound for these.
-
-    Args:
-        ragged: whether the search looked at imperfect factors, too; then its own bound stays.
-        most: whether to use all the room that there is.
-    """
-    known, bound = value(found.verdict, objective), 0.0
-    for room in (USUAL, MOST) if most else (USUAL,):
-        proof = prove(nest, constraints, objective, known, room, gap=gap)
-        bound = max(bound, proof.bound)
-        if proof.better is not None:
-            found, known = replace(found, batch=proof.better[0], verdict=proof.better[1]), value(proof.better[1], objective)
-        if proof.complete or bound == 0.0:
-            break
-    least = found.bound if ragged else max(found.bound, bound)
-    optimal = known <= least * (1 + 2 * _ROUNDING)
-    return replace(found, proven_optimal=optimal, bound=min(least, known)), min(bound, known)
 
 
 def prove(

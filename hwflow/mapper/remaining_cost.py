@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,7 +68,7 @@ class RemainingCost:
         """Lower bounds on the cost of the transfers that begin at level k or above around some of its tiles, by the tensor that
         the loops directly outside keep stationary, [tensor, resource, tile]."""
         opened = np.repeat(self.later[k + 1].take(places, axis=1)[None], len(TENSORS), axis=0)
-        if any(t.low == k for t in self.facts.prices.transfers):
+        if self.facts.prices.begins[k][1]:
             which, begun = begun_at(self.facts, k, places)
             opened[:, which] += begun
         return opened
@@ -78,41 +77,37 @@ class RemainingCost:
         """Costs per resource of the transfers that began below level k: the finished ones, [resource, mapping], less the elided
         first writes, and the waiting ones. `way`: how the fan-outs above share words, an index of `sharing[k]`."""
         tiles, prices = self.facts.tiles, self.facts.prices
-        cast = state.cast * self.sharing[k][way]
-        asked = np.maximum(state.words - self.handed[k], 0.0) / cast
-        waits = state.waits
-        words_closed, asked_closed = np.where(waits, 0.0, state.words), np.where(waits, 0.0, asked)
-        sums = prices.of[OUTPUTS]
-        closed = self._paid(slice(0, sums.start), words_closed, asked_closed)
+        sums, waits = prices.of[OUTPUTS], state.waits
+        cast = state.cast * self.sharing[k][way] if self.facts.spread_above(k) else state.cast
+        words = np.empty((2, *state.words.shape))  # at the lower level, and as the upper one is asked for them
+        words[0] = state.words
+        np.divide(np.maximum(state.words - self.handed[k], 0.0) if tiles.sound else state.words, cast, out=words[1])
+        some: Bools = np.asarray(waits.any(axis=1))
+        still = words * ~waits if some.any() else words  # faster than a choice by a mask
+        closed = prices.paid(slice(0, sums.start), still)
         shared = np.multiply.accumulate(cast[sums][::-1])[::-1]  # instances that share a word
-        whole = tiles.final[state.place]
-        above, beyond = whole * shared, np.concatenate([whole * shared[1:], whole[None]])
-        low, high, spared_low, spared_high = (
-            a[:, sums, None] for a in (prices.low, prices.high, prices.spared_low, prices.spared_high)
-        )
-        into = low * words_closed[sums] - spared_low * above
-        out_of = high * asked_closed[sums] - spared_high * beyond
+        first = np.empty((2, *shared.shape))  # writes of partial sums, which need no read
+        np.multiply(tiles.final[state.place], shared, out=first[0])
+        first[1, :-1], first[1, -1] = first[0, 1:], tiles.final[state.place]
+        after, least = prices.sums
+        cost = prices.each[:, :, sums, None] * still[:, None, sums] - prices.spared[:, :, sums, None] * first[:, None]
         # fan-outs above count as fully used, which may subtract too many reads
-        least = np.maximum(into, 0.0) + np.maximum(out_of, (high - spared_high) * asked_closed[sums])
-        begun = [t.low <= k for t in prices.transfers[sums]]
-        closed += np.where(waits[sums], into + out_of, least)[:, begun].sum(axis=1)
-        some = np.asarray(waits.any(axis=1))
-        if not some.any():
+        bounded = np.maximum(cost, least * still[:, None, sums])
+        total = bounded[0] + bounded[1]
+        if some[sums].any():
+            total = np.where(waits[sums], cost[0] + cost[1], total)
+        closed += total[:, : after[k]].sum(axis=1)
+        if still is words:
             return closed, []
-        words, asked, waiting = state.words - words_closed, asked - asked_closed, []
+        words, waiting = words * waits, []
         for t, mine in enumerate(prices.of):
             if tiles.slides and t == tiles.windowed:
                 for row in some[mine].nonzero()[0].tolist():
                     p = mine.start + row
-                    waiting.append(Waiting(t, row, self._paid(slice(p, p + 1), words, asked)))
+                    waiting.append(Waiting(t, row, prices.paid(slice(p, p + 1), words)))
             elif some[mine].any():
-                waiting.append(Waiting(t, -1, self._paid(mine, words, asked)))
+                waiting.append(Waiting(t, -1, prices.paid(mine, words)))
         return closed, waiting
-
-    def _paid(self, which: slice, words: Floats, asked: Floats) -> Floats:
-        """Costs of some transfers, [resource, mapping]."""
-        paid = np.einsum("rp,pn->rn", self.facts.prices.low[:, which], words[which])
-        return np.asarray(paid + np.einsum("rp,pn->rn", self.facts.prices.high[:, which], asked[which]))
 
     def score(self, state: Partial) -> Floats:
         """The objective of complete tilings, [mapping]."""
@@ -196,7 +191,7 @@ def _later(facts: LayerFacts) -> tuple[Floats, ...]:
     total = np.zeros((len(facts.prices.levels), size))
     later = [total]
     for k in reversed(range(len(facts.levels))):
-        if any(t.low == k for t in facts.prices.transfers):
+        if facts.prices.begins[k][1]:
             level = facts.levels[k]
             own, peaks = level.spans.nonzero()[0], _peaks(facts, k)
             which, begun = begun_at(facts, k, peaks)
@@ -216,25 +211,20 @@ def begun_at(facts: LayerFacts, k: int, places: Places) -> tuple[Places, Floats]
     """The resources used by the transfers that begin at level k, and lower bounds on that use around some of its tiles,
     [stationary tensor, resource, tile]."""
     tiles, prices = facts.tiles, facts.prices
-    begun = [p for p, t in enumerate(prices.transfers) if t.low == k]
-    which = np.flatnonzero((prices.low[:, begun] + prices.high[:, begun]).any(axis=1))
+    which, begun = prices.begins[k]
     moving = np.zeros((len(which), len(places)))  # if another tensor is stationary
     saved = np.zeros((len(TENSORS), *moving.shape))
-    copies = math.prod(level.fanout for level in facts.nest.levels[k + 1 :])
-    inside, spared = tiles.macs / tiles.span[places], handed(facts, k)
-    for p in begun:
-        t = prices.transfers[p].tensor
+    inside, handed_on = tiles.macs / tiles.span[places], handed(facts, k) if tiles.sound else None
+    for begin in begun:
+        t = begin.tensor
         words = tiles.volume[t, places] * inside
         if t == tiles.windowed:
             words = words * tiles.least_halo(places, places, spread=facts.spread_above(k))
-        fans = prices.future[0, p, 0]
-        price, spare = (prices.low[which, p] + prices.high[which, p] / fans)[:, None], spared[p] / fans * prices.high[which, p]
-        moved, stays = words * price, (words * tiles.alone[t, places]) * price
-        if spare.any():
+        moved, stays = words * begin.price, (words * tiles.alone[t, places]) * begin.price
+        if handed_on is not None and (spare := handed_on[begin.transfer] / begin.fans * begin.high).any():
             moved, stays = (np.maximum(cost - spare[:, None], 0.0) for cost in (moved, stays))
         if t == OUTPUTS:
-            spared = (copies * (prices.spared_low[which, p] + prices.spared_high[which, p] / fans))[:, None]
-            spared = spared * tiles.final[places]
+            spared = begin.spared * tiles.final[places]
             moved, stays = np.maximum(moved - spared, 0.0), np.maximum(stays - spared, 0.0)
         moving += moved
         saved[t] += moved - stays

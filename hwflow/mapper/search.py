@@ -184,21 +184,15 @@ def _ordered(beam: Beam, state: Partial, constraints: Sequence[LevelConstraint])
     by_class = [_orders(beam, t) for t in range(len(TENSORS))]
     classes = np.maximum(state.history[2], 0)
     plain = np.array([orders[0] for orders in by_class])
-    order = np.stack([_canonical(plain[classes[k]].T, temporal[k], forced[k]) for k in range(len(forced))])
     second = max((k for k in range(len(forced) - 1) if beam.temporal[k] is not None), default=len(forced) - 1)
-    order[second], order[-1] = 0, 0
-    inner = np.stack(
-        [
-            _canonical(np.array([o[v % len(o)] for o in by_class])[classes[second]].T, temporal[second], forced[second])
-            for v in range(max(map(len, by_class)))
-        ]
-    )
-    outer = np.stack(
-        [
-            _canonical(np.tile(np.array(o)[:, None], state.size), temporal[-1], forced[-1])
-            for o in dict.fromkeys(itertools.chain.from_iterable(by_class))
-        ]
-    )
+    order = np.zeros((len(forced), len(DIMS), state.size), dtype=np.intp)
+    for k in range(len(forced) - 1):
+        if k != second:
+            order[k] = _canonical(plain[classes[k]].T[None], temporal[k], forced[k])[0]
+    versions = np.array([[o[v % len(o)] for o in by_class] for v in range(max(map(len, by_class)))])
+    inner = _canonical(np.moveaxis(versions[:, classes[second]], 2, 1), temporal[second], forced[second])
+    some = np.array(list(dict.fromkeys(itertools.chain.from_iterable(by_class))))
+    outer = _canonical(np.repeat(some[:, :, None], state.size, axis=2), temporal[-1], forced[-1])
     # without duplicates
     i, o, m = np.indices((len(inner), len(outer), state.size)).reshape(3, -1)
     parts = hashed([state.history[:2], order])[m], _number(inner)[i, m], _number(outer)[o, m]
@@ -229,13 +223,12 @@ def _orders(beam: Beam, t: int) -> list[tuple[int, ...]]:
 
 
 def _canonical(order: Ints, bounds: Ints, forced: tuple[int, ...]) -> Ints:
-    """A level's orders in a canonical form: forced innermost loops first, loops of bound 1 last, [p, mapping]."""
-    column = np.arange(order.shape[1])
-    trivial = bounds[order, column] == 1
+    """A level's orders in a canonical form: forced innermost loops first, loops of bound 1 last, [version, p, mapping]."""
+    trivial = bounds[order, np.arange(order.shape[2])] == 1
     rank = np.arange(len(DIMS))[:, None] + np.where(trivial, 100 + order, 0)
     for position, d in enumerate(forced):
         rank = np.where((order == d) & ~trivial, position - 100, rank)
-    return np.asarray(order[np.argsort(rank, axis=0, kind="stable"), column])
+    return np.asarray(np.take_along_axis(order, np.argsort(rank, axis=1, kind="stable"), axis=1))
 
 
 def _number(orders: Ints) -> Ints:
@@ -248,7 +241,7 @@ def _best(nest: Nest, batch: Batch, objective: Objective, count: int, *, with_li
     firsts, seconds = np.full(batch.size, np.inf), np.full(batch.size, np.inf)
     for start in range(0, batch.size, _CHUNK):
         index = np.arange(start, min(start + _CHUNK, batch.size))
-        verdict = nest.evaluate(batch.take(index), with_links=with_links)
+        verdict = nest.evaluate(batch if batch.size <= _CHUNK else batch.take(index), with_links=with_links)
         first, second = scores(verdict, objective)
         firsts[index], seconds[index] = np.where(verdict.fits, first, np.inf), second
     ranked = np.lexsort((seconds, firsts))[:count]

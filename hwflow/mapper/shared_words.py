@@ -45,11 +45,13 @@ def sharing(facts: LayerFacts) -> tuple[Floats, ...]:
 def handed(facts: LayerFacts, k: int) -> Floats:
     """Words that the fan-outs above level k can leave out of each transfer beside those that they share, [transfer, 1]: where
     neighbours hand on parts of a window, Timeloop rounds averages over instances down."""
+    if not facts.tiles.sound:
+        return np.zeros((len(facts.prices.transfers), 1))
     tiles, of = facts.tiles, [m for m, level in enumerate(facts.levels) if level.spatial is not None and m > k]
     instances = math.prod(level.fanout for level in facts.nest.levels)
     return np.array(
         [
-            [float(instances * sum(t.low < m <= t.high for m in of) if tiles.sound and t.tensor == tiles.windowed else 0)]
+            [float(instances * sum(t.low < m <= t.high for m in of) if t.tensor == tiles.windowed else 0)]
             for t in facts.prices.transfers
         ]
     )

@@ -14,6 +14,7 @@ from hwflow.mapper.remaining_cost import RemainingCost
 from hwflow.mapper.tile_tables import TileTables
 
 _SCORED = 1 << 16  # candidates scored per batch, approximately: bounds memory use
+_MANY = 1 << 10  # from this number of candidates on, a bound without their multicast first saves time
 SLACK = 12
 """Candidates compared for dominance, as a multiple of the beam's width."""
 
@@ -52,7 +53,8 @@ class SpatialLoops:
             wider = block.place[rows] + steps[columns]
             fits = (level.fits[wider] & level.from_here[wider]).nonzero()[0]
             rows, columns = rows[fits], columns[fits]
-            if math.isfinite(cut) and k and not tiles.sound:  # most exceed the cut even if the whole fan-out shared every word
+            # most of many exceed the cut even if the whole fan-out shared every word
+            if math.isfinite(cut) and k and not tiles.sound and len(rows) > _MANY:
                 over, reached = self.spread[columns], block.place[rows] + steps[columns]
                 least = cost.settled(block, *cost.uses(block, k - 1), k - 1).take(rows, axis=1) + cost.later[k].take(
                     reached, axis=1

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from hwflow.arrays import Bools, Floats, Ints, Places
-from hwflow.layers import TENSORS
 from hwflow.mapper.layer_facts import LayerFacts
 from hwflow.mapper.level_tiles import LevelTiles
 from hwflow.mapper.partial_mapping import Partial, begin_transfers, keep_best
@@ -33,6 +32,18 @@ class _Jumps(NamedTuple):
 
     def at(self, index: Places | slice) -> _Jumps:
         return _Jumps(self.scores[index], self.rows[index], self.tiles[index], self.stays[index])
+
+
+class _Candidates(NamedTuple):
+    """Jumps to be scored: the stationary tensor, from which mapping, to which of the stage's tiles, and the loops' bounds."""
+
+    stays: Ints
+    rows: Places
+    columns: Places
+    over: Places
+
+    def at(self, index: Places) -> _Candidates:
+        return _Candidates(*(field.take(index) for field in self))
 
 
 def _joined(parts: list[_Jumps]) -> _Jumps:
@@ -89,7 +100,7 @@ class TemporalLoops:
 
         `most`: candidates compared for dominance before the `width` best are kept.
         """
-        state = state.take(np.argsort(state.score, kind="stable"))
+        state = state.ranked()
         stage = self._stage(state, cut)
         if len(stage.room) == 0:
             return state.take(stage.room), math.inf
@@ -198,44 +209,44 @@ class TemporalLoops:
         """The legal jumps whose scores are below `cut`."""
         state, room = stage.state, stage.room
         loops = room[columns] - (state.place - self._tiles.lattice.origin[state.place])[rows]
-        results = []
-        for t in range(len(TENSORS)):
-            of = self._level.order.useful[t][loops].nonzero()[0]
-            row, column, over = rows[of], columns[of], loops[of]
-            if len(of) > _MANY:  # most exceed the cut even if no bandwidth limits them
-                some = (self._scores(stage, t, row, column, over, slice(0, 1)) < cut).nonzero()[0]
-                row, column, over = row[some], column[some], over[some]
-            scores = self._scores(stage, t, row, column, over, slice(None))
-            good = (scores < cut).nonzero()[0]
-            results.append(_Jumps(scores[good], row[good], room[column[good]], np.full(len(good), t)))
-        return _joined(results)
+        useful = self._level.order.useful.take(loops, axis=1)
+        t, of = useful.nonzero()
+        found = _Candidates(t, rows[of], columns[of], loops[of])
+        if len(of) > _MANY:  # most exceed the cut even if no bandwidth limits them
+            found = found.at((self._scores(stage, found, slice(0, 1)) < cut).nonzero()[0])
+        scores = self._scores(stage, found, slice(None))
+        good = (scores < cut).nonzero()[0]
+        found = found.at(good)
+        return _Jumps(scores[good], found.rows, room[found.columns], found.stays)
 
-    def _scores(self, stage: _Stage, t: int, row: Places, column: Places, over: Places, which: slice) -> Floats:
-        """Lower bounds on the objective of jumps with tensor t stationary, as far as some resources limit it, [jump]."""
+    def _scores(self, stage: _Stage, jumps: _Candidates, which: slice) -> Floats:
+        """Lower bounds on the objective of jumps, as far as some resources limit it, [jump]."""
         least = []
         for way in range(len(stage.closed)):
-            total = self._totals(stage, way, t, row, column, over, which)
-            least.append(self.cost.objective_of(total, stage.state.parallel, self.k, stage.growth[column], row))
+            total = self._totals(stage, way, jumps, which)
+            growth = stage.growth.take(jumps.columns)
+            least.append(self.cost.objective_of(total, stage.state.parallel, self.k, growth, jumps.rows))
         return np.asarray(functools.reduce(np.minimum, least))
 
-    def _totals(self, stage: _Stage, way: int, t: int, row: Places, column: Places, over: Places, which: slice) -> Floats:
-        """Costs of jumps with tensor t stationary, for some resources, [resource, jump]; `over`: the bounds of their loops."""
+    def _totals(self, stage: _Stage, way: int, jumps: _Candidates, which: slice) -> Floats:
+        """Costs of jumps for some resources, [resource, jump]."""
         state, order, tiles = stage.state, self._level.order, self._tiles
-        still = order.still[t][over]  # no loop is relevant to tensor t: its transfers keep waiting
-        trivial, share = tiles.span[over] == 1, order.share[t][over]
+        stays, row, column, over = jumps
+        still = order.still[stays, over]  # no loop is relevant to the stationary tensor: its transfers keep waiting
+        trivial, share = tiles.span[over] == 1, order.share[stays, over]
         total = stage.closed[way][which].take(row, axis=1) + stage.cheapest[which].take(column, axis=1)
-        # while t waits, the next loops keep either t stationary, with what begins here, or another tensor
+        # while it waits, the next loops keep either this tensor stationary, with what begins here, or another one
         again = still.nonzero()[0]
-        onward = tiles.alone[t][state.place][row[again]] - share[again]
-        better = stage.fresh[t][which].take(column[again], axis=1) - stage.cheapest[which].take(column[again], axis=1)
+        alone = stays[again]
+        onward = tiles.alone[alone, state.place[row[again]]] - share[again]
+        better = stage.fresh[alone, :, column[again]].T[which] - stage.cheapest[which].take(column[again], axis=1)
         for w in stage.waiting[way]:
-            cost = w.cost[which].take(row, axis=1)
+            cost, mine = w.cost[which].take(row, axis=1), stays == w.tensor
             if w.row >= 0:
-                now = self._moved(state.since[w.row], state.place, over, t, row)
-                cost *= np.where(trivial | (still & (w.tensor == t)), stage.halos[w.row][row], now)
-            if w.tensor == t:
-                better += cost.take(again, axis=1) * onward
-                cost *= share
+                now = self._moved(state.since[w.row], state.place, over, stays, row)
+                cost *= np.where(trivial | (still & mine), stage.halos[w.row][row], now)
+            better += cost.take(again, axis=1) * (onward * mine[again])
+            cost *= np.where(mine, share, 1.0)
             total += cost
         total[:, again] += np.where(trivial[again], better, np.minimum(better, 0.0))
         return np.maximum(total, 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -112,9 +113,13 @@ class Lattice:
     def places(self, tiles: Ints, part: int = 0) -> Places:
         """Places of a layer's tiles given by their extents, [tile, dimension]."""
         place = np.full(len(tiles), self.parts[part].start, dtype=np.intp)
-        for d, base, exponent, stride in self.parts[part].axes:
-            for e in range(1, exponent + 1):
-                place += stride * (tiles[:, d] % base**e == 0)
+        for d, axes in itertools.groupby(self.parts[part].axes, key=operator.itemgetter(0)):
+            extents, shares = [1], [0]
+            for _, base, exponent, stride in axes:
+                extents = [n * base**e for n in extents for e in range(exponent + 1)]
+                shares = [share + stride * e for share in shares for e in range(exponent + 1)]
+            ranked = np.argsort(extents)
+            place += np.array(shares)[ranked[np.searchsorted(np.array(extents), tiles[:, d], sorter=ranked)]]
         return place
 
     def spanning(self, dims: Bools) -> Bools:

@@ -317,8 +317,8 @@ def _measured(nest: Nest, lattice: Lattice, extents: Mapping[int, Floats], relev
             if not relevant[t, d]:
                 idle[t] *= extent
     for t, shape in enumerate(nest.shapes):
-        for axis in shape.coefficients:
-            terms = [axis[d] * (extents[int(d)] - 1) for d in np.flatnonzero(axis) if int(d) in extents]
+        for axis in shape.terms:
+            terms = [coefficient * (extents[d] - 1) for d, coefficient in axis if d in extents]
             if terms:
                 volume[t] *= 1 + sum(terms)
     return idle, volume, span
@@ -334,8 +334,9 @@ def _skipping(nest: Nest, lattice: Lattice, extents: Mapping[int, Floats]) -> di
     """
     skips: dict[int, Bools] = {}
     for shape in nest.shapes:
-        for axis in shape.coefficients:
-            for d in (int(d) for d in np.flatnonzero(axis > 1) if int(d) in extents):
-                others = [axis[e] * (extents[e] - 1) for e in extents if e != d and axis[e]]
-                skips[d] = skips.get(d, False) | (1 + sum(others, np.zeros(lattice.size)) < axis[d])
+        for axis in shape.terms:
+            for d, step in axis:
+                if step > 1 and d in extents:
+                    others = [coefficient * (extents[e] - 1) for e, coefficient in axis if e != d and e in extents]
+                    skips[d] = skips.get(d, False) | (1 + sum(others, np.zeros(lattice.size)) < step)
     return skips

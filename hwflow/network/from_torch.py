@@ -74,8 +74,14 @@ def trace(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Net
 def imported(model: nn.Module, input_shape: Any, *, name: str | None = None) -> Network:
     """`trace`, and, of a compressed network that knows how its rows run, these: see `record_rows`."""
     network = trace(model, input_shape, name=name)
-    rows: Rows | None = getattr(unwrapped(model), _ROWS, None)
+    rows = rows_of(model)
     return network if rows is None else rows(network)
+
+
+def rows_of(model: nn.Module) -> Rows | None:
+    """What `record_rows` had a network carry."""
+    rows: Rows | None = getattr(unwrapped(model), _ROWS, None)
+    return rows
 
 
 def record_rows(model: nn.Module, rows: Rows | None) -> None:
@@ -257,4 +263,4 @@ def _first_line(error: Exception) -> str:
     return line if line.endswith(".") else f"{line}."
 
 
-__all__ = ["Example", "Rows", "examples_of", "filled", "imported", "record_rows", "trace", "unwrapped"]
+__all__ = ["Example", "Rows", "examples_of", "filled", "imported", "record_rows", "rows_of", "trace", "unwrapped"]

@@ -154,6 +154,11 @@ class Network:
         bits = Bits(weights, activations, activations)
         return replace(self, layers=tuple(la if la.bits else la.with_(bits=bits) for la in self.layers))
 
+    @property
+    def own_densities(self) -> int:
+        """How many layers state shares of elements that are not zero."""
+        return sum(bool(layer.densities or layer.position_densities) for layer in self.layers)
+
     def with_densities(self, given: Mapping[str, Mapping[str, Any]]) -> Network:
         """Layers with the shares of their elements that are not zero; those that state their own keep them.
 

@@ -97,9 +97,11 @@ def identity(layer: Layer) -> tuple[object, ...]:
     return (layer.type, *layer.key)
 
 
-def with_density(network: str, text: str) -> str:
-    """The name of a network whose elements are zero as the text of a sweep file says."""
-    return f"{network}, density {text}"
+def with_density(network: Network, text: str) -> str:
+    """The name of a network whose elements are zero as the text of a sweep file says, but for layers that state their own."""
+    own = network.own_densities
+    but = f" but for {own} of {len(network)} layers, which have their own" if own else ""
+    return f"{network.name}, density {text}{but}"
 
 
 def cases_of(description: Description, file: Path, allow_import: Sequence[str] = ()) -> tuple[Case, ...]:
@@ -146,7 +148,7 @@ def _with_zeros(network: Network, description: Description, folder: Path) -> Ite
             yield network
         else:
             found = network.with_densities(given_densities(text, "densities", folder))
-            yield replace(found, name=with_density(network.name, text))
+            yield replace(found, name=with_density(network, text))
 
 
 def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:
@@ -166,10 +168,6 @@ def _named(spec: NetworkSpec, named_in: NamedIn, batch: int | None) -> Network:
 
 
 def _pruned(folder: Path, allow_import: Sequence[str], batch: int | None) -> Network:
-    from hwflow.compression.folder import read_origin
-    from hwflow.pruning import load_pruned
+    from hwflow.compression.result import pruned_network
 
-    origin = read_origin(folder)
-    shape = (batch or 1, *origin.input_shape)
-    pruned = load_pruned(folder, allow_import=allow_import)
-    return Network.from_torch(pruned, shape, name=f"{origin.network} pruned in {folder.name}")
+    return pruned_network(folder, batch=batch, allow_import=allow_import)

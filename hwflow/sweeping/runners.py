@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal, Protocol
 
@@ -31,8 +31,10 @@ class Runner(Protocol):
 
 @contextlib.contextmanager
 def local(jobs: int) -> Iterator[Runner]:
-    """`jobs` processes of this machine; one job is this process itself."""
-    yield lambda units: _on_processes(iter(units), jobs)
+    """`jobs` processes of this machine, begun when they are first needed and kept; one job is this process itself."""
+    with contextlib.ExitStack() as stack:
+        crew = _Crew(jobs, stack)
+        yield lambda units: _on_processes(iter(units), crew)
 
 
 @contextlib.contextmanager
@@ -82,12 +84,33 @@ def opened(runner: str, address: str | None, jobs: int) -> contextlib.AbstractCo
     return local(jobs)
 
 
-def _on_processes(units: Iterator[Unit], jobs: int) -> Iterator[tuple[Unit, Answer]]:
-    room = 1 if jobs == 1 else jobs * _AHEAD
+class _Crew:
+    """Worker processes that stay from one search's designs to the next, which would else wait for new ones to start."""
+
+    def __init__(self, jobs: int, stack: contextlib.ExitStack) -> None:
+        self.jobs = jobs
+        self._stack = stack
+        self._pool: Executor | None = None
+
+    def pool(self) -> Executor:
+        """The workers, new ones where there are none."""
+        if self._pool is None:
+            self._pool = self._stack.enter_context(workers(self.jobs))
+        return self._pool
+
+    def leave(self) -> None:
+        """Be done with these workers, of which one died."""
+        self._stack.close()
+        self._pool = None
+
+
+def _on_processes(units: Iterator[Unit], crew: _Crew) -> Iterator[tuple[Unit, Answer]]:
+    room = 1 if crew.jobs == 1 else crew.jobs * _AHEAD
     following = next(units, None)
     while following is not None:
         running: dict[Future[Answer], Unit] = {}
-        with workers(jobs) as pool, contextlib.suppress(BrokenProcessPool):
+        pool = crew.pool()
+        try:
             while following is not None or running:
                 while following is not None and len(running) < room:
                     running[pool.submit(cost_unit, following)] = following
@@ -95,6 +118,8 @@ def _on_processes(units: Iterator[Unit], jobs: int) -> Iterator[tuple[Unit, Answ
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     answer = future.result()
                     yield running.pop(future), answer
+        except BrokenProcessPool:
+            crew.leave()
         for unit in running.values():
             yield unit, _apart(unit)
 

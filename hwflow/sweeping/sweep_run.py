@@ -19,7 +19,7 @@ from hwflow.errors import InputError, MissingDependency
 from hwflow.hardware.accelerator import Accelerator
 from hwflow.hardware.energy_table import unrecorded
 from hwflow.metrics import FRONT
-from hwflow.progress import Shown, shown
+from hwflow.progress import Progress, Shown, shown
 from hwflow.reporting import write_report
 from hwflow.sweeping import records as record_files
 from hwflow.sweeping import runners
@@ -27,6 +27,7 @@ from hwflow.sweeping.case import Case, cases_of, identity
 from hwflow.sweeping.coverage import Counts, Coverage, reasons
 from hwflow.sweeping.description import Description, load_description
 from hwflow.sweeping.design_bounds import DesignBounds
+from hwflow.sweeping.design_front import FrontProof
 from hwflow.sweeping.objectives import objectives_of
 from hwflow.sweeping.point_record import Checker
 from hwflow.sweeping.records import Records
@@ -53,7 +54,8 @@ _DAY_S = 86_400
 class SweepResult:
     """What a run left: the folder, how many points its tables have, why points failed, and what this run did.
 
-    `expected` is the number of points of the whole sweep, before the search ended the most there can be.
+    `expected` is the number of points of the whole sweep, before the search ended the most there can be. `proof` is what lower
+    bounds say of a search's front; None of an interrupted search, and where no bounds are known.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class SweepResult:
     failures: Counter[str]
     counts: Counts
     seconds: float
+    proof: FrontProof | None = None
 
     def frame(self) -> pandas.DataFrame:
         """The results, one row a point."""
@@ -195,13 +198,13 @@ def run(
                     progress=bar,
                     notify=tell,
                 )
-                _carry_out(asked, space, cases, coverage, records)
+                proof = _carry_out(asked, space, cases, coverage, records, jobs, bar)
         except KeyboardInterrupt:
             raise Interrupted(result(expected)) from None
         except InputError:  # of a search whose objective a design does not have
             result(expected)
             raise
-        finished = result(coverage.points)
+        finished = replace(result(coverage.points), proof=proof)
     try:
         write_report(place)
     except MissingDependency as error:
@@ -226,23 +229,39 @@ def _foreign(folder: Path, points: Sequence[int]) -> str:
     )
 
 
-def _carry_out(asked: Description, space: Space, cases: Sequence[Case], coverage: Coverage, records: Records) -> None:
+def _carry_out(
+    asked: Description,
+    space: Space,
+    cases: Sequence[Case],
+    coverage: Coverage,
+    records: Records,
+    jobs: int,
+    progress: Progress | None,
+) -> FrontProof | None:
+    """Cost the designs; what bounds say of the front, where a search has asked for them."""
     sample = asked.sample
     if sample.method == "grid":
         coverage.cover(space.designs())
-        return
+        return None
     assert sample.points is not None
     if sample.method not in SEARCHERS:
         coverage.cover(draw(space, sample.method, sample.points, sample.seed))
-        return
+        return None
     names = sample.objectives or _OBJECTIVES
-    least = DesignBounds(space, cases, replace(asked.options(), level=asked.levels[0]), names)
+    bounds = DesignBounds(space, cases, replace(asked.options(), level=asked.levels[0]), names)
+    known: dict[Design, tuple[float, ...]] = {}
+
+    def least(designs: Sequence[Design]) -> list[tuple[float, ...]]:
+        found = bounds(designs, jobs=jobs, progress=progress)
+        known.update(zip(designs, found, strict=True))
+        return found
 
     def cover(designs: Sequence[Design]) -> list[Values]:
         return [objectives_of([records[n] for n in numbers], names) for numbers in coverage.cover(designs)]
 
     searcher = SEARCHERS[sample.method]
-    searcher(space, points=sample.points, seed=sample.seed, objectives=len(names), cover=cover, least=least)
+    costed = searcher(space, points=sample.points, seed=sample.seed, objectives=len(names), cover=cover, least=least)
+    return FrontProof.of(known, costed)
 
 
 def _expected(asked: Description, space: Space, cases: Sequence[Case], designs: int) -> int:

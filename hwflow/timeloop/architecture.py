@@ -197,8 +197,8 @@ def targets_of(constraints: Sequence[LevelConstraint]) -> list[dict[str, Any]]:
     """The constraints of a dataflow on the levels of hwflow's, in Timeloop's words."""
     targets: list[dict[str, Any]] = []
     for rule in constraints:
-        kept = rule.level.memory.keeps if rule.level.memory else ()
-        keep = [TIMELOOP_TENSORS[t] for t in TENSORS if t in kept]
+        kept, free = (rule.level.memory.keeps, rule.level.memory.may_bypass) if rule.level.memory else ((), ())
+        keep = [TIMELOOP_TENSORS[t] for t in TENSORS if t in kept and t not in free]  # Timeloop searches what it is not told
         bypass = [TIMELOOP_TENSORS[t] for t in TENSORS if t not in kept]
         targets.append({"target": rule.level.name, "type": "bypass", "keep": keep, "bypass": bypass})
     for rule in constraints:

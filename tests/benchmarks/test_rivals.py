@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -220,17 +221,19 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     """Runs the command with an AccelForge that answers what it is given, and returns the lines of the file of records."""
     answer, records = tmp_path / "answer", tmp_path / "results" / "rivals.jsonl"
     interpreter = tmp_path / "python"
-    interpreter.write_text(f'#!/bin/sh\ncat "{answer}"\n', encoding="utf-8")
+    interpreter.write_text(
+        f'#!/bin/sh\ncp "$2" "{tmp_path}/asked"\ncat "{answer}" && test $(wc -l < "{answer}") -eq 3\n', encoding="utf-8"
+    )
     interpreter.chmod(0o755)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no Timeloop
 
-    def run(row: dict[str, Any], *more: str) -> list[dict[str, Any]]:
+    def run(row: dict[str, Any] | None, *more: str) -> list[dict[str, Any]]:
         lines = {"version": "9", "python": "3.12"}, {"given": {"energy": 7e7, "cycles": 128378}}, row
-        answer.write_text("".join(json.dumps(x) + "\n" for x in lines), encoding="utf-8")
+        answer.write_text("".join(json.dumps(x) + "\n" for x in lines if x is not None), encoding="utf-8")
         fixed = ["rivals", "accelforge", "--python", str(interpreter), "--layers", "fc", "--columns", "perfect"]
         monkeypatch.setattr("sys.argv", [*fixed, "--records", str(records), *more])
         rivals.main()
-        return [json.loads(text) for text in records.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(text) for text in records.read_text(encoding="utf-8").splitlines()] if records.exists() else []
 
     return run
 
@@ -261,6 +264,63 @@ def test_what_does_not_end_is_recorded_and_repeated_with_a_larger_cap(
     theirs = second["theirs"] | {"energy": second["ours"]["energy"] * 0.9}
     wrong = second | {"theirs": theirs}
     assert better_inside([wrong]) == below_bound([wrong]) == [wrong]
+    assert second["ours"]["proof"]["bound"] == pytest.approx(second["ours"]["energy"] * second["ours"]["cycles"], rel=2e-3)
+    assert below_bound([wrong | {"ours": second["ours"] | {"bound": 0.0}}])  # the proof's is enough
+
+
+def _nest(channels: tuple[int, int, int]) -> list[list[Any]]:
+    """A nest of fc as AccelForge writes it, with the tile sizes of C in the global buffer, a row and a PE."""
+    buffer, row, pe = channels
+    return [
+        ["storage", "dram", ["weights", "outputs", "inputs"]],
+        *(["storage", "global_buffer", ["outputs"]], ["temporal", "c", buffer]),
+        *(["storage", "global_buffer", ["inputs"]], ["temporal", "m", 143]),
+        *(["spatial", "rows", "m", 48], ["spatial", "rows", "c", row]),
+        *(["spatial", "columns", "m", 16], ["spatial", "columns", "c", pe]),
+        *(["storage", "weight_spad", ["weights"]], ["storage", "psum_spad", ["outputs"]], ["temporal", "c", 1]),
+        *(["storage", "input_spad", ["inputs"]], ["temporal", "m", 1], ["compute", "mac"]),
+    ]
+
+
+def test_a_mapping_with_more_columns_than_the_array_has_makes_way_for_the_next(
+    fake: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AccelForge found the wide one on 2026-11-30: it counts 64 channels in tiles of 14 as 4.57 columns, and 3 times as many as
+    13.7 of 14."""
+    wide = {"energy": 7.1e7, "cycles": 128378, "nest": _nest((256, 64, 14))}
+    narrow = {"energy": 7.2e7, "cycles": 128378, "nest": _nest((128, 32, 8))}
+    (record,) = fake({"ended": True, "cpu_seconds": 9.0, "candidates": [wide, narrow]})
+    theirs = record["theirs"]
+    reason = "its spatial loops need 15 columns, and pe_array has 14."
+    assert (theirs["number"], theirs["refused"]) == (2, {reason: 1})
+    assert theirs["best_by_rival"] == {"energy": 7.2e7, "cycles": 128378}
+    assert f"- perfect, fc: 1 of 2 mappings left out: {reason[:-1]}" in capsys.readouterr().out
+
+    _, alone = fake({"ended": True, "cpu_seconds": 9.0, "candidates": [wide]}, "--set", "tiling_coarseness=2")
+    assert alone["theirs"]["not_judged"] == reason
+    assert "| fc (linear: C=512 M=1000) | does not fit the chip |" in tables([alone | {"settings": record["settings"]}])
+
+
+def test_what_was_searched_of_a_search_that_did_not_end_is_not_searched_again(
+    fake: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    part = {"energy": 7.2e7, "cycles": 128378, "order": ["psum_spad", "input_spad"], "nest": _nest((128, 32, 8))}
+    stopped = {"ended": False, "ran_out_of": "time", "cpu_seconds": 5.0, "candidates": [part]}
+    fake(stopped, "--cap", "5")
+    asked = json.loads((tmp_path / "asked").read_text(encoding="utf-8"))
+    assert (asked["found"], asked["spent_s"]) == ([], 0.0)
+    assert "(orders of registers in 5 s: 1) |" in capsys.readouterr().out
+    fake(stopped | {"cpu_seconds": 9.0}, "--cap", "9")
+    asked = json.loads((tmp_path / "asked").read_text(encoding="utf-8"))
+    assert (asked["found"], asked["spent_s"], asked["cap_s"]) == ([part], 5.0, 9.0)
+
+
+def test_a_rival_that_fails_is_reported_and_asked_again(
+    fake: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fake(None) == []
+    assert re.search(r"fc +perfect +not recorded: .*run_accelforge.py ended with exit status 1", capsys.readouterr().err)
+    assert len(fake({"ended": False, "ran_out_of": "time", "cpu_seconds": 5.0, "candidates": []})) == 1
 
 
 def test_weaker_settings_count_where_the_strongest_did_not_end(fake: Callable[..., list[dict[str, Any]]]) -> None:
@@ -326,7 +386,7 @@ def test_timeloop_is_asked_in_each_column() -> None:
     assert "template: uber" in perfect["mapper.yaml"]
     assert "template: ruby" in imperfect["mapper.yaml"]
     assert imperfect["constraints.yaml"] == perfect["constraints.yaml"]
-    assert 'target: "global_buffer", type: "bypass", bypass: ["Weights"]' in everything["constraints.yaml"]
+    assert 'target: "global_buffer", type: "bypass", keep: [], bypass: ["Weights"]' in everything["constraints.yaml"]
     assert 'target: "dram", type: "bypass", keep: ["Weights", "Inputs", "Outputs"]' in everything["constraints.yaml"]
 
 
@@ -350,10 +410,14 @@ def test_timeloops_table_has_its_columns() -> None:
     asked = {"network": "n", "accelerator": "a", "objective": "edp", "layer": "fc", "column": "perfect"}
     ours = {"value": 8.0, "cpu_s": 0.5}
     found = asked | {"ours": ours, "theirs": {"value": 10.0, "cpu_s": 20.0}}
-    failed = asked | {"column": "everything", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
-    table = versus_timeloop.table_of([found, failed])
-    assert "| fc | 0.800, 20.0 s : 0.50 s |  | none found |" in table
-    assert "| CPU seconds | 40 times hwflow's (40 to 40) |  |  |" in table
+    failed = asked | {"column": "imperfect", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
+    theirs = {"value": 10.0, "cpu_s": 20.0, "bypassed": {"buffer": ["inputs", "outputs"]}}
+    free: dict[str, Any] = {"column": "everything", "ours": {"value": 12.0, "cpu_s": 9.0}, "theirs": theirs}
+    free["bypassing"] = {"value": 6.0, "cpu_s": 4.0}
+    table = versus_timeloop.table_of([found, failed, found | free])
+    assert "| fc | 0.800, 20.0 s : 0.50 s | none found | 0.600 (1.200), 20.0 s : 4.00 s |" in table
+    assert "- fc: timeloop-mapper's mapping bypasses buffer (inputs, outputs)" in table
+    assert "| CPU seconds | 40 times hwflow's (40 to 40) |  | 5 times hwflow's (5 to 5) |" in table
 
 
 def test_a_rival_that_is_not_there_is_named_with_its_remedy(

@@ -196,8 +196,8 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path) -> None:
     for text, why in (
         ("{", "c.json"),
         ("[]", "a certificate is a mapping of fields, not list"),
-        ('{"form": 7}', "form is 7; this version of hwflow reads certificates of form 2"),
-        ('{"form": 2, "valu": 3}', "valu"),
+        ('{"form": 7}', "form is 7; this version of hwflow reads certificates of form 3"),
+        ('{"form": 3, "valu": 3}', "valu"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=why):

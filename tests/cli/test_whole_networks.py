@@ -46,6 +46,9 @@ def test_a_network_as_a_whole_in_the_terminal(hw: Run, block: str) -> None:
     assert (told["provenance"]["activations"], told["provenance"]["operators"]) == ("resident", "all")
     beside = hw("compare", block, *asked)[1]
     assert "eyeriss/mid/row_stationary: activations resident, operators all; 3 of 5 tensors" in beside
+    unaware = "eyeriss/coarse, without activations resident and operators all"
+    assert f"{unaware}, of which level coarse knows nothing: totals assume that every layer reads" in beside
+    assert f"\n{unaware} " in beside
     mapped = hw("map", block, "--layer", "b", "-a", "eyeriss", "--activations", "resident")[1]
     assert "\ndram [weights]\n" in mapped
 

@@ -38,6 +38,8 @@ def test_positions_of_one_density_are_a_problem_of_their_own() -> None:
     assert parts_of(product, EYERISS) == (product.with_(densities=None, position_densities=None),)
     plain = product.with_(position_densities=None)
     assert parts_of(plain, CHIP) == (plain,)
+    pointwise = product.with_(P=4, Q=4, densities=None)  # of as many groups, which are no positions
+    assert parts_of(pointwise, CHIP) == (pointwise,)
 
 
 def test_a_row_is_the_sum_of_its_parts() -> None:

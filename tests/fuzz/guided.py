@@ -23,7 +23,7 @@ from tests.fuzz.mutations import damaged_yaml, garbled
 CORPUS = Path(__file__).resolve().parents[2] / "build" / "fuzz"
 
 with atheris.instrument_imports(include=["hwflow"]):
-    from hwflow.compression.folder import plan_from_file
+    from hwflow.compression.plan_files import plan_from_file
     from hwflow.errors import HwflowError
     from hwflow.network import Network
     from hwflow.timeloop import stats

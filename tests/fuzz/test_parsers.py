@@ -295,7 +295,7 @@ def test_tables_of_accelergy(seed: int, tmp_path: Path) -> None:
 @given(seed=SEEDS)
 def test_plans(seed: int, tmp_path: Path) -> None:
     pytest.importorskip("filelock", reason="comes with the extra prune")
-    from hwflow.compression.folder import plan_from_file
+    from hwflow.compression.plan_files import plan_from_file
 
     whole = {"network": "n", "groups": [{"name": "a", "channels": 16, "kept": 8, "producers": ["a"]}], "left_out": {}}
     broken = (
@@ -408,7 +408,7 @@ def pruned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reported(path: Path) -> object:
     """Everything that a report of a run shows, and what `load_pruned` reads but for the weights."""
-    from hwflow.compression.folder import plan_from_file, read_origin
+    from hwflow.compression.plan_files import plan_from_file, read_origin
     from hwflow.reporting.pruning.pruning_folder import read_run
     from hwflow.reporting.pruning.pruning_report import page
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +19,7 @@ from hwflow.cost.options import CostOptions
 from hwflow.layers import Bits, Densities, Layer
 from hwflow.metrics import OBJECTIVES
 from hwflow.network import Network
+from hwflow.sweeping import design_bounds
 from hwflow.sweeping.case import Case, cases_of
 from hwflow.sweeping.description import load_description
 from hwflow.sweeping.design_bounds import DesignBounds
@@ -89,3 +96,44 @@ def test_a_point_has_the_area_of_its_own_layers_whatever_was_costed_before(sweep
     assert areas[0] == areas[1]
     assert areas[2].items() <= areas[0].items()
     assert areas[0]["net0"] > areas[0]["net1"]
+
+
+class Threads:
+    """In the place of worker processes: counts what is given, and dies where it is told to."""
+
+    def __init__(self, patience: int = 1000) -> None:
+        self.given, self._patience = 0, patience
+
+    @contextlib.contextmanager
+    def __call__(self, jobs: int) -> Iterator[Executor]:
+        threads = self
+
+        class Pool(ThreadPoolExecutor):
+            def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+                threads.given += 1
+                if threads.given > threads._patience:
+                    raise BrokenProcessPool
+                return super().submit(pickle.loads(pickle.dumps(fn)), *args, **kwargs)
+
+        with Pool(jobs) as pool:
+            yield pool
+
+
+@pytest.mark.parametrize("patience", [1000, 3])
+def test_bounds_are_the_same_on_workers_which_may_die(
+    sweep_file: Sweep, monkeypatch: pytest.MonkeyPatch, patience: int
+) -> None:
+    rows = {"from": 1, "to": 40, "step": 1}
+    bounds = bounds_of(sweep_file(accelerators=swept(pe_array__rows=rows), levels=["mid"]), "latency_s", "energy_normalized")
+    designs = list(bounds.space.designs())
+    alone = bounds(designs)
+    threads, told = Threads(patience), []
+    monkeypatch.setattr(design_bounds, "workers", threads)
+    monkeypatch.setattr(design_bounds, "_AT_ONCE", 4)
+    assert bounds(designs, jobs=2) == alone
+    assert threads.given == 0  # it takes no time
+    monkeypatch.setattr(design_bounds, "_WORTH_S", 0.0)
+    assert bounds(designs, jobs=2, progress=lambda done, total, text: told.append((done, total, text))) == alone
+    assert threads.given == min(6, patience + 1)
+    assert told[-1] == (40, 40, "lower bounds of designs")
+    assert [done for done, _, _ in told] == [20, 24, 28, 32, 36, 40]

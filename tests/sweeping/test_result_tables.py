@@ -12,6 +12,7 @@ import hwflow
 from hwflow.errors import InputError
 from hwflow.reporting.sweeps.sweep_folder import Point as Shown
 from hwflow.reporting.sweeps.sweep_folder import PointRecord, _sources
+from hwflow.reporting.sweeps.sweep_folder import Sweep as SweepFolder
 from hwflow.sweeping.result_tables import _harmless
 from tests.sweeping.conftest import Sweep, swept
 
@@ -27,13 +28,20 @@ def test_a_search_that_must_end_leaves_its_tables(sweep_file: Sweep, tmp_path: P
     assert len(pd.read_parquet(tmp_path / "out" / "results.parquet")) > 0
 
 
-def test_a_pruned_network_is_shown_by_its_onnx_file() -> None:
+def test_a_pruned_network_is_shown_by_its_folder() -> None:
     rows = [
         PointRecord(point=i, network=name, accelerator="eyeriss", level="mid", status="ok")
         for i, name in enumerate(("resnet20", "resnet20 pruned in a"))
     ]
     found = _sources([Shown(row, {}) for row in rows], {"networks": ["resnet20"], "plans": ["runs/a"]})
-    assert found == {"resnet20": ["resnet20"], "resnet20 pruned in a": ["runs/a/model.onnx"]}
+    assert found == {"resnet20": ["resnet20"], "resnet20 pruned in a": ["runs/a"]}
+
+
+def test_commands_have_the_options_of_the_sweep_file() -> None:
+    point = Shown(PointRecord(point=0, network="net", accelerator="eyeriss", level="mid", status="ok"), {})
+    options = {"engine": None, "proof": "gap", "ragged": False, "execution": {"conv1": "im2col", "*": "winograd4"}}
+    command = SweepFolder(Path(), (point,), (), {}, options).command(point)
+    assert command.endswith("--level mid --proof gap --perfect --execution conv1=im2col --execution '*=winograd4'")
 
 
 def test_the_csv_holds_no_formulas() -> None:

@@ -391,6 +391,16 @@ SEARCH: dict[str, Any] = {
 }
 
 
+def test_the_end_of_a_search_says_what_is_proven(sweep_file: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample = {"method": "surrogate", "points": 7, "objectives": ["latency_s", "energy_normalized"]}
+    chips = swept(pe_array__rows=[4, 5, 6, 7, 8, 9, 10])
+    path = sweep_file(networks=["tiny.yaml"], accelerators=chips, levels=["mid"], sample=sample)
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", str(path), "-o", str(tmp_path / "out"), "--jobs", "1"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Proven by lower bounds: for each of 7 designs the front has one that is at most " in out
+
+
 @pytest.mark.parametrize("method", SEARCHERS)
 def test_a_search_repeats_and_is_continued(sweep_file: Sweep, tmp_path: Path, method: str) -> None:
     path = sweep_file(**{**SEARCH, "sample": {**SEARCH["sample"], "method": method}})
@@ -518,6 +528,36 @@ def test_a_pruned_network_is_swept_beside_the_whole_one(sweep_file: Sweep, tmp_p
     expected = Network.from_torch(model, shape)
     assert list(frame["macs"])[1::2] == [expected.macs, 4 * expected.macs]
     assert expected.macs < frame["macs"][0]
+
+
+def test_a_plan_with_zeros_says_what_was_costed(sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its layers keep their densities, which labels say; and the report's command costs the folder, zeros included."""
+    from hwflow.cli.inputs import load_network
+    from hwflow.network.load import load_module
+    from hwflow.training.weights import save_weights
+
+    run_folder = tmp_path / "pruned"
+    run_folder.mkdir()
+    config = {"network": "resnet20", "module": False, "classes": 10, "input_shape": (1, 8, 8), "settings": {"method": "sparse"}}
+    (run_folder / "config.json").write_text(json.dumps(config))
+    (run_folder / "plan.json").write_text(json.dumps({"decisions": [{"name": "weights of conv1", "chosen": 72}]}))
+    model = load_module("resnet20", num_classes=10, in_channels=1)
+    model.get_submodule("conv1").weight.data[8:] = 0  # type: ignore[union-attr]
+    save_weights(run_folder / "model.pt", model, {})
+    zeros = [None, "weights=0.25"]
+    path = sweep_file(networks=["tiny.yaml"], plans=["pruned"], accelerators=["eyeriss"], levels=["coarse"], densities=zeros)
+    frame = hwflow.sweep(path, tmp_path / "out", store=False)
+    name, all_of_it = "resnet20 pruned in pruned", "but for 20 of 20 layers, which have their own"
+    assert list(frame["network"])[2:] == [name, f"{name}, density weights=0.25 {all_of_it}"]
+    assert list(frame["network"])[:2] == ["tiny", "tiny, density weights=0.25"]
+    sweep = read_sweep(tmp_path / "out")
+    assert sweep.command(sweep.points[2]).startswith("hwflow estimate pruned --accelerator eyeriss --level coarse")
+    monkeypatch.chdir(tmp_path)
+    costed = load_network("pruned", None, None, None)
+    assert costed["conv1"].densities == (0.5, 1.0, 1.0)
+    assert costed.macs == frame["macs"][2]
+    with pytest.raises(InputError, match="leave --input out"):
+        load_network("pruned", ["1x1x8x8"], None, None)
 
 
 @pytest.mark.slow

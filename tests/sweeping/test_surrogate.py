@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwflow.sweeping import surrogate
+from hwflow.sweeping import Interrupted, surrogate, sweep_run
 from hwflow.sweeping.description import load_description
+from hwflow.sweeping.design_bounds import DesignBounds
+from hwflow.sweeping.design_front import front as front_of
 from hwflow.sweeping.searcher import Values
 from hwflow.sweeping.space import Design, Space, space_of
-from tests.sweeping.conftest import Sweep, swept
+from tests.sweeping.conftest import Sweep, swept, tables
 
 ROWS, COLUMNS = 12, 8
 FAILS = Design(0, (7, 0), 0)
@@ -52,7 +54,7 @@ class Costed:
 
 
 def front(found: Sequence[Values]) -> set[tuple[float, ...]]:
-    return {tuple(row) for row in surrogate.front(np.array([v for v in found if v is not None])).tolist()}
+    return {tuple(row) for row in front_of(np.array([v for v in found if v is not None])).tolist()}
 
 
 def run(space: Space, points: int) -> list[Values]:
@@ -66,7 +68,7 @@ def test_it_ends_early_with_the_front_of_the_whole_space(space: Space) -> None:
     assert front(found) == front([values(design) for design in space.designs()])
 
 
-def test_equal_seeds_cost_equal_designs_and_fewer_points_the_first_of_them(space: Space) -> None:
+def test_all_seeds_cost_equal_designs_and_fewer_points_the_first_of_them(space: Space) -> None:
     costed = []
     for points, seed in ((22, 3), (22, 3), (16, 3), (22, 4)):
         cover = Costed()
@@ -74,7 +76,7 @@ def test_equal_seeds_cost_equal_designs_and_fewer_points_the_first_of_them(space
         costed.append(cover.designs)
     assert costed[0] == costed[1]
     assert costed[2] == costed[0][:16]
-    assert costed[3] != costed[0]
+    assert costed[3] == costed[0]  # bounds of all designs are known: nothing is drawn
     assert [len(designs) for designs in costed] == [22, 22, 16, 22]
 
 
@@ -134,3 +136,65 @@ def test_a_larger_space_is_drawn_from(space: Space, monkeypatch: pytest.MonkeyPa
 def test_where_all_fail_it_goes_on_with_others(space: Space) -> None:
     found = surrogate.search(space, points=20, seed=0, objectives=2, cover=lambda designs: [None] * len(designs), least=least)
     assert len(found) == 20
+
+
+def test_it_begins_with_what_adds_most_by_its_bounds(space: Space) -> None:
+    designs = list(space.designs())
+    bounds = np.array(least(designs))
+    scaled = (bounds - bounds.min(axis=0)) / np.ptp(bounds, axis=0)
+    cover = Costed()
+    surrogate.search(space, points=1, seed=0, objectives=2, cover=cover, least=least)
+    assert cover.designs == [designs[int(np.argmax((1.1 - scaled).prod(axis=1)))]]
+
+
+def test_a_design_without_bounds_is_no_better_than_others(space: Space) -> None:
+    """It cannot be excluded, but is not taken for one that costs nothing."""
+    unknown = {Design(0, (row, 3), 0) for row in range(ROWS)}
+    cover = Costed()
+    surrogate.search(
+        space,
+        points=12,
+        seed=0,
+        objectives=2,
+        cover=cover,
+        least=lambda designs: [(0.0, 0.0) if d in unknown else least([d])[0] for d in designs],
+    )
+    assert not unknown & set(cover.designs)
+
+
+def test_a_search_says_what_is_proven_of_its_front(sweep_file: Sweep, tmp_path: Path) -> None:
+    rows = {"from": 1, "to": 24, "step": 1}
+    sample = {"method": "surrogate", "points": 4, "objectives": ["latency_s", "energy_normalized"]}
+    told: list[tuple[int, int, str]] = []
+    results = []
+    for level in ("mid", "coarse"):
+        path = sweep_file(networks=["tiny.yaml"], accelerators=swept(pe_array__rows=rows), levels=[level], sample=sample)
+        results.append(
+            sweep_run.run(path, tmp_path / level, store=False, progress=lambda *now: told.append(now))  # type: ignore[misc]
+        )
+    proof = results[0].proof
+    assert proof is not None
+    assert (proof.designs, proof.costed) == (24, 4)
+    assert 0 < proof.within < 1
+    assert told[0] == (24, 24, "lower bounds of designs")
+    assert results[1].proof is None  # coarse has no mappings to bound
+
+
+def test_it_can_be_interrupted_while_it_finds_bounds(
+    sweep_file: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"from": 1, "to": 10, "step": 1}
+    sample = {"method": "surrogate", "points": 3, "objectives": ["latency_s", "energy_normalized"]}
+    path = sweep_file(networks=["tiny.yaml"], accelerators=swept(pe_array__rows=rows), levels=["mid"], sample=sample)
+
+    def interrupted(bounds: DesignBounds, design: Design) -> tuple[float, ...]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DesignBounds, "_of", interrupted)
+        with pytest.raises(Interrupted) as stopped:
+            sweep_run.run(path, tmp_path / "one", store=False)
+    assert (stopped.value.result.points, stopped.value.result.proof) == (0, None)
+    again, whole = (sweep_run.run(path, tmp_path / name, store=False) for name in ("one", "two"))
+    assert again.proof == whole.proof
+    assert tables(tmp_path / "one") == tables(tmp_path / "two")

@@ -16,9 +16,9 @@ from torch import nn
 
 from hwflow.compression.channels.units import Columns, ColumnUnits, UnitSource
 from hwflow.compression.decision import Choice, Decision
-from hwflow.compression.folder import choice_to_data, plan_from_file
 from hwflow.compression.level_costs import RowPrices
 from hwflow.compression.method import Compressed, Task
+from hwflow.compression.plan_files import choice_to_data, plan_from_file
 from hwflow.compression.search.plan_space import unknown_metric, unreachable
 from hwflow.cost.cost_grid import Entry
 from hwflow.cost.execution import Execution, MatrixProduct, matrix_product

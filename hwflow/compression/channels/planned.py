@@ -20,9 +20,10 @@ from hwflow.compression.channels.pruning import grouping_of, held_parts
 from hwflow.compression.channels.surgery import prune_model, rank_channels
 from hwflow.compression.decision import Choice
 from hwflow.compression.fine_tuning import fresh_weights, scratch_recipe
-from hwflow.compression.folder import PLAN, plan_to_data, refuse_other_network
+from hwflow.compression.folder import PLAN
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.plan_costs import PlanTotals
+from hwflow.compression.plan_files import plan_to_data, refuse_other_network
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.compression.search.plan_space import PlanSpace, unconfirmed
 from hwflow.errors import HwflowError

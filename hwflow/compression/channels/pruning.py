@@ -15,10 +15,11 @@ from hwflow.compression.channels.discovery import STREAM, find_groups, rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
-from hwflow.compression.folder import PLAN, SEARCHES, Log, plan_from_file, plan_to_data, refuse_other_network
+from hwflow.compression.folder import PLAN, SEARCHES, Log
 from hwflow.compression.measured_samples import representative
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.plan_costs import Sizing
+from hwflow.compression.plan_files import plan_from_file, plan_to_data, refuse_other_network
 from hwflow.compression.search.baselines import uniform_plan
 from hwflow.compression.search.comparison import PlanComparison, Splits, compare, searches_of
 from hwflow.compression.search.environment import Losses, PruningEnv, Scores

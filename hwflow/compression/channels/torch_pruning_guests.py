@@ -18,8 +18,9 @@ from torch import nn
 from hwflow.compression.channels.discovery import rebuild
 from hwflow.compression.channels.planned import Allocated
 from hwflow.compression.decision import Choice
-from hwflow.compression.folder import PLAN, plan_to_data
+from hwflow.compression.folder import PLAN
 from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.plan_files import plan_to_data
 from hwflow.compression.search.environment import PruningEnv
 from hwflow.errors import InputError
 from hwflow.network.replica import replica

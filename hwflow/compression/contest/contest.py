@@ -44,7 +44,7 @@ from hwflow.network.replica import replica
 from hwflow.progress import Shown, shown
 from hwflow.reporting import write_report
 from hwflow.reporting.compression.contest_records import CONTEST, RESULTS
-from hwflow.run_folder import differences, held
+from hwflow.run_folder import differences, held, other_run
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.recipe import Recipe
@@ -334,10 +334,8 @@ def _opened(place: Path, config: dict[str, Any], *, resume: bool) -> Iterator[No
         longer = {name: plain[name] for name in _EXTENDED if set(before.get(name, ())) <= set(plain[name])}
         same = longer | {"epochs": plain["epochs"]}  # which the settings say, too
         if parts := differences({**before, **same}, plain):
-            raise InputError(
-                f"{place} holds another contest, which this one cannot continue: {'; '.join(parts[:4])}"
-                f"{f'; and {len(parts) - 4} more' if len(parts) > 4 else ''}. Ask the same, or name another folder."
-            )
+            lost = any(part.startswith(_EXTENDED) for part in parts)
+            raise other_run(place, "contest", parts, "Methods, seeds and budgets can only be added." if lost else "")
         if longer:
             write_json(file, plain)
     elif not file.exists() and place.exists() and (not place.is_dir() or any(entry.name != _LOCK for entry in place.iterdir())):

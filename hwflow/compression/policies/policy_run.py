@@ -42,7 +42,7 @@ from hwflow.hardware.dataflow import dataflow_identity
 from hwflow.network.load import load_module
 from hwflow.network.replica import replica
 from hwflow.progress import Progress, Shown, headed, shown
-from hwflow.run_folder import differences, held
+from hwflow.run_folder import differences, held, other_run
 from hwflow.store import Store, key_of
 from hwflow.training.checkpoint import digest
 from hwflow.training.recipe import Recipe, default_recipe
@@ -273,10 +273,7 @@ def _opened(place: Path, config: Mapping[str, Any], command: str, *, resume: boo
             raise InputError(f"{file} is damaged, or of no policy's training: name another folder.") from None
         begun = first | ({"command": command} if longer and command else {})
         if changed := differences(*(map(_at_any_length, (before, now)) if longer else (before, now))):
-            raise InputError(
-                f"{place} holds another training, which this one cannot continue: {'; '.join(changed[:4])}"
-                f"{f'; and {len(changed) - 4} more' if len(changed) > 4 else ''}. Ask the same, or name another folder."
-            )
+            raise other_run(place, "training", changed)
         write_json(file, {**now, **begun})
     elif place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{place} is no folder of a policy's training and is not empty: name another, or a new one.")

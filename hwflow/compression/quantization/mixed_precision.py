@@ -16,8 +16,9 @@ from hwflow.compression.channels.discovery import rebuild
 from hwflow.compression.channels.groups import Grouping
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.channels.pruning import ChannelPruning, grouping_of, held_parts, outcomes, tell_of_training
-from hwflow.compression.folder import PLAN, plan_data
+from hwflow.compression.folder import PLAN
 from hwflow.compression.method import Compressed, Task
+from hwflow.compression.plan_files import plan_data
 from hwflow.compression.quantization.bit_decisions import CODED, bit_decisions
 from hwflow.compression.quantization.integers import Scale
 from hwflow.compression.quantization.mixed_accuracy import MixedProxy, quantize_all, sensitivities

@@ -18,8 +18,9 @@ from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.channels.pruning import grouping_of
 from hwflow.compression.channels.surgery import Ranking, prune_model, rank_channels, ranked
 from hwflow.compression.channels.units import ChannelUnits, Part
-from hwflow.compression.folder import PLAN, plan_to_data
+from hwflow.compression.folder import PLAN
 from hwflow.compression.method import Compressed, Method, Task
+from hwflow.compression.plan_files import plan_to_data
 from hwflow.compression.search.plan_space import PlanSpace, unconfirmed
 from hwflow.compression.single_path.gates import Gate, GatedDecision, Region
 from hwflow.compression.single_path.threshold_search import refuse, search, write_log

@@ -18,9 +18,10 @@ from hwflow.compression.channels.groups import Widths
 from hwflow.compression.channels.plan_tables import PlanTables
 from hwflow.compression.decision import Choice
 from hwflow.compression.fine_tuning import fresh_weights, scratch_recipe
-from hwflow.compression.folder import PLAN, choice_to_data, plan_from_file
+from hwflow.compression.folder import PLAN
 from hwflow.compression.method import Compressed, Method, Task
 from hwflow.compression.plan_costs import PlanTotals
+from hwflow.compression.plan_files import choice_to_data, plan_from_file
 from hwflow.compression.search.plan_space import PlanSpace
 from hwflow.compression.single_path.block_rows import BlockRows
 from hwflow.compression.single_path.blocks import chosen, find_blocks, gated

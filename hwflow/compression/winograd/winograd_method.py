@@ -151,7 +151,7 @@ class WinogradPruning(Method):
     def costed(self, network: Network, plan: Mapping[str, int]) -> Network:
         """With the executions named."""
         tiles = dict(map(_named, plan))
-        return running(network, {}, _executions(network, tiles))
+        return running(network, {}, products(network, tiles))
 
     @staticmethod
     def _shares(task: Task, network: Network, names: Sequence[str]) -> dict[str, float]:
@@ -197,7 +197,7 @@ class WinogradPruning(Method):
             "Zeros": f"{1 - kept / total:.1%} of {total:,} transformed weights; by layer "
             + ", ".join(f"{name} {share:.1%}" for name, share in zeros.items()),
         }
-        executions = _executions(network, dict.fromkeys(names, m))
+        executions = products(network, dict.fromkeys(names, m))
         return Compressed(
             model,
             choice,
@@ -223,7 +223,17 @@ def _objection(name: str, modules: Mapping[str, nn.Module], exclude: Sequence[st
     return why_not(modules[name]) if name in modules else "it is no module"
 
 
-def _executions(network: Network, tiles: Mapping[str, int]) -> dict[str, Execution]:
+def tiles_of(model: nn.Module) -> dict[str, int]:
+    """Outputs of a tile on each axis of every Winograd layer, by name of the module."""
+    return {name: module.m for name, module in model.named_modules() if isinstance(module, WinogradConv2d)}
+
+
+def products(network: Network, tiles: Mapping[str, int]) -> dict[str, Execution]:
+    """The executions of rows that are Winograd products, as `running` takes them.
+
+    Args:
+        tiles: outputs of a tile on each axis, by name of the module.
+    """
     named = ((layer.name, layer.name.partition("#")[0]) for layer in network)
     return {row: Imported(f"winograd{tiles[module]}") for row, module in named if module in tiles}
 
@@ -254,4 +264,4 @@ def _by_position(model: nn.Module, name: str) -> list[float]:
     return [round(float(share), 6) for share in (weight != 0).double().mean(dim=(1, 2))]
 
 
-__all__ = ["VARIANTS", "Variant", "WinogradPruning", "transform"]
+__all__ = ["VARIANTS", "Variant", "WinogradPruning", "products", "tiles_of", "transform"]

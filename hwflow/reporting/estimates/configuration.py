@@ -19,7 +19,7 @@ from hwflow.hardware.energy_table import EnergyTable
 from hwflow.hardware.stored_bits import accesses, widened
 from hwflow.reporting.estimates.layer_rows import energy_of, split_of
 from hwflow.reporting.pruning.run_records import CostRecord, LayerRecord, parsed, text_of
-from hwflow.results import LayerCost, NetworkCost
+from hwflow.results import LayerCost, NetworkCost, without
 from hwflow.types import Tensor
 
 LEAKAGE = "leakage"
@@ -177,7 +177,7 @@ def _configuration(
     level = asked if asked == record.level else f"{asked} (by {record.level})"
     how = (record.provenance.get("execution") or {}).get("asked")
     how = "executions by layer" if isinstance(how, dict) else how
-    label = "/".join(filter(None, [record.accelerator, level, flow, how]))
+    label = "/".join(filter(None, [record.accelerator, level, flow, how])) + without(record.provenance)
     return Configuration(label, asked, record, chip, flow, splits)
 
 

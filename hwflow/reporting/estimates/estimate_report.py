@@ -87,7 +87,10 @@ def provenance(configurations: list[Configuration]) -> list[Block]:
     headings = ["configuration", "engine", "energies", "recorded on", "objective", "changes to the preset", "notes"]
     blocks: list[Block] = [Table("What answered", headings, rows, left=frozenset(range(len(headings))))]
     costs = configurations[0].costs
-    if assumption := costs.provenance.get("assumption"):
+    told = {one.label: one.costs.provenance.get("assumption") for one in configurations}
+    if len(set(told.values())) > 1:
+        blocks += [Text(f"{label}: {assumption}.") for label, assumption in told.items() if assumption]
+    elif assumption := costs.provenance.get("assumption"):
         blocks.append(Text(f"{capital(str(assumption))}."))
     if costs.not_counted:
         blocks.append(Text(f"Not counted: {', '.join(f'{name} x{count}' for name, count in costs.not_counted.items())}."))

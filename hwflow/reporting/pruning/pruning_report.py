@@ -22,6 +22,7 @@ from hwflow.reporting.pruning.pruning_sections import (
 from hwflow.reporting.pruning.run_records import BudgetRecord, Plan, Run
 from hwflow.reporting.pruning.totals import NAMES, accuracy_of, holds, mark, share, sides, totals_at, value_of
 from hwflow.reporting.pruning.training_section import SEARCH, training
+from hwflow.results import without
 from hwflow.types import LevelName
 
 
@@ -129,6 +130,8 @@ def _remarks(run: Run) -> Iterator[str]:
         rules.append("the first fill and the last drain of every layer take time (latency with_fill)")
     if rules:
         yield f"In all costs of networks that are mapped, the unpruned one's and those of plans, {listed(rules)}."
+        if unaware := [level for level in run.levels if run.costs[level].before.provenance.get("without")]:
+            yield f"Level {listed(unaware)} knows nothing of that: layers alone count, and every tensor passes through DRAM."
     for level in run.levels:
         for budget in settings.budgets:
             left = share(run, level, budget.metric)
@@ -146,11 +149,16 @@ def _totals(run: Run) -> Table:
         rows += [row for name in NAMES if (row := _total(run, level, name, budgets.get(name))) is not None]
         busy = [totals.utilization for totals in totals_at(run, level)]
         if None not in busy:
-            rows.append([level, "utilization", "%", *map(percent_cell, busy), "-", "-", ""])
+            rows.append([_level(run, level), "utilization", "%", *map(percent_cell, busy), "-", "-", ""])
     headings = ["level", "metric", "unit", "before", "after", "left (%)", "before / after", "keeps the budget"]
     if not budgets:
         headings, rows = headings[:-1], [row[:-1] for row in rows]
     return Table("Totals of the network at each level", headings, rows, left=frozenset({0, 1, 2, 7}))
+
+
+def _level(run: Run, level: LevelName) -> str:
+    """Its name, with what was asked for and it does not know of."""
+    return f"{level}{without(run.costs[level].before.provenance)}"
 
 
 def _total(run: Run, level: LevelName, name: str, budget: BudgetRecord | None) -> list[str | Cell] | None:
@@ -163,7 +171,7 @@ def _total(run: Run, level: LevelName, name: str, budget: BudgetRecord | None) -
     kept = None if budget is None else holds(left, budget)
     asked = "" if budget is None or kept is None else f"{'yes' if kept else 'no'}, at most {share_of(budget.share)}"
     return [
-        level,
+        _level(run, level),
         NAMES[name],
         prefixed(letter, unit),
         *(Cell(number(None if value is None else value / divisor), value) for value in (old, new)),

@@ -21,7 +21,10 @@ from hwflow.reporting.pruning.run_records import LayerRecord, adapter
 from hwflow.results import LevelName, in_order
 
 RESULTS, LAYERS, RECORDS = "results.parquet", "layers.parquet", "records.jsonl"
-_OPTIONS = ("energy", "objective", "mapper", "effort", "activations", "operators", "latency", "execution")
+_OPTIONS = (
+    *("energy", "objective", "mapper", "engine", "effort", "proof", "gap"),
+    *("activations", "operators", "latency", "execution", "ragged"),
+)
 """Of the sweep file, which `hwflow estimate` takes by the same names."""
 _PART = "energy_"
 _NO_PARTS = ("energy_pj", "energy_normalized", "energy_source")
@@ -152,8 +155,10 @@ class Sweep:
         row = point.row
         source = self.sources.get(row.network, [row.network])
         words = ["hwflow", "estimate", *source, "--accelerator", row.base or row.accelerator, "--level", row.level]
-        for name, value in (("dataflow", row.dataflow), ("bits", row.bits), ("batch", row.batch), *self.options.items()):
+        for name, value in (("dataflow", row.dataflow), ("bits", row.bits), ("batch", row.batch)):
             words += [] if value is None or (name == "batch" and value == 1) else [f"--{name}", str(value)]
+        for name, value in self.options.items():
+            words += _option(name, value)
         if row.level == "ppa" and self.ppa_model is not None:
             words += ["--ppa-model", *self.ppa_model]
         for name, value in point.fields.items():
@@ -179,6 +184,15 @@ class Sweep:
             content = {**row, **more, f"energy_by_level_{'pj' if pj else 'normalized'}": split}
             found[row["point"]].append(_checked(file, content, LayerRecord))
         return found
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """What `hwflow estimate` takes for an option of a sweep file."""
+    if name == "ragged":
+        return [] if value else ["--perfect"]
+    if isinstance(value, Mapping):  # executions by layer
+        return [word for layer, way in value.items() for word in (f"--{name}", f"{layer}={way}")]
+    return [] if value is None else [f"--{name}", str(value)]
 
 
 def is_sweep(folder: Path) -> bool:
@@ -218,7 +232,7 @@ def _sources(points: Sequence[Point], asked: Mapping[str, Any]) -> dict[str, lis
     named, plans, zeros = asked.get("networks") or [], asked.get("plans") or [], asked.get("densities") or [None]
     if not (isinstance(named, list) and isinstance(plans, list) and isinstance(zeros, list)):
         return {}
-    each = [(one, text) for one in (*named, *(f"{plan}/model.onnx" for plan in plans)) for text in zeros]
+    each = [(one, text) for one in (*named, *plans) for text in zeros]
     if len(each) != len(names):
         return {}
     found = {}

@@ -248,9 +248,10 @@ def _provenance(sweep: Sweep) -> list[Block]:
     if sweep.options.get("activations") == "resident":
         assumption = (
             "At levels with mappings, tensors between layers stay on the chip where they fit and that lowers the objective; "
-            "all else is read from or written to DRAM by every layer."
+            "all else is read from or written to DRAM by every layer. Levels without mappings know nothing of that: there "
+            "every layer reads its inputs from and writes its outputs to DRAM."
         )
-    asked = [f"{capital(name)}: {value}." for name, value in sweep.options.items()]
+    asked = [f"{capital(name)}: {value}." for name, value in sweep.options.items() if value is not None]
     units = ["Normalized energies are in units of one 16-bit multiply-accumulate."]
     units = units if any(point.row.energy_normalized is not None for point in sweep.done) else []
     return [table, *map(Text, [assumption, *units, *asked])]

@@ -241,8 +241,8 @@ def technology_of(parts: Sequence[Component], where: str, unpriced: dict[str, st
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:nm)?", str(given))
         if match is None or not 1 <= float(match[1]) <= 1000:
             raise InputError(
-                f'{where}: the technology of {part.name} is {shown(given)}; it must be a length such as "45nm". Give it in the '
-                'attributes of a container around it, or as variables: {technology: "45nm"} in a file (--timeloop-arch again).'
+                f'{where}: the technology of {part.name} is {shown(given)}; it must be a length such as "45nm", in its '
+                "attributes, in those of a container around it, or in variables:."
             )
         found[part.name] = float(match[1])
     chip = found[parts[-1].name]

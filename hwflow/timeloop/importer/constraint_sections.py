@@ -53,8 +53,8 @@ def gather(found: Input, *, native: bool) -> list[dict[str, Any]]:
         entries += [flat for item in listed for flat in _flat(item, where, native=native)]
     if asked:
         raise InputError(
-            f"{', '.join(sorted(asked))}: it has no constraints, which stand in a section such as architecture_constraints: or "
-            "mapspace_constraints:. Give the file that has them, or leave --timeloop-constraints out."
+            f"{', '.join(sorted(asked))}: no constraints in it. Give the file with architecture_constraints: or "
+            "mapspace_constraints:, or leave --timeloop-constraints out."
         )
     return entries
 
@@ -84,16 +84,15 @@ def _in_one_place(section: Section, filled: Mapping[str, Section]) -> None:
     places = next((group for group in (ARCHITECTURE, MAPSPACE) if section.name in group), None)
     if places is None:
         raise InputError(
-            f"{section.path}: {section.name}: Timeloop reads no constraints there where the architecture is native (subtree:), "
-            f"but in {', '.join((*ARCHITECTURE, *MAPSPACE))}. Rename the section architecture_constraints."
+            f"{section.path}: {section.name}: Timeloop does not read it beside a native architecture (subtree:). Rename it "
+            "architecture_constraints."
         )
     for name in places:
         if name in filled:
             twice = f"twice, in {filled[name].path} and {section.path}" if name == section.name else f"both in {name}: and here"
             does = "reads the first alone" if places is ARCHITECTURE or name == section.name else "refuses that"
             raise InputError(
-                f"{section.path}: {section.name}: constraints of one kind stand {twice}; Timeloop {does}. Put them in one "
-                f"list, or some of them in {(MAPSPACE if places is ARCHITECTURE else ARCHITECTURE)[-1]}:, which adds to it."
+                f"{section.path}: {section.name}: constraints of one kind stand {twice}; Timeloop {does}. Make them one list."
             )
 
 

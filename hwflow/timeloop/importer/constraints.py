@@ -157,8 +157,8 @@ def merged(constraints: Iterable[Constraint], outermost: str, where: str) -> lis
         twice = [t for t in TENSORS if one.keep.count(t) + one.bypass.count(t) > 1 and not (t in one.keep and t in one.bypass)]
         if kind == "bypass" and twice and target != outermost:
             raise InputError(
-                f"{where}: the constraints say twice what {target} does with {', '.join(TIMELOOP_TENSORS[t] for t in twice)}, "
-                "at which Timeloop stops; take one of them out."
+                f"{where}: the constraints say twice what {target} does with {', '.join(TIMELOOP_TENSORS[t] for t in twice)}. "
+                "Remove one of them: Timeloop stops there."
             )
     return list(found.values())
 
@@ -171,8 +171,8 @@ def _added(first: Constraint, second: Constraint, kind: str, where: str, *, last
     twice += sorted(first.others.keys() & second.others.keys())
     if twice and not (last and kind == "bypass"):
         raise InputError(
-            f"{where}: two {kind} constraints of {target} both set {', '.join(twice)}, at which Timeloop stops; take one of "
-            "them out."
+            f"{where}: two {kind} constraints of {target} both set {', '.join(twice)}. Remove one of them: "
+            "Timeloop stops there."
         )
     return replace(
         first,

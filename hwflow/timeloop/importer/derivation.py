@@ -110,7 +110,7 @@ def _with_zeros(found: Input, content: dict[str, Any], memories: Mapping[str, Co
             check_meaning(asked, chip, memories)
     except (NotExpressible, InputError) as error:
         why = str(error).rstrip(".")
-        refusals = (*content["refusals"], f"sparse_optimizations, which hwflow's terms (sparsity) do not say: {why}")
+        refusals = (*content["refusals"], f"sparse_optimizations, for which hwflow has no terms: {why}")
         return TimeloopAccelerator.derived({**content, "refusals": refusals}, found.where)
     return chip
 
@@ -141,14 +141,14 @@ def _levels(
             verdicts.refusals.append(f"{component.name}: its networks cost nothing, so not a {component.kind}")
         else:
             raise InputError(
-                f"{where}: {component.name}.class is {component.kind!r}, which Timeloop knows neither as a memory "
-                f"({', '.join(STORAGE)}) nor as arithmetic ({', '.join(COMPUTE)}): a class's name must contain one of these. "
-                "Name the class so, or give it as subclass of storage or compute."
+                f"{where}: {component.name}.class is {component.kind!r}, neither a memory ({', '.join(STORAGE)}) nor "
+                f"arithmetic ({', '.join(COMPUTE)}). Use a class whose name contains one of these, or give subclass: storage "
+                "or compute."
             )
     if len(macs) != 1 or not storage:
         raise InputError(
-            f"{where}: the architecture has {len(storage)} memories and {len(macs)} kinds of arithmetic; it needs one memory "
-            "or more and one kind of arithmetic."
+            f"{where}: the architecture has {len(storage)} memories and {len(macs)} kinds of arithmetic; it needs at least one "
+            "memory and exactly one kind of arithmetic."
         )
     names = [c.name for c in (*storage, *macs)]
     for name in names:
@@ -159,8 +159,8 @@ def _levels(
     for component, outer, inner in zip(storage, meshes, meshes[1:], strict=False):
         if inner[0] % outer[0] or inner[1] % outer[1]:
             raise InputError(
-                f"{where}: below {component.name}, with a mesh of {outer[0]} x {outer[1]}, the mesh is {inner[0]} x {inner[1]}"
-                "; each axis must be a whole multiple of the one above."
+                f"{where}: the mesh below {component.name} is {inner[0]} x {inner[1]}; each axis must be a whole multiple of "
+                f"its own {outer[0]} x {outer[1]}."
             )
         fanouts[component.name] = inner[0] // outer[0], inner[1] // outer[1]
     grouped = [with_groups(one) for one in merged(constraints, storage[0].name, where)]

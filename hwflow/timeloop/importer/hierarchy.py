@@ -115,8 +115,8 @@ def _walk(node: Mapping[str, Any], inherited: Mapping[str, Any], times: int, whe
     for key in node:
         if key not in (_ROOT if place == "architecture" else _SUBTREE):
             raise InputError(
-                f"{where}: {place}.{key} is not known there: Timeloop reads subtree and, in subtrees, local, and would pass "
-                f"over it.{_REMEDIES.get(str(key), ' Take it out, or move it where it belongs.')}"
+                f"{where}: {place}.{key}: Timeloop reads only subtree there, and local in a subtree."
+                f"{_REMEDIES.get(str(key), ' Remove it, or move it where it belongs.')}"
             )
     local = node.get("local") or []
     if not isinstance(local, list) or not all(isinstance(c, Mapping) for c in local):

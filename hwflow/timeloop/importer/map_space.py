@@ -57,8 +57,8 @@ def allowed(
         kind = "bypass" if one.kind in BYPASS else one.kind
         if kind == "spatial" and max(fanouts[one.target]) == 1:
             raise InputError(
-                f"{where}: {one.target} has a spatial constraint, but no fan-out, at which Timeloop stops: the next level "
-                "has as many instances. Take the constraint out, or move it to the level above the fan-out."
+                f"{where}: {one.target} has a spatial constraint, but no fan-out: the next level has as many instances. Remove "
+                "the constraint, or move it to the level above the fan-out."
             )
         _apply(one, kind, result[one.target], fanouts[one.target], verdicts)
     for name, level in result.items():

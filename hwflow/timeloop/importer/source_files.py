@@ -239,10 +239,9 @@ class _Reader:
             raise
         except Exception as error:  # whatever the methods of texts and lists raise, which a template can call
             raise InputError(
-                f"Timeloop's input: {path}: its template cannot be filled in: "
-                f"{str(error) or type(error).__name__}. Of a template's functions hwflow has "
-                "cwd, path_exists, add_to_path, include, include_all and include_text, and no variables from outside; give the "
-                "files that it would include one by one."
+                f"{path}: its template cannot be filled in: {str(error) or type(error).__name__}. hwflow gives it cwd, "
+                "path_exists, add_to_path, include, include_all and include_text alone; instead of it, give the files that it "
+                "would include."
             ) from error
 
     def _paths(self, name: str, path: Path) -> list[Path]:

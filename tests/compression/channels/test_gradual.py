@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 import hwflow
-from hwflow.compression.folder import refuse_other_network
+from hwflow.compression.plan_files import refuse_other_network
 from hwflow.datasets import Data, from_datasets
 from hwflow.errors import InputError
 from hwflow.pruning import find_groups, prune_model
@@ -101,10 +102,9 @@ def test_the_cut_itself_loses_less_than_half_a_point_on_digits(method: str, tmp_
     found = hwflow.compress(
         model, digits, method=method, round_to=4, **{**GIVEN, "budget": 0.5, "interval": 5, "tuning": tuning}
     )
-    told = found.summary["Cut"]
-    before, after = (
-        float(part.split()[-1].rstrip("%")) for part in told.split(" before it")[0:1] + told.split(" after it")[0:1]
-    )
+    told = re.search(r"([\d.]+) % before it, ([\d.]+) % after it", found.summary["Cut"])
+    assert told is not None
+    before, after = map(float, told.groups())
     assert after > before - 0.5
     held = digits.hold_out()[1]
     once = prune_model(model, find_groups(model, (1, 1, 8, 8), round_to=4), found.plan)

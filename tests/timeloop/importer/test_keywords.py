@@ -308,7 +308,7 @@ PASSED_OVER = {
     ),
     "constraints in another subtree": (
         "",
-        "system.constraints is not known there: Timeloop reads subtree and, in subtrees, local, and would pass over it. "
+        "system.constraints: Timeloop reads only subtree there, and local in a subtree. "
         "Constraints stand in a section architecture_constraints:, or in the innermost subtree.",
     ),
     "two of the architecture's places": (
@@ -318,7 +318,7 @@ PASSED_OVER = {
     ),
     "a section of no name of Timeloop's": (
         "constraints: [{target: regs, type: temporal, factors: R=1}]",
-        "constraints: Timeloop reads no constraints there where the architecture is native",
+        "constraints: Timeloop does not read it beside a native architecture",
     ),
     "constraints and targets": (
         "mapspace: {constraints: [{target: regs, type: temporal, factors: R=1}], targets: [{target: regs}]}",
@@ -341,7 +341,7 @@ PASSED_OVER = {
     "a factor twice": (
         "mapspace: [{target: regs, type: temporal, factors: R=1}]\narch_constraints: "
         "[{target: regs, type: temporal, factors: R=1}]",
-        "two temporal constraints of regs both set R=, at which Timeloop stops",
+        "two temporal constraints of regs both set R=. Remove one of them: Timeloop stops there",
     ),
     "a permutation twice": (
         "mapspace: [{target: regs, type: temporal, permutation: RS}, {target: regs, type: temporal, permutation: SR}]",
@@ -349,7 +349,7 @@ PASSED_OVER = {
     ),
     "a tensor twice": (
         "mapspace: [{target: regs, type: bypass, keep: [Weights]}, {target: regs, type: bypass, keep: [Weights]}]",
-        "say twice what regs does with Weights, at which Timeloop stops",
+        "say twice what regs does with Weights. Remove one of them: Timeloop stops there",
     ),
     "a tensor kept and bypassed": (
         "mapspace: [{target: regs, type: bypass, keep: [Weights]}, {target: regs, type: bypass, bypass: [Weights]}]",
@@ -361,7 +361,7 @@ PASSED_OVER = {
     ),
     "no fan-out": (
         "mapspace: [{target: memory, type: spatial, factors: R=1}]",
-        "memory has a spatial constraint, but no fan-out, at which Timeloop stops",
+        "memory has a spatial constraint, but no fan-out: the next level has as many instances",
     ),
     "arch and architecture": ("arch: {version: 0.4}", "architecture: (or arch:) appears twice"),
     "a variable of itself": ("variables: {deep: deep}", "'deep' names itself"),
@@ -385,10 +385,18 @@ UNKNOWN = {
     "a key of the architecture": (
         "  version: 0.4\n",
         "  version: 0.4\n  storage: []\n",
-        "architecture.storage is not known there",
+        "architecture.storage: Timeloop reads only subtree there",
     ),
-    "a misspelt one": ("  version: 0.4\n", "  version: 0.4\n  constraint: []\n", "architecture.constraint is not known there"),
-    "constraints in a subtree": ("    local:\n", "    constraint: []\n    local:\n", "system.constraint is not known there"),
+    "a misspelt one": (
+        "  version: 0.4\n",
+        "  version: 0.4\n  constraint: []\n",
+        "architecture.constraint: Timeloop reads only subtree there",
+    ),
+    "constraints in a subtree": (
+        "    local:\n",
+        "    constraint: []\n    local:\n",
+        "system.constraint: Timeloop reads only subtree there",
+    ),
     "a component that is off": ("class: regfile,", "class: regfile, enabled: false,", "regs.enabled is False, which Timeloop"),
     "sizes in two ways": ("depth: 512", "depth: 512, sizeKB: 2", "buffer has sizeKB and depth; give one"),
     "three ports": ("num_ports: 2", "num_ports: 3", "buffer: its ports are 3; Timeloop knows 1 and 2"),

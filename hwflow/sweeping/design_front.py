@@ -1,0 +1,68 @@
+"""Objective values of designs: the front of them, which designs a front excludes, and what is proven of it.
+
+All arrays are [design, objective], the less the better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwflow.arrays import Bools, Floats
+from hwflow.ranking import undominated
+from hwflow.sweeping.searcher import Values
+from hwflow.sweeping.space import Design
+
+ROUNDING = 1e-9
+"""Bounds are sums of the same terms in another order."""
+
+
+def front(values: Floats) -> Floats:
+    """Those that no other dominates, each once."""
+    values = np.unique(values, axis=0)
+    kept = np.array(undominated([tuple(row) for row in values.tolist()]), dtype=np.bool_)
+    return np.asarray(values[kept])
+
+
+def matched(bounds: Floats, found: Floats) -> Bools:
+    """Which designs cannot be better in any objective than one that was costed, [design]."""
+    result = np.zeros(len(bounds), dtype=np.bool_)
+    for one in front(found):
+        result |= (one <= bounds * (1 + ROUNDING)).all(axis=1)
+    return result
+
+
+@dataclass(frozen=True)
+class FrontProof:
+    """What lower bounds say of the front of the designs that a search has costed.
+
+    Attributes:
+        designs: how many have bounds: all that the search looked at.
+        costed: how many of them were costed.
+        excluded: how many were not, because a costed design is as good as their bounds in every objective.
+        within: for each of the designs, costed or not, the front has one that is at most this share worse in every objective
+            (the multiplicative epsilon indicator of Zitzler et al., IEEE Trans. Evol. Comput. 7(2), 2003, less 1, against the
+            bounds of what was not costed). With 0 it is the front of all of them.
+    """
+
+    designs: int
+    costed: int
+    excluded: int
+    within: float
+
+    @classmethod
+    def of(cls, bounds: Mapping[Design, Sequence[float]], costed: Mapping[Design, Values]) -> FrontProof | None:
+        """Of designs with bounds; None where one that was not costed has none, or all that were costed failed."""
+        found = np.array([values for values in costed.values() if values is not None], dtype=np.float64)
+        others = np.array([least for design, least in bounds.items() if design not in costed], dtype=np.float64)
+        if not len(bounds) or not len(found) or (others == 0).any():
+            return None
+        excluded, within = 0, 0.0
+        if len(others):
+            out = matched(others, found)
+            excluded = int(out.sum())
+            ratios = [(one / others[~out]).max(axis=1) for one in front(found)]
+            within = float(np.min(ratios, axis=0).max(initial=1.0)) - 1
+        return cls(len(bounds), len(bounds) - len(others), excluded, within)
