@@ -29,6 +29,7 @@ import numpy as np
 from hwflow.arrays import Floats
 from hwflow.layers import TENSORS
 from hwflow.loopnest.nest import OUTPUTS
+from hwflow.loopnest.tiles import touched
 from hwflow.mapper.ragged_space import RaggedSpace, boxes, extents, swept
 
 
@@ -38,6 +39,8 @@ class Outside:
     Attributes:
         extents: the extents of tiles along each dimension; `passes`: over each dimension outside a tile.
         saved: energy that outputs' first writes save, which need no read.
+        costs: energy of a tensor's words that begin at a level, for one pass over its idle dimensions; `once`: the least of
+            those that begin at DRAM, from where each word comes at least once.
     """
 
     def __init__(self, space: RaggedSpace) -> None:
@@ -48,14 +51,19 @@ class Outside:
         self.one = np.ones((1,) * len(space.sizes))
         self.shape = tuple(map(len, self.extents))
         self.idle = [functools.reduce(np.multiply, (self.passes[d] for d in idle), self.one) for idle in space.idle]
-        self.saved, self.costs = 0.0, {}
+        self.saved, self.costs, self.once = 0.0, {}, {}
         for t in range(len(TENSORS)):
             words = self._words(t)
             for low, high in zip(space.kept[t], space.kept[t][1:], strict=False):
                 if low < space.outer:
                     continue
                 (read, _, update), write = space.prices(high), space.prices(low)[1]
-                self.costs[t, low] = words * (read + write + (update if t == OUTPUTS else 0.0))
+                price = read + write + (update if t == OUTPUTS else 0.0)
+                self.costs[t, low] = words * price
+                if high == len(space.temporal) - 1:
+                    self.once[t, low] = price * touched(space.nest.layer, TENSORS[t])
+                    if not space.idle[t]:
+                        self.costs[t, low] = np.maximum(self.costs[t, low], self.once[t, low])
                 self.saved += space.outputs * (read + write) if t == OUTPUTS else 0.0
         last = [d for d, n in enumerate(space.sizes) if n > 1 and d not in space.temporal[-1]]
         self.placed = sum((np.where(self.passes[d] == 1, 0.0, np.inf) for d in last), start=self.one * 0.0)
@@ -96,8 +104,12 @@ class Outside:
         cost = self.fits[k]
         for other in range(len(TENSORS)):
             if other != t and (other, k) in self.costs:
-                cost = cost + self.costs[other, k] * self.counted(other, k + 1)
-        return np.asarray(cost + self.around(t, k + 1, pending + self.costs.get((t, k), 0.0)))
+                words = self.costs[other, k] * self.counted(other, k + 1)
+                cost = cost + np.maximum(words, self.once.get((other, k), 0.0))
+        own = self.costs.get((t, k), 0.0)
+        if k == len(self.space.temporal) - 2:  # a single pass
+            own = np.maximum(own, self.once.get((t, k), 0.0))
+        return np.asarray(cost + self.around(t, k + 1, pending + own))
 
     def around(self, t: int, k: int, pending: Floats) -> Floats:
         """X_k, around tiles outside which the loops of level k begin."""

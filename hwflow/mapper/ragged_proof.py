@@ -35,7 +35,7 @@ _MOST_PAIRS = 1 << 21  # choices of spatial loops and tiles below them: bounds m
 _BOUNDED = 300  # of these, bounded by their own recursion
 _STARTS = 12  # tiles below the fan-outs that become mappings
 _MAPPINGS = 1 << 15  # mappings estimated, and
-_JUDGED = 4  # evaluated exactly
+_JUDGED = 16  # evaluated exactly
 _SLACK = 1 - 1e-11  # sums in another order than the analysis'
 
 

@@ -126,7 +126,7 @@ def test_no_mapping_of_small_layers_is_below_its_bound() -> None:
 
 @pytest.mark.slow
 def test_no_mapping_of_many_small_layers_is_below_its_bound() -> None:
-    assert check(300, seed=3) >= 50
+    assert check(300, seed=4) >= 50
 
 
 def test_a_layer_without_windows_is_proven() -> None:
