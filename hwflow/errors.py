@@ -43,8 +43,20 @@ class NotCertified(HwflowError):
     """
 
     def __init__(self, claim: str, why: str) -> None:
-        super().__init__(f"the certificate does not hold: {claim}: {why}.")
+        super().__init__(f"{self.kind}: {claim}: {why}.")
         self.claim = claim
+
+    kind = "the certificate does not hold"
+
+
+class OtherQuestion(NotCertified):
+    """A certificate answers another question than the one asked; whether it holds was not checked.
+
+    Attributes:
+        claim: the part of its question that differs.
+    """
+
+    kind = "this certificate answers another question"
 
 
 class ToolError(HwflowError):

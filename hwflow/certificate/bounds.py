@@ -14,6 +14,7 @@ from hwflow.certificate.recursion import After, Price, Rate, ends_whole, operand
 from hwflow.certificate.space import Factors, Space, Spread
 from hwflow.certificate.states import Counted, least
 from hwflow.certificate.words import Fans, Floats, Words, power, primes
+from hwflow.layers import TENSORS
 from hwflow.types import Objective
 
 _SLACK = 1 - 1e-11  # sums in another order than the analysis'
@@ -138,7 +139,7 @@ class Bounds:
             costs = [cost * _SLACK for cost in several]
             energy = np.zeros(()) if self.objective == "latency" else costs.pop(0)
             result.append((energy, reduce(np.maximum, map(np.ceil, costs), words.fans.cycles)))
-        return result or [(np.zeros(()), words.fans.cycles)]
+        return result or [(np.zeros(()), words.fans.cycles)] * (len(TENSORS) if way.counted == "every" else 1)
 
     def _mixed(self, words: Words, way: Way) -> float:
         """The same for one spatial mapping, if in each state its energy and its cycles are also bounded together.

@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hwflow.certificate.bounds import Bounds, Way
 from hwflow.certificate.document import ACTIONS, Document, LeafEntry, Problem
 from hwflow.certificate.recursion import BOTH, READS, WRITES, Rate
 from hwflow.certificate.space import Space, Spread
-from hwflow.errors import InputError, NotCertified, NotMappable
+from hwflow.errors import InputError, NotCertified, NotMappable, OtherQuestion
 from hwflow.hardware.accelerator import Accelerator, presets
+from hwflow.hardware.dataflow import constrain
 from hwflow.hardware.energy_table import EnergyTable, normalized, recorded
 from hwflow.hardware.part_energy import PartEnergy
 from hwflow.layers import DIMS, Layer
@@ -60,15 +61,18 @@ def verify(
     layer: Layer | None = None,
     accelerator: Accelerator | None = None,
     objective: Objective | None = None,
+    dataflow: str | None = None,
 ) -> Verified:
     """Check everything that a certificate, or the file of one, claims.
 
     Args:
-        layer, accelerator, objective: what it must be about; None: whatever it is about.
+        layer, accelerator, objective, dataflow: what it must be about; None: whatever it is about. A dataflow is a name or the
+            path of a YAML file, and its rules count.
 
     Raises:
         InputError: where it is no certificate, or its question describes no layer or chip that hwflow knows.
-        NotCertified: where a claim does not hold; names it.
+        NotCertified: where a claim does not hold; names it. `OtherQuestion`, one of these, where the certificate is about
+            something else.
     """
     document = certificate if isinstance(certificate, Document) else Document.read(certificate)
     question = document.question
@@ -77,7 +81,7 @@ def verify(
             "digest", "it is not that of the question (layer, accelerator, dataflow, energies, objective) and the mapping"
         )
     problem = Problem.of(question)
-    _about(problem, layer, accelerator, objective)
+    _about(problem, question.dataflow, layer, accelerator, objective, dataflow)
     value, spread = cost_of(problem, document.mapping)
     if not math.isfinite(value):
         raise NotCertified("value", "with these energies the mapping has no finite cost")
@@ -91,7 +95,7 @@ def verify(
     return Verified(
         problem.layer,
         problem.accelerator.label,
-        question.dataflow if isinstance(question.dataflow, str) else str(question.dataflow.get("name")),
+        _name_of(question.dataflow),
         problem.objective,
         question.energies.source if known is None else known.source,
         value,
@@ -106,14 +110,27 @@ def verify(
     )
 
 
-def _about(problem: Problem, layer: Layer | None, accelerator: Accelerator | None, objective: Objective | None) -> None:
-    """Raises `NotCertified` where a certificate answers another question than the one asked."""
+def _about(
+    problem: Problem,
+    stated: str | dict[str, Any],
+    layer: Layer | None,
+    accelerator: Accelerator | None,
+    objective: Objective | None,
+    dataflow: str | None,
+) -> None:
+    """Raises `OtherQuestion` where a certificate answers another question than the one asked."""
     if layer is not None and layer.key != problem.layer.key:
-        raise NotCertified("question.layer", f"it is {_shape(problem.layer)}, and {layer.name!r} is {_shape(layer)}")
+        raise OtherQuestion("question.layer", f"it is {_shape(problem.layer)}, and {layer.name!r} is {_shape(layer)}")
     if accelerator is not None and accelerator.fingerprint != problem.accelerator.fingerprint:
-        raise NotCertified("question.accelerator", f"{problem.accelerator.label} there is not {accelerator.label} here")
+        raise OtherQuestion("question.accelerator", f"{problem.accelerator.label} there is not {accelerator.label} here")
     if objective is not None and objective != problem.objective:
-        raise NotCertified("question.objective", f"it is {problem.objective}, and {objective} was asked for")
+        raise OtherQuestion("question.objective", f"it is {problem.objective}, and {objective} was asked for")
+    if dataflow is not None and constrain(problem.accelerator, dataflow) != problem.rules:
+        raise OtherQuestion("question.dataflow", f"it is {_name_of(stated)}, whose rules are not those of {dataflow}")
+
+
+def _name_of(dataflow: str | dict[str, Any]) -> str:
+    return dataflow if isinstance(dataflow, str) else str(dataflow.get("name"))
 
 
 def _shape(layer: Layer) -> str:

@@ -89,7 +89,8 @@ def _from_inside(words: Words, k: int, costs: Sequence[Floats], wholes: Sequence
             moves = words.axes_of(level.temporal & space.relevant[run])
             fixed = [] if level.innermost & space.idle[run] else words.axes_of(first)
             starts, grows = ends_beyond(words, k, run)
-            here = grown[(..., *(slice(0, shape[a]) for a in idle), slice(None))]
+            ends: tuple[Any, ...] = (..., *(slice(0, shape[a]) for a in idle), slice(None))
+            here = grown[ends]
             for possible, axes in ((starts, moves), (grows, [a for a in moves if a not in fixed])):
                 ended = np.where(possible, here, np.inf).min(axis=tuple(idle))
                 ended = np.moveaxis(ended, range(len(shape) - len(idle), len(shape)), idle)
@@ -110,7 +111,8 @@ def _ends(words: Words, run: int) -> list[int]:
 
 def _whole(words: Words, costs: Floats, run: int) -> Floats:
     """The costs of runs that end with all that is left."""
-    return costs[(..., *(-1 for _ in words.run_axes(run)), slice(None))]
+    last: tuple[Any, ...] = (..., *(-1 for _ in words.run_axes(run)), slice(None))
+    return np.asarray(costs[last])
 
 
 def _least_before(costs: Floats, axes: Collection[int]) -> Floats:

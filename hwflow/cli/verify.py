@@ -26,6 +26,9 @@ def verify(
     objective: Annotated[
         str | None, typer.Option("--objective", metavar="|".join(MAPPED), help="Refuse certificates of another objective.")
     ] = None,
+    dataflow: Annotated[
+        str | None, typer.Option("--dataflow", metavar="NAME", help="Refuse certificates of another dataflow, or YAML file.")
+    ] = None,
 ) -> None:
     """Check certificates of mappings without the search: that they cover all mappings, every bound, the mapping's cost.
 
@@ -44,7 +47,7 @@ def verify(
     asked = None if network is None or layer is None else load_network(network, None, None, None)[layer]
     chip = None if accelerator is None else Accelerator.load(accelerator)
     for file in files:
-        found = check(file, layer=asked, accelerator=chip, objective=objective)
+        found = check(file, layer=asked, accelerator=chip, objective=objective, dataflow=dataflow)
         deliver_text(f"{file}: {_told(found)}\n")
 
 

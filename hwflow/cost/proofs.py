@@ -57,20 +57,24 @@ def proven(
         most: whether to use all the room that there is.
         stays: whether a tensor stays on the chip; certificates take for granted that DRAM keeps all.
     """
-    known, bound, by = value(found.verdict, objective), 0.0, "search"
-    searched, complete = True, False
+    known, bound = value(found.verdict, objective), 0.0
+    by: By = "search"
+    left, searched = 1 - max(gap, _ROUNDING), True
     for room in (_FIRST, None, USUAL, MOST) if most else (_FIRST, None, USUAL):
         if room is None:
-            own = _recursion(nest, constraints, objective, found, known * (1 - max(gap, _ROUNDING))) if not stays else 0.0
-            bound, by = max((bound, by), (own, "certificate"))
-            complete = bound >= known * (1 - max(gap, _ROUNDING)) * (1 - _ROUNDING)
+            own = 0.0 if stays else _recursion(nest, constraints, objective, found, known * left)
+            if own > bound:
+                bound, by = own, "certificate"
         elif searched:
-            proof = prove(nest, constraints, objective, known, room, gap=gap)
-            bound, by = max((bound, by), (proof.bound, "search"))
+            proof = prove(nest, constraints, objective, known, room, gap=gap, target=bound / left)
+            if proof.bound > bound:
+                bound, by = proof.bound, "search"
             if proof.better is not None:
                 found, known = replace(found, batch=proof.better[0], verdict=proof.better[1]), value(proof.better[1], objective)
-            searched, complete = proof.bound > 0, proof.complete and proof.bound > 0
-        if complete:
+            searched = proof.bound > 0
+            if searched and proof.complete:
+                break
+        if bound >= known * left * (1 - _ROUNDING):
             break
     least = found.bound if ragged else max(found.bound, bound)
     optimal = known <= least * (1 + 2 * _ROUNDING)

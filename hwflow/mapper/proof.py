@@ -63,12 +63,20 @@ class Proof:
 
 
 def prove(
-    nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, known: float, room: Room, *, gap: float = 0.0
+    nest: Nest,
+    constraints: Sequence[LevelConstraint],
+    objective: Objective,
+    known: float,
+    room: Room,
+    *,
+    gap: float = 0.0,
+    target: float = 0.0,
 ) -> Proof:
     """A lower bound on `objective`, where `known` is the value of a mapping.
 
     Args:
         gap: a bound within this share of the best value is enough; larger ones are proven sooner.
+        target: a mapping with at most this value is enough, too, since another bound proves it; then nothing is bounded here.
     """
     beam = Beam.of(nest, constraints, objective, sound=True)
     tiles = beam.facts.tiles
@@ -92,6 +100,8 @@ def prove(
             index = int(np.argmin(values))
             if values[index] < best:
                 best, better = float(values[index]), (batch.take(np.array([index])), verdict.take(np.array([index])))
+                if best <= target:
+                    return Proof(0.0, better, complete=False)
     return Proof(min(unseen, best), better, unseen >= best)
 
 

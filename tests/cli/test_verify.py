@@ -26,13 +26,15 @@ def test_a_certificate_is_written_checked_and_refused_when_changed(hw: Run, tmp_
     assert "and no mapping with perfect factors costs less than" in out
     code, out, err = hw("verify", str(file), "--network", "resnet20", "--layer", "fc", "-a", "eyeriss", "--objective", "edp")
     assert (code, err) == (0, "")
+    assert hw("verify", str(file), "--dataflow", "row_stationary")[0] == 0
     for option, value, claim in (
         ("-a", "simba", "question.accelerator: eyeriss there is not simba here"),
         ("--objective", "energy", "question.objective: it is edp, and energy was asked for"),
+        ("--dataflow", "flexible", "question.dataflow: it is row_stationary, whose rules are not those of flexible"),
     ):
         code, out, err = hw("verify", str(file), option, value)
         assert (code, out) == (1, "")
-        assert claim in err
+        assert f"this certificate answers another question: {claim}." in err
     code, _, err = hw("verify", str(file), "--network", "resnet20", "--layer", "conv1")
     assert code == 1
     assert "question.layer: it is (linear: C=64 M=10), and 'conv1' is (conv: C=3 M=16 P=32 Q=32 R=3 S=3)" in err
