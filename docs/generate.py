@@ -123,6 +123,7 @@ _TITLES = {
     "mapping": "Mappings",
     "cost": "Costs",
     "certificate": "Certificates",
+    "layer_cost": "Costs of layers",
     "results": "Results",
     "datasets": "Data sets",
     "training": "Training",

@@ -161,8 +161,8 @@ class Sweep:
             words += _option(name, value)
         if row.level == "ppa" and self.ppa_model is not None:
             words += ["--ppa-model", *self.ppa_model]
-        for name, value in point.fields.items():
-            words += [] if value is None else ["--set", f"{name}={value}"]
+        for name, field in point.fields.items():
+            words += [] if field is None else ["--set", f"{name}={field}"]
         return shlex.join(words)
 
     def layers(self, points: Iterable[Point]) -> dict[int | str, list[LayerRecord]]:
