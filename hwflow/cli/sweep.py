@@ -100,8 +100,8 @@ def _page(file: Path, result: SweepResult) -> Page:
     if (proof := result.proof) is not None:
         lines.append(
             f"Proven by lower bounds: for each of {proof.designs:,} designs the front has one that is at most "
-            f"{number(100 * proof.within, 1)} % worse in every objective. {proof.costed:,} of them were costed, and "
-            f"{proof.excluded:,} were not, since one that was is as good as their bounds."
+            f"{number(100 * proof.within, 1)} % worse in every objective. {proof.costed:,} of them were costed, "
+            f"{proof.excluded:,} excluded (a costed design is as good as their bounds), and {proof.left:,} left."
         )
     if counts.layers:
         share = number(100 * (1 - counts.asked / counts.layers), 1)

@@ -52,6 +52,11 @@ class FrontProof:
     excluded: int
     within: float
 
+    @property
+    def left(self) -> int:
+        """How many were neither costed nor excluded: their bounds allow them to be better than the front."""
+        return self.designs - self.costed - self.excluded
+
     @classmethod
     def of(cls, bounds: Mapping[Design, Sequence[float]], costed: Mapping[Design, Values]) -> FrontProof | None:
         """Of designs with bounds; None where one that was not costed has none, or all that were costed failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 from collections.abc import Iterator
@@ -399,6 +400,9 @@ def test_the_end_of_a_search_says_what_is_proven(sweep_file: Sweep, tmp_path: Pa
         cli.main(["sweep", str(path), "-o", str(tmp_path / "out"), "--jobs", "1"])
     out = " ".join(capsys.readouterr().out.split())
     assert "Proven by lower bounds: for each of 7 designs the front has one that is at most " in out
+    told = re.search(r"(\d+) of them were costed, (\d+) excluded \(.*\), and (\d+) left", out)
+    assert told is not None
+    assert sum(map(int, told.groups())) == 7
 
 
 @pytest.mark.parametrize("method", SEARCHERS)
