@@ -67,7 +67,7 @@ def main() -> None:
                 file.write(json.dumps(answer(number)) + "\n")
     records = read(asked.records)
     print(table(records))
-    raise SystemExit(any(above(record) for record in records))
+    raise SystemExit(int(any(above(record) for record in records)))
 
 
 def answer(number: int) -> Record:
