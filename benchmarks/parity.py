@@ -158,6 +158,8 @@ def to_record(case: Case, numbers: Numbers) -> dict[str, Any]:
         for edge in ("network_fill_latency", "network_drain_latency"):
             if part.get(edge) == 0:
                 del part[edge]
+        if part.get("may_bypass") == []:
+            del part["may_bypass"]
     chip["hierarchy"][-1] = case.accelerator.mac.model_dump(exclude_defaults=True)
     return {
         "layer": layer,

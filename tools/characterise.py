@@ -62,7 +62,7 @@ class Sample:
     def sizes(self) -> dict[str, Any]:
         """What the part is, without its name; all arithmetic here is integer."""
         other = {"name", "role", "keeps", "read_words_per_cycle", "arithmetic", "energies"}
-        other |= {"network_fill_latency", "network_drain_latency"}
+        other |= {"network_fill_latency", "network_drain_latency", "may_bypass"}
         return self.part.model_dump(exclude_none=True, exclude=other)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -152,18 +153,14 @@ def map_layer(
         found = searched(nest, constraints, objective=objective, effort=effort, keep=_SEVERAL * effort if zeros else 1)
         if found is None:
             continue
-        perfect: float | None = None
-        by: By | None = None
         if zeros:
             batch, verdict = best_with_zeros(nest, found, objective)
             found = Found(batch, verdict, proven_optimal=False, bound=0.0)
-        elif proof != "off":
-            most, stays = proof == "optimal", bool(resident)
-            found, perfect, by = proven(nest, constraints, objective, found, ragged=ragged, most=most, gap=gap, stays=stays)
-            found = proven_ragged(nest, constraints, objective, found, gap=gap) if ragged else found
-        some.append(_Searched(nest, found, perfect, by))
+        some.append(_Searched(nest, found))
     if not some:
         raise NotMappable(_too_small(Nest(layer, accelerator, table, keeps_of(accelerator, resident)[0])))
+    if proof != "off" and not zeros:
+        some = _proven(some, constraints, objective, ragged=ragged, most=proof == "optimal", gap=gap)
     best = min(some, key=lambda one: one.value(objective))
     mapping = best.nest.mapping_of(best.found.batch, 0)
     cost = _cost(best.nest, best.found.batch, best.found.verdict, mapping, time.perf_counter() - start)
@@ -184,11 +181,31 @@ class _Searched(NamedTuple):
 
     nest: Nest
     found: Found
-    perfect: float | None
-    by: By | None
+    perfect: float | None = None
+    by: By | None = None
 
     def value(self, objective: Objective) -> float:
         return value(self.found.verdict, objective)
+
+
+def _proven(
+    some: Sequence[_Searched],
+    constraints: Sequence[LevelConstraint],
+    objective: Objective,
+    *,
+    ragged: bool,
+    most: bool,
+    gap: float,
+) -> list[_Searched]:
+    """The same with bounds, the best first: the others need no bound above the best value that is known by then."""
+    best, each = math.inf, []
+    for one in sorted(some, key=lambda one: one.value(objective)):
+        found, perfect, by = proven(one.nest, constraints, objective, one.found, best=best, ragged=ragged, most=most, gap=gap)
+        if ragged and found.bound < best * (1 - gap):
+            found = proven_ragged(one.nest, constraints, objective, found, gap=gap)
+        each.append(_Searched(one.nest, found, perfect, by))
+        best = min(best, each[-1].value(objective))
+    return each
 
 
 def _least(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, ragged: bool) -> float:

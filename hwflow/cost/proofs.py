@@ -5,9 +5,12 @@ The two bound the same mappings in different forms, so the larger bound counts. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from hwflow.certificate.leaves import proven_bound
 from hwflow.certificate.space import Space
@@ -18,7 +21,7 @@ from hwflow.mapper.objective import Found, value
 from hwflow.mapper.proof import MOST, USUAL, Room, prove
 from hwflow.types import Objective
 
-VERSION = 1
+VERSION = 2
 """Changes whenever proofs change though the bounds of the search do not: a part of the keys under which proofs are kept."""
 
 By = Literal["search", "certificate"]
@@ -48,21 +51,21 @@ def proven(
     ragged: bool,
     most: bool,
     gap: float,
-    stays: bool = False,
+    best: float = math.inf,
 ) -> Proven:
     """Bound the objective of all mappings with perfect factors until the bound is within `gap` of the best value known.
 
     Args:
+        best: the value of a mapping that keeps other tensors in the memories. No larger bound is looked for.
         ragged: whether the search looked at imperfect factors, too; then its own bound stays.
         most: whether to use all the room that there is.
-        stays: whether a tensor stays on the chip; certificates take for granted that DRAM keeps all.
     """
-    known, bound = value(found.verdict, objective), 0.0
+    known, bound = min(value(found.verdict, objective), best), 0.0
     by: By = "search"
     left, searched = 1 - max(gap, _ROUNDING), True
     for room in (_FIRST, None, USUAL, MOST) if most else (_FIRST, None, USUAL):
         if room is None:
-            own = 0.0 if stays else _recursion(nest, constraints, objective, found, known * left)
+            own = _recursion(nest, constraints, objective, found, known * left)
             if own > bound:
                 bound, by = own, "certificate"
         elif searched:
@@ -83,10 +86,14 @@ def proven(
 
 def _recursion(nest: Nest, constraints: Sequence[LevelConstraint], objective: Objective, found: Found, enough: float) -> float:
     """The bound of certificates; 0 where they do not cover the question."""
-    if nest.accelerator.own_constraints is not None:
+    chip = nest.accelerator
+    if chip.own_constraints is not None:
         return 0.0
+    if not np.array_equal(nest.keep, Nest(nest.layer, chip, nest.table).keep):  # a tensor bypasses a memory, or DRAM
+        return 0.0
+    chip = chip.with_({f"{memory.name}.may_bypass": [] for memory in chip.memories if memory.may_bypass})
     try:
-        space = Space.of(nest.layer, nest.accelerator, nest.table, constraints)
+        space = Space.of(nest.layer, chip, nest.table, constraints)
         return proven_bound(space, objective, enough, found.verdict.level_cycles[:, 0].tolist(), most=_CHOICES)
     except InputError:
         return 0.0

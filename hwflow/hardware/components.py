@@ -97,6 +97,7 @@ class Memory(NamedPart):
                 raise ValueError(
                     f"may_bypass (={list(self.may_bypass)}) must name tensors of keeps (={list(self.keeps)}), each once"
                 )
+            object.__setattr__(self, "may_bypass", tuple(t for t in self.keeps if t in self.may_bypass))  # in one order
         if (self.dram_type is not None) != (self.kind == "dram"):
             raise ValueError("dram_type belongs to a memory of kind dram, and every dram states it")
         return self
