@@ -68,6 +68,7 @@ OPTIONS = {
     "settings.tuning.epochs": "--epochs",
     "settings.tuning.learning_rate": "--learning-rate",
     "settings.episodes": "--episodes",
+    "settings.keep": "--keep",
     "settings.levels": "--level",
     "settings.metric": "--metric",
     "settings.criterion": "--criterion",
@@ -86,7 +87,7 @@ OPTIONS = {
     "holdout": "--holdout",
     "allocate": "--allocate",
 }
-"""The options of 'hwflow compress' by the fields of a run's description that they set."""
+"""The options of 'hwflow prune' and 'hwflow compress' by the fields of a run's description that they set."""
 _HASHES = {
     "weights": "the weights are others",
     "data_identity": "the data are others",

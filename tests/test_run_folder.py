@@ -66,9 +66,10 @@ def test_a_refusal_says_what_differs_and_which_options_to_repeat() -> None:
     assert "now is conv-chip. To continue it, add --search agent (" in str(other_run(Path("a"), "contest", older))
 
 
-def test_the_options_that_a_refusal_names_are_those_of_compress() -> None:
+def test_the_options_that_a_refusal_names_are_those_of_the_commands() -> None:
     typer_main = pytest.importorskip("typer.main")
     from hwflow.cli.application import app
 
-    command = typer_main.get_command(app).commands["compress"]
-    assert set(OPTIONS.values()) <= {name for parameter in command.params for name in parameter.opts}
+    commands = typer_main.get_command(app).commands
+    parameters = [*commands["compress"].params, *commands["prune"].params]
+    assert set(OPTIONS.values()) <= {name for parameter in parameters for name in parameter.opts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
     """The network of the argument NETWORK, at the given inputs, batch size and word widths."""
     from hwflow.network._inputs import parsed_inputs
     from hwflow.network.load import load
+    from hwflow.network.model_zoo import NAMES
 
-    if (Path(spec) / "config.json").is_file() and not (Path(spec) / "table.json").exists():  # nor levels, nor a library
+    if spec not in NAMES and _is_run(Path(spec)):
         network = _compressed(Path(spec), inputs, batch)
     else:
         network = load(spec, input_shape=parsed_inputs(inputs), batch=batch)
@@ -37,6 +39,19 @@ def load_network(spec: str, inputs: Sequence[str] | None, batch: int | None, bit
         "--bits", bits, bits.split(","), 2, "two whole numbers of at least 1, such as 8,16: weights, activations"
     )
     return network.with_bits(weights, activations)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of 'hwflow prune' or 'hwflow compress', finished or not."""
+    if (
+        not os.path.isdir(folder) or not (folder / "config.json").is_file() or (folder / "table.json").exists()
+    ):  # levels, libraries
+        return False
+    if (folder / "plan.json").is_file() or (folder / "model.pt").is_file():
+        return True
+    raise InputError(
+        f"{folder} holds no finished run of 'hwflow prune' or 'hwflow compress': it has no plan.json and no model.pt."
+    )
 
 
 def _compressed(folder: Path, inputs: Sequence[str] | None, batch: int | None) -> Network:

@@ -102,6 +102,7 @@ def _page(file: Path, result: SweepResult) -> Page:
             f"Proven by lower bounds: for each of {proof.designs:,} designs the front has one that is at most "
             f"{number(100 * proof.within, 1)} % worse in every objective. {proof.costed:,} of them were costed, "
             f"{proof.excluded:,} excluded (a costed design is as good as their bounds), and {proof.left:,} left."
+            + (f" Of {proof.unknown:,} more no bound is known." if proof.unknown else "")
         )
     if counts.layers:
         share = number(100 * (1 - counts.asked / counts.layers), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def load(
     suffix = Path(spec).suffix.lower()
     if suffix == ".onnx":
         return Network.from_onnx(spec, input_shape=input_shape, batch=batch)
-    folder = bool(spec) and Path(spec).is_dir()
+    folder = os.path.isdir(spec)  # False for names that no file can have, too
     if suffix in _DESCRIPTIONS or folder:
         from hwflow.network.from_timeloop_problem import is_problem
 

@@ -39,9 +39,10 @@ class FrontProof:
     """What lower bounds say of the front of the designs that a search has costed.
 
     Attributes:
-        designs: how many have bounds: all that the search looked at.
-        costed: how many of them were costed.
+        designs: how many were costed or have bounds.
+        costed: how many were costed.
         excluded: how many were not, because a costed design is as good as their bounds in every objective.
+        unknown: how many more were neither costed nor have bounds, as those that cannot be costed: nothing is said of them.
         within: for each of the designs, costed or not, the front has one that is at most this share worse in every objective
             (the multiplicative epsilon indicator of Zitzler et al., IEEE Trans. Evol. Comput. 7(2), 2003, less 1, against the
             bounds of what was not costed). With 0 it is the front of all of them.
@@ -50,6 +51,7 @@ class FrontProof:
     designs: int
     costed: int
     excluded: int
+    unknown: int
     within: float
 
     @property
@@ -59,15 +61,18 @@ class FrontProof:
 
     @classmethod
     def of(cls, bounds: Mapping[Design, Sequence[float]], costed: Mapping[Design, Values]) -> FrontProof | None:
-        """Of designs with bounds; None where one that was not costed has none, or all that were costed failed."""
+        """Of the designs whose bounds a search asked for; None where none of those that were not costed has one, or all that
+        were failed."""
         found = np.array([values for values in costed.values() if values is not None], dtype=np.float64)
         others = np.array([least for design, least in bounds.items() if design not in costed], dtype=np.float64)
-        if not len(bounds) or not len(found) or (others == 0).any():
+        known = others[(others > 0).all(axis=1)] if len(others) else others
+        if not bounds or not len(found) or len(others) > len(known) == 0:
             return None
+        unknown, others = len(others) - len(known), known
         excluded, within = 0, 0.0
         if len(others):
             out = matched(others, found)
             excluded = int(out.sum())
             ratios = [(one / others[~out]).max(axis=1) for one in front(found)]
             within = float(np.min(ratios, axis=0).max(initial=1.0)) - 1
-        return cls(len(bounds), len(bounds) - len(others), excluded, within)
+        return cls(len(costed) + len(others), len(costed), excluded, unknown, within)

@@ -59,10 +59,10 @@ def search(space: Space, *, points: int, seed: int, objectives: int, cover: Cove
     """
     known = count(space)
     pool = list(space.designs()) if known is not None and known <= POOL else _drawn(space, points, seed)
+    bounds = np.array(least(pool), dtype=np.float64).reshape(len(pool), objectives)
     if len(pool) <= min(points, _FIRST):
         return dict(zip(pool, cover(pool), strict=True))
     needed("sklearn.gaussian_process", "the search surrogate", "sweep")
-    bounds = np.array(least(pool), dtype=np.float64).reshape(len(pool), objectives)
     bounded = bool((bounds > 0).any(axis=0).all())
     places = {design: place for place, design in enumerate(pool)}
     search = _Search(bounds, _floor(bounds), _features(space, pool, _floor(bounds)))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from hwflow import cli
+from hwflow.network import zoo
 from tests.cli.terminal import WRITTEN, Run, one_paragraph
 
 PRUNE = ["prune", "resnet20", "--data", "digits", "-a", "eyeriss", "-o", "never_written"]
@@ -190,3 +194,30 @@ def test_an_option_of_another_type_is_said_in_plain_words(hw: Run, arguments: tu
     assert (code, out) == (2, "")
     assert said in err
     assert "Input should be" not in err
+
+
+def test_a_folder_with_the_name_of_a_network_does_not_stand_in_its_way(
+    hw: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("resnet20").mkdir()
+    Path("resnet20/config.json").write_text("{}")
+    code, out, err = hw("estimate", "resnet20", "--level", "coarse", "--format", "json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["totals"]["macs"] == sum(layer.macs for layer in zoo("resnet20").layers)
+
+
+def test_a_folder_of_another_kind_is_no_compressed_network(hw: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("found").mkdir()
+    Path("found/config.json").write_text('{"kind": "search"}')
+    code, out, err = hw("estimate", "found", "--level", "coarse")
+    assert (code, out) == (2, "")
+    assert "found holds no finished run of 'hwflow prune' or 'hwflow compress'" in err
+
+
+def test_a_name_that_no_file_can_have_is_unknown(hw: Run) -> None:
+    code, _, err = hw("estimate", "a" * 5000, "--level", "coarse")
+    assert code == 2
+    assert err.startswith("hwflow: unknown network 'aaa")
+    assert len(err) < 2000

@@ -306,7 +306,9 @@ def test_a_longer_search_goes_on_as_if_it_had_not_ended(small: Small, digits: Da
     run(small, digits, folder, asked)
     before = (folder / "log.jsonl").read_text().splitlines()
     config = (folder / "config.json").read_bytes()
-    with pytest.raises(InputError, match=r": settings\.keep was 8, now is 3; settings\.episodes was 3, now is 5\. Ask"):
+    with pytest.raises(
+        InputError, match=r": settings\.keep was 8, now is 3; settings\.episodes was 3, now is 5\. .*--keep, --episodes as"
+    ):
         run(small, digits, folder, replace(longer, keep=3), resume=True)
     assert (folder / "config.json").read_bytes() == config
     assert (folder / "metrics.json").exists()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwflow.sweeping.design_front import FrontProof, front, matched
+from hwflow.sweeping.searcher import Values
 from hwflow.sweeping.space import Design
 
 A, B, C, D = (Design(0, (i,), 0) for i in range(4))
@@ -34,8 +35,15 @@ def test_a_front_is_proven_within_what_the_bounds_leave_open() -> None:
 def test_a_front_of_all_designs_is_proven() -> None:
     costed = {A: (1.0, 2.0), B: (2.0, 1.0), C: None}
     proof = FrontProof.of({A: (1.0, 1.0), B: (1.0, 1.0), C: (0.0, 0.0)}, costed)
-    assert proof == FrontProof(designs=3, costed=3, excluded=0, within=0.0)
-    assert FrontProof.of({A: (1.0, 2.0), B: (1.0, 2.0)}, {A: (1.0, 2.0)}) == FrontProof(2, 1, 1, 0.0)
+    assert proof == FrontProof(designs=3, costed=3, excluded=0, unknown=0, within=0.0)
+    assert FrontProof.of({A: (1.0, 2.0), B: (1.0, 2.0)}, {A: (1.0, 2.0)}) == FrontProof(2, 1, 1, 0, 0.0)
+
+
+def test_designs_without_bounds_are_counted_apart() -> None:
+    """One that no mapping fits has no bound: it takes nothing from what is proven of the others."""
+    costed: dict[Design, Values] = {A: (1.0, 2.0)}
+    assert FrontProof.of({A: (1.0, 1.0), B: (1.5, 2.0), C: (0.0, 0.0)}, costed) == FrontProof(2, 1, 1, 1, 0.0)
+    assert FrontProof.of({A: (0.0, 0.0)}, costed) == FrontProof(1, 1, 0, 0, 0.0)
 
 
 def test_nothing_is_proven_where_a_bound_is_unknown_or_all_failed() -> None:

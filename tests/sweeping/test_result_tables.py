@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import hwflow
+from hwflow.cli.inputs import load_accelerator
 from hwflow.errors import InputError
 from hwflow.reporting.sweeps.sweep_folder import Point as Shown
 from hwflow.reporting.sweeps.sweep_folder import PointRecord, _sources
@@ -42,6 +44,16 @@ def test_commands_have_the_options_of_the_sweep_file() -> None:
     options = {"engine": None, "proof": "gap", "ragged": False, "execution": {"conv1": "im2col", "*": "winograd4"}}
     command = SweepFolder(Path(), (point,), (), {}, options).command(point)
     assert command.endswith("--level mid --proof gap --perfect --execution conv1=im2col --execution '*=winograd4'")
+
+
+def test_commands_take_fields_that_hold_lists(tmp_path: Path) -> None:
+    chip = hwflow.Accelerator.load("eyeriss")
+    row = PointRecord(point=0, network="resnet20", accelerator="eyeriss", level="mid", status="ok")
+    for text, expected in (("", []), ("inputs", ["inputs"]), ("inputs,outputs", ["inputs", "outputs"])):
+        point = Shown(row, {"global_buffer.may_bypass": text})
+        words = shlex.split(SweepFolder(Path(), (point,), (), {}, {}).command(point))
+        changed = load_accelerator("eyeriss", [words[words.index("--set") + 1]])
+        assert changed.fingerprint == chip.with_({"global_buffer.may_bypass": expected}).fingerprint
 
 
 def test_the_csv_holds_no_formulas() -> None:

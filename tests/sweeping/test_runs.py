@@ -405,6 +405,17 @@ def test_the_end_of_a_search_says_what_is_proven(sweep_file: Sweep, tmp_path: Pa
     assert sum(map(int, told.groups())) == 7
 
 
+def test_a_space_that_is_costed_whole_is_proven(sweep_file: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sample = {"method": "surrogate", "points": 3, "objectives": ["latency_s", "energy_normalized"]}
+    path = sweep_file(networks=["tiny.yaml"], accelerators=swept(pe_array__rows=[4, 6]), levels=["mid"], sample=sample)
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", str(path), "-o", str(tmp_path / "out"), "--jobs", "1"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "for each of 2 designs the front has one that is at most 0.0 % worse in every objective. 2 of them were costed" in out
+    )
+
+
 @pytest.mark.parametrize("method", SEARCHERS)
 def test_a_search_repeats_and_is_continued(sweep_file: Sweep, tmp_path: Path, method: str) -> None:
     path = sweep_file(**{**SEARCH, "sample": {**SEARCH["sample"], "method": method}})

@@ -26,6 +26,8 @@ _OPTIONS = (
     *("activations", "operators", "latency", "execution", "ragged"),
 )
 """Of the sweep file, which `hwflow estimate` takes by the same names."""
+_LISTS = (".keeps", ".may_bypass")
+"""Fields whose values are lists; tables have them as text, with commas."""
 _PART = "energy_"
 _NO_PARTS = ("energy_pj", "energy_normalized", "energy_source")
 
@@ -162,7 +164,7 @@ class Sweep:
         if row.level == "ppa" and self.ppa_model is not None:
             words += ["--ppa-model", *self.ppa_model]
         for name, field in point.fields.items():
-            words += [] if field is None else ["--set", f"{name}={field}"]
+            words += [] if field is None else ["--set", f"{name}={f'[{field}]' if name.endswith(_LISTS) else field}"]
         return shlex.join(words)
 
     def layers(self, points: Iterable[Point]) -> dict[int | str, list[LayerRecord]]:

@@ -158,7 +158,9 @@ def test_another_contest_is_refused(held: tuple[hwflow.Contest, Path], data: Dat
     with pytest.raises(InputError, match=r"holds another contest, .*settings.tuning.epochs was 2, now is 3") as caught:
         hold(data, folder, ["sfp"], seeds=[0, 1], resume=True, epochs=3)
     assert str(caught.value).count("epochs was") == 1
-    with pytest.raises(InputError, match=r"holds another contest, .*give --seed as before; .* can only be added\."):
+    with pytest.raises(
+        InputError, match=r"holds another contest, .*give (--method, )?--seed as before; .* can only be added\."
+    ):
         hold(data, folder, ["sfp"], seeds=[2], resume=True)
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(InputError, match="is no contest's folder and is not empty"):
