@@ -12,7 +12,8 @@ and the proof together.
     python -m benchmarks.proofs --ragged [--accelerators ...] [--networks ...] [--objectives ...] [--table]
 
 With `--ragged` the same of all mappings, imperfect factors included: for how many layers the bound that `--proof gap` finds is
-within 1 % of the mapping, and how much of the objective the mapping of a search without a proof has too much.
+within 1 % of the mapping, and how much of the objective the mapping of a search without a proof has too much. The table is of
+the layers of the networks that are named.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def main() -> None:
     for name in () if asked.table else asked.accelerators.split(","):
         for objective in asked.objectives.split(","):
             (run_ragged if asked.ragged else run)(name, objective, list(layers.values()), asked.gap, file)
-    print(ragged_table(read(file)) if asked.ragged else table(read(file), asked.gap))
+    shapes = {shape({"layer": str(layer)}) for layer in layers.values()}
+    print(ragged_table(among(read(file), shapes)) if asked.ragged else table(read(file), asked.gap))
 
 
 def run(name: str, objective: Any, layers: Sequence[hwflow.Layer], gap: float, file: Path) -> None:
@@ -164,6 +166,11 @@ def read(file: Path) -> list[Record]:
 def shape(record: Record) -> str:
     """A layer without its name, which networks give to equal layers as they like."""
     return str(record["layer"]).partition(" (")[2]
+
+
+def among(records: Sequence[Record], shapes: Collection[str]) -> list[Record]:
+    """The records of some layers."""
+    return [r for r in records if shape(r) in shapes]
 
 
 def table(records: Sequence[Record], gap: float) -> str:

@@ -84,7 +84,8 @@ class Outside:
             words = words * (step * self.space.sizes[d] - (step - 1) * self.passes[d])
         for pair in self.space.windows[t]:
             (d, a), (e, b) = pair
-            (n, m), (x, y), (N, M) = ((of[d], of[e]) for of in (self.passes, self.tile, self.space.sizes))
+            (n, m), (x, y) = ((of[d], of[e]) for of in (self.passes, self.tile))
+            N, M = self.space.sizes[d], self.space.sizes[e]
             whole = n * m * (1 - a - b) + a * N * m + b * M * n
             most = np.where(n > 1, 1 + a * (N - 1) + b * (y - 1), 1 + a * (x - 1) + b * (M - 1))
             sent = np.minimum(np.minimum(whole, most), swept((n, m), (x, y), (a * x, b * y), pair, M))

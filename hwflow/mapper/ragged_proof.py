@@ -157,7 +157,8 @@ class _Search:
         cheap = np.full(len(self.spreads), np.inf)
         np.minimum.at(cheap, costs.spread, self._valued(slice(None), known)[0])
         order = np.argsort(cheap, kind="stable")
-        best, starts, seen = math.inf, [], 0
+        starts: list[_Start] = []
+        best, seen = math.inf, 0
         for i in order[:_BOUNDED].tolist():
             if cheap[i] >= min(best, known):
                 break

@@ -75,7 +75,10 @@ class RaggedSpace:
         singles: list[tuple[Term, ...]] = []
         windows: list[tuple[tuple[Term, Term], ...]] = []
         for shape in nest.shapes:
-            axes = [tuple(Term(d, int(row[d])) for d in np.flatnonzero(row) if d in longer) for row in shape.coefficients]
+            axes = [
+                tuple(Term(d, step) for d, step in enumerate(row.tolist()) if step and d in longer)
+                for row in shape.coefficients
+            ]
             singles.append(tuple(axis[0] for axis in axes if len(axis) == 1))
             windows.append(tuple((axis[0], axis[1]) for axis in axes if len(axis) == 2))
         relevant = [
