@@ -191,7 +191,7 @@ def _proofs(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:
-    """A column's cell of one layer, and the record that counts: of the strongest settings, or of the last ones that ended."""
+    """A column's cell of one layer, and the record that counts: of the strongest settings, or else the best that ended."""
     full = next((r for r in records if r["settings"] == strongest), None)
     if full is not None and full["theirs"]["ended"] and "best_by_rival" in full["theirs"]:
         return _ratios(full), full
@@ -201,9 +201,9 @@ def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record |
         if full is not None and ratio(full) is not None:
             return f"{_ratios(full)} ({failed})", full
         return failed, None
-    last = weaker[-1]
-    changed = _changed(last["settings"], strongest)
-    return f"{_ratios(last)} ({'; '.join(filter(None, (failed, changed)))})", last
+    best = min((r for r in weaker if ratio(r) is not None), key=lambda r: edp(r["theirs"]), default=weaker[-1])
+    changed = _changed(best["settings"], strongest)
+    return f"{_ratios(best)} ({'; '.join(filter(None, (failed, changed)))})", best
 
 
 def _changed(settings: Settings, strongest: Settings) -> str:
