@@ -235,7 +235,8 @@ def table_of(records: Sequence[Record]) -> str:
     """For each question a table of layers by columns, in Markdown: hwflow's value in parts of timeloop-mapper's, and times."""
     parts = []
     for network, accelerator, objective in dict.fromkeys((r["network"], r["accelerator"], r["objective"]) for r in records):
-        some = [r for r in records if (r["network"], r["accelerator"], r["objective"]) == (network, accelerator, objective)]
+        known = [r for r in records if (r["network"], r["accelerator"], r["objective"]) == (network, accelerator, objective)]
+        some = [_as_wide(r, known) for r in known]
         lines = [
             f"**{network} on {accelerator}, {objective}**",
             "",
@@ -250,6 +251,18 @@ def table_of(records: Sequence[Record]) -> str:
             lines.append(f"| {title} | {' | '.join(row(column) if column else '' for column in found)} |")
         parts.append("\n".join([*lines, *_bypasses(some)]))
     return "\n\n".join(parts)
+
+
+def _as_wide(record: Record, records: Sequence[Record]) -> Record:
+    """The record, with timeloop-mapper's mapping of a narrower column where that is better: a wider column has it, too."""
+    columns = COLUMNS[: COLUMNS.index(record["column"])]
+    narrower = [r for r in records if r["layer"] == record["layer"] and r["column"] in columns]
+    best = min((r for r in narrower if r["theirs"]["value"] is not None), key=lambda r: r["theirs"]["value"], default=None)
+    own = record["theirs"]["value"]
+    if best is None or (own is not None and best["theirs"]["value"] >= own * (1 - 1e-6)):
+        return record
+    found = {"value": best["theirs"]["value"], "column": best["column"], "bypassed": {}}
+    return record | {"theirs": record["theirs"] | found}
 
 
 def _bypasses(records: Sequence[Record]) -> Iterator[str]:
@@ -280,7 +293,8 @@ def _cell(record: Record) -> str:
     if (value := record["theirs"]["value"]) is None:
         return "none found"
     without = f" ({record['ours']['value'] / value:.3f})" if "bypassing" in record else ""
-    return f"{_ratio(record):.3f}{without}, {record['theirs']['cpu_s']:.1f} s : {_of_ours(record)['cpu_s']:.2f} s"
+    mark = "†" if "column" in record["theirs"] else ""
+    return f"{_ratio(record):.3f}{mark}{without}, {record['theirs']['cpu_s']:.1f} s : {_of_ours(record)['cpu_s']:.2f} s"
 
 
 def _mean(records: Sequence[Record]) -> str:

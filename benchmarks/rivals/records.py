@@ -61,9 +61,35 @@ def own_ratio(record: Record) -> float | None:
     return None if best is None or "error" in said else edp(said) / edp(best)
 
 
+def as_wide(records: Sequence[Record]) -> list[Record]:
+    """The records, where a mapping of a narrower column that is better than a search's own counts as its answer, too.
+
+    A column has all that a narrower one has, but a search of more need not find it again. `theirs` says from which `column` the
+    mapping is; the rival's own model may like another one best.
+    """
+    return [_as_wide(r, [o for o in records if _narrower(o, r)]) if r["theirs"]["ended"] else r for r in records]
+
+
+def _narrower(one: Record, other: Record) -> bool:
+    same = all(one[name] == other[name] for name in ("rival", "network", "layer"))
+    return same and COLUMNS.index(one["column"]) < COLUMNS.index(other["column"])
+
+
+def _as_wide(record: Record, narrower: Sequence[Record]) -> Record:
+    theirs = dict(record["theirs"])
+    for other in narrower:
+        said = other["theirs"]
+        if "energy" in said and ("energy" not in theirs or edp(said) < edp(theirs) * (1 - 1e-6)):
+            theirs |= {name: said[name] for name in ("energy", "cycles", "space")} | {"column": other["column"]}
+        if "best_by_rival" in said:
+            known = theirs.get("best_by_rival", said["best_by_rival"])
+            theirs["best_by_rival"] = min(known, said["best_by_rival"], key=edp)
+    return record | {"theirs": theirs}
+
+
 def better_inside(records: Sequence[Record]) -> list[Record]:
     """Those where a rival's mapping, in a space that hwflow searched in that column, is better than hwflow's at any effort."""
-    return [r for r in records if _inside(r) and edp(r["theirs"]) < _longest(r) * (1 - 1e-6)]
+    return [r for r in as_wide(records) if _inside(r) and edp(r["theirs"]) < _longest(r) * (1 - 1e-6)]
 
 
 def _longest(record: Record) -> float:
@@ -89,7 +115,8 @@ def tables(records: Sequence[Record]) -> str:
         some = [r for r in records if r["rival"] == name]
         if some:
             versions, dates = (", ".join(sorted({r[of] for r in some})) for of in ("version", "date"))
-            parts.append("\n".join([f"**{rival.title} {versions}**, {dates}", "", *_rows(name, some), "", *_notes(name, some)]))
+            rows = _rows(name, as_wide(some))
+            parts.append("\n".join([f"**{rival.title} {versions}**, {dates}", "", *rows, "", *_notes(name, some)]))
     return "\n\n".join(parts)
 
 
@@ -143,7 +170,9 @@ def _notes(name: str, records: Sequence[Record]) -> Iterator[str]:
         if reasons := r["theirs"].get("refused"):
             some = f"{sum(reasons.values())} of {r['theirs']['candidates']} mappings"
             why = "; ".join(dict.fromkeys(reason.split(". ")[0].rstrip(".") for reason in reasons))
-            yield f"- {r['column']}, {r['layer'].split()[0]}: {some} left out: {why}"
+            changed = _changed(r["settings"], RIVALS[name].settings[r["column"]])
+            where = ", ".join(filter(None, (r["column"], r["layer"].split()[0], changed)))
+            yield f"- {where}: {some} left out: {why}"
     yield f"- timeloop-model's verdict on {count} of these mappings, hwflow's among them, differs by at most {100 * off:.5f} %"
 
 
@@ -162,7 +191,7 @@ def _proofs(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record | None]:
-    """A column's cell of one layer, and the record that counts: of the strongest settings, or of the last ones that ended."""
+    """A column's cell of one layer, and the record that counts: of the strongest settings, or else the best that ended."""
     full = next((r for r in records if r["settings"] == strongest), None)
     if full is not None and full["theirs"]["ended"] and "best_by_rival" in full["theirs"]:
         return _ratios(full), full
@@ -172,14 +201,18 @@ def _cell(records: Sequence[Record], strongest: Settings) -> tuple[str, Record |
         if full is not None and ratio(full) is not None:
             return f"{_ratios(full)} ({failed})", full
         return failed, None
-    last = weaker[-1]
-    changed = ", ".join(f"{k}={v}" for k, v in last["settings"].items() if strongest.get(k) != v)
-    return f"{_ratios(last)} ({'; '.join(filter(None, (failed, changed)))})", last
+    best = min((r for r in weaker if ratio(r) is not None), key=lambda r: edp(r["theirs"]), default=weaker[-1])
+    changed = _changed(best["settings"], strongest)
+    return f"{_ratios(best)} ({'; '.join(filter(None, (failed, changed)))})", best
+
+
+def _changed(settings: Settings, strongest: Settings) -> str:
+    return ", ".join(f"{k}={json.dumps(v)}" for k, v in settings.items() if strongest.get(k) != v)
 
 
 def _ratios(record: Record) -> str:
     judged, own = ratio(record), own_ratio(record)
-    mark = "" if record["theirs"].get("space") != "beyond" else "*"
+    mark = ("" if record["theirs"].get("space") != "beyond" else "*") + ("†" if "column" in record["theirs"] else "")
     more = ""
     if (longer := record["ours"].get("longer")) is not None:
         more = f" (effort {longer['effort']}: {longer['value'] / edp(record['theirs']):.3f})"

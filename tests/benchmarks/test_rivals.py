@@ -18,8 +18,8 @@ from benchmarks.rivals.chip import shared_chip, to_request
 from benchmarks.rivals.comparison import space
 from benchmarks.rivals.nest import Bound, Inexpressible, evened, express, in_order, judge
 from benchmarks.rivals.outputs import from_accelforge, from_zigzag
-from benchmarks.rivals.records import RECORDS, below_bound, better_inside, read, tables
-from benchmarks.rivals.tools import COLUMNS
+from benchmarks.rivals.records import RECORDS, as_wide, below_bound, better_inside, read, tables
+from benchmarks.rivals.tools import COLUMNS, RIVALS
 from hwflow.cost import mid
 from hwflow.errors import NotMappable
 from hwflow.hardware.accelerator import Accelerator
@@ -134,7 +134,7 @@ def test_a_register_that_holds_more_can_be_in_the_chips_order() -> None:
     assert (space(theirs_found, LAYER, CHIP), space(found, LAYER, CHIP)) == ("beyond", "perfect")
     assert cost.cycles <= theirs_cost.cycles
     assert cost.energy <= theirs_cost.energy
-    assert in_order(nest, CHIP) == nest
+    assert express(in_order(nest, CHIP), LAYER, CHIP, TABLE) == express(nest, LAYER, CHIP, TABLE)
 
 
 def test_an_uneven_memory_is_judged_in_parts_that_share_its_size() -> None:
@@ -349,6 +349,28 @@ def test_weaker_settings_count_where_the_strongest_did_not_end(fake: Callable[..
     assert cell in tables([strong, weak])
 
 
+def test_a_better_mapping_of_a_narrower_column_counts_in_wider_ones() -> None:
+    ours = {"energy": 9.0, "cycles": 10.0, "by_rival": {"energy": 9.0, "cycles": 10.0}, "cpu_s": 1.0, "bound": 0.0}
+    found = {"ended": True, "cpu_s": 3.0, "space": "perfect", "energy": 10.0, "cycles": 10.0}
+    perfect: dict[str, Any] = {"rival": "zigzag", "network": "n", "layer": "fc", "column": "perfect", "ours": ours}
+    perfect["theirs"] = found | {"best_by_rival": {"energy": 11.0, "cycles": 10.0}}
+    worse = found | {"space": "beyond", "energy": 12.0, "best_by_rival": {"energy": 10.0, "cycles": 10.0}}
+    none = {"ended": True, "cpu_s": 3.0, "not_judged": "does not fit"}
+    wide = [perfect | {"column": "imperfect", "theirs": worse}, perfect | {"column": "everything", "theirs": none}]
+    _, imperfect, everything = as_wide([perfect, *wide])
+    for r in (imperfect, everything):
+        assert [r["theirs"][name] for name in ("energy", "space", "column")] == [10.0, "perfect", "perfect"]
+        assert r["theirs"]["best_by_rival"]["energy"] == 10.0
+    assert as_wide(wide)[0] == wide[0]
+    assert (
+        as_wide([perfect, perfect | {"column": "imperfect", "theirs": none | {"ended": False}}])[1]["theirs"]["ended"] is False
+    )
+    assert as_wide([perfect, wide[0] | {"layer": "conv1"}])[1]["theirs"] == worse
+    settings = RIVALS["zigzag"].settings["everything"]
+    shown_there = [r | {"settings": settings, "version": "9", "date": "2026-12-01"} for r in (perfect, wide[1])]
+    assert "| 0.900† / 0.818 |" in tables(shown_there)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -427,14 +449,17 @@ def test_timeloops_table_has_its_columns() -> None:
     asked = {"network": "n", "accelerator": "a", "objective": "edp", "layer": "fc", "column": "perfect"}
     ours = {"value": 8.0, "cpu_s": 0.5}
     found = asked | {"ours": ours, "theirs": {"value": 10.0, "cpu_s": 20.0}}
-    failed = asked | {"column": "imperfect", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
+    failed = asked | {"column": "imperfect", "layer": "conv1", "ours": ours, "theirs": {"value": None, "cpu_s": 3.0}}
     theirs = {"value": 10.0, "cpu_s": 20.0, "bypassed": {"buffer": ["inputs", "outputs"]}}
     free: dict[str, Any] = {"column": "everything", "ours": {"value": 12.0, "cpu_s": 9.0}, "theirs": theirs}
     free["bypassing"] = {"value": 6.0, "cpu_s": 4.0}
     table = versus_timeloop.table_of([found, failed, found | free])
-    assert "| fc | 0.800, 20.0 s : 0.50 s | none found | 0.600 (1.200), 20.0 s : 4.00 s |" in table
+    assert "| fc | 0.800, 20.0 s : 0.50 s |  | 0.600 (1.200), 20.0 s : 4.00 s |" in table
+    assert "| conv1 |  | none found |  |" in table
     assert "- fc: timeloop-mapper's mapping bypasses buffer (inputs, outputs)" in table
     assert "| CPU seconds | 40 times hwflow's (40 to 40) |  | 5 times hwflow's (5 to 5) |" in table
+    worse = asked | {"column": "imperfect", "ours": ours, "theirs": {"value": 16.0, "cpu_s": 3.0}}
+    assert "| fc | 0.800, 20.0 s : 0.50 s | 0.800†, 3.0 s : 0.50 s |  |" in versus_timeloop.table_of([found, worse])
 
 
 def test_a_rival_that_is_not_there_is_named_with_its_remedy(
