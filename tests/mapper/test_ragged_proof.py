@@ -222,6 +222,19 @@ def test_neighbours_hand_words_of_a_window_on() -> None:
     assert 0.5 * moved < costs.crossing[inputs, row] <= moved * (1 + 1e-9)
 
 
+def test_truncated_instances_take_no_energy() -> None:
+    """Five channels in three passes over two instances: 5 / 3 on average, of which Timeloop takes 1."""
+    space, verdict = one(Layer("l", C=200, M=5, P=20), {"C": 200}, {"M": 3, "P": 20}, ("PM", "PM"), {"M": 2})
+    assert verdict.omitted[0] > 0
+    inside, some, m, c = Inside(space), spreads(space), DIMS.index("M"), DIMS.index("C")
+    costs = inside.costs(space, some)
+    alone = [math.prod(spread.factors) == spread.factors[m] == spread.levels[space.inner][m] == 2 for spread in some]
+    fine = (costs.tiles[:, c] == 200) & (costs.tiles.prod(axis=1) == 200)
+    row = next(i for i, of in enumerate(costs.spread.tolist()) if alone[of] and fine[i])
+    spent = verdict.level_energy[: space.outer, 0].sum() + verdict.mac_energy[0]
+    assert 0.8 * spent < costs.fixed[row] <= spent
+
+
 def test_a_run_goes_on_where_the_last_pass_has_one_iteration() -> None:
     """Three weights in loops of 2 and 2, four positions between them: in the last pass the weight stays, so 2 x 4 + 1 words."""
     space, verdict = one(Layer("l", C=1, M=3, P=4), {}, {"M": 2, "P": 4}, ("MP", "MP"))
