@@ -18,7 +18,7 @@ from hwflow.mapper.objective import Found, value
 from hwflow.mapper.proof import MOST, USUAL, Room, prove
 from hwflow.types import Objective
 
-VERSION = 1
+VERSION = 2
 """Changes whenever proofs change though the bounds of the search do not: a part of the keys under which proofs are kept."""
 
 By = Literal["search", "certificate"]
