@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hwflow.certificate.motions import primes
 from hwflow.certificate.recursion import After, Price, Rate, ends_whole, operands, outside
 from hwflow.certificate.space import Factors, Space, Spread
 from hwflow.certificate.states import Counted, least
-from hwflow.certificate.words import Fans, Floats, Words, power, primes
+from hwflow.certificate.words import Fans, Floats, Words, power
 from hwflow.layers import TENSORS
 from hwflow.types import Objective
 

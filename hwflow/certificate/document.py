@@ -24,7 +24,7 @@ from hwflow.layers import DIMS, Layer
 from hwflow.types import EnergyUnit, LayerType, Objective
 from hwflow.validation import Strict, explain
 
-FORM = 3
+FORM = 4
 """Of the file; what another form says, this version of hwflow does not know."""
 
 

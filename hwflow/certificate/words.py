@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwflow.certificate.motions import loops_between, primes, repeated, undoes
 from hwflow.certificate.space import INPUTS, OUTPUTS, Space, Spread, Transfer
 from hwflow.layers import DIMS
 
@@ -221,12 +222,17 @@ class Words:
                     far = np.where(_doubled(grows, self._loops(k, d) - 1), over(left[d]), grows)
                 else:
                     continue
-                undone, repeats = map(over, self._coupled(((d, step), (e, other)), k, extents, left))
+                ordered = ((d, step), (e, other))
+                undone, repeats = map(over, self._coupled(ordered, k, extents, left))
+                still = own = 1 - 1 / _least_bound(grows, self.space.sizes[d])  # the share of the first loop's steps
+                if tensor != INPUTS and undone.any():
+                    between = self._undone(ordered, k, undone, grows, over, extents)
+                    undone, still = between > 0, 1 - 1 / (grows * np.maximum(between, 1.0))
                 first = grows > 1
                 side = np.asarray(1 + step * (extents[d] - 1) + other * (extents[e] - 1))
                 part = over(1 - np.maximum(side - step * extents[d] * self._between(k, d), 0.0) / side)
                 rare = 1 / np.where(repeats, over(left[d] * left[e]), np.maximum(far, 1.0))
-                share = np.where(undone, part * (1 - 1 / _least_bound(grows, self.space.sizes[d])), part * (1 - rare) + rare)
+                share = np.where(undone, part * still, part * (1 - rare) + rare)
                 sent = np.minimum(sent, np.where(first, share, 1.0))
                 if tensor != INPUTS and (together > 1).any():
                     # Whole tiles are handed on, too, unless a step of the first loop sends fewer words than the whole tile.
@@ -234,7 +240,11 @@ class Words:
                     both = over((left[d] > 1) & (left[e] > 1))
                     all_handed = undone | repeats | both | (whole_tiles & ~over(self._quiet(k, pair, left)))
                     # The first loop's own steps move along its window alone, to neighbours that differ there alone.
-                    share = np.where(all_handed, share / together, part * (1 - rare) / hands + rare)
+                    handed = share / together + part * own * (1 / hands - 1 / together)
+                    # So do those of the first loop that moves inputs otherwise, where no neighbour lies.
+                    beside = over(self._beside(k, left)) & (hands == together) & ~undone & ~repeats & ~both
+                    handed = np.where(beside, np.maximum(handed, (part - (part - hands) / (2 * grows)) / hands), handed)
+                    share = np.where(all_handed, handed, part * (1 - rare) / hands + rare)
                 asked = np.minimum(asked, np.where(first, share, 1.0))
         return sent, asked
 
@@ -260,14 +270,30 @@ class Words:
             undone = np.asarray((left[d] > 1) & (left[e] > 1) & near)
             repeats = undone.copy()
             if undone.any():  # steps of loops outside are multiples of the tile's, and of the spatial factors between
-                fans = [self.spread[k + 1 :, each].prod(axis=0) for each in (d, e)]
-                first = self._between(k, d)
-                columns = np.broadcast_arrays(step * extents[d], left[d], fans[0], first, other * extents[e], left[e], fans[1])
-                cases = np.stack([column[undone] for column in np.broadcast_arrays(*columns, undone)[:-1]])
-                found = [(repeated(*case), undoes(*case)) for case in cases.astype(np.int64).T.tolist()]
+                columns = [self._between(k, d)]
+                for f, moved in pair:
+                    columns += [moved * extents[f], left[f], self.spread[k + 1 :, f].prod(axis=0)]
+                cases = _where(undone, columns)
+                found = [(repeated(*case), undoes(*case[1:]) or undoes(*case[4:], *case[1:4])) for case in cases]
                 repeats[undone], undone[undone] = zip(*found, strict=True)
             self._couplings[k, pair] = undone, repeats
         return self._couplings[k, pair]
+
+    def _undone(
+        self, pair: Pair, k: int, some: Bools, grows: Floats, over: Callable[[Floats], Floats], extents: list[Floats]
+    ) -> Floats:
+        """Around the tiles in `some`, the least product of the loops between a run and one outside that undoes its motion, if
+        loops of the pair's first dimension make the tile grow by `grows` in the run, which has none of the second; else 0."""
+        (d, step), (e, other) = pair
+        left = [over(self.left[f] / self.tile(k)[f]) for f in (d, e)]
+        fans = [self.spread[k + 1 :, f].prod(axis=0) for f in (d, e)]
+        known = (grows > 1) & (grows % 1 == 0) & (left[0] % grows == 0) & over(fans[0] == 1)
+        some, known = np.broadcast_arrays(some, some & known)
+        result = np.where(some, 1.0, 0.0)
+        if known.any():
+            columns = [over(step * extents[d]), grows, left[0] / grows, over(other * extents[e]), left[1], over(fans[1])]
+            result[known] = [loops_between(*case) for case in _where(known, columns)]
+        return result
 
     def _hands(self, k: int, extents: list[Floats], left: list[Floats]) -> list[Floats]:
         """For each window, among how many instances along it, below the fan-out above level k, a tile can be handed on: the
@@ -290,14 +316,20 @@ class Words:
     def _quiet(self, k: int, pair: Pair, left: list[Floats]) -> Bools:
         """Around which tiles of level k no step hands on along a window beside those of its own loops: instances differ in one
         dimension of it alone, no loop is left that inputs do not depend on, and in no other window can two loops cancel."""
-        alone, _ = self._neighbours(k + 1)
-        quiet = np.asarray(alone & (self.one > 0))
-        for d in self.space.idle[INPUTS]:
-            quiet = quiet & (left[d] == 1)
+        quiet = self._beside(k, left)
         for (d, _), (e, _) in self.space.windows:
             if (d, e) not in {(pair[0][0], pair[1][0]), (pair[1][0], pair[0][0])}:
                 quiet = quiet & ((left[d] == 1) | (left[e] == 1))
         return quiet
+
+    def _beside(self, k: int, left: list[Floats]) -> Bools:
+        """Around which tiles of level k no neighbour lies where a loop of another window or of none moves inputs: instances
+        differ in one dimension of all windows alone, and no loop is left that inputs do not depend on."""
+        alone, _ = self._neighbours(k + 1)
+        result = np.asarray(alone & (self.one > 0))
+        for d in self.space.idle[INPUTS]:
+            result = result & (left[d] == 1)
+        return result
 
     def _neighbours(self, k: int) -> tuple[Bools, Bools]:
         """Of the fan-out below level k, whether the loops of one dimension alone move along windows, and whether neighbours can
@@ -317,52 +349,9 @@ class Words:
         return alone, never
 
 
-@functools.cache
-def undoes(step: int, left: int, fan: int, first: int, other: int, rest: int, fans: int) -> bool:
-    """Whether a loop of one dimension of a window can undo what loops of the other inside have moved.
-
-    Args:
-        step, other: how far one step of the tile moves the window; `left`, `rest`: all that temporal loops outside make of it;
-            `fan`, `fans`: what spatial loops outside do.
-        first: the factors of these inside the first loop of the first dimension.
-    """
-    ahead, back = (_scaled(advances, left, fan), _scaled(returns, left, fan))
-    other_ahead, other_back = (_scaled(advances, rest, fans), _scaled(returns, rest, fans))
-    return _meet(step, ahead, other, other_back) or _meet(other, other_ahead, step, back)
-
-
-@functools.cache
-def repeated(step: int, left: int, fan: int, first: int, other: int, rest: int, fans: int) -> bool:
-    """Whether the motion of the first loop, one of the first dimension, can be repeated where both have loops."""
-    ahead, back = (_scaled(advances, left, fan), _scaled(returns, left, fan))
-    other_ahead, other_back = (_scaled(advances, rest, fans), _scaled(returns, rest, fans))
-    return _meet(other, other_ahead, step, {first + s for s in back}) or _meet(
-        step, {m - first for m in ahead}, other, other_back
-    )
-
-
-def _meet(step: int, some: Collection[int], other: int, others: Collection[int]) -> bool:
-    return not {step * m for m in some}.isdisjoint(other * m for m in others)
-
-
-@functools.cache
-def _scaled(sums: Callable[[int], frozenset[int]], number: int, fan: int) -> frozenset[int]:
-    """The sums of loops that may have spatial factors, which make a product `fan`, inside each."""
-    return frozenset(s * m for s in range(1, fan + 1) if fan % s == 0 for m in sums(number * fan // s))
-
-
-@functools.cache
-def returns(number: int) -> frozenset[int]:
-    """What loops whose bounds multiply to a divisor of a number add up to if each makes one step, in steps of the innermost."""
-    inner = [c for c in range(2, number) if number % c == 0]
-    return frozenset({1}.union(1 + c * s for c in inner for s in returns(number // c))) if number > 1 else frozenset()
-
-
-@functools.cache
-def advances(number: int) -> frozenset[int]:
-    """A loop's step less those of the loops of its dimension inside, likewise."""
-    inner = [c for c in range(2, number) if number % c == 0]
-    return frozenset({1}.union(c * m - 1 for c in inner for m in advances(number // c))) if number > 1 else frozenset()
+def _where(some: Bools, columns: Sequence[Floats]) -> list[list[int]]:
+    """The whole numbers that columns have where `some` are true, one list for each of these."""
+    return np.stack([np.broadcast_to(column, some.shape)[some] for column in columns]).astype(np.int64).T.tolist()  # type: ignore[no-any-return]
 
 
 def _least_bound(growth: Floats, size: int) -> Floats:
@@ -371,19 +360,6 @@ def _least_bound(growth: Floats, size: int) -> Floats:
     for prime in reversed(primes(size)):
         least = np.where(growth % prime == 0, prime, least)
     return least
-
-
-@functools.cache
-def primes(number: int) -> list[int]:
-    """The prime factors of a number, each once."""
-    result, prime = [], 2
-    while number > 1:
-        if number % prime == 0:
-            result.append(prime)
-            while number % prime == 0:
-                number //= prime
-        prime = prime + 1 if prime * prime <= number else max(number, prime + 1)
-    return result
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import pytest
 import hwflow
 from hwflow.certificate.bounds import Bounds
 from hwflow.certificate.check import verify
-from hwflow.certificate.document import Document
+from hwflow.certificate.document import FORM, Document
 from hwflow.cli.verify import _told
 from hwflow.errors import HwflowError, InputError, NotCertified
 from hwflow.types import Objective
@@ -196,8 +196,8 @@ def test_files_that_are_no_certificates_are_named(tmp_path: Path) -> None:
     for text, why in (
         ("{", "c.json"),
         ("[]", "a certificate is a mapping of fields, not list"),
-        ('{"form": 7}', "form is 7; this version of hwflow reads certificates of form 3"),
-        ('{"form": 3, "valu": 3}', "valu"),
+        ('{"form": 7}', f"form is 7; this version of hwflow reads certificates of form {FORM}"),
+        (f'{{"form": {FORM}, "valu": 3}}', "valu"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=why):
