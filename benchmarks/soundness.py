@@ -134,9 +134,7 @@ def _layer(rng: random.Random) -> hwflow.Layer:
     rows, columns = (1, 1) if kind == "pointwise" else (rng.choice([1, 2, 3, 5, 7]), rng.choice([1, 3, 3, 5]))
     ins, outs = (1, rng.choice([1, 1, 2])) if kind == "depthwise" else (rng.choice(channels), rng.choice(channels))
     groups = {"depthwise": rng.choice(channels), "grouped": rng.choice([2, 3, 4, 8])}.get(kind, 1)
-    (
-        {"C": 1, "M": rng.choice([1, 1, 2])} if kind == "depthwise" else {"C": rng.choice(channels), "M": rng.choice(channels)}
-    )
+    ({"C": 1, "M": rng.choice([1, 1, 2])} if kind == "depthwise" else {"C": rng.choice(channels), "M": rng.choice(channels)})
     return hwflow.Layer(
         kind,
         G=groups,
