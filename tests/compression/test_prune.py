@@ -329,7 +329,7 @@ def test_a_longer_search_goes_on_as_if_it_had_not_ended(small: Small, digits: Da
     after = (folder / "log.jsonl").read_text().splitlines()
     assert len(after) * 3 == len(before) * 5
     assert set(before) < set(after)
-    with pytest.raises(InputError, match=r"settings\.episodes was 5, now is 3\. Ask"):
+    with pytest.raises(InputError, match=r"settings\.episodes was 5, now is 3\. .*--episodes as"):
         run(small, digits, folder, asked, resume=True)
 
 
