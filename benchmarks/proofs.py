@@ -2,7 +2,7 @@
 
     python -m benchmarks.proofs [--accelerators eyeriss,simba] [--networks resnet18] [--objectives edp] [--gap 0.001] [--table]
 
-All distinct layers of the nine networks that hwflow knows, on the five presets, for EDP, energy and latency. Every layer adds a
+All distinct layers of the ten networks that hwflow knows, on the five presets, for EDP, energy and latency. Every layer adds a
 line to a file of records, and what is recorded is not done again, unless with another version of the proof's bounds, or
 without success before certificates' bounds were tried, too (records without `by`, whose bound it is). The table
 gives for each accelerator and objective how many layers are recorded, how many of them with the present version, how many are

@@ -122,7 +122,8 @@ def _about(
     if layer is not None and layer.key != problem.layer.key:
         raise OtherQuestion("question.layer", f"it is {_shape(problem.layer)}, and {layer.name!r} is {_shape(layer)}")
     if accelerator is not None and accelerator.fingerprint != problem.accelerator.fingerprint:
-        raise OtherQuestion("question.accelerator", f"{problem.accelerator.label} there is not {accelerator.label} here")
+        theirs, asked = problem.accelerator.label, accelerator.label
+        raise OtherQuestion("question.accelerator", f"it is {theirs}, which differs from {asked}")
     if objective is not None and objective != problem.objective:
         raise OtherQuestion("question.objective", f"it is {problem.objective}, and {objective} was asked for")
     if dataflow is not None and constrain(problem.accelerator, dataflow) != problem.rules:

@@ -104,8 +104,10 @@ class Document(Strict):
         """Raises `InputError` where the file is no certificate: names the field, its value and what is allowed."""
         try:
             content = parse_json(read_text(path, "certificate"))
+        except InputError:
+            raise
         except ValueError as error:
-            raise InputError(f"{path} is no certificate; 'hwflow map --certificate' writes them: {error}.") from None
+            raise InputError(f"{path} is not a certificate; 'hwflow map --certificate' writes them: {error}.") from None
         return cls.parse(content, str(path))
 
     @classmethod

@@ -39,7 +39,7 @@ def certificate(
     """
     if mapping.ragged:
         raise InputError(
-            f"a certificate speaks of mappings with perfect factors, and that of {layer.name!r} has imperfect ones: "
+            f"a certificate covers mappings with perfect factors only, and that of {layer.name!r} has imperfect ones: "
             "search with --perfect (ragged=False)."
         )
     question = question_of(layer, accelerator, dataflow, table, objective)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwflow.cli.console import Page, Table, counted, number
-from hwflow.cli.estimate_page import millions, percent, whose_energies
+from hwflow.cli.estimate_page import millions, percent, proven_line, whose_energies
 from hwflow.network import Network
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def comparison_page(found: Comparison) -> Page:
         f"Ratios and ranks are against the first; ranks are Spearman's correlations over the {len(network)} layers.",
         *(f"{v.label}: energies {'; '.join(v.cost.energy_sources)}." for v in variants),
         *(_whole(v) for v in variants if "activations" in v.cost.provenance or "without" in v.cost.provenance),
+        *(f"{v.label}: {proven_line(v.cost.provenance)}" for v in variants if "proven" in v.cost.provenance),
         *(f"{v.label}: mappings of timeloop-mapper's own search." for v in variants if _searched_by_timeloop(v)),
         *dict.fromkeys(f"* {row.note}." for v in variants for row in v.cost.rows if row.note),
     ]

@@ -119,7 +119,7 @@ def _lines(cost: NetworkCost) -> list[str]:
     settings = [f"{word} {about[word]}" for word in ("dataflow", "objective", "mapper") if word in about]
     lines.append(f"Answered by {', '.join(about['engines'])}{'; ' if settings else ''}{', '.join(settings)}.")
     if "proven" in about:
-        lines.append(_proven(about))
+        lines.append(proven_line(about))
     unit = "" if cost.rows[0].energy_unit == "pJ" else "; 1 unit = one 16-bit multiply-accumulate"
     lines.append(f"Energies: {'; '.join(about['energy']['sources'])}{unit}.")
     if cost.area_um2 is not None:
@@ -159,7 +159,7 @@ def _executions(cost: NetworkCost) -> list[str]:
     return lines
 
 
-def _proven(about: Mapping[str, Any]) -> str:
+def proven_line(about: Mapping[str, Any]) -> str:
     """How near the mappings are to the best ones with perfect factors."""
     proven, gap = about["proven"], about["gap"]
     near = "optimal" if gap == 0 else f"within {100 * gap:g} % of the best {about['objective']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +122,8 @@ def show_mapping(
         parts = (*parts, Share("cycles between edges", "", within, cycles, "the rest fill first tiles and drain last ones"))
     flow = dataflow or chip.dataflow
     texts: Texts = {"json": lambda: map_object(found, chip.label, objective, flow, parts, beside, edges)}
-    Answer(lambda: map_page(found, chip.label, objective, flow, parts, beside, edges), texts).give(shape, answered)
+    page = functools.partial(map_page, found, chip.label, objective, flow, parts, beside, edges, perfect=perfect)
+    Answer(page, texts).give(shape, answered)
     if mapping:
         assert output is not None
         found.mapping.to_timeloop(output)

@@ -34,8 +34,10 @@ def map_page(
     shares: Sequence[Share],
     neighbours: Sequence[Neighbour],
     edges: Edges | None = None,
+    *,
+    perfect: bool = False,
 ) -> Page:
-    """The answer of `hwflow map`; `edges` where their cycles were asked for."""
+    """The answer of `hwflow map`; `edges` where their cycles were asked for. `perfect`: whether perfect factors alone were."""
     cost = found.cost
     tables = [_counts(cost), _energies(cost), _shares(shares, cost)]
     if neighbours:
@@ -47,7 +49,7 @@ def map_page(
         *(f"{share.name}: {share.used:,} of {share.available:,}; {share.why}." for share in shares if share.why),
         *_oddities(neighbours, cost, objective),
         *_edges(edges),
-        f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective, edges)}.",
+        f"Counts are per instance of a level. Objective {objective}: {_proven(found, objective, edges, perfect)}.",
         f"Answered by {cost.engine}; dataflow {dataflow}; energies: {cost.energy_source}.",
     ]
     how = "" if cost.layer.execution == DIRECT else f", run as {cost.layer.execution}"
@@ -151,14 +153,18 @@ def _edges(edges: Edges | None) -> list[str]:
     return [f"Cycles at the layer's edges, by hwflow's own estimate: {edges.cycles:,} ({'; '.join(parts) or 'none'})."]
 
 
-def _proven(found: MapResult, objective: str, edges: Edges | None) -> str:
+def _proven(found: MapResult, objective: str, edges: Edges | None, perfect: bool) -> str:
     if edges is not None and edges.cycles and objective != "energy":
         return "the mapping was chosen without the cycles at the edges, and nothing is proven of it with them"
     if found.proven_optimal:
-        return f"proven to have the least {objective} that the dataflow allows"
+        return f"proven to have the least {objective} that {'perfect factors allow' if perfect else 'the dataflow allows'}"
     if found.perfect_bound:
-        share = 1 - found.perfect_bound / _value(found.cost, objective)
-        told = f"proven to be within {100 * share:.3g} % of the least {objective} that perfect factors allow"
+        ratio = _value(found.cost, objective) / found.perfect_bound
+        told = f"proven to be within {100 * (1 - 1 / ratio):.3g} % of the least {objective} that perfect factors allow"
+        if abs(ratio - 1) < _ROUNDING:
+            told = f"proven to have the least {objective} that perfect factors allow"
+        elif ratio < 1:
+            told = f"proven to have {100 * (1 - ratio):.3g} % less {objective} than perfect factors allow"
         if found.bound is None or found.bound >= found.perfect_bound:
             return told
         more = 1 - found.bound / _value(found.cost, objective)
@@ -168,6 +174,9 @@ def _proven(found: MapResult, objective: str, edges: Edges | None) -> str:
     energy = found.cost.energy_unit
     unit = {"energy": energy, "latency": "cycles", "edp": f"{energy} x cycles"}[objective]
     return f"this mapping has {_value(found.cost, objective):.6g}, no mapping can have less than {found.bound:.6g} {unit}"
+
+
+_ROUNDING = 1e-8  # bounds are sums in another order than costs
 
 
 def _value(cost: LayerCost, objective: str) -> float:

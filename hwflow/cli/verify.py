@@ -32,12 +32,12 @@ def verify(
 ) -> None:
     """Check certificates of mappings without the search: that they cover all mappings, every bound, the mapping's cost.
 
-    A certificate answers the question in it; options say which one you asked. The digest guards against accidents only. What is
-    trusted is the code of the bounds, which issue and check share.
+    A certificate answers the question in it; options say which one you asked. The digest only guards against accidental
+    changes. What is trusted is the code of the bounds, which issue and check share.
     """
     from hwflow.certificate.check import verify as check
-    from hwflow.cli.console import deliver_text
-    from hwflow.errors import InputError, not_found
+    from hwflow.cli.console import deliver_text, say
+    from hwflow.errors import HwflowError, InputError, not_found
     from hwflow.hardware.accelerator import Accelerator
 
     if (network is None) != (layer is None):
@@ -46,9 +46,19 @@ def verify(
         raise not_found("objective", objective, MAPPED)
     asked = None if network is None or layer is None else load_network(network, None, None, None)[layer]
     chip = None if accelerator is None else Accelerator.load(accelerator)
+    failed = 0
     for file in files:
-        found = check(file, layer=asked, accelerator=chip, objective=objective, dataflow=dataflow)
-        deliver_text(f"{file}: {_told(found)}\n")
+        try:
+            found = check(file, layer=asked, accelerator=chip, objective=objective, dataflow=dataflow)
+        except HwflowError as error:
+            if len(files) == 1:
+                raise
+            say(f"{file}: {error}")
+            failed = max(failed, error.exit_code)
+        else:
+            deliver_text(f"{file}: {_told(found)}\n")
+    if failed:
+        raise typer.Exit(failed)
 
 
 def _told(found: Verified) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def check_certified(options: CostOptions, resident: Sequence[Tensor]) -> None:
     """Refuse questions that no certificate can answer, before anything is searched."""
     if options.ragged:
-        raise InputError("certificate: it speaks of mappings with perfect factors alone; add --perfect (ragged=False).")
+        raise InputError("certificate: it covers mappings with perfect factors only; add --perfect (ragged=False).")
     if resident:
         raise InputError(f"certificate: resident is {', '.join(resident)}, and it covers layers whose tensors DRAM keeps only.")
 

@@ -62,3 +62,9 @@ def test_compare_takes_files_beside_an_accelerator(hw: Run, tiny: str) -> None:
     assert changed["latency_s"] == pytest.approx(changed["cycles"] / 100e6), "--set is for the named accelerator"
     estimated = json.loads(hw("estimate", tiny, "--timeloop-arch", WRITTEN, "--format", "json")[1])
     assert estimated["totals"] == own[1]["cost"]["totals"]
+
+
+def test_compare_says_what_is_proven_of_each(hw: Run, tiny: str) -> None:
+    code, out, _ = hw("compare", tiny, "-a", "eyeriss,tpu_like", "--levels", "mid", "--proof", "gap", "--perfect")
+    assert code == 0
+    assert " ".join(out.split()).count("Proven within 0.1 % of the best edp with perfect factors: the mappings of") == 2

@@ -118,3 +118,20 @@ def test_map_as_json_and_markdown(hw: Run, odd: str, tmp_path: Path) -> None:
     assert (tmp_path / "a.md").read_text().startswith("### conv (")
     refused = hw(*asked, "-o", str(tmp_path / "a.csv"))[2]
     assert refused.endswith("this command writes no csv; its files end in .json, .md, .markdown, .txt.\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--proof", "gap"],
+            r"edp: proven to have 5\d(\.\d)? % less edp than perfect factors allow, and within 0\.\d+ % of the",
+        ),
+        (["--perfect", "--proof", "optimal", "--gap", "0"], r"edp: proven to have the least edp that perfect factors allow\."),
+    ],
+)
+def test_map_says_of_which_mappings_the_proof_is(hw: Run, options: list[str], told: str) -> None:
+    """Imperfect factors have less than half of the EDP of perfect ones here."""
+    code, out, err = hw("map", "resnet18", "--layer", "layer3.0.downsample.0", "-a", "eyeriss", "--quick", *options)
+    assert (code, err) == (0, "")
+    assert re.search(told, " ".join(out.split()))

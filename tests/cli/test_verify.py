@@ -13,7 +13,7 @@ def test_a_certificate_is_written_checked_and_refused_when_changed(hw: Run, tmp_
     asked = ("map", "resnet20", "--layer", "fc", "-a", "eyeriss", "--quick", "--certificate", str(file))
     code, _, err = hw(*asked)
     assert code == 2
-    assert "it speaks of mappings with perfect factors alone; add --perfect" in err
+    assert "it covers mappings with perfect factors only; add --perfect" in err
     code, _, err = hw(*asked, "--perfect")
     assert code == 0
     assert f"hwflow: wrote {file}: no mapping with perfect factors has edp below " in err
@@ -28,7 +28,7 @@ def test_a_certificate_is_written_checked_and_refused_when_changed(hw: Run, tmp_
     assert (code, err) == (0, "")
     assert hw("verify", str(file), "--dataflow", "row_stationary")[0] == 0
     for option, value, claim in (
-        ("-a", "simba", "question.accelerator: eyeriss there is not simba here"),
+        ("-a", "simba", "question.accelerator: it is eyeriss, which differs from simba"),
         ("--objective", "energy", "question.objective: it is edp, and energy was asked for"),
         ("--dataflow", "flexible", "question.dataflow: it is row_stationary, whose rules are not those of flexible"),
     ):
@@ -47,3 +47,12 @@ def test_a_certificate_is_written_checked_and_refused_when_changed(hw: Run, tmp_
     code, out, err = hw("verify", str(file))
     assert (code, out) == (1, "")
     assert "the certificate does not hold: bound: it is" in err
+    good = tmp_path / "good.json"
+    good.write_text(json.dumps(content))
+    code, out, err = hw("verify", str(file), str(good), str(tmp_path / "none.json"))
+    assert code == 2
+    assert out.startswith(f"{good}: holds.")
+    told = " ".join(err.split())
+    assert f"{file}: the certificate does not hold: bound: it is" in told
+    assert f"{tmp_path / 'none.json'}: certificate" in told
+    assert "is not a certificate" not in told
