@@ -93,7 +93,7 @@ ProofOption = Annotated[
     typer.Option(
         "--proof",
         metavar="off|gap|optimal",
-        help="Prove how far each mapping is from the best one, with perfect and with imperfect factors; optimal takes more memory.",
+        help="Prove how far each mapping is from the best one, of perfect and of imperfect factors; optimal takes more memory.",
     ),
 ]
 GapOption = Annotated[
