@@ -63,7 +63,8 @@ def verify(
 
 def _told(found: Verified) -> str:
     unit = {"energy": found.unit, "latency": "cycles", "edp": f"{found.unit} x cycles"}[found.objective]
-    layer = str(found.layer).replace(found.layer.name, _plain(found.about.get("layer", "a layer").partition(" (")[0]), 1)
+    named = _plain(found.about.get("layer", "a layer").partition(" (")[0])  # which no option pins and nothing checks
+    layer = f"The layer {str(found.layer).partition(' ')[2]}, which the file calls {named},"
     chip = f"a chip that calls itself {_plain(found.accelerator)}" if found.own_chip else found.accelerator
     energies = f"of its own, said to be {_plain(found.energies)}" if found.own_energies else found.energies
     return (
